@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# make            builds everything into build/ (no root)
+# make demo       the main job on real traffic between namespaces (root)
+# make test       all tests (root; without it, those that need none)
+# make bench      tandem next to the kernel's sockets (root)
+# make help       the other targets
+
+MAKEFLAGS += --no-builtin-rules
+.SUFFIXES:
+.DELETE_ON_ERROR:
+
+VERSION := 0.1.0
+PREFIX ?= /usr/local
+DESTDIR ?=
+B ?= build
+CC ?= gcc
+CLANG ?= clang
+BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpftool)
+ARCH_INC := /usr/include/$(shell $(CC) -dumpmachine)
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+
+SAN ?=
+CFLAGS ?= -O2 -g
+WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
+	-Wundef -Wvla
+ALL_CFLAGS := -std=gnu11 $(CFLAGS) $(WARN) $(SAN) -I. -I$(B) -fPIC -fno-strict-aliasing \
+	-DTANDEM_VERSION='"$(VERSION)"' -D_GNU_SOURCE -pthread -MMD -MP
+LDLIBS_IO := -lbpf -lmnl -lpthread
+LDFLAGS_ALL := $(SAN) $(LDFLAGS) -pthread
+
+# ---- sources, by layer (DESIGN: dependencies point one way) ----
+CORE_SRC := $(wildcard user/core/*.c)
+IO_SRC := $(wildcard user/io/*.c)
+DAEMON_SRC := $(wildcard user/daemon/*.c)
+LIB_SRC := $(wildcard user/lib/*.c)
+CLI_SRC := $(wildcard user/cli/*.c)
+obj = $(patsubst %.c,$(B)/%.o,$(1))
+
+CORE_A := $(B)/libcore.a
+IO_A := $(B)/libio.a
+DAEMON_A := $(B)/libdaemon.a
+SKEL := $(B)/bpf/tandem.skel.h $(B)/bpf/probe.skel.h
+
+PROGS := $(B)/tandem $(B)/tandemd
+TOOLS := $(patsubst tools/%.c,$(B)/tools/%,$(wildcard tools/*.c))
+UNIT := $(patsubst selftests/unit/%.c,$(B)/selftests/unit/%,$(wildcard selftests/unit/test_*.c))
+BPFTEST := $(patsubst selftests/bpf/%.c,$(B)/selftests/bpf/%,$(wildcard selftests/bpf/test_*.c))
+SIM := $(B)/selftests/sim/sim
+
+.PHONY: all
+all: $(PROGS) $(B)/libtandem.so $(B)/libtandem.a $(B)/tandem.pc $(TOOLS)
+
+# ---- BPF ----
+$(B)/bpf/%.bpf.o: bpf/%.bpf.c
+	@mkdir -p $(@D)
+	$(CLANG) -O2 -g -target bpf -ffreestanding -mcpu=v3 -Wall -Wextra -Werror -I. \
+		-idirafter $(ARCH_INC) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
+
+$(B)/bpf/%.skel.h: $(B)/bpf/%.bpf.o
+	$(BPFTOOL) gen skeleton $< name $*_bpf > $@
+
+# ---- objects ----
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -c $< -o $@
+
+$(call obj,$(IO_SRC)): | $(SKEL)
+
+$(CORE_A): $(call obj,$(CORE_SRC))
+	rm -f $@ && ar rcs $@ $^
+$(IO_A): $(call obj,$(IO_SRC))
+	rm -f $@ && ar rcs $@ $^
+$(DAEMON_A): $(filter-out %/main.o,$(call obj,$(DAEMON_SRC)))
+	rm -f $@ && ar rcs $@ $^
+
+$(B)/tandemd: $(B)/user/daemon/main.o $(DAEMON_A) $(IO_A) $(CORE_A)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LDLIBS_IO)
+$(B)/tandem: $(call obj,$(CLI_SRC)) $(IO_A) $(CORE_A)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LDLIBS_IO)
+
+# libtandem needs no libbpf: only the parts of io/ that an application uses.
+LIB_IO_OBJ := $(patsubst %,$(B)/user/io/%.o,umem xsk port arena)
+$(B)/libtandem.so: $(call obj,$(LIB_SRC)) $(LIB_IO_OBJ) $(call obj,$(CORE_SRC)) user/lib/libtandem.map
+	$(CC) $(LDFLAGS_ALL) -shared -Wl,-soname,libtandem.so.0 -Wl,--version-script=user/lib/libtandem.map \
+		-o $@ $(filter %.o,$^) -lpthread
+	ln -sf libtandem.so $(B)/libtandem.so.0
+$(B)/libtandem.a: $(call obj,$(LIB_SRC)) $(LIB_IO_OBJ) $(call obj,$(CORE_SRC))
+	rm -f $@ && ar rcs $@ $^
+
+$(B)/tandem.pc: configs/tandem.pc.in Makefile
+	@mkdir -p $(@D)
+	sed -e 's,@PREFIX@,$(PREFIX),g' -e 's,@VERSION@,$(VERSION),g' $< > $@
+
+$(B)/tools/%: $(B)/tools/%.o $(B)/libtandem.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ -lpthread
+
+# ---- tests ----
+# Unit tests may use every layer; each file selftests/unit/test_X.c is one program.
+$(B)/selftests/unit/%: $(B)/selftests/unit/%.o $(wildcard $(B)/selftests/unit/lib_*.o) $(DAEMON_A) $(IO_A) $(B)/libtandem.a $(CORE_A)
+	$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS_IO) -lcmocka
+$(B)/selftests/bpf/%: $(B)/selftests/bpf/%.o $(IO_A) $(CORE_A)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LDLIBS_IO) -lcmocka
+$(call obj,$(wildcard selftests/bpf/*.c)): | $(SKEL)
+$(SIM): $(call obj,$(wildcard selftests/sim/*.c)) $(CORE_A)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^
+
+.PHONY: tests-build
+tests-build: all $(UNIT) $(BPFTEST) $(SIM)
+
+include Makefile.targets
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

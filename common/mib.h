@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Counters of the user-space stack. Names and meanings are the kernel's
+ * (/proc/net/snmp, /proc/net/netstat); the ones that only tandem has begin
+ * with "Td". X(group, name).
+ */
+#ifndef TANDEM_COMMON_MIB_H
+#define TANDEM_COMMON_MIB_H
+
+#include <stdint.h>
+
+#define MIB_COUNTERS(X)                                                                            \
+	X(Ip, InReceives)                                                                          \
+	X(Ip, InHdrErrors)                                                                         \
+	X(Ip, InAddrErrors)                                                                        \
+	X(Ip, InUnknownProtos)                                                                     \
+	X(Ip, InDiscards)                                                                          \
+	X(Ip, InDelivers)                                                                          \
+	X(Ip, OutRequests)                                                                         \
+	X(Ip, OutDiscards)                                                                         \
+	X(Ip, OutNoRoutes)                                                                         \
+	X(Ip, ReasmReqds)                                                                          \
+	X(Ip, ReasmOKs)                                                                            \
+	X(Ip, ReasmFails)                                                                          \
+	X(Ip, ReasmTimeout)                                                                        \
+	X(Ip, FragCreates)                                                                         \
+	X(Icmp, InMsgs)                                                                            \
+	X(Icmp, InErrors)                                                                          \
+	X(Icmp, InCsumErrors)                                                                      \
+	X(Icmp, InDestUnreachs)                                                                    \
+	X(Icmp, InEchos)                                                                           \
+	X(Icmp, OutMsgs)                                                                           \
+	X(Icmp, OutDestUnreachs)                                                                   \
+	X(Icmp, OutEchoReps)                                                                       \
+	X(Icmp, OutRateLimitHost)                                                                  \
+	X(Tcp, ActiveOpens)                                                                        \
+	X(Tcp, PassiveOpens)                                                                       \
+	X(Tcp, AttemptFails)                                                                       \
+	X(Tcp, EstabResets)                                                                        \
+	X(Tcp, InSegs)                                                                             \
+	X(Tcp, OutSegs)                                                                            \
+	X(Tcp, RetransSegs)                                                                        \
+	X(Tcp, InErrs)                                                                             \
+	X(Tcp, OutRsts)                                                                            \
+	X(Tcp, InCsumErrors)                                                                       \
+	X(TcpExt, SyncookiesSent)                                                                  \
+	X(TcpExt, SyncookiesRecv)                                                                  \
+	X(TcpExt, SyncookiesFailed)                                                                \
+	X(TcpExt, TCPReqQFullDoCookies)                                                            \
+	X(TcpExt, TCPReqQFullDrop)                                                                 \
+	X(TcpExt, ListenOverflows)                                                                 \
+	X(TcpExt, ListenDrops)                                                                     \
+	X(TcpExt, TW)                                                                              \
+	X(TcpExt, TWRecycled)                                                                      \
+	X(TcpExt, TCPTimeWaitOverflow)                                                             \
+	X(TcpExt, PAWSActive)                                                                      \
+	X(TcpExt, PAWSEstab)                                                                       \
+	X(TcpExt, DelayedACKs)                                                                     \
+	X(TcpExt, DelayedACKLocked)                                                                \
+	X(TcpExt, TCPHPHits)                                                                       \
+	X(TcpExt, TCPPureAcks)                                                                     \
+	X(TcpExt, TCPTimeouts)                                                                     \
+	X(TcpExt, TCPLossProbes)                                                                   \
+	X(TcpExt, TCPRenoRecovery)                                                                 \
+	X(TcpExt, TCPSackRecovery)                                                                 \
+	X(TcpExt, TCPFastRetrans)                                                                  \
+	X(TcpExt, TCPSlowStartRetrans)                                                             \
+	X(TcpExt, TCPSpuriousRtxHostQueues)                                                        \
+	X(TcpExt, TCPAbortOnData)                                                                  \
+	X(TcpExt, TCPAbortOnClose)                                                                 \
+	X(TcpExt, TCPAbortOnMemory)                                                                \
+	X(TcpExt, TCPAbortOnTimeout)                                                               \
+	X(TcpExt, TCPAbortOnLinger)                                                                \
+	X(TcpExt, TCPAbortFailed)                                                                  \
+	X(TcpExt, TCPKeepAlive)                                                                    \
+	X(TcpExt, TCPChallengeACK)                                                                 \
+	X(TcpExt, TCPSYNChallenge)                                                                 \
+	X(TcpExt, TCPOFOQueue)                                                                     \
+	X(TcpExt, TCPOFODrop)                                                                      \
+	X(TcpExt, TCPRcvQDrop)                                                                     \
+	X(TcpExt, TCPRcvCoalesce)                                                                  \
+	X(TcpExt, TCPWantZeroWindowAdv)                                                            \
+	X(TcpExt, TCPFromZeroWindowAdv)                                                            \
+	X(TcpExt, TCPToZeroWindowAdv)                                                              \
+	X(TcpExt, TCPWinProbe)                                                                     \
+	X(TcpExt, TCPOrigDataSent)                                                                 \
+	X(TcpExt, TCPReqQFull)                                                                     \
+	X(TcpExt, TCPSynRetrans)                                                                   \
+	X(TcpExt, OutOfWindowIcmps)                                                                \
+	X(TcpExt, LockDroppedIcmps)                                                                \
+	X(Td, NeighDrops)                                                                          \
+	X(Td, NeighFailed)                                                                         \
+	X(Td, NeighConflict)                                                                       \
+	X(Td, NotForUs)                                                                            \
+	X(Td, BadFrame)                                                                            \
+	X(Td, NoBuffer)                                                                            \
+	X(Td, NoConnection)                                                                        \
+	X(Td, StaleFlow)                                                                           \
+	X(Td, HandOversOut)                                                                        \
+	X(Td, HandOversIn)                                                                         \
+	X(Td, HandOverRefused)                                                                     \
+	X(Td, Injected)                                                                            \
+	X(Td, BadFrameIndex)                                                                       \
+	X(Td, OrphansReset)
+
+enum mib {
+#define X(group, name) MIB_##group##_##name,
+	MIB_COUNTERS(X)
+#undef X
+	MIB_MAX
+};
+
+#endif

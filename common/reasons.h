@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Why the XDP program decided what it did: the index into the per-CPU `stats`
+ * map. X(NAME, verdict, text); NAME is shown in lower case by `tandem stat`.
+ */
+#ifndef TANDEM_COMMON_REASONS_H
+#define TANDEM_COMMON_REASONS_H
+
+#define XDP_REASONS(X)                                                                             \
+	X(FLOW_DIRECT, REDIRECT, "established flow, to its application")                           \
+	X(FLOW_SLOW, REDIRECT, "flow owned by the slow path (handshake, closing)")                 \
+	X(FLOW_CONTROL, REDIRECT, "SYN or RST of a known flow, to the slow path")                  \
+	X(FLOW_NO_SOCKET, REDIRECT, "flow's application has no socket on this queue, to slow path") \
+	X(PORT_DIRECT, REDIRECT, "bound port, to its application")                                 \
+	X(PORT_SLOW, REDIRECT, "listening or bound port, to the slow path")                        \
+	X(FRAGMENT, REDIRECT, "IP fragment to our address, to the slow path")                      \
+	X(IP_OPTIONS, REDIRECT, "IPv4 options or IPv6 extension header, to the slow path")         \
+	X(ECHO_SLOW, REDIRECT, "echo request left to the slow path")                               \
+	X(ICMP_ERROR, REDIRECT, "ICMP error about a flow of ours, to the slow path")               \
+	X(CLAIMED, REDIRECT, "claim=all: no match, to the slow path")                              \
+	X(ARP_REPLY, TX, "ARP request answered")                                                   \
+	X(ECHO_REPLY, TX, "ICMP echo request answered")                                            \
+	X(ND_REPLY, TX, "IPv6 neighbour solicitation answered")                                    \
+	X(PASS_NOT_IP, PASS, "neither ARP nor IP")                                                 \
+	X(PASS_ARP, PASS, "ARP that is not ours to answer")                                        \
+	X(PASS_NOT_LOCAL, PASS, "not to an address of ours")                                       \
+	X(PASS_UNCLAIMED, PASS, "to our address, but not claimed")                                 \
+	X(PASS_MALFORMED, PASS, "not claimable: headers cut short, left to the kernel to count")   \
+	X(PASS_VLAN, PASS, "tagged for a VLAN that tandem does not serve")                         \
+	X(DROP_DENY, DROP, "source is on the deny list")                                           \
+	X(DROP_MALFORMED, DROP, "malformed packet of a claimed flow or port")                      \
+	X(DROP_NO_SLOW_PATH, DROP, "claimed, but the slow path is not there")                      \
+	X(DROP_NO_ROOM, DROP, "metadata or reply could not be put in place")
+
+enum xdp_reason {
+#define X(name, verdict, text) XR_##name,
+	XDP_REASONS(X)
+#undef X
+	XR_MAX
+};
+
+#endif

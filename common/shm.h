@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Memory that the daemon shares with applications: the arena (TCBs, buffer
+ * chunks, listener counters), the message rings between the daemon and one
+ * application, and the table of who owns which UMEM frame.
+ *
+ * Trust: the other side can write any of this at any time. A reader takes each
+ * value once (READ_ONCE), checks it, and uses its own copy. Sizes and offsets
+ * come from the control socket's reply and the reader's own bookkeeping,
+ * never from the shared memory itself.
+ */
+#ifndef TANDEM_COMMON_SHM_H
+#define TANDEM_COMMON_SHM_H
+
+#include <stdint.h>
+#include <stdbool.h>
+#include <string.h>
+#include "addr.h"
+
+#define READ_ONCE(x) (*(const volatile __typeof__(x) *)&(x))
+#define WRITE_ONCE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))
+#define load_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define store_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+
+#define SHM_NIL 0xffffffffu /* "no index" in every list */
+
+/* ---- Single-producer, single-consumer ring of fixed-size messages ---- */
+
+/*
+ * .head and .tail run freely, modulo 2^32; the entry of index i is at i & (size-1).
+ * .sleeping: the consumer sets it before it sleeps and looks at the ring once more
+ * after that; a producer that finds it set clears it and writes the consumer's doorbell.
+ */
+struct shm_ring_hdr {
+	uint32_t tail; /* written by the producer */
+	uint32_t pad0[15];
+	uint32_t head; /* written by the consumer */
+	uint32_t sleeping;
+	uint32_t pad1[14];
+};
+_Static_assert(sizeof(struct shm_ring_hdr) == 128, "two cache lines");
+
+enum shm_op {
+	/* daemon -> application */
+	SHM_CONN_NEW = 1,     /* a connection for listener .listener: import .conn of the daemon's arena */
+	SHM_CONN_OPENED = 2,  /* connect() .cookie succeeded: import .conn */
+	SHM_CONN_FAILED = 3,  /* connect() .cookie failed with .error */
+	SHM_CONN_TAKEN = 4,   /* the daemon has imported .conn of your arena: free it */
+	SHM_CONN_ICMP = 5,    /* ICMP error .error about your .conn, soft unless .hard */
+	/* application -> daemon */
+	SHM_CONNECT = 16,     /* open .local:.local_port -> .remote:.remote_port, .cookie is yours */
+	SHM_CONNECT_CANCEL = 17, /* forget .cookie */
+	SHM_CONN_GIVE = 18,   /* take .conn of my arena (closed, or left at exit) */
+	SHM_CONN_ACK = 19,    /* I have imported .conn of your arena: free it */
+};
+
+struct shm_msg {
+	uint32_t op; /* enum shm_op */
+	uint32_t conn;
+	uint32_t generation;
+	uint32_t listener; /* listener id from the control socket's reply */
+	uint64_t cookie;
+	int32_t error; /* positive errno */
+	uint32_t flags;
+	struct ip_addr local;
+	struct ip_addr remote;
+	uint16_t local_port; /* network order; 0: the daemon picks */
+	uint16_t remote_port;
+	uint32_t new_conn; /* SHM_CONN_ACK: the index in the application's own arena */
+	uint32_t new_generation;
+	uint8_t pad[4];
+};
+_Static_assert(sizeof(struct shm_msg) == 80, "shm_msg");
+
+/* A UMEM frame handed to the other side, one descriptor of a packet. */
+struct shm_pkt {
+	uint64_t addr; /* offset in the UMEM; the pkt_meta is in front of it */
+	uint32_t len;
+	uint32_t flags; /* SHM_PKT_MORE: the packet goes on in the next entry */
+};
+#define SHM_PKT_MORE 1u
+
+#define SHM_MSG_RING 1024u
+#define SHM_PKT_RING 1024u
+
+struct shm_msg_ring {
+	struct shm_ring_hdr hdr;
+	struct shm_msg e[SHM_MSG_RING];
+};
+
+struct shm_pkt_ring {
+	struct shm_ring_hdr hdr;
+	struct shm_pkt e[SHM_PKT_RING];
+};
+
+/* Entries that may be written now, by the producer (@size: entries in the ring). */
+static inline uint32_t shm_ring_room(const struct shm_ring_hdr *h, uint32_t size)
+{
+	uint32_t used = h->tail - load_acquire(&h->head);
+
+	return used > size ? 0 : size - used;
+}
+
+/* Entries that may be read now, by the consumer; never more than @size. */
+static inline uint32_t shm_ring_avail(const struct shm_ring_hdr *h, uint32_t size)
+{
+	uint32_t n = load_acquire(&h->tail) - h->head;
+
+	return n > size ? size : n;
+}
+
+/* True once: the consumer sleeps and its doorbell has to be rung. Call after publishing. */
+static inline bool shm_ring_must_wake(struct shm_ring_hdr *h)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (!READ_ONCE(h->sleeping))
+		return false;
+	return __atomic_exchange_n(&h->sleeping, 0, __ATOMIC_ACQ_REL) != 0;
+}
+
+static inline bool shm_msg_push(struct shm_msg_ring *r, const struct shm_msg *m)
+{
+	if (!shm_ring_room(&r->hdr, SHM_MSG_RING))
+		return false;
+	r->e[r->hdr.tail & (SHM_MSG_RING - 1)] = *m;
+	store_release(&r->hdr.tail, r->hdr.tail + 1);
+	return true;
+}
+
+static inline bool shm_msg_pop(struct shm_msg_ring *r, struct shm_msg *m)
+{
+	if (!shm_ring_avail(&r->hdr, SHM_MSG_RING))
+		return false;
+	memcpy(m, (const void *)&r->e[r->hdr.head & (SHM_MSG_RING - 1)], sizeof(*m));
+	store_release(&r->hdr.head, r->hdr.head + 1);
+	return true;
+}
+
+/* ---- Arena ---- */
+
+/*
+ * Buffer memory comes in chunks; a chunk is in one list at a time. The headers
+ * stand apart from the data, which so stays page-aligned. `seq` is the sequence
+ * number of the first byte, for chunks in the out-of-order and send queues.
+ */
+#define CHUNK_SIZE 4096u
+
+struct chunk_hdr {
+	uint32_t next; /* SHM_NIL: last */
+	uint32_t seq;
+	uint16_t off; /* first valid byte */
+	uint16_t len; /* valid bytes from .off */
+	uint32_t pad;
+};
+_Static_assert(sizeof(struct chunk_hdr) == 16, "chunk_hdr");
+
+/* One for each listener id of an application, so that accept() costs no message. */
+struct shm_listener {
+	uint32_t accepted; /* connections taken by accept() so far; the application adds */
+	uint32_t pad;
+};
+#define SHM_MAX_LISTENERS 4096u
+
+/*
+ * An arena is one memfd: this header, then at the offsets that the control
+ * socket's reply names: rings, listeners, counters, TCBs, chunk headers, chunks.
+ * It is sparse: memory is used only where it was touched.
+ */
+#define ARENA_MAGIC 0x74644152u
+#define ARENA_VERSION 1u
+
+struct arena_hdr {
+	uint32_t magic;
+	uint32_t version;
+	uint32_t slot;
+	uint32_t pad;
+	uint64_t keeper_runs; /* times that the keeper thread had to run the engine */
+};
+
+struct arena_layout {
+	uint64_t size;
+	uint64_t to_daemon;   /* struct shm_msg_ring */
+	uint64_t to_app;      /* struct shm_msg_ring */
+	uint64_t pkts_to_daemon; /* struct shm_pkt_ring */
+	uint64_t pkts_to_app; /* struct shm_pkt_ring */
+	uint64_t listeners;   /* struct shm_listener[SHM_MAX_LISTENERS] */
+	uint64_t mib;	      /* uint64_t[MIB_MAX] */
+	uint64_t neighs;      /* struct neigh[n_neighs], read by applications */
+	uint64_t tcbs;	      /* struct tcb[n_tcbs] */
+	uint64_t chunk_hdrs;  /* struct chunk_hdr[n_chunks] */
+	uint64_t chunks;      /* CHUNK_SIZE * n_chunks */
+	uint32_t n_tcbs;
+	uint32_t n_chunks;
+	uint32_t n_neighs;
+	uint32_t tcb_size; /* sizeof(struct tcb) of the builder: must equal the user's */
+};
+
+/* ---- UMEM frames and their owners ---- */
+
+#define UMEM_FRAME_SIZE 4096u
+/* What the kernel leaves free in front of a received packet; ours for transmit, too. */
+#define UMEM_HEADROOM 256u
+
+/* State in the low byte, slot of the process in the upper 16 bits. */
+enum frame_state {
+	FRAME_POOL = 0, /* in the shared pool */
+	FRAME_FILL,	/* with the kernel for receive: fill ring, or an RX ring not yet read */
+	FRAME_TX,	/* with the kernel for transmit; slot: who sent it */
+	FRAME_OWNED,	/* slot's own: being read, being built, or in its cache */
+};
+#define FRAME_OWNER(state, slot) ((uint32_t)(state) | (uint32_t)(slot) << 16)
+#define FRAME_STATE(v) ((v) & 0xffu)
+#define FRAME_SLOT(v) ((v) >> 16)
+
+#endif

@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The protocol stack, sans I/O. Packets, calls and the time go in; packets,
+ * events and the next deadline come out. It makes no system call, reads no
+ * clock, allocates nothing after stack_init() and has no globals. One owner
+ * (thread, or lock holder) at a time.
+ *
+ * A driver's loop:
+ *	stack_tick(s, now);
+ *	for each received packet: stack_input(s, p, now);
+ *	while (stack_event_next(s, &ev)) ...
+ *	while ((p = stack_output(s, now))) send(p);
+ *	sleep until stack_deadline(s) or something arrives
+ *
+ * Errors are -errno throughout, with the meaning that the socket call's man
+ * page gives it. Ports are in network byte order.
+ */
+#ifndef TANDEM_CORE_STACK_H
+#define TANDEM_CORE_STACK_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdbool.h>
+#include "common/mib.h"
+#include "common/shm.h"
+#include "mtime.h"
+#include "pkt.h"
+#include "tcb.h"
+
+struct stack;
+struct neigh;
+
+/* ---- drop reasons of the core: every stack_input() returns one ---- */
+#define DROP_REASONS(X)                                                                            \
+	X(NONE, "delivered")                                                                       \
+	X(BAD_FRAME, "Ethernet header cut short or unknown type")                                  \
+	X(NOT_FOR_US, "other destination MAC or address")                                          \
+	X(BAD_ARP, "malformed ARP")                                                                \
+	X(BAD_IP, "IP header malformed")                                                           \
+	X(BAD_IP_CSUM, "IPv4 header checksum wrong")                                               \
+	X(MARTIAN, "source address that cannot be one")                                            \
+	X(TTL, "TTL exhausted")                                                                    \
+	X(FRAGMENT, "fragment kept for, or given up by, reassembly")                               \
+	X(PROTO, "unknown transport protocol")                                                     \
+	X(BAD_ICMP, "malformed ICMP")                                                              \
+	X(BAD_TCP, "TCP header or options malformed")                                              \
+	X(BAD_UDP, "UDP header malformed")                                                         \
+	X(BAD_CSUM, "transport checksum wrong")                                                    \
+	X(NO_SOCKET, "no connection or listener")                                                  \
+	X(STALE_FLOW, "flow entry points to a connection that is gone")                            \
+	X(BAD_STATE, "segment not acceptable in this state")                                       \
+	X(OUT_OF_WINDOW, "outside of the receive window")                                          \
+	X(PAWS, "old timestamp")                                                                   \
+	X(BAD_ACK, "acknowledges what was not sent")                                               \
+	X(RATE_LIMIT, "reply suppressed by a rate limit")                                          \
+	X(QUEUE_FULL, "SYN or accept queue full")                                                  \
+	X(NO_MEMORY, "pool exhausted or buffer full")
+
+enum drop {
+#define X(name, text) DROP_##name,
+	DROP_REASONS(X)
+#undef X
+	DROP_MAX
+};
+
+const char *drop_name(enum drop d);
+
+/* ---- configuration: limits by their sysctl names ---- */
+struct stack_limits {
+	uint32_t somaxconn;		/* 4096 */
+	uint32_t tcp_max_syn_backlog;	/* 4096, per listener */
+	uint32_t tcp_syncookies;	/* 1 */
+	uint32_t tcp_abort_on_overflow; /* 0 */
+	uint32_t tcp_syn_retries;	/* 6 */
+	uint32_t tcp_synack_retries;	/* 5 */
+	uint32_t tcp_retries1;		/* 3 */
+	uint32_t tcp_retries2;		/* 15 */
+	uint32_t tcp_orphan_retries;	/* 0: means 8, as in the kernel */
+	uint32_t tcp_fin_timeout;	/* s, 60 */
+	uint32_t tcp_max_orphans;	/* 65536 */
+	uint32_t tcp_max_tw_buckets;	/* 65536 */
+	uint32_t tcp_tw_reuse;		/* 2 in the kernel (loopback only); 1: by timestamps */
+	uint32_t tcp_keepalive_time;	/* s, 7200 */
+	uint32_t tcp_keepalive_intvl;	/* s, 75 */
+	uint32_t tcp_keepalive_probes;	/* 9 */
+	uint32_t tcp_rmem[3];		/* bytes: 4096 131072 6291456 */
+	uint32_t tcp_wmem[3];		/* bytes: 4096 16384 4194304 */
+	uint32_t tcp_window_scaling;	/* 1 */
+	uint32_t tcp_timestamps;	/* 1 */
+	uint32_t tcp_sack;		/* 1 */
+	uint32_t tcp_challenge_ack_limit; /* per second, 1000 */
+	uint32_t icmp_ratelimit;	/* errors per second to one host, 1 per ms at most: 1000 */
+	uint32_t ip_default_ttl;	/* 64 */
+	uint16_t port_lo, port_hi;	/* ip_local_port_range, host order: 32768 60999 */
+	uint32_t gc_thresh3;		/* neighbours at most: 1024 */
+	uint32_t unres_qlen;		/* packets that wait for one neighbour: 101 */
+	uint32_t ipfrag_high_thresh;	/* bytes of reassembly memory: 4 MiB */
+	uint32_t ipfrag_time;		/* s, 30 */
+};
+
+/* The kernel's defaults, as commented above. */
+void stack_limits_default(struct stack_limits *l);
+
+enum stack_role {
+	STACK_FULL, /* the daemon and the tests: all protocols, neighbours, listeners */
+	STACK_APP,  /* an application: established connections; neighbours are read-only, misses,
+		       ICMP errors and resets for unknown segments are the daemon's business */
+};
+
+struct stack_cfg {
+	enum stack_role role;
+	uint16_t slot;	    /* our slot, for logs and checks */
+	uint64_t key[2];    /* seed of hash, ISN (RFC 6528), ports, jitter */
+	struct stack_limits limits;
+	uint32_t n_listeners; /* pool sizes; the arena gives TCBs and chunks */
+	uint32_t n_synreqs;   /* half-open connections in all (STACK_FULL) */
+	uint32_t n_tw;	      /* TIME_WAIT records (STACK_FULL) */
+	uint32_t n_routes;
+	uint32_t n_pending;   /* packets held in all: for neighbours, replies not yet taken */
+	uint32_t gso_max;     /* bytes in one outbound packet, 0: no segmentation offload */
+	bool csum_offload;    /* outbound transport checksums are left to the I/O layer */
+	const char *cc;	      /* default congestion control: "reno" */
+};
+
+/* The arena as its owner maps it: base addresses and sizes, from common/shm.h. */
+struct arena_view {
+	struct tcb *tcbs;
+	uint32_t n_tcbs;
+	struct chunk_hdr *chunk_hdrs;
+	uint8_t *chunks;
+	uint32_t n_chunks;
+	struct neigh *neighs; /* own table (STACK_FULL) or the daemon's (STACK_APP) */
+	uint32_t n_neighs;
+	uint64_t *mib; /* [MIB_MAX] */
+};
+
+/* Bytes of private memory for stack_init(). Lazily touched: give it untouched zero pages. */
+size_t stack_mem_size(const struct stack_cfg *cfg, const struct arena_view *a);
+
+/*
+ * @mem: stack_mem_size() bytes, zeroed, 64-byte aligned, lives as long as the stack.
+ * @pool: packets to send from; the caller refills it.
+ * The arena's TCBs and chunks must be zeroed memory; all become this stack's.
+ */
+struct stack *stack_init(void *mem, const struct stack_cfg *cfg, const struct arena_view *a,
+			 struct pkt_pool *pool, struct mtime now);
+
+/* ---- packets and time ---- */
+
+/* Takes one packet; @p is the caller's again on return. DROP_NONE: it was used. */
+enum drop stack_input(struct stack *s, struct pkt *p, struct mtime now);
+
+/* The next packet to send, or NULL: nothing to send, or the pool is empty. pkt_free() it. */
+struct pkt *stack_output(struct stack *s, struct mtime now);
+
+/* When stack_tick() has work; MTIME_NEVER: only packets or calls can make some. */
+struct mtime stack_deadline(const struct stack *s);
+void stack_tick(struct stack *s, struct mtime now);
+
+/* Has output to give (or had, when the pool ran empty). */
+bool stack_wants_output(const struct stack *s);
+
+/* ---- what the I/O layer learns about the world ---- */
+enum net_event_kind {
+	NET_LINK_UP,	/* .netif .mac .mtu: also any change of them */
+	NET_LINK_DOWN,	/* .netif */
+	NET_ADDR_ADD,	/* .netif .addr .plen */
+	NET_ADDR_DEL,
+	NET_ROUTE_ADD,	/* .addr/.plen via .gw (any: on-link) .netif .metric .prefsrc .route_type */
+	NET_ROUTE_DEL,
+	NET_NEIGH_SET,	/* a permanent or kernel-learned neighbour: .addr .mac .permanent */
+	NET_NEIGH_DEL,
+};
+
+enum net_route_type { NET_RT_UNICAST, NET_RT_BLACKHOLE, NET_RT_UNREACHABLE, NET_RT_PROHIBIT };
+
+struct net_event {
+	enum net_event_kind kind;
+	uint16_t netif; /* small index chosen by the I/O layer, < STACK_MAX_NETIFS */
+	uint8_t mac[6];
+	uint32_t mtu;
+	struct ip_addr addr;
+	uint8_t plen; /* of the family: 0…32 for IPv4 */
+	bool permanent;
+	enum net_route_type route_type;
+	struct ip_addr gw, prefsrc;
+	uint32_t metric;
+	bool partial_csum; /* LINK_UP: veth, lo: inbound checksums may be partial */
+};
+#define STACK_MAX_NETIFS 16
+
+/* 0, -ENOSPC (routes, addresses), -ENOENT (deleting what is not there), -EINVAL */
+int stack_event(struct stack *s, const struct net_event *ev, struct mtime now);
+
+/* ---- events of connections, O(ready) ---- */
+#define EV_READABLE (1u << 0) /* data, EOF or an error to read */
+#define EV_WRITABLE (1u << 1) /* room in the send queue again after it was full */
+#define EV_CONNECTED (1u << 2) /* active open has succeeded */
+#define EV_ERROR (1u << 3) /* reset, timed out, ICMP: tcp_error() */
+#define EV_HUP (1u << 4)   /* both directions are closed */
+#define EV_ACCEPT (1u << 5) /* listener .listener has one more in its accept queue */
+#define EV_FREED (1u << 6) /* the TCB was an orphan's and is gone; index and generation were: */
+#define EV_RDHUP (1u << 7) /* the peer's FIN was received */
+
+struct stack_ev {
+	uint32_t mask;
+	uint32_t conn;
+	uint32_t generation;
+	uint32_t listener;
+	uint64_t cookie;
+};
+
+/* False: no more events. Events of one connection are merged until they are taken. */
+bool stack_event_next(struct stack *s, struct stack_ev *ev);
+
+/* ---- TCP (tcp.c; RFC 9293 §3.9 user calls) ---- */
+
+struct tcp_addr_pair {
+	struct ip_addr local, remote;
+	uint16_t local_port, remote_port;
+};
+
+/* Socket options that a connection or listener can be given. */
+enum tcp_opt {
+	TOPT_NODELAY, TOPT_CORK, TOPT_QUICKACK, TOPT_MAXSEG, TOPT_KEEPALIVE, TOPT_KEEPIDLE,
+	TOPT_KEEPINTVL, TOPT_KEEPCNT, TOPT_USER_TIMEOUT, TOPT_LINGER /* s, -1: off */,
+	TOPT_RCVBUF, TOPT_SNDBUF, TOPT_RCVLOWAT, TOPT_TTL, TOPT_TOS, TOPT_DEFER_ACCEPT,
+	TOPT_OOBINLINE,
+};
+
+/*
+ * Listens on @local:@port (any address: all). @id_out: the listener's id.
+ * -EADDRINUSE: an overlapping listener exists. -ENOSPC: no listener left.
+ */
+int tcp_listen(struct stack *s, const struct ip_addr *local, uint16_t port, uint32_t backlog,
+	       uint64_t cookie, uint32_t *id_out);
+int tcp_listen_backlog(struct stack *s, uint32_t id, uint32_t backlog);
+int tcp_listen_opt(struct stack *s, uint32_t id, enum tcp_opt opt, int64_t value);
+/*
+ * Connections that were accepted by the stack but not yet by the program, and
+ * stand elsewhere (in an application): they count against the backlog, too.
+ */
+void tcp_listen_outside(struct stack *s, uint32_t id, uint32_t n);
+/* Ends it: half-open requests are dropped, connections in its accept queue reset. */
+void tcp_unlisten(struct stack *s, uint32_t id, struct mtime now);
+/* Takes the oldest connection of the accept queue. -EAGAIN: none. */
+int tcp_accept(struct stack *s, uint32_t id, uint32_t *conn);
+
+/*
+ * Active open. @a->local any: the route's source; @a->local_port 0: one is picked
+ * (RFC 6056 algorithm 3). Returns 0 with *@conn in SYN_SENT; EV_CONNECTED or
+ * EV_ERROR follows. -ENETUNREACH, -EADDRNOTAVAIL, -EADDRINUSE, -ENOBUFS.
+ */
+int tcp_connect(struct stack *s, const struct tcp_addr_pair *a, uint64_t cookie, struct mtime now,
+		uint32_t *conn);
+/*
+ * A port that tcp_connect() could use for this pair now, so that the caller can
+ * look whether anyone else holds it; @attempt: 0, 1, … for further ones.
+ */
+int tcp_pick_port(struct stack *s, const struct tcp_addr_pair *a, uint32_t attempt,
+		  uint16_t *port);
+
+#define TCP_MSG_PEEK 1u
+#define TCP_MSG_MORE 2u	 /* as TCP_CORK for this call */
+#define TCP_MSG_TRUNC 4u /* discard instead of copying */
+
+/*
+ * Queues up to @len bytes; how many is returned (at least 1), or -EAGAIN: the send
+ * queue is full (EV_WRITABLE will follow), -EPIPE, -ENOTCONN, or the pending error.
+ */
+int64_t tcp_send(struct stack *s, uint32_t conn, const void *buf, size_t len, unsigned flags,
+		 struct mtime now);
+/* Bytes copied; 0: EOF; -EAGAIN: nothing there (EV_READABLE will follow); pending error. */
+int64_t tcp_recv(struct stack *s, uint32_t conn, void *buf, size_t len, unsigned flags,
+		 struct mtime now);
+int tcp_shutdown(struct stack *s, uint32_t conn, bool rd, bool wr, struct mtime now);
+/*
+ * The program is done with it. Unread data: RST (RFC 2525 §2.17); else FIN behind the
+ * send queue. The stack finishes it as an orphan and frees it.
+ */
+void tcp_close(struct stack *s, uint32_t conn, struct mtime now);
+/* RST to the peer, the TCB is freed once that is out. */
+void tcp_abort(struct stack *s, uint32_t conn, struct mtime now);
+int tcp_setopt(struct stack *s, uint32_t conn, enum tcp_opt opt, int64_t value, struct mtime now);
+int tcp_getopt(const struct stack *s, uint32_t conn, enum tcp_opt opt, int64_t *value);
+
+/* EV_* that hold at this moment (level), for poll(). */
+uint32_t tcp_poll(const struct stack *s, uint32_t conn);
+/* Takes the pending error (positive errno) as SO_ERROR does. */
+int tcp_error(struct stack *s, uint32_t conn);
+uint32_t tcp_readable_bytes(const struct stack *s, uint32_t conn); /* FIONREAD */
+uint32_t tcp_unsent_bytes(const struct stack *s, uint32_t conn);	 /* SIOCOUTQ */
+void tcp_set_cookie(struct stack *s, uint32_t conn, uint64_t cookie);
+
+/* NULL: no such connection. The pointer is for reading, until the next call. */
+const struct tcb *tcp_get(const struct stack *s, uint32_t conn);
+
+/* ---- hand-over (handover.c, DESIGN.md §4) ---- */
+
+/*
+ * Takes @conn out of this stack (timers, hash, lists) and freezes it as TCB_EXPORTED
+ * for the other side; its chunks stay. Any synchronised state but TIME_WAIT.
+ */
+int stack_export(struct stack *s, uint32_t conn);
+
+/*
+ * Copies a frozen connection out of another arena into this one, bytes and all, checks
+ * every value, and goes on with it. @from is untrusted memory.
+ * -EBADMSG: it does not make sense (nothing was taken); -ENOBUFS: no TCB or chunks.
+ */
+int stack_import(struct stack *s, const struct arena_view *from, uint32_t idx, uint32_t generation,
+		 uint64_t cookie, struct mtime now, uint32_t *conn);
+
+/*
+ * The same for a dead application's connection, which may be in any condition: frozen or
+ * live, lists half changed. What cannot be saved gives -EBADMSG; the caller then sends
+ * a reset from what it knows itself (stack_reset_flow()).
+ */
+int stack_rescue(struct stack *s, const struct arena_view *from, uint32_t idx, uint32_t generation,
+		 struct mtime now, uint32_t *conn);
+
+/* Frees an exported TCB and its chunks, once the other side has it. */
+int stack_export_done(struct stack *s, uint32_t conn, uint32_t generation);
+
+/* A RST for a connection of which only the pair and a sequence number are known. */
+void stack_reset_flow(struct stack *s, const struct tcp_addr_pair *a, uint32_t seq, uint32_t ack,
+		      struct mtime now);
+
+/* ---- looking at it ---- */
+
+/* Counts; the bounds are in the cfg and the arena. */
+struct stack_usage {
+	uint32_t tcbs, tcbs_exported, chunks, listeners, synreqs, timewaits, neighs, orphans,
+		routes, pending;
+};
+void stack_usage(const struct stack *s, struct stack_usage *u);
+void stack_count(struct stack *s, enum mib m, uint64_t n);
+uint64_t stack_drops(const struct stack *s, enum drop d);
+
+/*
+ * Checks all invariants (lists, queues, counts, windows, deadlines). 0, or -EUCLEAN with
+ * a description in @why. Walks everything: for tests.
+ */
+int stack_check(const struct stack *s, char *why, size_t len);
+
+/* Walks live connections: start with *@it = 0. False: no more. */
+bool stack_next_conn(const struct stack *s, uint32_t *it, uint32_t *conn);
+
+/*
+ * Optional observer, for traces and tests: called on each state change.
+ * NULL: none.
+ */
+typedef void (*stack_trace_fn)(void *ctx, const struct tcb *t, enum tcp_state from,
+			       enum tcp_state to);
+void stack_set_trace(struct stack *s, stack_trace_fn fn, void *ctx);
+
+#endif

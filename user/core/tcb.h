@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The TCP control block: protocol state and indices, no pointers, so that it
+ * can stand in an arena that two processes map. Only its owner touches it; see
+ * handover.h for how a connection changes owners. Send and receive
+ * variables are those of RFC 9293 §3.3.1.
+ *
+ * Size matters: an idle connection is this, its flow entry, and no buffers.
+ */
+#ifndef TANDEM_CORE_TCB_H
+#define TANDEM_CORE_TCB_H
+
+#include "common/addr.h"
+#include "common/shm.h"
+#include "mtime.h"
+
+enum tcp_state {
+	TCP_CLOSED = 0,
+	TCP_LISTEN,
+	TCP_SYN_SENT,
+	TCP_SYN_RECEIVED,
+	TCP_ESTABLISHED,
+	TCP_FIN_WAIT_1,
+	TCP_FIN_WAIT_2,
+	TCP_CLOSE_WAIT,
+	TCP_CLOSING,
+	TCP_LAST_ACK,
+	TCP_TIME_WAIT, /* only in compact records (tcp_timewait.h), never in a tcb */
+	TCP_STATE_MAX,
+};
+
+/* Who may touch a TCB. Changed by handover.c alone. */
+enum tcb_owner {
+	TCB_FREE = 0,
+	TCB_MINE,	/* in this arena's stack */
+	TCB_EXPORTED,	/* frozen, to be imported by the other side */
+};
+
+/* tcb.opt */
+#define TCB_OPT_WSCALE (1u << 0)
+#define TCB_OPT_TS (1u << 1)
+#define TCB_OPT_SACK (1u << 2)
+#define TCB_OPT_ECN (1u << 3)
+/* tcb.sockopt: set by the application */
+#define TCB_NODELAY (1u << 0)
+#define TCB_CORK (1u << 1)
+#define TCB_KEEPALIVE (1u << 2)
+#define TCB_LINGER (1u << 3)
+#define TCB_QUICKACK (1u << 4)
+#define TCB_RCVBUF_LOCK (1u << 5) /* SO_RCVBUF given: no auto-tuning */
+#define TCB_SNDBUF_LOCK (1u << 6)
+#define TCB_OOBINLINE (1u << 7)
+/* tcb.flags: protocol state that is not in a variable */
+#define TCB_F_ACK_NOW (1u << 0)	  /* an ACK is owed, at once */
+#define TCB_F_ACK_DELAYED (1u << 1) /* an ACK is owed by t_delack */
+#define TCB_F_FIN_QUEUED (1u << 2)  /* shutdown: FIN follows the send queue */
+#define TCB_F_FIN_SENT (1u << 3)
+#define TCB_F_FIN_RCVD (1u << 4) /* peer's FIN is in sequence: EOF after the receive queue */
+#define TCB_F_RD_SHUT (1u << 5)
+#define TCB_F_CLOSED (1u << 6) /* no application holds it any more (an orphan) */
+#define TCB_F_PROBING (1u << 7) /* zero-window probes under way */
+#define TCB_F_RST_SEND (1u << 8) /* abort: a RST is to go out, then the TCB is freed */
+#define TCB_F_OUT_QUEUED (1u << 9) /* on the stack's output list */
+#define TCB_F_EV_QUEUED (1u << 10) /* on the stack's event list */
+#define TCB_F_RTT_VALID (1u << 11) /* rtt_seq/rtt_time are timing a segment (Karn) */
+#define TCB_F_PASSIVE (1u << 12)
+#define TCB_F_ACCEPT_QUEUED (1u << 13)
+#define TCB_F_UNDO (1u << 14)
+
+struct tcb {
+	/* identity */
+	struct ip_addr local;
+	struct ip_addr remote;
+	uint16_t local_port; /* network order */
+	uint16_t remote_port;
+	uint8_t owner; /* enum tcb_owner */
+	uint8_t state; /* enum tcp_state; only tcp_set_state() writes it */
+	uint8_t opt;   /* negotiated: TCB_OPT_* */
+	uint8_t netif;
+	uint32_t generation; /* counts the uses of this index, never 0 */
+	uint32_t flags;	     /* TCB_F_* */
+	uint32_t neigh;	     /* index of the next hop's neighbour entry, SHM_NIL: look it up */
+	uint16_t queue;	     /* RX queue it arrived on: transmit there */
+	uint16_t sockopt;    /* TCB_NODELAY … */
+	uint32_t listener;   /* passive: listener id, SHM_NIL */
+	uint64_t cookie;     /* the owner's own (a socket number); reset on import */
+
+	/* links local to the owner's stack, rebuilt on import */
+	uint32_t hash_next;
+	uint32_t timer_next, timer_prev;
+	uint32_t timer_slot; /* SHM_NIL: not in the wheel */
+	uint32_t out_next;
+	uint32_t ev_next;
+	uint32_t aq_next; /* listener's accept queue */
+	uint32_t ev_mask; /* EV_* not yet reported */
+
+	/* send */
+	uint32_t iss, snd_una, snd_nxt, snd_max;
+	uint32_t snd_wnd, snd_wl1, snd_wl2, max_window;
+	uint16_t mss;	  /* what we may send, options not subtracted */
+	uint16_t rcv_mss; /* estimate of what the peer sends, for delayed ACKs */
+	uint8_t snd_wscale, rcv_wscale;
+	uint8_t ttl, tos;
+
+	/* receive */
+	uint32_t irs, rcv_nxt;
+	uint32_t rcv_adv; /* right edge that we have advertised: never moves left */
+	uint32_t rcv_up;
+
+	/* timestamps (RFC 7323) */
+	uint32_t ts_recent;
+	uint32_t ts_recent_ms; /* when it was set, in ms of the stack's clock */
+	uint32_t ts_offset;    /* added to our clock, per connection */
+	uint32_t last_ack_sent;
+
+	/* round trips and retransmission (RFC 6298), microseconds */
+	uint32_t srtt, rttvar, rto;
+	uint32_t rtt_seq;
+	uint64_t rtt_time;     /* ns */
+	uint8_t backoff;
+	uint8_t dupacks;
+	uint8_t probes;	     /* keepalive or window probes unanswered */
+	uint8_t syn_retries;
+	uint64_t rtx_first;    /* ns: first retransmission of what is outstanding, for R1/R2 */
+
+	/* deadlines, ns; 0: not set. tcp_next() is the only reader that decides. */
+	uint64_t t_rtx;	   /* retransmission, or window probe while TCB_F_PROBING */
+	uint64_t t_delack;
+	uint64_t t_keep;   /* keepalive; FIN_WAIT_2 and orphan timeouts */
+	uint64_t last_rcv; /* last segment received */
+	uint64_t last_snd; /* last data sent, for idle restart */
+
+	/* congestion control (cc.h) */
+	uint32_t cwnd, ssthresh; /* bytes */
+	uint32_t recover;	 /* RFC 6582 */
+	uint8_t cc;		 /* index in cc_table */
+	uint8_t cc_state;	 /* enum cc_state */
+	uint16_t user_mss;	 /* TCP_MAXSEG, 0: none */
+	uint64_t cc_priv[6];
+
+	/* send queue: bytes snd_una … snd_una + tx_bytes (SYN and FIN apart) */
+	uint32_t tx_head, tx_tail; /* chunks */
+	uint32_t tx_bytes;
+	uint32_t tx_cur; /* chunk in which snd_nxt stands, a cache; SHM_NIL: find it */
+	uint32_t sndbuf;
+	/* receive queue, in order, not yet read */
+	uint32_t rx_head, rx_tail;
+	uint32_t rx_bytes;
+	uint32_t rcvbuf;
+	/* out-of-order queue, sorted by chunk_hdr.seq, no overlaps */
+	uint32_t ooo_head;
+	uint32_t ooo_bytes;
+	uint32_t n_chunks; /* held in all three */
+	/* per-segment records for loss recovery, in chunks of their own */
+	uint32_t seg_head, seg_tail;
+
+	/* options' values */
+	uint16_t keep_idle, keep_intvl; /* s */
+	uint16_t linger;		/* s */
+	uint8_t keep_cnt;
+	uint8_t err; /* pending SO_ERROR, a positive errno (all are < 256) */
+	uint32_t user_timeout; /* ms, 0: tcp_retries2 */
+	uint32_t rcvlowat;
+
+	/* for TCP_INFO and `tandem ss` */
+	uint32_t total_retrans;
+	uint32_t lost;
+	uint64_t bytes_acked, bytes_received;
+	uint32_t segs_out, segs_in;
+};
+_Static_assert(sizeof(struct tcb) <= 448, "the budget of an idle connection");
+_Static_assert(sizeof(struct tcb) % 8 == 0, "TCBs stand in an array");
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A port: all that one process (daemon or application) needs to move packets between a
+ * stack and an interface: its AF_XDP sockets on every queue, its frame cache, the pool of
+ * packets that the stack sends from, the segmentation-offload sender, and the injection
+ * rings to the other side.
+ */
+#ifndef TANDEM_IO_PORT_H
+#define TANDEM_IO_PORT_H
+
+#include "user/core/stack.h"
+#include "xsk.h"
+
+struct port_cfg {
+	struct umem *umem;
+	struct xsk *xsks;	  /* [n_queues] */
+	struct umem_queue *uqs;	  /* [n_queues] */
+	uint32_t n_queues;
+	uint32_t fill_target;
+	uint16_t netif;		  /* of the stack */
+	bool partial_csum;	  /* inbound checksums may be partial (veth, lo) */
+	bool tx_csum;		  /* the kernel completes outbound checksums */
+	int gso_fd;		  /* packet socket with PACKET_VNET_HDR, or -1 */
+	struct shm_pkt_ring *inject_in;	 /* packets for us from the other side, or NULL */
+};
+
+struct port; /* opaque */
+
+struct port_stats {
+	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes, tx_full, bad_desc, injected_in,
+		injected_out, kicks, gso_packets;
+};
+
+int port_open(struct port **out, const struct port_cfg *cfg);
+/* Frames in hand go back to the pool; the sockets stay the caller's. */
+void port_close(struct port *p);
+
+/* The pool to give to stack_init(). port_fill_pool() refills it from the frame cache. */
+struct pkt_pool *port_pool(struct port *p);
+
+/*
+ * Receives up to @budget packets (injected ones first) into @s. A packet for which the stack
+ * says DROP_STALE_FLOW is shown to @stale before its frames are freed; it returns true when it
+ * has passed the frames on (port_inject()). Returns packets taken.
+ */
+typedef bool (*port_stale_fn)(void *ctx, struct pkt *p);
+uint32_t port_rx(struct port *p, struct stack *s, uint32_t budget, struct mtime now,
+		 port_stale_fn stale, void *ctx);
+/* Anything to receive, by a look at the rings? No system call. */
+bool port_rx_pending(const struct port *p);
+/* Sends all that the stack has, one system call per batch and queue. Returns packets sent. */
+uint32_t port_tx(struct port *p, struct stack *s, struct mtime now);
+/*
+ * Gives the frames of @pk (received by port_rx(), within its callback) to slot @slot through @ring.
+ * False: no room, the packet is still ours.
+ */
+bool port_inject(struct port *p, struct pkt *pk, struct shm_pkt_ring *ring, uint16_t slot);
+/* Descriptors to sleep on: writes up to @max fds, returns how many. */
+uint32_t port_fds(const struct port *p, int *fds, uint32_t max);
+const struct port_stats *port_stats(const struct port *p);
+
+#endif
