@@ -14,6 +14,11 @@
 #include "common/shm.h"
 #include "mtime.h"
 
+/* Links of the timer wheel; .slot SHM_NIL: not in it. */
+struct wheel_node {
+	uint32_t next, prev, slot;
+};
+
 enum tcp_state {
 	TCP_CLOSED = 0,
 	TCP_LISTEN,
@@ -87,8 +92,7 @@ struct tcb {
 
 	/* links local to the owner's stack, rebuilt on import */
 	uint32_t hash_next;
-	uint32_t timer_next, timer_prev;
-	uint32_t timer_slot; /* SHM_NIL: not in the wheel */
+	struct wheel_node timer; /* wheel.h: one timer for all deadlines of the connection */
 	uint32_t out_next;
 	uint32_t ev_next;
 	uint32_t aq_next; /* listener's accept queue */

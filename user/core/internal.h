@@ -1,0 +1,573 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the core's files share among themselves. Nothing outside user/core/ (and its unit
+ * tests) includes this. Each block names the file that defines it.
+ */
+#ifndef TANDEM_CORE_INTERNAL_H
+#define TANDEM_CORE_INTERNAL_H
+
+#include "common/csum.h"
+#include "common/seq.h"
+#include "stack.h"
+#include "neigh_entry.h"
+
+#define ETH_HLEN_ 14u
+#define IP4_HLEN 20u
+#define IP6_HLEN 40u
+#define TCP_HLEN 20u
+#define ETHERTYPE_IP4 0x0800u
+#define ETHERTYPE_ARP 0x0806u
+#define ETHERTYPE_IP6 0x86ddu
+#define PROTO_ICMP 1u
+#define PROTO_TCP 6u
+#define PROTO_UDP 17u
+
+/* errno values that the core returns or stores, by Linux's numbers; it includes no libc header. */
+enum {
+	E_NOENT = 2, E_INTR = 4, E_BADF = 9, E_AGAIN = 11, E_NOMEM = 12, E_INVAL = 22, E_NOSPC = 28,
+	E_PIPE = 32, E_BADMSG = 74, E_MSGSIZE = 90, E_NOPROTOOPT = 92, E_ADDRINUSE = 98,
+	E_ADDRNOTAVAIL = 99, E_NETDOWN = 100, E_NETUNREACH = 101, E_CONNABORTED = 103,
+	E_CONNRESET = 104, E_NOBUFS = 105, E_ISCONN = 106, E_NOTCONN = 107, E_TIMEDOUT = 110,
+	E_CONNREFUSED = 111, E_HOSTUNREACH = 113, E_UCLEAN = 117, E_ACCES = 13, E_PROTO = 71,
+};
+
+static inline uint16_t get_be16(const void *p)
+{
+	uint16_t v;
+
+	memcpy(&v, p, 2);
+	return __builtin_bswap16(v);
+}
+
+static inline uint32_t get_be32(const void *p)
+{
+	uint32_t v;
+
+	memcpy(&v, p, 4);
+	return __builtin_bswap32(v);
+}
+
+static inline void put_be16(void *p, uint16_t v)
+{
+	v = __builtin_bswap16(v);
+	memcpy(p, &v, 2);
+}
+
+static inline void put_be32(void *p, uint32_t v)
+{
+	v = __builtin_bswap32(v);
+	memcpy(p, &v, 4);
+}
+
+/* ---- wheel.c: hierarchical timer wheel, O(1), one tick = 2^17 ns (131 µs) ---- */
+
+/* What a timer belongs to: kind in the top bits, index below. */
+enum timer_kind { TK_CONN, TK_NEIGH, TK_SYNREQ, TK_TIMEWAIT, TK_REASM, TK_MAX };
+#define TIMER_ID(kind, idx) ((uint32_t)(kind) << 29 | (idx))
+#define TIMER_KIND(id) ((enum timer_kind)((id) >> 29))
+#define TIMER_IDX(id) ((id) & 0x1fffffffu)
+
+#define WHEEL_SHIFT 17
+#define WHEEL_BITS 6
+#define WHEEL_SLOTS (1u << WHEEL_BITS)
+#define WHEEL_LEVELS 6
+
+struct wheel {
+	uint64_t tick; /* all timers up to here have been given out */
+	uint64_t bitmap[WHEEL_LEVELS];
+	uint32_t slot[WHEEL_LEVELS * WHEEL_SLOTS + 1]; /* heads; the last: expired, to be given out */
+	uint32_t n;
+};
+
+void wheel_init(struct wheel *w, struct mtime now);
+/* (Re)arms; not earlier than @when, up to a tick later. @when in the past: the next tick. */
+void wheel_set(struct stack *s, uint32_t id, struct mtime when);
+void wheel_del(struct stack *s, uint32_t id);
+/* Takes one timer that has expired by @now out of the wheel. False: none left. */
+bool wheel_expired(struct stack *s, struct mtime now, uint32_t *id);
+/* No timer expires before this (it may be earlier than the first one's time). */
+struct mtime wheel_next(const struct stack *s);
+/* Where the links of @id stand; a switch over the kinds. */
+struct wheel_node *wheel_node(struct stack *s, uint32_t id);
+
+/* ---- interfaces, routes, neighbours (netif.c, route.c, neigh.c) ---- */
+
+struct netif {
+	bool used, up;
+	uint8_t mac[6];
+	uint32_t mtu;
+	bool partial_csum;
+};
+
+struct ifaddr {
+	struct ip_addr addr;
+	uint16_t netif;
+	uint8_t plen; /* of the family */
+	bool used;
+};
+#define STACK_MAX_ADDRS 256
+
+struct route {
+	struct ip_addr dst, gw, prefsrc;
+	uint8_t plen; /* of the 128 bits: IPv4 is 96 + n */
+	uint8_t type; /* enum net_route_type */
+	uint16_t netif;
+	uint32_t metric;
+	bool used;
+};
+
+struct route_result {
+	uint16_t netif;
+	uint32_t mtu;
+	struct ip_addr src;	/* source address to use */
+	struct ip_addr nexthop; /* gateway, or the destination itself */
+};
+
+/*
+ * The way to @dst. @src: NULL or any: chosen (prefsrc, else the netif's address that matches the
+ * next hop best). 0, -E_NETUNREACH (also unreachable routes: -E_HOSTUNREACH, prohibit: -E_ACCES,
+ * blackhole: -E_INVAL, as Linux).
+ */
+int route_lookup(const struct stack *s, const struct ip_addr *dst, const struct ip_addr *src,
+		 struct route_result *out);
+bool addr_is_local(const struct stack *s, const struct ip_addr *a);
+/* Broadcast, multicast, of a subnet of ours, or not to be a source or destination of TCP. */
+bool addr_is_unicast(const struct stack *s, const struct ip_addr *a);
+
+/* Private half of a neighbour entry; the public one is a->neighs[i] (neigh_entry.h). */
+struct neigh_priv {
+	struct wheel_node timer;
+	uint32_t hash_next;
+	struct pkt *q_head, *q_tail; /* wait for resolution; copies in s->pending packets */
+	uint32_t q_len;
+	uint8_t probes;
+	uint64_t used, confirmed, updated; /* ns */
+};
+
+/* Finds or creates the entry. SHM_NIL: table full of entries in use. */
+uint32_t neigh_get(struct stack *s, uint16_t netif, const struct ip_addr *a, struct mtime now);
+/*
+ * Completes the Ethernet header of @p (an IP packet, p->l3_off == 14) towards neighbour @idx and
+ * queues it for stack_output(), or lets it wait for resolution (taking the packet over in every
+ * case). False: dropped (counted).
+ */
+bool neigh_send(struct stack *s, uint32_t idx, struct pkt *p, struct mtime now);
+/* Fast path: writes the 14 bytes at @eth if the entry is usable and belongs to @addr's next hop. */
+bool neigh_fill(struct stack *s, uint32_t idx, uint16_t netif, uint8_t *eth, uint16_t ethertype,
+		struct mtime now);
+/* Forward progress with this neighbour was seen (RFC 4861 §7.3.1). */
+void neigh_confirm(struct stack *s, uint32_t idx, struct mtime now);
+void neigh_timer(struct stack *s, uint32_t idx, struct mtime now);
+enum drop arp_input(struct stack *s, struct pkt *p, struct mtime now);
+int neigh_event(struct stack *s, const struct net_event *ev, struct mtime now);
+/* Announces an address of ours (gratuitous ARP, RFC 5227 §3). */
+void arp_announce(struct stack *s, uint16_t netif, const struct ip_addr *a, struct mtime now);
+
+/* ---- IP (ip.c, reasm.c, icmp.c) ---- */
+
+/* A validated IP header: later code trusts it. */
+struct ip_info {
+	struct ip_addr src, dst;
+	uint16_t netif;
+	uint16_t l4_off; /* in the packet */
+	uint32_t l4_len; /* header and payload of the transport, trimmed to the IP length */
+	uint8_t proto, ttl, tos;
+	bool bcast; /* not to a unicast address: no ICMP errors, no RST */
+};
+
+enum drop ip_input(struct stack *s, struct pkt *p, struct mtime now);
+/* Transport demultiplexing, for whole datagrams (also after reassembly). */
+enum drop ip_deliver(struct stack *s, struct pkt *p, const struct ip_info *ip, struct mtime now);
+enum drop reasm_input(struct stack *s, struct pkt *p, const struct ip_info *ip, uint16_t id,
+		      uint32_t off, bool more, struct mtime now);
+void reasm_timer(struct stack *s, uint32_t idx, struct mtime now);
+
+/* A packet to build: the transport starts at ip_payload(p). NULL: pool empty (counted). */
+struct pkt *ip_pkt_alloc(struct stack *s, bool v6);
+static inline uint8_t *ip_payload(struct pkt *p)
+{
+	return p->frag[0].p + p->l4_off;
+}
+struct ip_out {
+	struct ip_addr src, dst;
+	uint8_t proto, ttl, tos; /* ttl 0: ip_default_ttl */
+	bool df;
+	uint16_t queue;
+};
+/*
+ * Writes the IP header in front of @len bytes of transport, routes, resolves and queues it.
+ * Takes the packet over. 0, or what route_lookup() says (the packet is freed).
+ */
+int ip_send(struct stack *s, struct pkt *p, uint32_t len, const struct ip_out *o,
+	    struct mtime now);
+/* Writes an IPv4 or IPv6 header at @p->l3_off; @l4_len: all of the transport, GSO included. */
+void ip_header(struct stack *s, struct pkt *p, const struct ip_out *o, uint32_t l4_len);
+/* Fills in the transport checksum at @csum_off, or leaves it PARTIAL where offload is on. */
+void l4_checksum(struct stack *s, struct pkt *p, const struct ip_addr *src,
+		 const struct ip_addr *dst, uint8_t proto, uint32_t l4_len, uint16_t csum_off);
+/* Is the inbound transport checksum right, or legitimately partial? All fragments are summed. */
+bool l4_checksum_ok(const struct pkt *p, const struct ip_info *ip, uint16_t csum_off);
+
+enum drop icmp_input(struct stack *s, struct pkt *p, const struct ip_info *ip, struct mtime now);
+/* ICMP error about @p (RFC 1122 §3.2.2 rules, rate-limited). */
+void icmp_error(struct stack *s, const struct pkt *p, const struct ip_info *ip, uint8_t type,
+		uint8_t code, uint32_t rest, struct mtime now);
+
+/* ---- memory (pool.c): free lists over the arena, never touched before first use ---- */
+
+uint32_t tcb_alloc(struct stack *s); /* zeroed, generation set, owner TCB_MINE, links SHM_NIL */
+void tcb_release(struct stack *s, uint32_t idx); /* its chunks must be gone, out of all lists */
+uint32_t chunk_alloc(struct stack *s);		 /* SHM_NIL: none left. Empty, .next SHM_NIL */
+void chunk_free(struct stack *s, uint32_t idx);
+void chunk_free_list(struct stack *s, uint32_t head);
+/* Packets held inside the core (waiting for a neighbour, replies): room for @n bytes copied. */
+
+struct free_list {
+	uint32_t head; /* linked through the items' own index arrays */
+	uint32_t used; /* high-water mark: items from here on were never touched */
+	uint32_t n_free;
+	uint32_t *next; /* [size], private memory, lazily touched */
+	uint32_t size;
+};
+uint32_t free_list_get(struct free_list *f);
+void free_list_put(struct free_list *f, uint32_t i);
+static inline uint32_t free_list_in_use(const struct free_list *f)
+{
+	return f->used - f->n_free;
+}
+
+/* ---- connection table (conn_table.c), seeded hash (siphash) ---- */
+
+uint64_t siphash_24(const uint64_t key[2], const void *p, uint32_t len);
+uint32_t conn_hash(const struct stack *s, const struct ip_addr *local, uint16_t lport,
+		   const struct ip_addr *remote, uint16_t rport);
+uint32_t conn_lookup(const struct stack *s, const struct ip_addr *local, uint16_t lport,
+		     const struct ip_addr *remote, uint16_t rport);
+void conn_table_add(struct stack *s, uint32_t conn);
+void conn_table_del(struct stack *s, uint32_t conn);
+
+/* ---- TCP ---- */
+
+#define TH_FIN 1u
+#define TH_SYN 2u
+#define TH_RST 4u
+#define TH_PSH 8u
+#define TH_ACK 16u
+#define TH_URG 32u
+#define TH_ECE 64u
+#define TH_CWR 128u
+
+#define TCP_MSS_DEFAULT 536u
+#define TCP_DELACK_MS 40u
+#define TCP_RTO_MIN_US 200000u
+#define TCP_RTO_MAX_US 120000000u
+#define TCP_RTO_INIT_US 1000000u
+#define TCP_TIMEWAIT_S 60u
+#define TCP_WSCALE_MAX 14u
+
+struct tcp_sack_block {
+	uint32_t start, end;
+};
+
+struct tcp_options {
+	uint16_t mss; /* 0: not given */
+	uint8_t wscale;
+	bool has_wscale, has_ts, sack_ok;
+	uint8_t n_sack;
+	uint32_t ts_val, ts_ecr;
+	struct tcp_sack_block sack[4];
+};
+
+/* A segment, checked once at the edge (tcp_parse.c). Host byte order but for ports. */
+struct tcp_seg {
+	const struct ip_info *ip;
+	struct pkt *p;
+	uint32_t seq, ack;
+	uint32_t len;	   /* payload bytes */
+	uint32_t data_off; /* of the payload, in the packet */
+	uint16_t wnd;	   /* as it stands in the header */
+	uint16_t up;
+	uint16_t sport, dport; /* network order */
+	uint8_t flags;
+	struct tcp_options o;
+};
+
+/* SYN and FIN count (RFC 9293 §3.4). */
+static inline uint32_t tcp_seg_space(const struct tcp_seg *g)
+{
+	return g->len + !!(g->flags & TH_SYN) + !!(g->flags & TH_FIN);
+}
+
+enum drop tcp_parse(struct stack *s, struct pkt *p, const struct ip_info *ip, struct tcp_seg *g);
+/* Writes options, returns their length, a multiple of 4 (tcp_parse.c). */
+uint32_t tcp_put_options(uint8_t *p, const struct tcp_options *o, bool syn);
+
+/* tcp_in.c: demultiplexing, then RFC 9293 §3.10.7 in its order */
+enum drop tcp_input(struct stack *s, struct pkt *p, const struct ip_info *ip, struct mtime now);
+/* A segment for connection @t; also called with the third ACK right after tcp_conn_create(). */
+enum drop tcp_conn_input(struct stack *s, struct tcb *t, struct tcp_seg *g, struct mtime now);
+/* ICMP error that quotes a segment of ours; @err a positive errno. */
+void tcp_icmp(struct stack *s, const struct tcp_addr_pair *a, uint32_t seq, int err, bool hard,
+	      uint32_t mtu, struct mtime now);
+
+/* tcp_state.c: the one setter, creation and the end of a connection */
+void tcp_set_state(struct stack *s, struct tcb *t, enum tcp_state to, struct mtime now);
+/* A new TCB with defaults (buffers, cc, rto), in the table. SHM_NIL: no memory. */
+uint32_t tcp_conn_create(struct stack *s, const struct tcp_addr_pair *a, struct mtime now);
+/* Frees everything of it, reports EV_FREED for orphans. */
+void tcp_conn_free(struct stack *s, struct tcb *t, struct mtime now);
+/* Ends it with @err (positive errno, 0: none): CLOSED, events; frees it if it is an orphan. */
+void tcp_conn_drop(struct stack *s, struct tcb *t, int err, struct mtime now);
+static inline struct tcb *tcb_at(struct stack *s, uint32_t i);
+static inline uint32_t tcb_index(const struct stack *s, const struct tcb *t);
+void tcp_event(struct stack *s, struct tcb *t, uint32_t mask);
+
+/* tcp_out.c */
+/*
+ * The one place that decides what the connection does next and when: used by tcp_output() to
+ * send and by the timer to sleep, so that they cannot disagree.
+ */
+enum tcp_action {
+	TCP_ACT_NONE,	 /* nothing until .when (or ever) */
+	TCP_ACT_DATA,	 /* new data (and FIN) */
+	TCP_ACT_RETRANS, /* from snd_una */
+	TCP_ACT_ACK, TCP_ACT_SYN, TCP_ACT_RST, TCP_ACT_PROBE, TCP_ACT_KEEPALIVE, TCP_ACT_TIMEOUT,
+};
+struct tcp_next {
+	enum tcp_action act;
+	struct mtime when; /* TCP_ACT_NONE: the earliest deadline */
+};
+struct tcp_next tcp_next(const struct stack *s, const struct tcb *t, struct mtime now);
+struct pkt *tcp_output(struct stack *s, struct tcb *t, struct mtime now); /* NULL: no more */
+/* Puts it on the output list. */
+void tcp_want_output(struct stack *s, struct tcb *t);
+/* Re-arms the connection's wheel timer by tcp_next(). */
+void tcp_rearm(struct stack *s, struct tcb *t, struct mtime now);
+/* A segment without a connection: RST for @g (RFC 9293 §3.5.2), SYN-ACK and challenge ACKs. */
+void tcp_send_bare(struct stack *s, const struct tcp_addr_pair *a, uint32_t seq, uint32_t ack,
+		   uint8_t flags, uint16_t wnd, const struct tcp_options *o, uint16_t queue,
+		   struct mtime now);
+void tcp_send_reset(struct stack *s, const struct tcp_seg *g, struct mtime now);
+uint32_t tcp_ts_now(const struct stack *s, struct mtime now); /* ms clock of RFC 7323 */
+/* Window to advertise, scaled by the caller; moves rcv_adv. */
+uint32_t tcp_select_window(struct stack *s, struct tcb *t);
+uint32_t tcp_isn(const struct stack *s, const struct tcp_addr_pair *a, struct mtime now); /* RFC 6528 */
+
+/* tcp_timer.c */
+void tcp_timer(struct stack *s, uint32_t conn, struct mtime now);
+
+/* tcp_buf.c: send, receive and out-of-order queues */
+uint32_t rxq_append(struct stack *s, struct tcb *t, const struct pkt *p, uint32_t off,
+		    uint32_t len); /* bytes taken */
+/* Keeps out-of-order data [seq, seq+len); returns bytes newly held. */
+uint32_t ooo_insert(struct stack *s, struct tcb *t, uint32_t seq, const struct pkt *p,
+		    uint32_t off, uint32_t len);
+/* Moves what has become in order to the receive queue, advancing rcv_nxt. */
+void ooo_merge(struct stack *s, struct tcb *t);
+uint32_t rxq_read(struct stack *s, struct tcb *t, void *buf, uint32_t len, bool peek);
+uint32_t txq_append(struct stack *s, struct tcb *t, const void *buf, uint32_t len);
+/* Copies @len bytes at sequence number @seq of the send queue to @out. */
+void txq_copy(struct stack *s, struct tcb *t, uint32_t seq, uint8_t *out, uint32_t len);
+/* Points @fr (up to @max) at the bytes instead; returns fragments used, *@got bytes covered. */
+uint32_t txq_frags(struct stack *s, struct tcb *t, uint32_t seq, uint32_t len,
+		   struct pkt_frag *fr, uint32_t max, uint32_t *got);
+void txq_acked(struct stack *s, struct tcb *t, uint32_t n);
+void tcp_buf_release(struct stack *s, struct tcb *t); /* all three queues */
+/* Copies packet bytes from all fragments. */
+void pkt_copy(const struct pkt *p, uint32_t off, void *out, uint32_t len);
+
+/* cc.c: congestion control behind one const table */
+struct cc_ack {
+	uint32_t acked;	 /* bytes newly acknowledged */
+	uint32_t rtt_us; /* 0: no sample */
+	uint32_t in_flight; /* before this ACK */
+	bool cwnd_limited;
+};
+struct cc_ops {
+	const char *name;
+	void (*init)(struct tcb *t, struct mtime now);
+	void (*ack)(struct tcb *t, const struct cc_ack *a, struct mtime now);
+	void (*loss)(struct tcb *t, uint32_t in_flight, struct mtime now); /* enters recovery: ssthresh */
+	void (*timeout)(struct tcb *t, uint32_t in_flight, struct mtime now);
+	void (*idle)(struct tcb *t, struct mtime now); /* restart after idle (RFC 5681 §4.1) */
+};
+const struct cc_ops *cc_get(uint8_t idx);
+int cc_find(const char *name); /* -E_NOENT */
+enum cc_state { CC_OPEN, CC_RECOVERY, CC_LOSS };
+uint32_t cc_initial_window(uint32_t mss); /* RFC 6928 */
+
+/* tcp_listen.c: listeners, SYN queue, accept queue */
+struct listener {
+	struct ip_addr addr; /* any: all */
+	uint16_t port;
+	bool used;
+	bool any;
+	uint32_t backlog;
+	uint32_t hash_next;
+	uint32_t aq_head, aq_tail, aq_len;
+	uint32_t outside;  /* tcp_listen_outside() */
+	uint32_t syn_len;  /* half-open requests */
+	uint32_t syn_head; /* list of them */
+	uint64_t cookie;
+	uint16_t user_mss, sockopt;
+	uint32_t defer_accept; /* s */
+	uint8_t ttl, tos;
+	bool ev_queued;
+	uint32_t ev_next;
+	uint32_t rcvbuf, sndbuf; /* 0: default */
+	uint16_t keep_idle, keep_intvl;
+	uint8_t keep_cnt;
+	uint32_t user_timeout;
+};
+
+/* A half-open connection, compact: no TCB until the third ACK. */
+struct synreq {
+	struct tcp_addr_pair a;
+	uint32_t listener;
+	uint32_t irs, iss;
+	uint32_t ts_recent, ts_offset;
+	uint16_t mss;	/* peer's */
+	uint16_t queue;
+	uint8_t opt;	/* TCB_OPT_* */
+	uint8_t snd_wscale;
+	uint8_t retries;
+	bool acked; /* TCP_DEFER_ACCEPT, or the accept queue was full: the third ACK came */
+	uint16_t netif;
+	uint64_t sent; /* ns, for the first RTT sample */
+	struct wheel_node timer;
+	uint32_t hash_next, list_next, list_prev;
+};
+
+uint32_t listener_lookup(const struct stack *s, const struct ip_addr *a, uint16_t port);
+/* SYN for a listener, or a segment that may belong to one of its requests. */
+enum drop listen_input(struct stack *s, uint32_t listener, struct tcp_seg *g, struct mtime now);
+/* The request of this pair; SHM_NIL. */
+uint32_t synreq_lookup(const struct stack *s, const struct tcp_addr_pair *a);
+enum drop synreq_input(struct stack *s, uint32_t req, struct tcp_seg *g, struct mtime now);
+void synreq_timer(struct stack *s, uint32_t req, struct mtime now);
+/* A connection on an accept queue ends before accept(): take it off. */
+void accept_queue_remove(struct stack *s, struct tcb *t);
+
+/* tcp_timewait.c: compact records, ≤ 64 bytes */
+struct timewait {
+	struct ip_addr remote;
+	uint32_t local4;	/* index of the local address, or its IPv4 form: see the .c file */
+	uint16_t local_port, remote_port;
+	uint32_t snd_nxt, rcv_nxt;
+	uint32_t ts_recent, ts_offset;
+	struct wheel_node timer;
+	uint32_t hash_next;
+	uint8_t flags;
+	uint8_t pad[3];
+};
+_Static_assert(sizeof(struct timewait) <= 64, "FEATURES T10");
+uint32_t timewait_lookup(const struct stack *s, const struct tcp_addr_pair *a);
+/* Turns @t into a record and frees it; where there is no room it is just freed (counted). */
+void timewait_enter(struct stack *s, struct tcb *t, struct mtime now);
+/* DROP_NONE: dealt with. DROP_BAD_STATE: a SYN that may reuse the pair, which is now free. */
+enum drop timewait_input(struct stack *s, uint32_t tw, struct tcp_seg *g, struct mtime now);
+void timewait_timer(struct stack *s, uint32_t tw, struct mtime now);
+
+/* tcp_connect.c: active open, ports (RFC 6056) */
+
+/* ---- the stack itself (stack.c) ---- */
+
+struct pending; /* pkt copies held by the core: pool.c */
+
+struct token_bucket {
+	uint64_t ns; /* last refill */
+	uint32_t tokens;
+};
+/* One token at @per_s, burst as given. (icmp.c) */
+bool token_take(struct token_bucket *b, uint32_t per_s, uint32_t burst, struct mtime now);
+
+struct stack {
+	struct stack_cfg cfg;
+	struct arena_view a;
+	struct pkt_pool *pool;
+	struct mtime now; /* of the last call: for traces and checks only */
+
+	struct wheel wheel;
+	struct free_list tcb_free, chunk_free, synreq_free, tw_free, listener_free;
+
+	uint32_t *conn_buckets, conn_mask;
+	uint32_t *synreq_buckets, synreq_mask;
+	uint32_t *tw_buckets, tw_mask;
+	uint32_t *listener_buckets, listener_mask;
+	struct synreq *synreqs;
+	struct timewait *tws;
+	struct listener *listeners;
+
+	struct netif netifs[STACK_MAX_NETIFS];
+	struct ifaddr addrs[STACK_MAX_ADDRS];
+	struct route *routes; /* [cfg.n_routes], sorted: longest prefix, then metric */
+	uint32_t n_routes;
+	struct neigh_priv *neigh_priv; /* [a.n_neighs] */
+	uint32_t *neigh_buckets, neigh_mask;
+	struct free_list neigh_free;
+
+	/* built packets, ready to go */
+	struct pkt *txq_head, *txq_tail;
+	/* packets that wait inside the core are pool packets; at most cfg.n_pending of them */
+	uint32_t n_pending;
+	/* connections with something to send */
+	uint32_t out_head, out_tail, out_burst;
+	/* connections, and listeners, with events */
+	uint32_t ev_head, ev_tail;
+	uint32_t lev_head, lev_tail;
+	/* EV_FREED reports: a ring that cannot overflow, as each entry had a TCB or record */
+	struct stack_ev *freed; /* [freed_size] */
+	uint32_t freed_head, freed_tail, freed_size;
+
+	struct token_bucket icmp_tokens, challenge_tokens, rst_tokens;
+	uint32_t n_orphans, n_exported;
+	uint16_t ip_id;
+	uint64_t isn_key[2], port_key[2];
+	uint32_t port_counter;
+	uint64_t drops[DROP_MAX];
+
+	struct reasm *reasm; /* reasm.c's */
+	uint32_t reasm_bytes;
+
+	stack_trace_fn trace;
+	void *trace_ctx;
+};
+
+static inline struct tcb *tcb_at(struct stack *s, uint32_t i)
+{
+	return &s->a.tcbs[i];
+}
+
+static inline uint32_t tcb_index(const struct stack *s, const struct tcb *t)
+{
+	return (uint32_t)(t - s->a.tcbs);
+}
+
+static inline uint8_t *chunk_data(const struct stack *s, uint32_t i)
+{
+	return s->a.chunks + (uint64_t)i * CHUNK_SIZE;
+}
+
+static inline void mib_inc(struct stack *s, enum mib m)
+{
+	s->a.mib[m]++;
+}
+#define MIB(s, name) mib_inc((s), MIB_##name)
+
+/* Appends to the queue of finished packets. (stack.c) */
+void stack_queue_pkt(struct stack *s, struct pkt *p);
+/* Reports that @conn's last trace is gone (TCB or TIME_WAIT record of an orphan). */
+void stack_report_freed(struct stack *s, uint32_t conn, uint32_t generation, uint64_t cookie);
+
+/* Parts of stack_check(), each in its own file: 0 or -E_UCLEAN with @why. */
+int wheel_check(const struct stack *s, char *why, size_t len);
+int pool_check(const struct stack *s, char *why, size_t len);
+int conn_table_check(const struct stack *s, char *why, size_t len);
+int tcp_check(const struct stack *s, const struct tcb *t, char *why, size_t len);
+int listen_check(const struct stack *s, char *why, size_t len);
+int timewait_check(const struct stack *s, char *why, size_t len);
+int neigh_check(const struct stack *s, char *why, size_t len);
+/* Writes "text number" into @why without stdio and returns -E_UCLEAN. (stack.c) */
+int check_fail(char *why, size_t len, const char *text, uint64_t number);
+
+#endif
