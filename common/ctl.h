@@ -89,7 +89,7 @@ struct ctl_listen {
 	uint8_t proto;	     /* IPPROTO_TCP */
 	uint8_t pad;
 	uint32_t backlog;
-	uint32_t id; /* UNLISTEN, BACKLOG, UNBIND */
+	uint32_t id; /* UNLISTEN, BACKLOG, UNBIND; LISTEN: the CTL_BIND that it takes over, or SHM_NIL */
 	uint32_t flags;
 	uint32_t defer_accept; /* s */
 };

@@ -51,7 +51,13 @@ enum shm_op {
 	SHM_CONNECT = 16,     /* open .local:.local_port -> .remote:.remote_port, .cookie is yours */
 	SHM_CONNECT_CANCEL = 17, /* forget .cookie */
 	SHM_CONN_GIVE = 18,   /* take .conn of my arena (closed, or left at exit) */
-	SHM_CONN_ACK = 19,    /* I have imported .conn of your arena: free it */
+	/*
+	 * .error 0: I have imported .conn of your arena as .new_conn: free yours. Else a positive
+	 * errno: I have not and will not; reset it.
+	 */
+	SHM_CONN_ACK = 19,
+	/* .conn .generation (of my arena) has ended here, by reset or timeout: drop its flow entry */
+	SHM_CONN_GONE = 20,
 };
 
 struct shm_msg {
