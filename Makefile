@@ -80,7 +80,7 @@ $(DAEMON_A): $(filter-out %/main.o,$(call obj,$(DAEMON_SRC)))
 $(B)/tandemd: $(B)/user/daemon/main.o $(DAEMON_A) $(IO_A) $(CORE_A)
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LDLIBS_IO)
 $(B)/tandem: $(call obj,$(CLI_SRC)) $(IO_A) $(CORE_A)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LDLIBS_IO)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LDLIBS_IO) -ljson-c
 
 # libtandem needs no libbpf: only the parts of io/ that an application uses.
 LIB_IO_OBJ := $(patsubst %,$(B)/user/io/%.o,umem xsk port arena)
