@@ -1,0 +1,114 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# Runs what was built and counts. Usage: test.sh [-b BUILDDIR] SUITE...
+#	check  the core does no I/O          unit  cmocka programs, one for each source file
+#	sim    two stacks, a bad link        bpf   the XDP program by BPF_PROG_TEST_RUN (root)
+#	netns  real traffic between network namespaces (root)
+#	asan   unit and a shorter sim, built with ASan and UBSan in build-asan
+# Ends with "N passed, N failed, N skipped". The whole output of each program is in BUILDDIR/logs.
+# Without root, what needs it is counted as skipped. SIM_RUNS: simulated runs (2000).
+set -u
+cd "$(dirname "$0")/.." || exit 1
+B=build
+[ "${1-}" = -b ] && { B=$2; shift 2; }
+passed=0 failed=0 skipped=0
+: "${SIM_RUNS:=2000}"
+export B
+
+# One line for each program: what was counted, how long it took, where to read on.
+report() { # name passed failed skipped seconds log
+	local verdict=ok
+	[ "$3" = 0 ] || verdict=FAILED
+	passed=$((passed + $2)) failed=$((failed + $3)) skipped=$((skipped + $4))
+	printf '%-6s %-28s %4d passed, %d failed, %d skipped  %4ds\n' "$verdict" "$1" "$2" "$3" "$4" "$5"
+	if [ "$3" != 0 ]; then
+		tail -n 30 "$6" | sed 's/^/       | /'
+		echo "       | whole output: $6"
+	fi
+}
+
+# Counts of cmocka's summary lines, or of lines "ok ...", "not ok ...", "skip ...".
+count() { # log -> passed failed skipped
+	awk '/^\[  PASSED  \] [0-9]+ test/ { p += $4 }
+	     /^\[  FAILED  \] [0-9]+ test/ { f += $4 }
+	     /^\[  SKIPPED \] [0-9]+ test/ { s += $4 }
+	     /^ok / { p++ } /^not ok / { f++ } /^skip / { s++ }
+	     END { print p + 0, f + 0, s + 0 }' "$1"
+}
+
+run() { # name seconds-allowed command...
+	local name=$1 limit=$2 log start rc p f s
+	shift 2
+	mkdir -p "$B/logs"
+	log=$B/logs/${name//\//-}.log
+	start=$SECONDS
+	timeout -k 30 "$limit" "$@" >"$log" 2>&1 </dev/null
+	rc=$?
+	[ $rc != 124 ] || echo "(ended after $limit s)" >>"$log"
+	read -r p f s <<<"$(count "$log")"
+	# A program that died, or that counted nothing, has failed.
+	if [ $rc != 0 ] && [ "$f" = 0 ]; then
+		echo "(exit status $rc)" >>"$log"
+		f=1
+	elif [ $rc = 0 ] && [ $((p + f + s)) = 0 ]; then
+		echo "(no test was counted)" >>"$log"
+		f=1
+	fi
+	report "$name" "$p" "$f" "$s" $((SECONDS - start)) "$log"
+}
+
+skip() { # name why
+	skipped=$((skipped + 1))
+	printf '%-6s %-28s %s\n' skip "$1" "$2"
+}
+
+unit() {
+	local t
+	for t in selftests/unit/test_*.c; do
+		t=$(basename "$t" .c)
+		run "$1unit/$t" 300 "$B/selftests/unit/$t"
+	done
+}
+
+sim() { # prefix runs
+	run "$1sim" 900 "$B/selftests/sim/sim" --runs "$2"
+}
+
+# shellcheck disable=SC2016 # expanded by that shell
+suite_check() { run check/core 60 sh -c 'tools/check-core.sh "$B"/user/core/*.o && echo ok core'; }
+suite_unit() { unit ""; }
+suite_sim() { sim "" "$SIM_RUNS"; }
+suite_asan() {
+	local B=build-asan
+	unit asan/
+	sim asan/ $((SIM_RUNS / 10))
+}
+
+suite_bpf() {
+	local t
+	for t in selftests/bpf/test_*.c; do
+		t=$(basename "$t" .c)
+		if [ "$(id -u)" = 0 ]; then
+			run "bpf/$t" 300 "$B/selftests/bpf/$t"
+		else
+			skip "bpf/$t" "needs root"
+		fi
+	done
+}
+
+suite_netns() {
+	local t
+	for t in selftests/netns/*.sh; do
+		if [ "$(id -u)" = 0 ]; then
+			run "netns/$(basename "$t" .sh)" 600 bash "$t"
+		else
+			skip "netns/$(basename "$t" .sh)" "needs root"
+		fi
+	done
+}
+
+for suite in "$@"; do
+	"suite_$suite"
+done
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]
