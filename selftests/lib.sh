@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# shellcheck shell=bash
+# What the namespace tests, the demo and the benchmark share: two namespaces joined by a veth pair,
+# processes in them, waiting with a deadline, counting, and taking everything away at the end
+# however that comes.
+#
+#   namespace $NS_A (the client)          namespace $NS_B (the server)
+#     eth0 $IP_A/24 ──────── veth ──────── eth0 $IP_B/24  ◄─ tandem attaches here, as $TD
+#
+# Only the network namespace is entered (nsenter --net): bpffs and /run stay the host's.
+
+set -u
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+B=${B:-build}
+[ "${B#/}" != "$B" ] || B=$TOP/$B
+TANDEM=$B/tandem
+TD=td-$$
+NS_A=td-$$-a
+NS_B=td-$$-b
+IP_A=10.77.0.1
+IP_B=10.77.0.2
+TMP=
+n_passed=0 n_failed=0 n_skipped=0
+PIDS=()
+
+# ---- counting: one line for each fact, which tools/test.sh counts ----
+
+pass() { n_passed=$((n_passed + 1)); echo "ok $*"; }
+fail() { n_failed=$((n_failed + 1)); echo "not ok $*"; }
+skip() { n_skipped=$((n_skipped + 1)); echo "skip $*"; }
+# check "what should be" command...: runs it; its output is shown when it fails.
+check() {
+	local what=$1 out
+	shift
+	if out=$("$@" 2>&1); then
+		pass "$what"
+	else
+		fail "$what"
+		printf '%s\n' "$out" | head -n 20 | sed 's/^/    /'
+		return 1
+	fi
+}
+# Ends the test at once; cleaning up is the trap's.
+die() { fail "$*"; exit 1; }
+
+# ---- waiting ----
+
+now_ms() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
+# wait_for SECONDS command...: until it succeeds. Fails after that time.
+wait_for() {
+	local end=$(($(now_ms) + $1 * 1000))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		[ "$(now_ms)" -lt $end ] || return 1
+		sleep 0.02
+	done
+}
+
+# ---- namespaces and processes ----
+
+in_ns() { nsenter --net="/run/netns/$1" "${@:2}"; }
+in_a() { in_ns "$NS_A" "$@"; }
+in_b() { in_ns "$NS_B" "$@"; }
+# In the background; the process id in $PID. Ended by the trap, or before by stop.
+start_a() {
+	nsenter --net="/run/netns/$NS_A" "$@" &
+	PID=$!
+	PIDS+=("$PID")
+}
+start_b() {
+	nsenter --net="/run/netns/$NS_B" "$@" &
+	PID=$!
+	PIDS+=("$PID")
+}
+# stop PID [SIGNAL]: and wait for its end; after 10 s by force.
+stop() {
+	kill "-${2:-TERM}" "$1" 2>/dev/null
+	wait_for 10 not alive "$1" || kill -KILL "$1" 2>/dev/null
+	wait "$1" 2>/dev/null
+}
+not() { ! "$@"; }
+# A zombie that bash has not yet waited for is not alive.
+alive() {
+	local state
+	state=$(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null) && [ "${state%% *}" != Z ]
+}
+
+# CPU time of a process so far, in ms (all threads).
+cpu_ms() {
+	local f
+	read -r -a f <<<"$(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null)"
+	echo $(((${f[11]:-0} + ${f[12]:-0}) * 1000 / $(getconf CLK_TCK)))
+}
+
+setup() {
+	[ "$(id -u)" = 0 ] || {
+		skip "$(basename "$0"): needs root"
+		exit 0
+	}
+	[ -x "$TANDEM" ] || die "$TANDEM is not built; run make"
+	trap cleanup EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+	TMP=$(mktemp -d)
+	ulimit -n "$(ulimit -Hn)"
+	# Mounted for good, as a system with systemd has it; everything pinned there is removed.
+	mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf || die "cannot mount bpffs"
+	for ns in "$NS_A" "$NS_B"; do
+		ip netns add "$ns" || die "cannot add network namespace $ns"
+	done
+	ip -n "$NS_A" link add eth0 type veth peer name eth0 netns "$NS_B" || die "cannot add a veth pair"
+	ip -n "$NS_A" addr add $IP_A/24 dev eth0
+	ip -n "$NS_B" addr add $IP_B/24 dev eth0
+	for ns in "$NS_A" "$NS_B"; do
+		in_ns "$ns" sysctl -qw net.ipv6.conf.all.disable_ipv6=1 \
+			net.ipv4.ip_local_port_range="1025 65535"
+		ip -n "$ns" link set lo up
+		ip -n "$ns" link set eth0 up
+	done
+	wait_for 5 in_a ping -q -c 1 -W 1 $IP_B || die "the veth pair does not carry packets"
+}
+
+# ---- tandem ----
+
+# attach [OPTIONS]: eth0 of $NS_B as $TD. Its output in $TMP/attach.
+attach() {
+	"$TANDEM" attach eth0 --netns "$NS_B" --name "$TD" "$@" >"$TMP/attach" 2>&1 || {
+		cat "$TMP/attach"
+		return 1
+	}
+}
+detach() { "$TANDEM" detach "$TD"; }
+daemons() { # process ids of the daemons of this run
+	local p
+	for p in /proc/[0-9]*; do
+		tr '\0' ' ' <"$p/cmdline" 2>/dev/null | grep -qE "^[^ ]*tandemd .*--name $TD( |-)" && echo "${p#/proc/}"
+	done
+}
+status() { "$TANDEM" status "$TD" --json; }
+# status_is JQ-EXPRESSION: is it true of the daemon's status?
+status_is() { status | jq -e "$1" >/dev/null; }
+# xdp NAME: one counter of the XDP program.
+xdp() { "$TANDEM" stat "$TD" --json | jq ".xdp.$1"; }
+flow_count() { "$TANDEM" flows "$TD" --json | jq length; }
+flows_are() { [ "$(flow_count)" = "$1" ]; }
+listens() { status_is "[.listeners[]?.port] | index($1)"; }
+
+# ---- the end ----
+
+# Nothing of this run may be left: that is a test of its own, in every script.
+leaks() {
+	local left=
+	compgen -G "/sys/fs/bpf/tandem/$TD*" >/dev/null && left="$left pins"
+	compgen -G "/run/tandem/$TD*" >/dev/null && left="$left /run/tandem"
+	[ -z "$(daemons)" ] || left="$left tandemd"
+	[ -z "$left" ] || { echo "left behind:$left"; return 1; }
+}
+
+cleanup() {
+	local rc=$? p name
+	trap - EXIT INT TERM
+	for p in "${PIDS[@]}"; do
+		if alive "$p"; then stop "$p"; fi
+	done
+	for name in $(compgen -G "/run/tandem/$TD*"; compgen -G "/sys/fs/bpf/tandem/$TD*"); do
+		"$TANDEM" detach "${name##*/}" >/dev/null 2>&1
+	done
+	check "nothing is left behind" leaks
+	for p in $(daemons); do kill -KILL "$p"; done
+	for name in $(ip netns list 2>/dev/null | awk '{print $1}' | grep "^td-$$-"); do
+		ip netns del "$name"
+	done
+	[ -z "$TMP" ] || rm -rf "$TMP"
+	echo "# $(basename "$0"): $n_passed passed, $n_failed failed, $n_skipped skipped"
+	[ $n_failed = 0 ] || rc=1
+	exit $rc
+}
