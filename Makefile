@@ -95,7 +95,7 @@ $(B)/tandem.pc: configs/tandem.pc.in Makefile
 	@mkdir -p $(@D)
 	sed -e 's,@PREFIX@,$(PREFIX),g' -e 's,@VERSION@,$(VERSION),g' $< > $@
 
-$(B)/tools/%: $(B)/tools/%.o $(B)/libtandem.a
+$(TOOLS): $(B)/tools/%: $(B)/tools/%.o $(call obj,$(wildcard tools/common/*.c)) $(B)/libtandem.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ -lpthread
 

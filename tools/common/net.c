@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The two tables behind net.h, and what every example program does at its start. */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "tools/net.h"
+
+static int kernel_epoll_create(void)
+{
+	return epoll_create1(EPOLL_CLOEXEC);
+}
+
+const struct net net_kernel = {
+	.name = "kernel",
+	.socket = socket,
+	.bind = bind,
+	.listen = listen,
+	.accept4 = accept4,
+	.connect = connect,
+	.recv = recv,
+	.send = send,
+	.sendfile = sendfile,
+	.shutdown = shutdown,
+	.close = close,
+	.getsockopt = getsockopt,
+	.setsockopt = setsockopt,
+	.poll = poll,
+	.epoll_create = kernel_epoll_create,
+	.epoll_ctl = epoll_ctl,
+	.epoll_wait = epoll_wait,
+};
+
+const struct net net_tandem = {
+	.name = "tandem",
+	.socket = tandem_socket,
+	.bind = tandem_bind,
+	.listen = tandem_listen,
+	.accept4 = tandem_accept4,
+	.connect = tandem_connect,
+	.recv = tandem_recv,
+	.send = tandem_send,
+	.sendfile = tandem_sendfile,
+	.shutdown = tandem_shutdown,
+	.close = tandem_close,
+	.getsockopt = tandem_getsockopt,
+	.setsockopt = tandem_setsockopt,
+	.poll = tandem_poll,
+	.epoll_create = tandem_epoll_create,
+	.epoll_ctl = tandem_epoll_ctl,
+	.epoll_wait = tandem_epoll_wait,
+};
+
+static bool make_addr(const char *text, uint16_t port, struct sockaddr_in *out)
+{
+	*out = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port)};
+	if (inet_pton(AF_INET, text, &out->sin_addr) == 1)
+		return true;
+	errno = EINVAL;
+	return false;
+}
+
+int net_listen(const struct net *n, const char *addr, uint16_t port, int backlog, int flags)
+{
+	struct sockaddr_in sa;
+	int one = 1;
+	int fd, e;
+
+	if (!make_addr(addr, port, &sa))
+		return -1;
+	fd = n->socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
+	if (fd < 0)
+		return -1;
+	n->setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (n->bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || n->listen(fd, backlog) < 0) {
+		e = errno;
+		n->close(fd);
+		errno = e;
+		return -1;
+	}
+	return fd;
+}
+
+int net_connect(const struct net *n, const char *addr, uint16_t port, int flags)
+{
+	struct sockaddr_in sa;
+	int one = 1;
+	int fd, e;
+
+	if (!make_addr(addr, port, &sa))
+		return -1;
+	fd = n->socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
+	if (fd < 0)
+		return -1;
+	n->setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (n->connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 && errno != EINPROGRESS) {
+		e = errno;
+		n->close(fd);
+		errno = e;
+		return -1;
+	}
+	return fd;
+}
+
+bool net_start(const struct net *n, int busy_poll_us)
+{
+	signal(SIGPIPE, SIG_IGN);
+	if (n != &net_tandem)
+		return true;
+	if (tandem_init(NULL) < 0) {
+		fprintf(stderr, "cannot use tandem: %s (%s)\n", tandem_last_error(), strerror(errno));
+		return false;
+	}
+	if (busy_poll_us >= 0)
+		tandem_set_busy_poll((unsigned)busy_poll_us);
+	return true;
+}
+
+long arg_number(const char *option, const char *text, long lo, long hi)
+{
+	char *end;
+	long v;
+
+	errno = 0;
+	v = strtol(text, &end, 10);
+	if (errno || end == text || *end || v < lo || v > hi) {
+		fprintf(stderr, "%s: \"%s\" is not a whole number from %ld to %ld\n", option, text,
+			lo, hi);
+		exit(2);
+	}
+	return v;
+}
