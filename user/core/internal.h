@@ -289,6 +289,8 @@ struct tcp_seg {
 	uint16_t up;
 	uint16_t sport, dport; /* network order */
 	uint8_t flags;
+	/* A SYN that ends a TIME_WAIT: our ISN has to be at least this; else 0 (tcp_parse.c). */
+	uint32_t tw_iss;
 	struct tcp_options o;
 };
 
@@ -321,6 +323,8 @@ void tcp_conn_drop(struct stack *s, struct tcb *t, int err, struct mtime now);
 static inline struct tcb *tcb_at(struct stack *s, uint32_t i);
 static inline uint32_t tcb_index(const struct stack *s, const struct tcb *t);
 void tcp_event(struct stack *s, struct tcb *t, uint32_t mask);
+/* Takes it out of the table, the wheel, the output and event lists and the accept queue. */
+void tcp_unlink(struct stack *s, struct tcb *t);
 
 /* tcp_out.c */
 /*
@@ -351,7 +355,6 @@ void tcp_send_reset(struct stack *s, const struct tcp_seg *g, struct mtime now);
 uint32_t tcp_ts_now(const struct stack *s, struct mtime now); /* ms clock of RFC 7323 */
 /* Window to advertise, scaled by the caller; moves rcv_adv. */
 uint32_t tcp_select_window(struct stack *s, struct tcb *t);
-uint32_t tcp_isn(const struct stack *s, const struct tcp_addr_pair *a, struct mtime now); /* RFC 6528 */
 
 /* tcp_timer.c */
 void tcp_timer(struct stack *s, uint32_t conn, struct mtime now);
@@ -417,6 +420,8 @@ struct listener {
 	uint32_t rcvbuf, sndbuf; /* 0: default */
 	uint16_t keep_idle, keep_intvl;
 	uint8_t keep_cnt;
+	uint16_t linger;
+	uint32_t rcvlowat;
 	uint32_t user_timeout;
 };
 
@@ -430,10 +435,12 @@ struct synreq {
 	uint16_t queue;
 	uint8_t opt;	/* TCB_OPT_* */
 	uint8_t snd_wscale;
+	uint8_t rcv_wscale; /* that the SYN-ACK told, like .wnd */
+	uint16_t wnd;
 	uint8_t retries;
 	bool acked; /* TCP_DEFER_ACCEPT, or the accept queue was full: the third ACK came */
 	uint16_t netif;
-	uint64_t sent; /* ns, for the first RTT sample */
+	uint64_t sent; /* ns, for the first RTT sample; 0: sent again since (Karn) */
 	struct wheel_node timer;
 	uint32_t hash_next, list_next, list_prev;
 };
@@ -447,28 +454,44 @@ enum drop synreq_input(struct stack *s, uint32_t req, struct tcp_seg *g, struct 
 void synreq_timer(struct stack *s, uint32_t req, struct mtime now);
 /* A connection on an accept queue ends before accept(): take it off. */
 void accept_queue_remove(struct stack *s, struct tcb *t);
+/* Linux's rule: full means more than min(backlog, somaxconn). */
+bool accept_queue_full(const struct stack *s, const struct listener *l);
+void accept_queue_add(struct stack *s, uint32_t listener, struct tcb *t);
+/* synreq.c: forgets a request without a word to the peer. */
+void synreq_drop(struct stack *s, uint32_t req);
 
-/* tcp_timewait.c: compact records, ≤ 64 bytes */
+/*
+ * tcp_timewait.c: compact records, ≤ 64 bytes. While a program still holds the socket, the
+ * connection stays a TCB in state TIME_WAIT (also in an application's stack, which has no
+ * records); timewait_enter() is for orphans.
+ */
 struct timewait {
-	struct ip_addr remote;
-	uint32_t local4;	/* index of the local address, or its IPv4 form: see the .c file */
-	uint16_t local_port, remote_port;
+	struct tcp_addr_pair a;
 	uint32_t snd_nxt, rcv_nxt;
-	uint32_t ts_recent, ts_offset;
+	uint32_t ts_recent;
 	struct wheel_node timer;
-	uint32_t hash_next;
-	uint8_t flags;
-	uint8_t pad[3];
+	uint32_t hash_next : 29; /* index + 1, 0: last */
+	uint32_t has_ts : 1;	 /* timestamps are on; our offset is tcp_ts_offset() */
+	uint32_t used : 1;
 };
 _Static_assert(sizeof(struct timewait) <= 64, "FEATURES T10");
 uint32_t timewait_lookup(const struct stack *s, const struct tcp_addr_pair *a);
 /* Turns @t into a record and frees it; where there is no room it is just freed (counted). */
 void timewait_enter(struct stack *s, struct tcb *t, struct mtime now);
-/* DROP_NONE: dealt with. DROP_BAD_STATE: a SYN that may reuse the pair, which is now free. */
+/* DROP_BAD_STATE: a SYN that may reuse the pair, which is now free; any other: dealt with. */
 enum drop timewait_input(struct stack *s, uint32_t tw, struct tcp_seg *g, struct mtime now);
 void timewait_timer(struct stack *s, uint32_t tw, struct mtime now);
+void timewait_free(struct stack *s, uint32_t tw);
 
-/* tcp_connect.c: active open, ports (RFC 6056) */
+/* tcp_connect.c: active open, ports (RFC 6056); what both kinds of open have in common */
+#define PORT_TABLE 256u
+uint32_t tcp_isn(const struct stack *s, const struct tcp_addr_pair *a, struct mtime now); /* RFC 6528 */
+/* Added to our timestamp clock; the same for each incarnation of a pair (RFC 7323 §5.4). */
+uint32_t tcp_ts_offset(const struct stack *s, const struct tcp_addr_pair *a);
+/* The largest segment for a route of @mtu to @dst: what a SYN announces. */
+uint16_t tcp_mtu_mss(uint32_t mtu, const struct ip_addr *dst);
+/* Shift to offer, for a receive buffer that starts with @rcvbuf; 0 where scaling is off. */
+uint8_t tcp_offer_wscale(const struct stack *s, uint32_t rcvbuf);
 
 /* ---- the stack itself (stack.c) ---- */
 
@@ -490,6 +513,7 @@ struct stack {
 	struct wheel wheel;
 	struct free_list tcb_free, chunk_free, synreq_free, tw_free, listener_free;
 
+	/* buckets of synreqs, tws, listeners: index + 1, so that zero pages are an empty table */
 	uint32_t *conn_buckets, conn_mask;
 	uint32_t *synreq_buckets, synreq_mask;
 	uint32_t *tw_buckets, tw_mask;
@@ -515,7 +539,7 @@ struct stack {
 	/* connections, and listeners, with events */
 	uint32_t ev_head, ev_tail;
 	uint32_t lev_head, lev_tail;
-	/* EV_FREED reports: a ring that cannot overflow, as each entry had a TCB or record */
+	/* EV_FREED, EV_TIMEWAIT: a ring that cannot overflow, as each entry had a TCB or record */
 	struct stack_ev *freed; /* [freed_size] */
 	uint32_t freed_head, freed_tail, freed_size;
 
@@ -523,7 +547,7 @@ struct stack {
 	uint32_t n_orphans, n_exported;
 	uint16_t ip_id;
 	uint64_t isn_key[2], port_key[2];
-	uint32_t port_counter;
+	uint32_t port_table[PORT_TABLE]; /* RFC 6056 §3.3.4 */
 	uint64_t drops[DROP_MAX];
 
 	struct reasm *reasm; /* reasm.c's */
@@ -558,6 +582,11 @@ static inline void mib_inc(struct stack *s, enum mib m)
 void stack_queue_pkt(struct stack *s, struct pkt *p);
 /* Reports that @conn's last trace is gone (TCB or TIME_WAIT record of an orphan). */
 void stack_report_freed(struct stack *s, uint32_t conn, uint32_t generation, uint64_t cookie);
+/*
+ * The same for any report (EV_FREED, EV_TIMEWAIT), @ev filled in by the caller. Reports are given
+ * out before all other events, so that the end of a pair is seen before its next use.
+ */
+void stack_report(struct stack *s, const struct stack_ev *ev);
 
 /* Parts of stack_check(), each in its own file: 0 or -E_UCLEAN with @why. */
 int wheel_check(const struct stack *s, char *why, size_t len);

@@ -30,6 +30,11 @@
 struct stack;
 struct neigh;
 
+struct tcp_addr_pair {
+	struct ip_addr local, remote;
+	uint16_t local_port, remote_port;
+};
+
 /* ---- drop reasons of the core: every stack_input() returns one ---- */
 #define DROP_REASONS(X)                                                                            \
 	X(NONE, "delivered")                                                                       \
@@ -201,6 +206,11 @@ int stack_event(struct stack *s, const struct net_event *ev, struct mtime now);
 #define EV_ACCEPT (1u << 5) /* listener .listener has one more in its accept queue */
 #define EV_FREED (1u << 6) /* the TCB was an orphan's and is gone; index and generation were: */
 #define EV_RDHUP (1u << 7) /* the peer's FIN was received */
+/*
+ * The orphan's TCB .conn/.generation is gone, a TIME_WAIT record has taken the pair over.
+ * EV_FREED with .conn TD_NO_CONN follows when that ends.
+ */
+#define EV_TIMEWAIT (1u << 8)
 
 struct stack_ev {
 	uint32_t mask;
@@ -208,17 +218,13 @@ struct stack_ev {
 	uint32_t generation;
 	uint32_t listener;
 	uint64_t cookie;
+	struct tcp_addr_pair pair; /* EV_FREED, EV_TIMEWAIT */
 };
 
 /* False: no more events. Events of one connection are merged until they are taken. */
 bool stack_event_next(struct stack *s, struct stack_ev *ev);
 
 /* ---- TCP (tcp.c; RFC 9293 §3.9 user calls) ---- */
-
-struct tcp_addr_pair {
-	struct ip_addr local, remote;
-	uint16_t local_port, remote_port;
-};
 
 /* Socket options that a connection or listener can be given. */
 enum tcp_opt {
