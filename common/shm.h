@@ -213,6 +213,7 @@ enum frame_state {
 	FRAME_FILL,	/* with the kernel for receive: fill ring, or an RX ring not yet read */
 	FRAME_TX,	/* with the kernel for transmit; slot: who sent it */
 	FRAME_OWNED,	/* slot's own: being read, being built, or in its cache */
+	FRAME_INJECTED, /* in an injection ring, on the way to slot, which has not taken it yet */
 };
 #define FRAME_OWNER(state, slot) ((uint32_t)(state) | (uint32_t)(slot) << 16)
 #define FRAME_STATE(v) ((v) & 0xffu)

@@ -2,7 +2,7 @@
 /*
  * The packet memory that the daemon and its applications share: one memfd
  * with the frames, and one with the control block (owner table, pool of free frames,
- * and the robust process-shared lock of the fill and completion rings).
+ * and the lock (shlock.h) of the fill and completion rings).
  *
  * Every frame has one owner at every instant (common/shm.h, enum frame_state). The
  * order of writes makes each step recoverable when its process is killed within it:
@@ -22,6 +22,7 @@
 #include <stdbool.h>
 #include <xdp/xsk.h>
 #include "common/shm.h"
+#include "shlock.h"
 
 struct umem_ctl; /* the shared control block, private to umem.c */
 
@@ -33,6 +34,12 @@ struct umem {
 	int ctl_fd; /* memfd of the control block */
 	struct umem_ctl *ctl;
 	uint16_t slot; /* who we are */
+
+	/* private to umem.c */
+	struct shlock_id id;
+	struct umem_queue *uqs;
+	uint32_t n_uqs;
+	bool lock_slow; /* the lock's holder seems to be stopped: do not wait as long again */
 };
 
 /* Creates both memfds (sealed against resizing). -errno. */
@@ -58,6 +65,13 @@ static inline uint32_t umem_frame_of(uint64_t addr)
 	return (uint32_t)(addr / UMEM_FRAME_SIZE);
 }
 
+struct umem_queue;
+/*
+ * All queues of the interface, @uqs[i].index == i, for the repair of what a killed process left
+ * half done. Before the first use of anything below that takes the lock.
+ */
+void umem_set_queues(struct umem *u, struct umem_queue *uqs, uint32_t n);
+
 /* One queue's fill and completion rings, as this process maps them. */
 struct umem_queue {
 	struct xsk_ring_prod fill;
@@ -76,7 +90,7 @@ struct frame_cache {
 /* Takes ownership of a frame that we hold anyway (RX ring, injection): owner = us. */
 void umem_own(struct umem *u, uint32_t frame);
 uint32_t umem_owner(const struct umem *u, uint32_t frame);
-/* Marks a frame of ours as given to slot @slot (injection) or to the TX ring. */
+/* Marks a frame of ours as given to slot @slot (FRAME_INJECTED) or to the TX ring (FRAME_TX). */
 void umem_give(struct umem *u, uint32_t frame, enum frame_state st, uint16_t slot);
 
 /*
@@ -91,20 +105,21 @@ uint32_t umem_balance(struct umem *u, struct umem_queue *q, struct frame_cache *
 bool umem_needs_balance(const struct umem *u, const struct umem_queue *q,
 			const struct frame_cache *c, uint32_t fill_target, uint32_t low,
 			uint32_t high);
-/* Gives all of the cache back to the pool. */
+/* Gives all of the cache back to the pool. What cannot (the lock is held) stays in the cache. */
 void umem_flush_cache(struct umem *u, struct frame_cache *c);
 
 /*
  * After the death of @slot (its sockets closed by then, @rx_left: frames found unread in its
  * RX rings): frames it owned go to the pool at once; frames in state FRAME_TX of that slot are
  * only counted in the return value, as the kernel may still have them. Call again after a grace
- * period with @force to take these, too. Returns how many remain.
+ * period with @force to take these, too. Returns how many remain: all of the slot's, if the lock
+ * could not be had; call again then, with the same @rx_left.
  */
 uint32_t umem_reclaim(struct umem *u, uint16_t slot, const uint32_t *rx_left, uint32_t n_rx_left,
 		      bool force);
 
 struct umem_usage {
-	uint32_t pool, fill, tx, owned, owned_by_daemon, bad;
+	uint32_t pool, fill, tx, owned, owned_by_daemon, injected, bad;
 	uint64_t comp_ignored, recoveries;
 };
 void umem_usage(const struct umem *u, struct umem_usage *out);

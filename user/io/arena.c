@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * arena.h: the layout of an arena, and its memory. Offsets are made here from the three counts
+ * and taken from nobody; a layout that came over the control socket must be the one that its own
+ * counts give.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/mman.h>
+#include "common/flow.h"
+#include "user/core/neigh_entry.h"
+#include "arena.h"
+#include "memfd.h"
+
+/* Bounds that keep every sum far below 2^64, and every index below SHM_NIL. */
+#define MAX_TCBS (1u << 26)
+#define MAX_CHUNKS (1u << 28)
+#define MAX_NEIGHS (1u << 24)
+#define PAGE 4096u
+
+static uint64_t place(uint64_t *end, uint64_t len)
+{
+	uint64_t at = *end;
+
+	*end = (at + len + PAGE - 1) & ~(uint64_t)(PAGE - 1);
+	return at;
+}
+
+void arena_layout_make(struct arena_layout *l, uint32_t n_tcbs, uint32_t n_chunks,
+		       uint32_t n_neighs)
+{
+	uint64_t end = 0;
+
+	memset(l, 0, sizeof(*l));
+	l->n_tcbs = n_tcbs;
+	l->n_chunks = n_chunks;
+	l->n_neighs = n_neighs;
+	l->tcb_size = sizeof(struct tcb);
+	place(&end, sizeof(struct arena_hdr));
+	l->to_daemon = place(&end, sizeof(struct shm_msg_ring));
+	l->to_app = place(&end, sizeof(struct shm_msg_ring));
+	l->pkts_to_daemon = place(&end, sizeof(struct shm_pkt_ring));
+	l->pkts_to_app = place(&end, sizeof(struct shm_pkt_ring));
+	l->listeners = place(&end, sizeof(struct shm_listener) * SHM_MAX_LISTENERS);
+	l->mib = place(&end, sizeof(uint64_t) * MIB_MAX);
+	l->neighs = place(&end, sizeof(struct neigh) * (uint64_t)n_neighs);
+	l->tcbs = place(&end, sizeof(struct tcb) * (uint64_t)n_tcbs);
+	l->chunk_hdrs = place(&end, sizeof(struct chunk_hdr) * (uint64_t)n_chunks);
+	l->chunks = place(&end, (uint64_t)CHUNK_SIZE * n_chunks);
+	l->size = end;
+}
+
+bool arena_layout_ok(const struct arena_layout *l)
+{
+	struct arena_layout want;
+
+	if (l->n_tcbs > MAX_TCBS || l->n_chunks > MAX_CHUNKS || l->n_neighs > MAX_NEIGHS)
+		return false;
+	arena_layout_make(&want, l->n_tcbs, l->n_chunks, l->n_neighs);
+	return memcmp(l, &want, sizeof(want)) == 0;
+}
+
+static int map(struct arena *a, bool writable)
+{
+	void *p = mmap(NULL, a->lay.size, PROT_READ | (writable ? PROT_WRITE : 0),
+		       MAP_SHARED | MAP_NORESERVE, a->fd, 0);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	a->base = p;
+	return 0;
+}
+
+int arena_create(struct arena *a, const struct arena_layout *l, uint32_t slot)
+{
+	struct arena_hdr *h;
+	int r;
+
+	if (!arena_layout_ok(l))
+		return -EINVAL;
+	*a = (struct arena){.lay = *l};
+	a->fd = memfd_sealed("tandem-arena", l->size, 0);
+	if (a->fd < 0)
+		return a->fd;
+	r = map(a, true);
+	if (r < 0)
+		goto err_fd;
+	/*
+	 * Applications get the daemon's descriptor, to read. A seal is what keeps them to that: a
+	 * read-only descriptor could be opened again for writing.
+	 */
+	if (fcntl(a->fd, F_ADD_SEALS,
+		  (slot == TD_SLOT_DAEMON ? F_SEAL_FUTURE_WRITE : 0) | F_SEAL_SEAL) < 0) {
+		r = -errno;
+		goto err_map;
+	}
+	h = (struct arena_hdr *)a->base;
+	h->magic = ARENA_MAGIC;
+	h->version = ARENA_VERSION;
+	h->slot = slot;
+	return 0;
+err_map:
+	munmap(a->base, a->lay.size);
+err_fd:
+	close(a->fd);
+	return r;
+}
+
+int arena_attach(struct arena *a, int fd, const struct arena_layout *l, bool writable)
+{
+	const struct arena_hdr *h;
+	int r;
+
+	if (!arena_layout_ok(l))
+		return -EINVAL;
+	*a = (struct arena){.lay = *l, .fd = fd};
+	r = memfd_check(fd, l->size);
+	if (!r)
+		r = map(a, writable);
+	if (r < 0)
+		return r;
+	h = (const struct arena_hdr *)a->base;
+	if (READ_ONCE(h->magic) != ARENA_MAGIC || READ_ONCE(h->version) != ARENA_VERSION) {
+		munmap(a->base, l->size);
+		return -EPROTO;
+	}
+	return 0;
+}
+
+void arena_close(struct arena *a)
+{
+	munmap(a->base, a->lay.size);
+	close(a->fd);
+	*a = (struct arena){.fd = -1};
+}
+
+static void *at(const struct arena *a, uint64_t off)
+{
+	return a->base + off;
+}
+
+struct arena_view arena_view(const struct arena *a)
+{
+	return (struct arena_view){.tcbs = at(a, a->lay.tcbs),
+				   .n_tcbs = a->lay.n_tcbs,
+				   .chunk_hdrs = at(a, a->lay.chunk_hdrs),
+				   .chunks = at(a, a->lay.chunks),
+				   .n_chunks = a->lay.n_chunks,
+				   .neighs = at(a, a->lay.neighs),
+				   .n_neighs = a->lay.n_neighs,
+				   .mib = at(a, a->lay.mib)};
+}
+
+struct shm_msg_ring *arena_ring_to_daemon(const struct arena *a)
+{
+	return at(a, a->lay.to_daemon);
+}
+
+struct shm_msg_ring *arena_ring_to_app(const struct arena *a)
+{
+	return at(a, a->lay.to_app);
+}
+
+struct shm_pkt_ring *arena_pkts_to_daemon(const struct arena *a)
+{
+	return at(a, a->lay.pkts_to_daemon);
+}
+
+struct shm_pkt_ring *arena_pkts_to_app(const struct arena *a)
+{
+	return at(a, a->lay.pkts_to_app);
+}
+
+struct shm_listener *arena_listeners(const struct arena *a)
+{
+	return at(a, a->lay.listeners);
+}

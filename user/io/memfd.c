@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* memfd.h */
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include "memfd.h"
+
+int memfd_sealed(const char *name, uint64_t size, unsigned more_seals)
+{
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING), r;
+
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)size) < 0 ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | more_seals) < 0) {
+		r = -errno;
+		close(fd);
+		return r;
+	}
+	return fd;
+}
+
+int memfd_check(int fd, uint64_t size)
+{
+	struct stat st;
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	if (seals < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (!(seals & F_SEAL_SHRINK) || st.st_size < 0 || (uint64_t)st.st_size != size)
+		return -EINVAL;
+	return 0;
+}
