@@ -11,6 +11,7 @@
 /* What one connection could not send back yet. */
 struct conn {
 	int fd;
+	uint32_t watched; /* EPOLLIN, or EPOLLOUT while .off < .len */
 	size_t off, len;
 	bool eof;
 	char buf[BUF_SIZE];
@@ -25,11 +26,14 @@ static void conn_end(struct conn *c)
 	free(c);
 }
 
-static void conn_watch(struct conn *c, uint32_t events)
+static void conn_watch(struct conn *c)
 {
-	struct epoll_event ev = {.events = events, .data.ptr = c};
+	struct epoll_event ev = {.events = c->off < c->len ? EPOLLOUT : EPOLLIN, .data.ptr = c};
 
+	if (ev.events == c->watched)
+		return;
 	net->epoll_ctl(ep, EPOLL_CTL_MOD, c->fd, &ev);
+	c->watched = ev.events;
 }
 
 /* Reads and echoes until one side would block. False: the connection has ended. */
@@ -80,6 +84,7 @@ static void accept_all(int lfd)
 		c->fd = fd;
 		c->off = c->len = 0;
 		c->eof = false;
+		c->watched = EPOLLIN;
 		ev.data.ptr = c;
 		if (net->epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) < 0) {
 			perror("epoll_ctl");
@@ -107,7 +112,7 @@ static void loop(int lfd)
 			else if (!conn_serve(c))
 				conn_end(c);
 			else
-				conn_watch(c, c->off < c->len ? EPOLLOUT : EPOLLIN);
+				conn_watch(c);
 		}
 	}
 }
