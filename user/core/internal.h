@@ -264,6 +264,7 @@ void conn_table_del(struct stack *s, uint32_t conn);
 #define TCP_RTO_INIT_US 1000000u
 #define TCP_TIMEWAIT_S 60u
 #define TCP_WSCALE_MAX 14u
+#define TCP_MSS_MIN 64u /* less is not believed: headers must not be most of what is sent */
 
 struct tcp_sack_block {
 	uint32_t start, end;
@@ -314,8 +315,30 @@ void tcp_icmp(struct stack *s, const struct tcp_addr_pair *a, uint32_t seq, int 
 
 /* tcp_state.c: the one setter, creation and the end of a connection */
 void tcp_set_state(struct stack *s, struct tcb *t, enum tcp_state to, struct mtime now);
-/* A new TCB with defaults (buffers, cc, rto), in the table. SHM_NIL: no memory. */
+/*
+ * A new TCB with defaults (buffers, cc, rto, ISS, timestamp offset, options to offer), in the
+ * table, routed, still CLOSED: snd_una = snd_nxt = snd_max = iss. SHM_NIL: no memory or route.
+ *
+ * Active: tcp_set_state(SYN_SENT), tcp_want_output(); tcp_output() sends the SYN.
+ * Passive: set iss, ts_offset, queue and socket options as the SYN-ACK had them, then
+ * tcp_syn_received(), tcp_set_state(SYN_RECEIVED), snd_nxt = snd_max = iss + 1, and give the third
+ * ACK to tcp_conn_input(), which makes it ESTABLISHED.
+ */
 uint32_t tcp_conn_create(struct stack *s, const struct tcp_addr_pair *a, struct mtime now);
+/*
+ * Takes over what the peer's SYN says (for passive opens: rebuilt from the request): its sequence
+ * number, MSS, options (those offered in t->opt and given in @o remain), and from these MSS,
+ * rcv_adv (the unscaled window of our own SYN: tcp_syn_window()) and the initial cwnd.
+ */
+void tcp_syn_received(struct stack *s, struct tcb *t, uint32_t irs, const struct tcp_options *o,
+		      struct mtime now);
+/* The window field of our SYN or SYN-ACK. */
+static inline uint16_t tcp_syn_window(uint32_t rcvbuf)
+{
+	return rcvbuf / 2 < 65535 ? (uint16_t)(rcvbuf / 2) : 65535;
+}
+/* One round trip of @us was measured (RFC 6298). */
+void tcp_rtt_sample(struct tcb *t, uint32_t us);
 /* Frees everything of it, reports EV_FREED for orphans. */
 void tcp_conn_free(struct stack *s, struct tcb *t, struct mtime now);
 /* Ends it with @err (positive errno, 0: none): CLOSED, events; frees it if it is an orphan. */
@@ -325,6 +348,36 @@ static inline uint32_t tcb_index(const struct stack *s, const struct tcb *t);
 void tcp_event(struct stack *s, struct tcb *t, uint32_t mask);
 /* Takes it out of the table, the wheel, the output and event lists and the accept queue. */
 void tcp_unlink(struct stack *s, struct tcb *t);
+
+/* An invariant of our own is broken: stop here. Never for what came from outside. */
+#define tcp_assert(cond)                                                                           \
+	do {                                                                                       \
+		if (__builtin_expect(!(cond), 0))                                                  \
+			__builtin_trap();                                                          \
+	} while (0)
+
+/* Payload bytes in a full segment: the MSS less options (RFC 6691). */
+static inline uint32_t tcp_eff_mss(const struct tcb *t)
+{
+	return t->opt & TCB_OPT_TS ? t->mss - 12u : t->mss;
+}
+
+static inline bool tcp_synchronised(const struct tcb *t)
+{
+	return t->state >= TCP_ESTABLISHED;
+}
+
+/* Sequence number behind the send queue: where the FIN stands, if any, until it is acknowledged. */
+static inline uint32_t tcp_queue_end(const struct tcb *t)
+{
+	return t->snd_una + !tcp_synchronised(t) + t->tx_bytes;
+}
+
+/* Our FIN, sent and acknowledged: it is the last thing that snd_max counts. */
+static inline bool tcp_fin_acked(const struct tcb *t)
+{
+	return t->flags & TCB_F_FIN_SENT && t->snd_una == t->snd_max;
+}
 
 /* tcp_out.c */
 /*

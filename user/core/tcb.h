@@ -30,7 +30,11 @@ enum tcp_state {
 	TCP_CLOSE_WAIT,
 	TCP_CLOSING,
 	TCP_LAST_ACK,
-	TCP_TIME_WAIT, /* only in compact records (tcp_timewait.h), never in a tcb */
+	/*
+	 * In a TCB only while a program still holds the socket (there may be data to read). For
+	 * orphans the daemon's stack keeps a compact record instead (tcp_timewait.c).
+	 */
+	TCP_TIME_WAIT,
 	TCP_STATE_MAX,
 };
 
@@ -71,6 +75,12 @@ enum tcb_owner {
 #define TCB_F_PASSIVE (1u << 12)
 #define TCB_F_ACCEPT_QUEUED (1u << 13)
 #define TCB_F_UNDO (1u << 14)
+#define TCB_F_TX_FULL (1u << 15) /* tcp_send() found no room: EV_WRITABLE is owed */
+#define TCB_F_RTX (1u << 16) /* the segment at snd_una is to be retransmitted, at once */
+#define TCB_F_FIN_OOO (1u << 17) /* the peer's FIN came out of order; it is at fin_seq */
+#define TCB_F_MORE (1u << 18) /* MSG_MORE: as TCB_CORK until the next send */
+#define TCB_F_CWND_LIMITED (1u << 19) /* the last output ended because of cwnd */
+#define TCB_F_PINGPONG (1u << 20) /* request and response: ACKs may wait for the response */
 
 struct tcb {
 	/* identity */
@@ -88,6 +98,7 @@ struct tcb {
 	uint16_t queue;	     /* RX queue it arrived on: transmit there */
 	uint16_t sockopt;    /* TCB_NODELAY … */
 	uint32_t listener;   /* passive: listener id, SHM_NIL */
+	uint32_t neigh_gen;  /* generation of that entry */
 	uint64_t cookie;     /* the owner's own (a socket number); reset on import */
 
 	/* links local to the owner's stack, rebuilt on import */
@@ -101,6 +112,7 @@ struct tcb {
 	/* send */
 	uint32_t iss, snd_una, snd_nxt, snd_max;
 	uint32_t snd_wnd, snd_wl1, snd_wl2, max_window;
+	uint32_t snd_sml; /* end of the last short segment sent (Nagle, as Minshall) */
 	uint16_t mss;	  /* what we may send, options not subtracted */
 	uint16_t rcv_mss; /* estimate of what the peer sends, for delayed ACKs */
 	uint8_t snd_wscale, rcv_wscale;
@@ -110,6 +122,7 @@ struct tcb {
 	uint32_t irs, rcv_nxt;
 	uint32_t rcv_adv; /* right edge that we have advertised: never moves left */
 	uint32_t rcv_up;
+	uint32_t fin_seq; /* TCB_F_FIN_OOO */
 
 	/* timestamps (RFC 7323) */
 	uint32_t ts_recent;
@@ -125,6 +138,9 @@ struct tcb {
 	uint8_t dupacks;
 	uint8_t probes;	     /* keepalive or window probes unanswered */
 	uint8_t syn_retries;
+	uint16_t oow_ms; /* when a bare out-of-window segment was last answered, low bits */
+	uint8_t quick;	 /* so many data segments are still acknowledged at once */
+	uint8_t pad;
 	uint64_t rtx_first;    /* ns: first retransmission of what is outstanding, for R1/R2 */
 
 	/* deadlines, ns; 0: not set. tcp_next() is the only reader that decides. */
@@ -133,6 +149,7 @@ struct tcb {
 	uint64_t t_keep;   /* keepalive; FIN_WAIT_2 and orphan timeouts */
 	uint64_t last_rcv; /* last segment received */
 	uint64_t last_snd; /* last data sent, for idle restart */
+	uint64_t t_armed;  /* what .timer is set to; means nothing while it is not in the wheel */
 
 	/* congestion control (cc.h) */
 	uint32_t cwnd, ssthresh; /* bytes */
@@ -155,6 +172,8 @@ struct tcb {
 	uint32_t ooo_head;
 	uint32_t ooo_bytes;
 	uint32_t n_chunks; /* held in all three */
+	/* auto-tuning of rcvbuf: bytes read since rd_time, in units of 1024 ns */
+	uint32_t rd_bytes, rd_time;
 	/* per-segment records for loss recovery, in chunks of their own */
 	uint32_t seg_head, seg_tail;
 
