@@ -28,15 +28,15 @@ PIDS=()
 pass() { n_passed=$((n_passed + 1)); echo "ok $*"; }
 fail() { n_failed=$((n_failed + 1)); echo "not ok $*"; }
 skip() { n_skipped=$((n_skipped + 1)); echo "skip $*"; }
-# check "what should be" command...: runs it; its output is shown when it fails.
+# check "what should be" command...: runs it, in this shell; its output is shown when it fails.
 check() {
-	local what=$1 out
+	local what=$1
 	shift
-	if out=$("$@" 2>&1); then
+	if "$@" >"$TMP/check" 2>&1; then
 		pass "$what"
 	else
 		fail "$what"
-		printf '%s\n' "$out" | head -n 20 | sed 's/^/    /'
+		head -n 20 "$TMP/check" | sed 's/^/    /'
 		return 1
 	fi
 }
@@ -98,10 +98,10 @@ setup() {
 		exit 0
 	}
 	[ -x "$TANDEM" ] || die "$TANDEM is not built; run make"
+	TMP=$(mktemp -d)
 	trap cleanup EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
-	TMP=$(mktemp -d)
 	ulimit -n "$(ulimit -Hn)"
 	# Mounted for good, as a system with systemd has it; everything pinned there is removed.
 	mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf || die "cannot mount bpffs"
@@ -122,6 +122,7 @@ setup() {
 
 # ---- tandem ----
 
+# shellcheck disable=SC2120 # the arguments are optional
 # attach [OPTIONS]: eth0 of $NS_B as $TD. Its output in $TMP/attach.
 attach() {
 	"$TANDEM" attach eth0 --netns "$NS_B" --name "$TD" "$@" >"$TMP/attach" 2>&1 || {
@@ -144,6 +145,62 @@ xdp() { "$TANDEM" stat "$TD" --json | jq ".xdp.$1"; }
 flow_count() { "$TANDEM" flows "$TD" --json | jq length; }
 flows_are() { [ "$(flow_count)" = "$1" ]; }
 listens() { status_is "[.listeners[]?.port] | index($1)"; }
+
+# ---- servers and clients ----
+
+# serve_on LOG PROGRAM...: an example server in $NS_B; returns when it listens.
+serve_on() {
+	local log=$1
+	shift
+	start_b "$@" >"$log" 2>&1
+	wait_for 10 grep -q '^listening on' "$log" || {
+		fail "${1##*/} listens"
+		cat "$log"
+		return 1
+	}
+}
+# Many connections from the kernel of $NS_A, held open until conns_close. conns_open N [SECONDS]
+conns_open() {
+	CONNS_LOG=$TMP/conns.$RANDOM
+	mkfifo "$CONNS_LOG.in"
+	start_a python3 "$TOP/selftests/conns.py" $IP_B "$HTTP_PORT" "$1" /small "${2:-0}" \
+		<"$CONNS_LOG.in" >"$CONNS_LOG" 2>&1
+	CONNS_PID=$PID
+	exec {CONNS_FD}>"$CONNS_LOG.in"
+	wait_for $((60 + ${2:-0})) conns_ready
+	cat "$CONNS_LOG"
+	grep -q "^open $1 " "$CONNS_LOG"
+}
+conns_ready() { grep -q ^open "$CONNS_LOG" || not alive "$CONNS_PID"; }
+conns_close() {
+	exec {CONNS_FD}>&-
+	wait "$CONNS_PID"
+}
+HTTP_PORT=80
+# random_file PATH MEGABYTES: that no two runs and no two pages are alike.
+random_file() { openssl rand -out "$1" $(($2 * 1048576)); }
+
+# An nginx with sockets of the kernel in $NS_A, serving directory $1 on port $2.
+start_nginx() {
+	cat >"$TMP/nginx.conf" <<-END
+		daemon off;
+		pid $TMP/nginx.pid;
+		error_log $TMP/nginx.log;
+		user root;
+		worker_processes 1;
+		events { worker_connections 4096; }
+		http {
+			access_log off;
+			sendfile on;
+			server { listen $IP_A:$2; root $1; }
+		}
+	END
+	start_a nginx -e "$TMP/nginx.log" -c "$TMP/nginx.conf"
+	wait_for 10 in_a curl -s -o /dev/null "http://$IP_A:$2/" || {
+		cat "$TMP/nginx.log"
+		return 1
+	}
+}
 
 # ---- the end ----
 
@@ -170,7 +227,7 @@ cleanup() {
 	for name in $(ip netns list 2>/dev/null | awk '{print $1}' | grep "^td-$$-"); do
 		ip netns del "$name"
 	done
-	[ -z "$TMP" ] || rm -rf "$TMP"
+	rm -rf "$TMP"
 	echo "# $(basename "$0"): $n_passed passed, $n_failed failed, $n_skipped skipped"
 	[ $n_failed = 0 ] || rc=1
 	exit $rc

@@ -6,7 +6,7 @@ set -u
 
 build="gcc libc6-dev make pkg-config clang llvm bpftool linux-libc-dev libbpf-dev libxdp-dev
 	libelf-dev zlib1g-dev libmnl-dev libjson-c-dev libcmocka-dev"
-run="iproute2 iputils-ping ethtool procps util-linux curl nginx-light python3 jq tcpdump man-db"
+run="iproute2 iputils-ping ethtool procps util-linux curl nginx-light python3 jq tcpdump man-db openssl"
 
 # Without root the tests that need more than a build are skipped.
 [ "$(id -u)" = 0 ] || run=
