@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The table of congestion control algorithms, one file each, and what they have in common.
+ * An algorithm decides cwnd and ssthresh from a small record of each ACK; when to retransmit, and
+ * the inflation of cwnd during fast recovery, is loss recovery's business (tcp_ack.c).
+ */
+#include "cc.h"
+
+static const struct cc_ops *const cc_table[] = {&cc_reno, &cc_cubic};
+#define CC_N (sizeof(cc_table) / sizeof(cc_table[0]))
+
+/* An index from elsewhere (an imported TCB) that is none of ours means the first. */
+const struct cc_ops *cc_get(uint8_t idx)
+{
+	return cc_table[idx < CC_N ? idx : 0];
+}
+
+static bool name_eq(const char *a, const char *b)
+{
+	while (*a && *a == *b) {
+		a++;
+		b++;
+	}
+	return *a == *b;
+}
+
+int cc_find(const char *name)
+{
+	for (uint32_t i = 0; i < CC_N; i++)
+		if (name_eq(cc_table[i]->name, name))
+			return (int)i;
+	return -E_NOENT;
+}
+
+/* RFC 6928 §2 */
+uint32_t cc_initial_window(uint32_t mss)
+{
+	uint32_t floor = 2 * mss > 14600 ? 2 * mss : 14600;
+
+	return 10 * mss < floor ? 10 * mss : floor;
+}
+
+/* RFC 5681 §3.1: ssthresh = max(FlightSize / 2, 2 * SMSS) */
+uint32_t cc_half_flight(const struct tcb *t, uint32_t in_flight)
+{
+	uint32_t floor = 2 * tcp_eff_mss(t);
+
+	return in_flight / 2 > floor ? in_flight / 2 : floor;
+}
+
+/*
+ * Slow start, in bytes: an ACK for several segments opens by all of them, as a receiver that
+ * merges segments sends few ACKs. Returns what was acknowledged beyond ssthresh.
+ */
+uint32_t cc_slow_start(struct tcb *t, uint32_t acked)
+{
+	uint32_t room = t->ssthresh > t->cwnd ? t->ssthresh - t->cwnd : 0;
+	uint32_t n = acked < room ? acked : room;
+
+	t->cwnd += n;
+	return acked - n;
+}
+
+/* RFC 5681 §4.1: after an idle RTO no more than the initial window at once. */
+void cc_restart_window(struct tcb *t, struct mtime now)
+{
+	uint32_t iw = cc_initial_window(tcp_eff_mss(t));
+
+	(void)now;
+	if (t->cwnd > iw)
+		t->cwnd = iw;
+}

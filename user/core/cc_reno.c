@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Reno: slow start and additive increase, halving on loss (RFC 5681 §3.1), counted in bytes
+ * (RFC 3465 §2.1). cc_priv[0]: bytes acknowledged towards the next increase.
+ */
+#include "cc.h"
+
+static void reno_init(struct tcb *t, struct mtime now)
+{
+	(void)now;
+	t->cc_priv[0] = 0;
+}
+
+static void reno_ack(struct tcb *t, const struct cc_ack *a, struct mtime now)
+{
+	uint32_t acked = a->acked;
+
+	(void)now;
+	if (!a->cwnd_limited) /* RFC 9293 §3.8.2, RFC 7661: no growth that was not used */
+		return;
+	if (t->cwnd < t->ssthresh)
+		acked = cc_slow_start(t, acked);
+	t->cc_priv[0] += acked;
+	while (t->cc_priv[0] >= t->cwnd && t->cwnd < CC_CWND_MAX) {
+		t->cc_priv[0] -= t->cwnd;
+		t->cwnd += tcp_eff_mss(t);
+	}
+}
+
+static void reno_loss(struct tcb *t, uint32_t in_flight, struct mtime now)
+{
+	(void)now;
+	t->ssthresh = cc_half_flight(t, in_flight);
+	t->cc_priv[0] = 0;
+}
+
+const struct cc_ops cc_reno = {
+	.name = "reno",
+	.init = reno_init,
+	.ack = reno_ack,
+	.loss = reno_loss,
+	.timeout = reno_loss,
+	.idle = cc_restart_window,
+};

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A connection's bytes, in chunks taken on demand: the send queue, the receive queue (in order,
+ * not yet read) and the out-of-order queue. An idle connection holds none.
+ *
+ * Invariants (tcp_check.c): byte counts are the sums of the chunks; no chunk is empty; send
+ * queue chunks follow each other without a gap, .seq being the first valid byte's number;
+ * out-of-order chunks are sorted, do not overlap, and begin beyond rcv_nxt.
+ *
+ * Memory per payload byte is bounded: small segments are copied into the tail chunk as long as it
+ * has room, and the number of receive chunks is limited by rcvbuf, twice the advertised window.
+ */
+#include "internal.h"
+
+static struct chunk_hdr *hdr(const struct stack *s, uint32_t c)
+{
+	return &s->a.chunk_hdrs[c];
+}
+
+static uint8_t *chunk_bytes(const struct stack *s, uint32_t c)
+{
+	return chunk_data(s, c) + hdr(s, c)->off;
+}
+
+static uint32_t chunk_room(const struct stack *s, uint32_t c)
+{
+	return CHUNK_SIZE - hdr(s, c)->off - hdr(s, c)->len;
+}
+
+static uint32_t chunk_end(const struct stack *s, uint32_t c)
+{
+	return hdr(s, c)->seq + hdr(s, c)->len;
+}
+
+static uint32_t chunk_take(struct stack *s, struct tcb *t)
+{
+	uint32_t c = chunk_alloc(s);
+
+	if (c != SHM_NIL)
+		t->n_chunks++;
+	return c;
+}
+
+static void chunk_give(struct stack *s, struct tcb *t, uint32_t c)
+{
+	t->n_chunks--;
+	chunk_free(s, c);
+}
+
+static uint32_t min_u32(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
+void pkt_copy(const struct pkt *p, uint32_t off, void *out, uint32_t len)
+{
+	uint8_t *b = out;
+
+	for (uint32_t i = 0; len && i < p->nfrags; i++) {
+		const struct pkt_frag *f = &p->frag[i];
+		uint32_t n;
+
+		if (off >= f->len) {
+			off -= f->len;
+			continue;
+		}
+		n = min_u32(f->len - off, len);
+		memcpy(b, f->p + off, n);
+		b += n;
+		len -= n;
+		off = 0;
+	}
+	tcp_assert(!len);
+}
+
+/* Takes @n bytes off the front of @c. */
+static void chunk_trim(struct stack *s, uint32_t c, uint32_t n)
+{
+	struct chunk_hdr *h = hdr(s, c);
+
+	h->off += (uint16_t)n;
+	h->len -= (uint16_t)n;
+	h->seq += n;
+}
+
+/* Links @c behind @tail. */
+static void list_append(struct stack *s, uint32_t *head, uint32_t *tail, uint32_t c)
+{
+	hdr(s, c)->next = SHM_NIL;
+	if (*tail == SHM_NIL)
+		*head = c;
+	else
+		hdr(s, *tail)->next = c;
+	*tail = c;
+}
+
+/* ---- receive queue ---- */
+
+/* Chunks that the receive side holds; the send queue is packed, so its share is known. */
+static uint32_t rx_chunks(const struct tcb *t)
+{
+	uint32_t tx = (t->tx_bytes + CHUNK_SIZE - 1) / CHUNK_SIZE;
+
+	return t->n_chunks > tx ? t->n_chunks - tx : 0;
+}
+
+static bool rx_chunks_full(const struct tcb *t)
+{
+	return rx_chunks(t) >= t->rcvbuf / CHUNK_SIZE + 4;
+}
+
+uint32_t rxq_append(struct stack *s, struct tcb *t, const struct pkt *p, uint32_t off,
+		    uint32_t len)
+{
+	uint32_t done = 0;
+
+	while (done < len) {
+		uint32_t c = t->rx_tail, n;
+
+		if (c == SHM_NIL || !chunk_room(s, c)) {
+			c = chunk_take(s, t);
+			if (c == SHM_NIL)
+				break;
+			list_append(s, &t->rx_head, &t->rx_tail, c);
+		}
+		n = min_u32(chunk_room(s, c), len - done);
+		pkt_copy(p, off + done, chunk_bytes(s, c) + hdr(s, c)->len, n);
+		hdr(s, c)->len += (uint16_t)n;
+		done += n;
+	}
+	t->rx_bytes += done;
+	return done;
+}
+
+/* @buf NULL: the bytes are only discarded. */
+uint32_t rxq_read(struct stack *s, struct tcb *t, void *buf, uint32_t len, bool peek)
+{
+	uint32_t c = t->rx_head, done = 0;
+
+	while (done < len && c != SHM_NIL) {
+		uint32_t n = min_u32(hdr(s, c)->len, len - done), next = hdr(s, c)->next;
+
+		if (buf)
+			memcpy((uint8_t *)buf + done, chunk_bytes(s, c), n);
+		done += n;
+		if (!peek) {
+			chunk_trim(s, c, n);
+			if (!hdr(s, c)->len) {
+				t->rx_head = next;
+				chunk_give(s, t, c);
+			}
+		}
+		c = next;
+	}
+	if (peek)
+		return done;
+	if (t->rx_head == SHM_NIL)
+		t->rx_tail = SHM_NIL;
+	t->rx_bytes -= done;
+	return done;
+}
+
+/* ---- out-of-order queue ---- */
+
+/* Out-of-order data may be thrown away at any time, so it does not take the last memory. */
+static bool ooo_memory_low(const struct stack *s)
+{
+	const struct free_list *f = &s->chunk_free;
+
+	return f->size - f->used + f->n_free < f->size / 16;
+}
+
+/*
+ * Puts up to @len bytes for the gap behind @prev (SHM_NIL: at the head) there: into @prev's room
+ * if they follow it directly, else into a new chunk. *@prev becomes the chunk used.
+ */
+static uint32_t ooo_fill(struct stack *s, struct tcb *t, uint32_t *prev, uint32_t seq,
+			 const struct pkt *p, uint32_t off, uint32_t len)
+{
+	uint32_t c = *prev, n;
+
+	if (c == SHM_NIL || chunk_end(s, c) != seq || !chunk_room(s, c)) {
+		if (rx_chunks_full(t) || ooo_memory_low(s))
+			return 0;
+		c = chunk_take(s, t);
+		if (c == SHM_NIL)
+			return 0;
+		hdr(s, c)->seq = seq;
+		if (*prev == SHM_NIL) {
+			hdr(s, c)->next = t->ooo_head;
+			t->ooo_head = c;
+		} else {
+			hdr(s, c)->next = hdr(s, *prev)->next;
+			hdr(s, *prev)->next = c;
+		}
+		*prev = c;
+	}
+	n = min_u32(chunk_room(s, c), len);
+	pkt_copy(p, off, chunk_bytes(s, c) + hdr(s, c)->len, n);
+	hdr(s, c)->len += (uint16_t)n;
+	t->ooo_bytes += n;
+	return n;
+}
+
+uint32_t ooo_insert(struct stack *s, struct tcb *t, uint32_t seq, const struct pkt *p,
+		    uint32_t off, uint32_t len)
+{
+	uint32_t prev = SHM_NIL, c = t->ooo_head, held = 0;
+
+	while (len) {
+		uint32_t n = len;
+
+		if (c != SHM_NIL && seq_le(chunk_end(s, c), seq)) {
+			prev = c;
+			c = hdr(s, c)->next;
+			continue;
+		}
+		if (c != SHM_NIL && seq_le(hdr(s, c)->seq, seq)) { /* have these already */
+			n = min_u32(len, chunk_end(s, c) - seq);
+		} else {
+			if (c != SHM_NIL)
+				n = min_u32(len, hdr(s, c)->seq - seq);
+			n = ooo_fill(s, t, &prev, seq, p, off, n);
+			if (!n)
+				break;
+			held += n;
+		}
+		seq += n;
+		off += n;
+		len -= n;
+	}
+	return held;
+}
+
+void ooo_merge(struct stack *s, struct tcb *t)
+{
+	while (t->ooo_head != SHM_NIL && seq_le(hdr(s, t->ooo_head)->seq, t->rcv_nxt)) {
+		uint32_t c = t->ooo_head, old = t->rcv_nxt - hdr(s, c)->seq, len;
+
+		t->ooo_head = hdr(s, c)->next;
+		t->ooo_bytes -= hdr(s, c)->len;
+		if (old >= hdr(s, c)->len) {
+			chunk_give(s, t, c);
+			continue;
+		}
+		chunk_trim(s, c, old);
+		len = hdr(s, c)->len;
+		t->rcv_nxt += len;
+		t->rx_bytes += len;
+		if (t->rx_tail != SHM_NIL && chunk_room(s, t->rx_tail) >= len) {
+			memcpy(chunk_bytes(s, t->rx_tail) + hdr(s, t->rx_tail)->len,
+			       chunk_bytes(s, c), len);
+			hdr(s, t->rx_tail)->len += (uint16_t)len;
+			chunk_give(s, t, c);
+		} else {
+			list_append(s, &t->rx_head, &t->rx_tail, c);
+		}
+	}
+}
+
+/* ---- send queue ---- */
+
+uint32_t txq_append(struct stack *s, struct tcb *t, const void *buf, uint32_t len)
+{
+	uint32_t done = 0;
+
+	while (done < len) {
+		uint32_t c = t->tx_tail, n;
+
+		if (c == SHM_NIL || !chunk_room(s, c)) {
+			c = chunk_take(s, t);
+			if (c == SHM_NIL)
+				break;
+			hdr(s, c)->seq = tcp_queue_end(t);
+			list_append(s, &t->tx_head, &t->tx_tail, c);
+		}
+		n = min_u32(chunk_room(s, c), len - done);
+		memcpy(chunk_bytes(s, c) + hdr(s, c)->len, (const uint8_t *)buf + done, n);
+		hdr(s, c)->len += (uint16_t)n;
+		t->tx_bytes += n;
+		done += n;
+	}
+	return done;
+}
+
+/* The chunk that holds @seq, from the cached one on where that is not beyond it. */
+static uint32_t txq_find(const struct stack *s, struct tcb *t, uint32_t seq)
+{
+	uint32_t c = t->tx_cur;
+
+	if (c == SHM_NIL || seq_lt(seq, hdr(s, c)->seq))
+		c = t->tx_head;
+	while (c != SHM_NIL && seq_le(chunk_end(s, c), seq))
+		c = hdr(s, c)->next;
+	tcp_assert(c != SHM_NIL);
+	t->tx_cur = c;
+	return c;
+}
+
+void txq_copy(struct stack *s, struct tcb *t, uint32_t seq, uint8_t *out, uint32_t len)
+{
+	uint32_t c;
+
+	if (!len)
+		return;
+	for (c = txq_find(s, t, seq); len; c = hdr(s, c)->next) {
+		uint32_t skip = seq - hdr(s, c)->seq, n = min_u32(hdr(s, c)->len - skip, len);
+
+		memcpy(out, chunk_bytes(s, c) + skip, n);
+		out += n;
+		seq += n;
+		len -= n;
+	}
+}
+
+uint32_t txq_frags(struct stack *s, struct tcb *t, uint32_t seq, uint32_t len,
+		   struct pkt_frag *fr, uint32_t max, uint32_t *got)
+{
+	uint32_t c, n_fr = 0;
+
+	*got = 0;
+	if (!len)
+		return 0;
+	for (c = txq_find(s, t, seq); *got < len && n_fr < max; c = hdr(s, c)->next) {
+		uint32_t skip = seq - hdr(s, c)->seq, n = min_u32(hdr(s, c)->len - skip, len - *got);
+
+		fr[n_fr++] = (struct pkt_frag){
+			.p = chunk_bytes(s, c) + skip, .len = n, .frame = SHM_NIL};
+		seq += n;
+		*got += n;
+	}
+	return n_fr;
+}
+
+void txq_acked(struct stack *s, struct tcb *t, uint32_t n)
+{
+	tcp_assert(n <= t->tx_bytes);
+	t->tx_bytes -= n;
+	while (n) {
+		uint32_t c = t->tx_head, k = min_u32(n, hdr(s, c)->len);
+
+		chunk_trim(s, c, k);
+		n -= k;
+		if (hdr(s, c)->len)
+			break;
+		t->tx_head = hdr(s, c)->next;
+		if (t->tx_head == SHM_NIL)
+			t->tx_tail = SHM_NIL;
+		if (t->tx_cur == c)
+			t->tx_cur = SHM_NIL;
+		chunk_give(s, t, c);
+	}
+}
+
+static void release_list(struct stack *s, struct tcb *t, uint32_t *head)
+{
+	while (*head != SHM_NIL) {
+		uint32_t next = hdr(s, *head)->next;
+
+		chunk_give(s, t, *head);
+		*head = next;
+	}
+}
+
+void tcp_buf_release(struct stack *s, struct tcb *t)
+{
+	release_list(s, t, &t->tx_head);
+	release_list(s, t, &t->rx_head);
+	release_list(s, t, &t->ooo_head);
+	t->tx_tail = t->tx_cur = t->rx_tail = SHM_NIL;
+	t->tx_bytes = t->rx_bytes = t->ooo_bytes = 0;
+}
