@@ -295,6 +295,20 @@ struct tcp_seg {
 	struct tcp_options o;
 };
 
+static inline struct tcp_addr_pair tcp_seg_pair(const struct tcp_seg *g)
+{
+	return (struct tcp_addr_pair){.local = g->ip->dst,
+				      .remote = g->ip->src,
+				      .local_port = g->dport,
+				      .remote_port = g->sport};
+}
+
+static inline bool tcp_pair_eq(const struct tcp_addr_pair *a, const struct tcp_addr_pair *b)
+{
+	return a->remote_port == b->remote_port && a->local_port == b->local_port &&
+	       ip_addr_eq(&a->remote, &b->remote) && ip_addr_eq(&a->local, &b->local);
+}
+
 /* SYN and FIN count (RFC 9293 §3.4). */
 static inline uint32_t tcp_seg_space(const struct tcp_seg *g)
 {
@@ -498,6 +512,8 @@ struct synreq {
 	uint32_t hash_next, list_next, list_prev;
 };
 
+/* Is @value in the option's range (for listeners and connections)? Clamps where Linux does. */
+int tcp_opt_check(const struct stack *s, enum tcp_opt opt, int64_t *value);
 uint32_t listener_lookup(const struct stack *s, const struct ip_addr *a, uint16_t port);
 /* SYN for a listener, or a segment that may belong to one of its requests. */
 enum drop listen_input(struct stack *s, uint32_t listener, struct tcp_seg *g, struct mtime now);

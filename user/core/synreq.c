@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Half-open connections: compact records from the SYN to the third ACK (RFC 9293 §3.10.7.2 and
+ * the part of §3.10.7.4 that concerns SYN-RECEIVED). Owns s->synreqs, its hash by pair, and each
+ * listener's list of them. No TCB exists until the handshake is complete.
+ *
+ * Invariants: a request is in the hash and in its listener's list, its timer runs; its pair is
+ * in no other table. Limits, counters and the order of the checks are Linux's.
+ */
+#include "internal.h"
+
+static uint32_t *synreq_bucket(const struct stack *s, const struct tcp_addr_pair *a)
+{
+	uint32_t h = conn_hash(s, &a->local, a->local_port, &a->remote, a->remote_port);
+
+	return &s->synreq_buckets[h & s->synreq_mask];
+}
+
+uint32_t synreq_lookup(const struct stack *s, const struct tcp_addr_pair *a)
+{
+	for (uint32_t i = *synreq_bucket(s, a); i; i = s->synreqs[i - 1].hash_next)
+		if (tcp_pair_eq(&s->synreqs[i - 1].a, a))
+			return i - 1;
+	return SHM_NIL;
+}
+
+static void synreq_add(struct stack *s, uint32_t i)
+{
+	struct synreq *r = &s->synreqs[i];
+	struct listener *l = &s->listeners[r->listener];
+	uint32_t *bucket = synreq_bucket(s, &r->a);
+
+	r->hash_next = *bucket;
+	*bucket = i + 1;
+	r->list_prev = SHM_NIL;
+	r->list_next = l->syn_head;
+	if (l->syn_head != SHM_NIL)
+		s->synreqs[l->syn_head].list_prev = i;
+	l->syn_head = i;
+	l->syn_len++;
+}
+
+void synreq_drop(struct stack *s, uint32_t i)
+{
+	struct synreq *r = &s->synreqs[i];
+	struct listener *l = &s->listeners[r->listener];
+	uint32_t *link = synreq_bucket(s, &r->a);
+
+	wheel_del(s, TIMER_ID(TK_SYNREQ, i));
+	while (*link != i + 1)
+		link = &s->synreqs[*link - 1].hash_next;
+	*link = r->hash_next;
+	if (r->list_prev == SHM_NIL)
+		l->syn_head = r->list_next;
+	else
+		s->synreqs[r->list_prev].list_next = r->list_next;
+	if (r->list_next != SHM_NIL)
+		s->synreqs[r->list_next].list_prev = r->list_prev;
+	l->syn_len--;
+	free_list_put(&s->synreq_free, i);
+}
+
+/* ---- SYN-ACK ---- */
+
+static void synack_send(struct stack *s, const struct synreq *r, uint16_t mss, struct mtime now)
+{
+	struct tcp_options o = {
+		.mss = mss,
+		.has_wscale = r->opt & TCB_OPT_WSCALE,
+		.wscale = r->rcv_wscale,
+		.has_ts = r->opt & TCB_OPT_TS,
+		.ts_val = tcp_ts_now(s, now) + r->ts_offset,
+		.ts_ecr = r->ts_recent,
+	};
+
+	tcp_send_bare(s, &r->a, r->iss, r->irs + 1, TH_SYN | TH_ACK, r->wnd, &o, r->queue, now);
+}
+
+/* What we announce: by the route back, and TCP_MAXSEG. False: there is no way back. */
+static bool synack_mss(const struct stack *s, const struct listener *l,
+		       const struct tcp_addr_pair *a, uint16_t *mss)
+{
+	struct route_result rr;
+
+	if (route_lookup(s, &a->remote, &a->local, &rr))
+		return false;
+	*mss = tcp_mtu_mss(rr.mtu, &a->remote);
+	if (l->user_mss && l->user_mss < *mss)
+		*mss = l->user_mss;
+	return true;
+}
+
+static void synack_again(struct stack *s, struct synreq *r, struct mtime now)
+{
+	uint16_t mss;
+
+	r->sent = 0;
+	if (!synack_mss(s, &s->listeners[r->listener], &r->a, &mss))
+		return;
+	MIB(s, Tcp_RetransSegs);
+	MIB(s, TcpExt_TCPSynRetrans);
+	synack_send(s, r, mss, now);
+}
+
+/* 1, 2, 4, … s after the n-th transmission. */
+static void synreq_arm(struct stack *s, uint32_t i, struct mtime now)
+{
+	uint64_t us = (uint64_t)TCP_RTO_INIT_US << (s->synreqs[i].retries & 15);
+
+	if (us > TCP_RTO_MAX_US)
+		us = TCP_RTO_MAX_US;
+	wheel_set(s, TIMER_ID(TK_SYNREQ, i), mtime_add_us(now, us));
+}
+
+/* TCP_DEFER_ACCEPT's seconds as a number of SYN-ACK retransmissions that cover them. */
+static uint32_t defer_retries(uint32_t seconds)
+{
+	uint32_t n = 1, period = 1, timeout = 1;
+
+	if (!seconds)
+		return 0;
+	while (seconds > period && n < 255) {
+		n++;
+		timeout = timeout < 60 ? timeout * 2 : 120;
+		period += timeout;
+	}
+	return n;
+}
+
+void synreq_timer(struct stack *s, uint32_t i, struct mtime now)
+{
+	struct synreq *r = &s->synreqs[i];
+	uint32_t defer = defer_retries(s->listeners[r->listener].defer_accept);
+
+	MIB(s, TcpExt_TCPTimeouts);
+	if (r->retries >= s->cfg.limits.tcp_synack_retries && (!r->acked || r->retries >= defer)) {
+		synreq_drop(s, i);
+		return;
+	}
+	/* While data is awaited the peer need not be asked again, until the time is nearly up. */
+	if (!defer || !r->acked || r->retries + 1u >= defer)
+		synack_again(s, r, now);
+	r->retries++;
+	synreq_arm(s, i, now);
+}
+
+/* ---- SYN ---- */
+
+/* Half-open requests that a listener may have; also with backlog 0 one gets through. */
+static uint32_t syn_queue_max(const struct stack *s, const struct listener *l)
+{
+	uint32_t max = l->backlog;
+
+	if (max > s->cfg.limits.somaxconn)
+		max = s->cfg.limits.somaxconn;
+	if (max > s->cfg.limits.tcp_max_syn_backlog)
+		max = s->cfg.limits.tcp_max_syn_backlog;
+	return max ? max : 1;
+}
+
+static enum drop listen_drop(struct stack *s, enum drop why)
+{
+	MIB(s, TcpExt_ListenDrops);
+	return why;
+}
+
+/* The one place where a SYN meets a full queue: here it is dropped (SYN cookies would go here). */
+static enum drop syn_queue_overflow(struct stack *s)
+{
+	MIB(s, TcpExt_TCPReqQFullDrop);
+	return listen_drop(s, DROP_QUEUE_FULL);
+}
+
+static void synreq_init(struct stack *s, struct synreq *r, uint32_t listener,
+			const struct tcp_seg *g, struct mtime now)
+{
+	const struct listener *l = &s->listeners[listener];
+	const struct stack_limits *lim = &s->cfg.limits;
+	uint32_t rcvbuf = l->rcvbuf ? l->rcvbuf : lim->tcp_rmem[1];
+
+	*r = (struct synreq){
+		.a = tcp_seg_pair(g),
+		.listener = listener,
+		.irs = g->seq,
+		.mss = g->o.mss ? g->o.mss : TCP_MSS_DEFAULT,
+		.queue = g->p->queue,
+		.netif = g->ip->netif,
+		.wnd = tcp_syn_window(rcvbuf),
+		.sent = now.ns,
+		.timer.slot = SHM_NIL,
+	};
+	r->iss = tcp_isn(s, &r->a, now);
+	/* The predecessor's sequence numbers are not used again (RFC 9293 §3.4.3). */
+	if (g->tw_iss && seq_lt(r->iss, g->tw_iss))
+		r->iss = g->tw_iss;
+	if (g->o.has_ts && lim->tcp_timestamps) {
+		r->opt |= TCB_OPT_TS;
+		r->ts_recent = g->o.ts_val;
+		r->ts_offset = tcp_ts_offset(s, &r->a);
+	}
+	if (g->o.has_wscale && lim->tcp_window_scaling) {
+		r->opt |= TCB_OPT_WSCALE;
+		r->snd_wscale = g->o.wscale < TCP_WSCALE_MAX ? g->o.wscale : TCP_WSCALE_MAX;
+		r->rcv_wscale = tcp_offer_wscale(s, rcvbuf);
+	}
+}
+
+enum drop listen_input(struct stack *s, uint32_t listener, struct tcp_seg *g, struct mtime now)
+{
+	struct listener *l = &s->listeners[listener];
+	struct tcp_addr_pair a = tcp_seg_pair(g);
+	uint16_t mss;
+	uint32_t i;
+
+	/* RFC 9293 §3.10.7.2, first to fourth */
+	if (g->flags & TH_RST)
+		return DROP_BAD_STATE;
+	if (g->flags & TH_ACK) {
+		tcp_send_reset(s, g, now);
+		return DROP_BAD_ACK;
+	}
+	if (!(g->flags & TH_SYN) || g->flags & TH_FIN)
+		return DROP_BAD_STATE;
+	if (g->ip->bcast)
+		return listen_drop(s, DROP_MARTIAN);
+
+	/* A pair that comes out of TIME_WAIT is a peer that exists: no limit, as in Linux. */
+	if (l->syn_len >= syn_queue_max(s, l) && !g->tw_iss)
+		return syn_queue_overflow(s);
+	if (accept_queue_full(s, l)) {
+		MIB(s, TcpExt_ListenOverflows);
+		return listen_drop(s, DROP_QUEUE_FULL);
+	}
+	if (!synack_mss(s, l, &a, &mss))
+		return listen_drop(s, DROP_MARTIAN);
+	i = free_list_get(&s->synreq_free);
+	if (i == SHM_NIL)
+		return listen_drop(s, DROP_NO_MEMORY);
+	synreq_init(s, &s->synreqs[i], listener, g, now);
+	synreq_add(s, i);
+	synreq_arm(s, i, now);
+	synack_send(s, &s->synreqs[i], mss, now);
+	return DROP_NONE;
+}
+
+/* ---- third ACK ---- */
+
+static void conn_inherit(struct tcb *t, const struct listener *l)
+{
+	t->sockopt |= l->sockopt;
+	t->user_mss = l->user_mss;
+	t->user_timeout = l->user_timeout;
+	t->linger = l->linger;
+	t->tos = l->tos;
+	if (l->rcvbuf) {
+		t->rcvbuf = l->rcvbuf;
+		t->sockopt |= TCB_RCVBUF_LOCK;
+	}
+	if (l->sndbuf) {
+		t->sndbuf = l->sndbuf;
+		t->sockopt |= TCB_SNDBUF_LOCK;
+	}
+	if (l->rcvlowat)
+		t->rcvlowat = l->rcvlowat;
+	if (l->keep_idle)
+		t->keep_idle = l->keep_idle;
+	if (l->keep_intvl)
+		t->keep_intvl = l->keep_intvl;
+	if (l->keep_cnt)
+		t->keep_cnt = l->keep_cnt;
+	if (l->ttl)
+		t->ttl = l->ttl;
+}
+
+/* Brings a new TCB to where the request stands: our SYN-ACK sent, the third ACK about to come. */
+static void conn_fill(struct stack *s, struct tcb *t, const struct synreq *r, struct mtime now)
+{
+	struct tcp_options o = {
+		.mss = r->mss,
+		.has_wscale = r->opt & TCB_OPT_WSCALE,
+		.wscale = r->snd_wscale,
+		.has_ts = r->opt & TCB_OPT_TS,
+		.ts_val = r->ts_recent,
+	};
+
+	conn_inherit(t, &s->listeners[r->listener]);
+	t->flags |= TCB_F_PASSIVE;
+	t->netif = (uint8_t)r->netif;
+	t->queue = r->queue;
+	t->opt = r->opt;
+	t->iss = r->iss;
+	t->ts_offset = r->ts_offset;
+	t->snd_una = r->iss;
+	t->rcv_wscale = r->rcv_wscale;
+	tcp_syn_received(s, t, r->irs, &o, now);
+	/* The listener's options may have changed since: the SYN-ACK's promise counts. */
+	t->rcv_adv = t->rcv_nxt + r->wnd;
+	tcp_set_state(s, t, TCP_SYN_RECEIVED, now);
+	t->snd_nxt = t->snd_max = r->iss + 1;
+	if (r->sent)
+		tcp_rtt_sample(t, (uint32_t)mtime_diff_us(now, (struct mtime){r->sent}));
+}
+
+/* The peer's ACK cannot be honoured now: the request stays, the next ACK or data tries again. */
+static enum drop establish_refuse(struct stack *s, uint32_t i, const struct tcp_seg *g,
+				  enum drop why, struct mtime now)
+{
+	if (why == DROP_QUEUE_FULL)
+		MIB(s, TcpExt_ListenOverflows);
+	s->synreqs[i].acked = true;
+	if (s->cfg.limits.tcp_abort_on_overflow) {
+		tcp_send_reset(s, g, now);
+		synreq_drop(s, i);
+	}
+	return listen_drop(s, why);
+}
+
+static enum drop synreq_establish(struct stack *s, uint32_t i, struct tcp_seg *g,
+				  struct mtime now)
+{
+	struct synreq *r = &s->synreqs[i];
+	uint32_t conn, listener = r->listener;
+	struct tcb *t;
+
+	if (accept_queue_full(s, &s->listeners[listener]))
+		return establish_refuse(s, i, g, DROP_QUEUE_FULL, now);
+	conn = tcp_conn_create(s, &r->a, now);
+	if (conn == SHM_NIL)
+		return establish_refuse(s, i, g, DROP_NO_MEMORY, now);
+
+	t = tcb_at(s, conn);
+	conn_fill(s, t, r, now);
+	synreq_drop(s, i);
+	accept_queue_add(s, listener, t);
+	/* Makes it ESTABLISHED, and takes data and FIN that came with the ACK. */
+	return tcp_conn_input(s, t, g, now);
+}
+
+/* An ACK that tells the peer where we stand (RFC 9293 §3.10.7.4, RFC 5961 §3.2, §4.2). */
+static enum drop synreq_challenge(struct stack *s, const struct synreq *r, enum drop why,
+				  struct mtime now)
+{
+	struct tcp_options o = {
+		.has_ts = r->opt & TCB_OPT_TS,
+		.ts_val = tcp_ts_now(s, now) + r->ts_offset,
+		.ts_ecr = r->ts_recent,
+	};
+	uint32_t limit = s->cfg.limits.tcp_challenge_ack_limit;
+
+	if (!token_take(&s->challenge_tokens, limit, limit, now))
+		return DROP_RATE_LIMIT;
+	MIB(s, TcpExt_TCPChallengeACK);
+	tcp_send_bare(s, &r->a, r->iss + 1, r->irs + 1, TH_ACK,
+		      (uint16_t)(r->wnd >> r->rcv_wscale), &o, r->queue, now);
+	return why;
+}
+
+/* RFC 9293 §3.10.7.4, first: any byte of it in the window, or an empty one at its left edge. */
+static bool synreq_in_window(const struct synreq *r, const struct tcp_seg *g)
+{
+	uint32_t nxt = r->irs + 1, end = g->seq + tcp_seg_space(g);
+
+	return seq_lt(g->seq, nxt + r->wnd) && (seq_gt(end, nxt) || (end == nxt && g->seq == nxt));
+}
+
+static enum drop synreq_ack(struct stack *s, uint32_t i, struct tcp_seg *g, struct mtime now)
+{
+	struct synreq *r = &s->synreqs[i];
+
+	if (g->ack != r->iss + 1) {
+		tcp_send_reset(s, g, now);
+		return DROP_BAD_ACK;
+	}
+	if (r->opt & TCB_OPT_TS && g->o.has_ts && seq_le(g->seq, r->irs + 1))
+		r->ts_recent = g->o.ts_val;
+	/* TCP_DEFER_ACCEPT: bare ACKs are noted only, until the time is up. */
+	if (r->retries < defer_retries(s->listeners[r->listener].defer_accept) && !g->len &&
+	    !(g->flags & TH_FIN)) {
+		r->acked = true;
+		return DROP_NONE;
+	}
+	return synreq_establish(s, i, g, now);
+}
+
+enum drop synreq_input(struct stack *s, uint32_t i, struct tcp_seg *g, struct mtime now)
+{
+	struct synreq *r = &s->synreqs[i];
+	bool paws = r->opt & TCB_OPT_TS && g->o.has_ts && seq_lt(g->o.ts_val, r->ts_recent);
+
+	if ((g->flags & (TH_SYN | TH_ACK | TH_RST | TH_FIN)) == TH_SYN && g->seq == r->irs &&
+	    !paws) {
+		synack_again(s, r, now);
+		synreq_arm(s, i, now);
+		return DROP_NONE;
+	}
+	if (g->flags & TH_RST) {
+		if (g->seq == r->irs + 1) {
+			MIB(s, Tcp_AttemptFails);
+			synreq_drop(s, i);
+			return DROP_NONE;
+		}
+		return synreq_in_window(r, g) ? synreq_challenge(s, r, DROP_BAD_STATE, now)
+					      : DROP_OUT_OF_WINDOW;
+	}
+	if (paws) {
+		MIB(s, TcpExt_PAWSEstab);
+		return synreq_challenge(s, r, DROP_PAWS, now);
+	}
+	if (!synreq_in_window(r, g))
+		return synreq_challenge(s, r, DROP_OUT_OF_WINDOW, now);
+	if (g->flags & TH_SYN) {
+		MIB(s, TcpExt_TCPSYNChallenge);
+		return synreq_challenge(s, r, DROP_BAD_STATE, now);
+	}
+	if (!(g->flags & TH_ACK))
+		return DROP_BAD_STATE;
+	return synreq_ack(s, i, g, now);
+}

@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Listeners and their accept queues. Owns s->listeners, its hash by port, and the list of
+ * listeners with events. Half-open requests are in synreq.c.
+ *
+ * Invariants: no two listeners overlap (same port and a common address); a TCB is on an accept
+ * queue exactly while TCB_F_ACCEPT_QUEUED is set; lev_* holds the listeners with .ev_queued.
+ * The queue's bound and what happens at it are Linux's: full means more than
+ * min(backlog, somaxconn).
+ */
+#include "internal.h"
+
+static uint32_t *listener_bucket(const struct stack *s, uint16_t port)
+{
+	return &s->listener_buckets[((uint32_t)port * 0x9e3779b1u >> 16) & s->listener_mask];
+}
+
+/* Is @a an address that @l listens on? :: stands for both families, 0.0.0.0 for IPv4. */
+static bool listener_matches(const struct listener *l, const struct ip_addr *a)
+{
+	if (!l->any)
+		return ip_addr_eq(&l->addr, a);
+	return !ip_addr_is_v4(&l->addr) || ip_addr_is_v4(a);
+}
+
+uint32_t listener_lookup(const struct stack *s, const struct ip_addr *a, uint16_t port)
+{
+	uint32_t any = SHM_NIL;
+
+	for (uint32_t i = *listener_bucket(s, port); i; i = s->listeners[i - 1].hash_next) {
+		const struct listener *l = &s->listeners[i - 1];
+
+		if (l->port != port || !listener_matches(l, a))
+			continue;
+		if (!l->any)
+			return i - 1;
+		any = i - 1;
+	}
+	return any;
+}
+
+static bool listener_overlaps(const struct stack *s, const struct ip_addr *a, uint16_t port)
+{
+	struct listener new = {.addr = *a, .any = ip_addr_is_any(a)};
+
+	for (uint32_t i = *listener_bucket(s, port); i; i = s->listeners[i - 1].hash_next) {
+		const struct listener *l = &s->listeners[i - 1];
+
+		if (l->port == port &&
+		    (listener_matches(l, a) || listener_matches(&new, &l->addr)))
+			return true;
+	}
+	return false;
+}
+
+static struct listener *listener_at(const struct stack *s, uint32_t id)
+{
+	return id < s->cfg.n_listeners && s->listeners[id].used ? &s->listeners[id] : NULL;
+}
+
+int tcp_listen(struct stack *s, const struct ip_addr *local, uint16_t port, uint32_t backlog,
+	       uint64_t cookie, uint32_t *id_out)
+{
+	uint32_t *bucket = listener_bucket(s, port), id;
+	struct listener *l;
+
+	if (listener_overlaps(s, local, port))
+		return -E_ADDRINUSE;
+	id = free_list_get(&s->listener_free);
+	if (id == SHM_NIL)
+		return -E_NOSPC;
+	l = &s->listeners[id];
+	*l = (struct listener){
+		.addr = *local,
+		.port = port,
+		.used = true,
+		.any = ip_addr_is_any(local),
+		.backlog = backlog,
+		.hash_next = *bucket,
+		.aq_head = SHM_NIL,
+		.aq_tail = SHM_NIL,
+		.syn_head = SHM_NIL,
+		.cookie = cookie,
+		.ev_next = SHM_NIL,
+	};
+	*bucket = id + 1;
+	*id_out = id;
+	return 0;
+}
+
+int tcp_listen_backlog(struct stack *s, uint32_t id, uint32_t backlog)
+{
+	struct listener *l = listener_at(s, id);
+
+	if (!l)
+		return -E_BADF;
+	l->backlog = backlog;
+	return 0;
+}
+
+void tcp_listen_outside(struct stack *s, uint32_t id, uint32_t n)
+{
+	struct listener *l = listener_at(s, id);
+
+	if (l)
+		l->outside = n;
+}
+
+/* ---- accept queue ---- */
+
+bool accept_queue_full(const struct stack *s, const struct listener *l)
+{
+	uint32_t max = l->backlog < s->cfg.limits.somaxconn ? l->backlog : s->cfg.limits.somaxconn;
+
+	return (uint64_t)l->aq_len + l->outside > max;
+}
+
+void accept_queue_add(struct stack *s, uint32_t listener, struct tcb *t)
+{
+	struct listener *l = &s->listeners[listener];
+	uint32_t conn = tcb_index(s, t);
+
+	t->listener = listener;
+	t->flags |= TCB_F_ACCEPT_QUEUED;
+	t->aq_next = SHM_NIL;
+	if (l->aq_tail == SHM_NIL)
+		l->aq_head = conn;
+	else
+		tcb_at(s, l->aq_tail)->aq_next = conn;
+	l->aq_tail = conn;
+	l->aq_len++;
+
+	if (l->ev_queued)
+		return;
+	l->ev_queued = true;
+	l->ev_next = SHM_NIL;
+	if (s->lev_tail == SHM_NIL)
+		s->lev_head = listener;
+	else
+		s->listeners[s->lev_tail].ev_next = listener;
+	s->lev_tail = listener;
+}
+
+void accept_queue_remove(struct stack *s, struct tcb *t)
+{
+	struct listener *l = &s->listeners[t->listener];
+	uint32_t conn = tcb_index(s, t), prev = SHM_NIL, i = l->aq_head;
+
+	while (i != conn) {
+		prev = i;
+		i = tcb_at(s, i)->aq_next;
+	}
+	if (prev == SHM_NIL)
+		l->aq_head = t->aq_next;
+	else
+		tcb_at(s, prev)->aq_next = t->aq_next;
+	if (l->aq_tail == conn)
+		l->aq_tail = prev;
+	l->aq_len--;
+	t->aq_next = SHM_NIL;
+	t->flags &= ~TCB_F_ACCEPT_QUEUED;
+}
+
+int tcp_accept(struct stack *s, uint32_t id, uint32_t *conn)
+{
+	struct listener *l = listener_at(s, id);
+
+	if (!l)
+		return -E_BADF;
+	if (l->aq_head == SHM_NIL)
+		return -E_AGAIN;
+	*conn = l->aq_head;
+	accept_queue_remove(s, tcb_at(s, *conn));
+	return 0;
+}
+
+static void listener_unlist_event(struct stack *s, uint32_t id)
+{
+	uint32_t prev = SHM_NIL, i = s->lev_head;
+
+	if (!s->listeners[id].ev_queued)
+		return;
+	while (i != id) {
+		prev = i;
+		i = s->listeners[i].ev_next;
+	}
+	if (prev == SHM_NIL)
+		s->lev_head = s->listeners[id].ev_next;
+	else
+		s->listeners[prev].ev_next = s->listeners[id].ev_next;
+	if (s->lev_tail == id)
+		s->lev_tail = prev;
+	s->listeners[id].ev_queued = false;
+}
+
+void tcp_unlisten(struct stack *s, uint32_t id, struct mtime now)
+{
+	struct listener *l = listener_at(s, id);
+	uint32_t *link, conn;
+
+	if (!l)
+		return;
+	while (l->syn_head != SHM_NIL)
+		synreq_drop(s, l->syn_head);
+	while (!tcp_accept(s, id, &conn))
+		tcp_abort(s, conn, now);
+	listener_unlist_event(s, id);
+
+	for (link = listener_bucket(s, l->port); *link != id + 1;)
+		link = &s->listeners[*link - 1].hash_next;
+	*link = l->hash_next;
+	l->used = false;
+	free_list_put(&s->listener_free, id);
+}
+
+/* ---- options that connections inherit ---- */
+
+int tcp_opt_check(const struct stack *s, enum tcp_opt opt, int64_t *value)
+{
+	const struct stack_limits *l = &s->cfg.limits;
+	int64_t lo = 0, hi = 1, v = *value;
+	bool clamp = false;
+
+	switch (opt) {
+	case TOPT_NODELAY:
+	case TOPT_CORK:
+	case TOPT_QUICKACK:
+	case TOPT_KEEPALIVE:
+	case TOPT_OOBINLINE:
+		*value = !!v;
+		return 0;
+	case TOPT_MAXSEG: /* 0: none; TCP_MIN_MSS … MAX_TCP_WINDOW */
+		lo = v ? 88 : 0;
+		hi = 32767;
+		break;
+	case TOPT_KEEPIDLE:
+	case TOPT_KEEPINTVL:
+		lo = 1;
+		hi = 32767;
+		break;
+	case TOPT_KEEPCNT:
+		lo = 1;
+		hi = 127;
+		break;
+	case TOPT_USER_TIMEOUT: /* ms */
+		hi = INT32_MAX;
+		break;
+	case TOPT_LINGER: /* -1: off */
+		lo = -1;
+		hi = UINT16_MAX;
+		clamp = true;
+		break;
+	case TOPT_RCVBUF:
+		lo = 2304; /* SOCK_MIN_RCVBUF */
+		hi = l->tcp_rmem[2];
+		clamp = true;
+		break;
+	case TOPT_SNDBUF:
+		lo = 4608; /* SOCK_MIN_SNDBUF */
+		hi = l->tcp_wmem[2];
+		clamp = true;
+		break;
+	case TOPT_RCVLOWAT:
+		lo = 1;
+		hi = l->tcp_rmem[2];
+		clamp = true;
+		break;
+	case TOPT_TTL:
+		lo = 1;
+		hi = 255;
+		break;
+	case TOPT_TOS:
+		hi = 255;
+		break;
+	case TOPT_DEFER_ACCEPT:
+		hi = INT32_MAX;
+		break;
+	default:
+		return -E_NOPROTOOPT;
+	}
+	if (!clamp && (v < lo || v > hi))
+		return -E_INVAL;
+	*value = v < lo ? lo : v > hi ? hi : v;
+	return 0;
+}
+
+static void set_bit(uint16_t *word, uint16_t bit, bool on)
+{
+	*word = on ? *word | bit : (uint16_t)(*word & ~bit);
+}
+
+int tcp_listen_opt(struct stack *s, uint32_t id, enum tcp_opt opt, int64_t value)
+{
+	struct listener *l = listener_at(s, id);
+	int err;
+
+	if (!l)
+		return -E_BADF;
+	err = tcp_opt_check(s, opt, &value);
+	if (err)
+		return err;
+	switch (opt) {
+	case TOPT_NODELAY:
+		set_bit(&l->sockopt, TCB_NODELAY, value);
+		break;
+	case TOPT_CORK:
+		set_bit(&l->sockopt, TCB_CORK, value);
+		break;
+	case TOPT_QUICKACK:
+		set_bit(&l->sockopt, TCB_QUICKACK, value);
+		break;
+	case TOPT_KEEPALIVE:
+		set_bit(&l->sockopt, TCB_KEEPALIVE, value);
+		break;
+	case TOPT_OOBINLINE:
+		set_bit(&l->sockopt, TCB_OOBINLINE, value);
+		break;
+	case TOPT_LINGER:
+		set_bit(&l->sockopt, TCB_LINGER, value >= 0);
+		l->linger = value >= 0 ? (uint16_t)value : 0;
+		break;
+	case TOPT_MAXSEG:
+		l->user_mss = (uint16_t)value;
+		break;
+	case TOPT_KEEPIDLE:
+		l->keep_idle = (uint16_t)value;
+		break;
+	case TOPT_KEEPINTVL:
+		l->keep_intvl = (uint16_t)value;
+		break;
+	case TOPT_KEEPCNT:
+		l->keep_cnt = (uint8_t)value;
+		break;
+	case TOPT_USER_TIMEOUT:
+		l->user_timeout = (uint32_t)value;
+		break;
+	case TOPT_RCVBUF:
+		l->rcvbuf = (uint32_t)value;
+		break;
+	case TOPT_SNDBUF:
+		l->sndbuf = (uint32_t)value;
+		break;
+	case TOPT_RCVLOWAT:
+		l->rcvlowat = (uint32_t)value;
+		break;
+	case TOPT_TTL:
+		l->ttl = (uint8_t)value;
+		break;
+	case TOPT_TOS:
+		l->tos = (uint8_t)value;
+		break;
+	case TOPT_DEFER_ACCEPT:
+		l->defer_accept = (uint32_t)value;
+		break;
+	}
+	return 0;
+}
+
+/* ---- invariants ---- */
+
+static int listener_check(const struct stack *s, uint32_t id, char *why, size_t len)
+{
+	const struct listener *l = &s->listeners[id];
+	uint32_t n = 0, last = SHM_NIL;
+
+	if (listener_lookup(s, &l->addr, l->port) != id)
+		return check_fail(why, len, "listener not found by its address", id);
+	for (uint32_t i = l->aq_head; i != SHM_NIL; i = s->a.tcbs[i].aq_next) {
+		if (i >= s->a.n_tcbs || n++ == l->aq_len)
+			return check_fail(why, len, "accept queue longer than its count", id);
+		if (s->a.tcbs[i].owner != TCB_MINE || s->a.tcbs[i].listener != id ||
+		    !(s->a.tcbs[i].flags & TCB_F_ACCEPT_QUEUED))
+			return check_fail(why, len, "accept queue holds a stranger, conn", i);
+		last = i;
+	}
+	if (n != l->aq_len || last != l->aq_tail)
+		return check_fail(why, len, "accept queue shorter than its count", id);
+	n = 0;
+	last = SHM_NIL;
+	for (uint32_t i = l->syn_head; i != SHM_NIL; i = s->synreqs[i].list_next) {
+		const struct synreq *r = &s->synreqs[i];
+
+		if (n++ == l->syn_len || r->listener != id || r->list_prev != last)
+			return check_fail(why, len, "request list broken at", i);
+		if (synreq_lookup(s, &r->a) != i)
+			return check_fail(why, len, "request not found by its pair", i);
+		if (r->timer.slot == SHM_NIL)
+			return check_fail(why, len, "request without timer", i);
+		last = i;
+	}
+	if (n != l->syn_len)
+		return check_fail(why, len, "request list shorter than its count", id);
+	return 0;
+}
+
+int listen_check(const struct stack *s, char *why, size_t len)
+{
+	uint32_t listeners = 0, events = 0, reqs = 0, aq = 0;
+
+	for (uint32_t i = 0; i < s->listener_free.used; i++) {
+		int err;
+
+		if (!s->listeners[i].used)
+			continue;
+		err = listener_check(s, i, why, len);
+		if (err)
+			return err;
+		listeners++;
+		events += s->listeners[i].ev_queued;
+		reqs += s->listeners[i].syn_len;
+		aq += s->listeners[i].aq_len;
+	}
+	if (listeners != free_list_in_use(&s->listener_free))
+		return check_fail(why, len, "listeners lost", listeners);
+	if (reqs != free_list_in_use(&s->synreq_free))
+		return check_fail(why, len, "requests lost", reqs);
+	for (uint32_t i = s->lev_head; i != SHM_NIL; i = s->listeners[i].ev_next) {
+		if (!s->listeners[i].used || !s->listeners[i].ev_queued || !events--)
+			return check_fail(why, len, "listener event list broken at", i);
+	}
+	if (events)
+		return check_fail(why, len, "listener events lost", events);
+	for (uint32_t i = 0; i < s->tcb_free.used; i++)
+		aq -= s->a.tcbs[i].owner == TCB_MINE &&
+		      s->a.tcbs[i].flags & TCB_F_ACCEPT_QUEUED;
+	if (aq)
+		return check_fail(why, len, "accept queues and flags disagree by", aq);
+	return 0;
+}

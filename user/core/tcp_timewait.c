@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * TIME_WAIT of connections that no program holds any more, in records of 64 bytes. Owns s->tws
+ * and its hash by pair.
+ *
+ * Invariants: a used record is in the hash, its timer runs, and its pair is in no other table;
+ * there are at most tcp_max_tw_buckets. Follows RFC 9293 §3.10.7.4 for this state, RFC 1337
+ * (a RST does not end it), RFC 6191 (a SYN with a newer timestamp or sequence number does).
+ */
+#include "internal.h"
+
+static uint32_t timewait_bucket(const struct stack *s, const struct tcp_addr_pair *a)
+{
+	return conn_hash(s, &a->local, a->local_port, &a->remote, a->remote_port) & s->tw_mask;
+}
+
+uint32_t timewait_lookup(const struct stack *s, const struct tcp_addr_pair *a)
+{
+	uint32_t i = s->tw_buckets[timewait_bucket(s, a)];
+
+	while (i) {
+		if (tcp_pair_eq(&s->tws[i - 1].a, a))
+			return i - 1;
+		i = s->tws[i - 1].hash_next;
+	}
+	return SHM_NIL;
+}
+
+static void timewait_arm(struct stack *s, uint32_t i, struct mtime now)
+{
+	wheel_set(s, TIMER_ID(TK_TIMEWAIT, i), mtime_add_ns(now, TCP_TIMEWAIT_S * NS_PER_S));
+}
+
+void timewait_enter(struct stack *s, struct tcb *t, struct mtime now)
+{
+	struct stack_ev ev = {
+		.mask = EV_TIMEWAIT,
+		.conn = tcb_index(s, t),
+		.generation = t->generation,
+		.listener = SHM_NIL,
+		.cookie = t->cookie,
+		.pair = {t->local, t->remote, t->local_port, t->remote_port},
+	};
+	uint32_t i = SHM_NIL, b;
+	struct timewait *w;
+
+	if (free_list_in_use(&s->tw_free) < s->cfg.limits.tcp_max_tw_buckets)
+		i = free_list_get(&s->tw_free);
+	if (i == SHM_NIL) {
+		MIB(s, TcpExt_TCPTimeWaitOverflow);
+		ev.mask = EV_FREED;
+		stack_report(s, &ev);
+		tcp_conn_free(s, t, now);
+		return;
+	}
+	b = timewait_bucket(s, &ev.pair);
+	w = &s->tws[i];
+	*w = (struct timewait){
+		.a = ev.pair,
+		.snd_nxt = t->snd_max,
+		.rcv_nxt = t->rcv_nxt,
+		.ts_recent = t->ts_recent,
+		.timer.slot = SHM_NIL,
+		.hash_next = s->tw_buckets[b] & 0x1fffffffu,
+		.has_ts = !!(t->opt & TCB_OPT_TS),
+		.used = 1,
+	};
+	s->tw_buckets[b] = i + 1;
+	timewait_arm(s, i, now);
+	stack_report(s, &ev);
+	/* In state TIME_WAIT it goes without an EV_FREED. */
+	tcp_conn_free(s, t, now);
+}
+
+/* The end of the pair's last trace. */
+void timewait_free(struct stack *s, uint32_t i)
+{
+	struct timewait *w = &s->tws[i];
+	struct stack_ev ev = {
+		.mask = EV_FREED, .conn = TD_NO_CONN, .listener = SHM_NIL, .pair = w->a};
+	uint32_t b = timewait_bucket(s, &w->a);
+
+	if (s->tw_buckets[b] == i + 1) {
+		s->tw_buckets[b] = w->hash_next;
+	} else {
+		uint32_t prev = s->tw_buckets[b];
+
+		while (s->tws[prev - 1].hash_next != i + 1)
+			prev = s->tws[prev - 1].hash_next;
+		s->tws[prev - 1].hash_next = w->hash_next;
+	}
+	wheel_del(s, TIMER_ID(TK_TIMEWAIT, i));
+	w->used = 0;
+	free_list_put(&s->tw_free, i);
+	stack_report(s, &ev);
+}
+
+void timewait_timer(struct stack *s, uint32_t i, struct mtime now)
+{
+	(void)now;
+	MIB(s, TcpExt_TW);
+	timewait_free(s, i);
+}
+
+static enum drop timewait_ack(struct stack *s, const struct timewait *w, const struct tcp_seg *g,
+			      enum drop why, struct mtime now)
+{
+	struct tcp_options o = {
+		.has_ts = w->has_ts,
+		.ts_val = tcp_ts_now(s, now) + tcp_ts_offset(s, &w->a),
+		.ts_ecr = w->ts_recent,
+	};
+	uint32_t limit = s->cfg.limits.tcp_challenge_ack_limit;
+
+	if (!token_take(&s->challenge_tokens, limit, limit, now))
+		return DROP_RATE_LIMIT;
+	tcp_send_bare(s, &w->a, w->snd_nxt, w->rcv_nxt, TH_ACK, 0, &o, g->p->queue, now);
+	return why;
+}
+
+/* RFC 6191 §2 and RFC 9293 §3.10.7.4: may this SYN begin the pair's next incarnation? */
+static bool timewait_may_reuse(const struct timewait *w, const struct tcp_seg *g)
+{
+	if ((g->flags & (TH_SYN | TH_ACK | TH_RST | TH_FIN)) != TH_SYN)
+		return false;
+	return seq_gt(g->seq, w->rcv_nxt) ||
+	       (w->has_ts && g->o.has_ts && seq_gt(g->o.ts_val, w->ts_recent));
+}
+
+enum drop timewait_input(struct stack *s, uint32_t i, struct tcp_seg *g, struct mtime now)
+{
+	struct timewait *w = &s->tws[i];
+	bool paws = w->has_ts && g->o.has_ts && seq_lt(g->o.ts_val, w->ts_recent);
+
+	/* RFC 1337 §3: a RST, old or not, leaves the record alone. */
+	if (g->flags & TH_RST)
+		return DROP_OUT_OF_WINDOW;
+	if (!paws && timewait_may_reuse(w, g)) {
+		/* Never 0: that says that there was none. */
+		g->tw_iss = w->snd_nxt + 65537u;
+		g->tw_iss += !g->tw_iss;
+		MIB(s, TcpExt_TWRecycled);
+		timewait_free(s, i);
+		return DROP_BAD_STATE;
+	}
+	if (paws) {
+		MIB(s, TcpExt_PAWSEstab);
+		return timewait_ack(s, w, g, DROP_PAWS, now);
+	}
+	if (!(g->flags & TH_ACK))
+		return g->flags & TH_SYN ? timewait_ack(s, w, g, DROP_OUT_OF_WINDOW, now)
+					 : DROP_OUT_OF_WINDOW;
+	/* A repeated FIN means that our ACK of it was lost: say it again, wait 2 MSL again. */
+	timewait_arm(s, i, now);
+	if (g->seq == w->rcv_nxt && !tcp_seg_space(g)) {
+		if (w->has_ts && g->o.has_ts)
+			w->ts_recent = g->o.ts_val;
+		return DROP_NONE;
+	}
+	return timewait_ack(s, w, g, DROP_NONE, now);
+}
+
+int timewait_check(const struct stack *s, char *why, size_t len)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < s->tw_free.used; i++) {
+		const struct timewait *w = &s->tws[i];
+
+		if (!w->used)
+			continue;
+		n++;
+		if (timewait_lookup(s, &w->a) != i)
+			return check_fail(why, len, "TIME_WAIT record not found by its pair", i);
+		if (w->timer.slot == SHM_NIL)
+			return check_fail(why, len, "TIME_WAIT record without timer", i);
+		if (conn_lookup(s, &w->a.local, w->a.local_port, &w->a.remote, w->a.remote_port) !=
+			    SHM_NIL ||
+		    synreq_lookup(s, &w->a) != SHM_NIL)
+			return check_fail(why, len, "pair in TIME_WAIT and alive", i);
+	}
+	if (n != free_list_in_use(&s->tw_free))
+		return check_fail(why, len, "TIME_WAIT records lost", n);
+	return 0;
+}
