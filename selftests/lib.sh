@@ -153,7 +153,7 @@ serve_on() {
 	local log=$1
 	shift
 	start_b "$@" >"$log" 2>&1
-	wait_for 10 grep -q '^listening on' "$log" || {
+	wait_for 10 grep -qE '^(listening|serving|ready)' "$log" || {
 		fail "${1##*/} listens"
 		cat "$log"
 		return 1

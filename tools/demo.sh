@@ -120,7 +120,7 @@ check "the daemon used $(printf '%d.%02d' $((DAEMON_SHARE / 100)) $((DAEMON_SHAR
 title "The other way: http_fetch on tandem, nginx on the kernel's sockets"
 check "nginx listens on $IP_A:8080" start_nginx "$TMP/root" 8080
 check "the $BIG_MB MB file, byte for byte" sh -c "
-	nsenter --net=/run/netns/$NS_B '$B/tools/http_fetch' -o - 'http://$IP_A:8080/big' | cmp - '$TMP/root/big'"
+	nsenter --net=/run/netns/$NS_B '$B/tools/http_fetch' -o /dev/stdout 'http://$IP_A:8080/big' | cmp - '$TMP/root/big'"
 
 title "Who took the packets that arrived at $IP_B"
 printf '  %-28s %12s %10s\n' "" packets share

@@ -33,14 +33,14 @@ check "small file" same small
 check "empty file" same empty
 check "3 MB file" same mid
 check "404" code 404 "$url/nosuch"
-check "no way out of the root" code 404 --path-as-is "$url/../../../../etc/passwd"
+check "no way out of the root" code 403 --path-as-is "$url/../../../../etc/passwd"
 check "HEAD" sh -c "nsenter --net=/run/netns/$NS_A curl -sSI $url/mid | tr -d '\r' | grep -qi '^content-length: 3145728\$'"
 check "range from the start" range 0-99 0 100
 check "range in the middle" range 1000000-1999999 1000000 1000000
 check "range to the end" range 3145000- 3145000 728
 check "last bytes" range -500 3145228 500
 check "range beyond the end: 416" code 416 -r 9999999- "$url/mid"
-check "unsupported method refused" code 501 -X BREW "$url/small"
+check "unsupported method refused" code 405 -X BREW "$url/small"
 check "50 requests over one connection" sh -c "
 	nsenter --net=/run/netns/$NS_A curl -sS -o /dev/null -w '%{num_connects}\n' '$url/small?[1-50]' |
 	awk '{ n += \$1 } END { exit NR != 50 || n != 1 }'"

@@ -100,7 +100,7 @@ for ((i = 1; i <= KILLS; i++)); do
 	start_victim
 	# Some die before they have registered, most under load.
 	sleep "0.$(printf %03d $((RANDOM % 200)))"
-	if grep -q '^listening' "$TMP/victim"; then served=$((served + 1)); fi
+	if grep -q '^serving' "$TMP/victim"; then served=$((served + 1)); fi
 	kill_victim
 	wait_for 10 only_other || stuck=$((stuck + 1))
 done
