@@ -1,0 +1,187 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# make bench: the same program (tools/bench_app.c) on the kernel's sockets and on tandem, over the
+# same veth pair, in turns. Medians of ROUNDS rounds and their ratio to the kernel's, as a table
+# and as JSON in build/bench.json.
+#
+#   $NS_A  eth0 10.77.0.1/24 ──── veth ──── eth0 10.77.0.2/24  $NS_B
+#          client                           server
+#
+# Set-ups: kernel (nothing attached), server (tandem serves, the kernel is the client), both.
+# The kernel is measured with nothing attached, as an XDP program would cost it something.
+# ROUNDS (5), SECONDS_EACH (3), IDLE ("10000 100000"): connections for the memory part; "" for none.
+
+. "$(dirname "$0")/../selftests/lib.sh"
+: "${ROUNDS:=5}" "${SECONDS_EACH:=3}" "${IDLE=10000 100000}"
+setup
+RAW=$TMP/raw
+APP=$B/tools/bench_app
+
+# One measurement; its line of JSON, with where it belongs, goes to $RAW.
+measure() { # SETUP TEST [--kernel|--busy-poll N] MODE [OPTIONS]
+	local setup=$1 test=$2 stack=() line
+	shift 2
+	while [[ $1 == --* ]]; do
+		stack+=("$1")
+		if [ "$1" = --busy-poll ]; then
+			stack+=("$2")
+			shift
+		fi
+		shift
+	done
+	line=$(in_a timeout $((SECONDS_EACH + 30)) "$APP" "$@" --addr $IP_B \
+		--seconds "$SECONDS_EACH" "${stack[@]}" 2>"$TMP/err") || {
+		fail "$setup $test: $(head -n 1 "$TMP/err")"
+		return
+	}
+	jq -c --arg setup "$setup" --arg test "$test" '. + {setup: $setup, test: $test}' <<<"$line" >>"$RAW"
+	jq -r --arg what "$setup $test" '"  \($what): " +
+		if .rate then "\(.rate)/s, p50 \(.p50_us) us, p99 \(.p99_us) us" else "\(.mbit_s) Mbit/s" end' <<<"$line"
+}
+
+# All tests against the server that runs; $2...: options of the client's stack.
+tests() { # SETUP SPIN CLIENT-OPTIONS...
+	local setup=$1 spin=$2
+	shift 2
+	if [ "$spin" = sleep ]; then
+		measure "$setup" rr1-sleep "$@" rr
+		return
+	fi
+	measure "$setup" rr1 "$@" rr
+	measure "$setup" rr64 "$@" rr --conns 64
+	measure "$setup" crr "$@" crr
+	measure "$setup" to-server "$@" send
+	measure "$setup" from-server "$@" recv
+}
+
+server() { # OPTIONS...
+	serve_on "$TMP/server" "$APP" server "$@" || exit 1
+}
+
+# In $NS_A as $TD-a, for the client, when both ends are tandem's.
+attach_a() { "$TANDEM" attach eth0 --netns "$NS_A" --name "$TD-a" >"$TMP/attach-a" 2>&1; }
+
+round() {
+	local busy
+	server --kernel
+	tests kernel spin --kernel
+	stop "$PID"
+	attach || exit 1
+	for busy in spin sleep; do
+		if [ $busy = spin ]; then server; else server --busy-poll 0; fi
+		tests server $busy --kernel
+		stop "$PID"
+	done
+	attach_a || { cat "$TMP/attach-a"; die "attach in $NS_A"; }
+	server
+	tests both spin
+	stop "$PID"
+	server --busy-poll 0
+	tests both sleep --busy-poll 0
+	stop "$PID"
+	"$TANDEM" detach "$TD-a" >/dev/null || die "detach"
+	detach >/dev/null || die "detach"
+}
+
+# ---- memory of idle connections ----
+
+# Bytes of memory behind process $1 and $2: what they map privately, and the shared memory
+# (arenas) that they have open, each file once.
+memory_of() {
+	local pid
+	for pid in "$@"; do
+		awk '/^Anonymous:/ { print "anon", $2 * 1024 }' "/proc/$pid/smaps_rollup"
+		stat -L -c '%F %i %b %B %n' "/proc/$pid/fd/"* 2>/dev/null | awk '/^regular/ { print $3, $4 * $5, $6 }'
+	done | while read -r key bytes path; do
+		[ "$key" = anon ] && echo "$RANDOM$RANDOM $bytes"
+		[ "$key" != anon ] && readlink "$path" | grep -q memfd: && echo "$key $bytes"
+	done | sort -u -k1,1 | awk '{ n += $2 } END { printf "%d\n", n }'
+}
+flow_bytes() { bpftool map show pinned "/sys/fs/bpf/tandem/$TD/flows" -j | jq .bytes_memlock; }
+flow_max() { bpftool map show pinned "/sys/fs/bpf/tandem/$TD/flows" -j | jq .max_entries; }
+
+idle() { # COUNT
+	local count=$1 left=$1 each ports daemon app mem flows clients=() fd p i=0
+	ports=$((count / 30000 + 1))
+	attach || exit 1
+	server --ports $ports
+	app=$PID
+	daemon=$(status | jq .pid)
+	mem=$(memory_of "$daemon" "$app") flows=$(flow_bytes)
+	mkfifo "$TMP/idle.$count"
+	exec {fd}<>"$TMP/idle.$count"
+	# A process may open 20,000 files here, so several hold them.
+	while [ $left -gt 0 ]; do
+		each=$((left < 15000 ? left : 15000))
+		start_a "$APP" idle --kernel --addr $IP_B --conns $each --ports $ports \
+			<"$TMP/idle.$count" >"$TMP/idle.$((i++))" 2>&1
+		clients+=("$PID")
+		wait_for 120 grep -q . "$TMP/idle.$((i - 1))" && grep -q '^ready' "$TMP/idle.$((i - 1))" || {
+			fail "$count idle connections: $(cat "$TMP/idle.$((i - 1))")"
+			break
+		}
+		left=$((left - each))
+	done
+	if [ $left = 0 ] && wait_for 30 flows_are "$count"; then
+		mem=$(($(memory_of "$daemon" "$app") - mem)) flows=$(($(flow_bytes) - flows))
+		# A preallocated table does not grow: then an entry's share of it counts.
+		[ $flows -gt 0 ] || flows=$(($(flow_bytes) / $(flow_max) * count))
+		jq -nc --argjson n "$count" --argjson user $mem --argjson flows $flows \
+			'{setup: "idle", test: "idle-\($n)", user_bytes: ($user / $n | round),
+			  flow_bytes: ($flows / $n | round), total_bytes: (($user + $flows) / $n | round)}' |
+			tee -a "$RAW" | jq -r '"  \(.test): \(.user_bytes) bytes in user space + \(.flow_bytes) for the flow entry"'
+	fi
+	exec {fd}>&-
+	for p in "${clients[@]}"; do stop "$p"; done
+	stop "$app"
+	detach >/dev/null || die "detach"
+}
+
+summary() {
+	jq -s '
+		def median: sort | if length % 2 == 1 then .[length / 2 | floor]
+			else (.[length / 2 - 1] + .[length / 2]) / 2 end;
+		def key: if .rate then (if (.test | startswith("rr1")) then "p50_us" else "rate" end)
+			elif .mbit_s then "mbit_s" else "total_bytes" end;
+		. as $raw
+		| (map(select(.setup != "idle" and .setup != "xdp")) | group_by([.setup, .test]) | map(
+			(.[0] | key) as $k | {setup: .[0].setup, test: .[0].test, unit: $k,
+				rounds: length, median: (map(.[$k]) | median),
+				min: (map(.[$k]) | min), max: (map(.[$k]) | max)})) as $m
+		| {results: ($m | map(. as $r | . + {ratio_to_kernel:
+			(first($m[] | select(.setup == "kernel" and .test == ($r.test | sub("-sleep$"; ""))) | .median) as $kernel
+			 | $r.median / $kernel * 1000 | round / 1000)})),
+		   idle: map(select(.setup == "idle")), xdp: map(select(.setup == "xdp")), raw: $raw}' "$RAW"
+}
+
+table() {
+	jq -r '
+		.results | group_by(.test)[] | . as $rows
+		| [.[0].test, .[0].unit] + [("kernel", "server", "both") as $s
+			| first($rows[] | select(.setup == $s)) // null
+			| if . == null then "-" elif .setup == "kernel" then "\(.median)"
+			  else "\(.median) (\(.ratio_to_kernel) x)" end]
+		| @tsv' "$B/bench.json" | awk -F'\t' '
+		BEGIN { printf "  %-12s %-8s %14s %24s %24s\n", "test", "unit", "kernel", "tandem server", "tandem both ends" }
+		{ printf "  %-12s %-8s %14s %24s %24s\n", $1, $2, $3, $4, $5 }'
+}
+
+for ((r = 1; r <= ROUNDS; r++)); do
+	echo "round $r of $ROUNDS"
+	round
+done
+for n in $IDLE; do
+	echo "$n idle connections"
+	idle "$n"
+done
+if [ -x "$B/selftests/bpf/bench_xdp" ]; then
+	echo "the XDP program"
+	"$B/selftests/bpf/bench_xdp" | tee "$TMP/xdp" | sed 's/^/  /'
+	jq -Rc '{setup: "xdp", test: "xdp", text: .}' "$TMP/xdp" >>"$RAW"
+fi
+summary >"$B/bench.json"
+echo
+echo "Medians of $ROUNDS rounds of $SECONDS_EACH s (rr1: median latency of one request; smaller is better)"
+table
+jq -r '.idle[] | "  \(.test): \(.total_bytes) bytes for each connection (\(.user_bytes) user space, \(.flow_bytes) flow entry)"' "$B/bench.json"
+echo "  all values: $B/bench.json"
