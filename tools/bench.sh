@@ -85,23 +85,23 @@ round() {
 
 # ---- memory of idle connections ----
 
-# Bytes of memory behind process $1 and $2: what they map privately, and the shared memory
-# (arenas) that they have open, each file once.
+# Bytes of memory of processes $@: what each has for itself, and the arenas that they share (each
+# file once). The packet memory is of a fixed size, however many connections there are.
 memory_of() {
-	local pid
+	local pid f link
 	for pid in "$@"; do
-		awk '/^Anonymous:/ { print "anon", $2 * 1024 }' "/proc/$pid/smaps_rollup"
-		stat -L -c '%F %i %b %B %n' "/proc/$pid/fd/"* 2>/dev/null | awk '/^regular/ { print $3, $4 * $5, $6 }'
-	done | while read -r key bytes path; do
-		[ "$key" = anon ] && echo "$RANDOM$RANDOM $bytes"
-		[ "$key" != anon ] && readlink "$path" | grep -q memfd: && echo "$key $bytes"
-	done | sort -u -k1,1 | awk '{ n += $2 } END { printf "%d\n", n }'
+		awk '/^Anonymous:/ { print "process", FILENAME, $2 * 1024 }' "/proc/$pid/smaps_rollup"
+		for f in "/proc/$pid/fd/"*; do
+			link=$(readlink "$f")
+			if [[ $link == /memfd:*arena* ]]; then stat -L -c 'file %i %b %B' "$f"; fi
+		done
+	done | sort -u | awk '{ n += $1 == "file" ? $3 * $4 : $3 } END { printf "%d\n", n }'
 }
 flow_bytes() { bpftool map show pinned "/sys/fs/bpf/tandem/$TD/flows" -j | jq .bytes_memlock; }
 flow_max() { bpftool map show pinned "/sys/fs/bpf/tandem/$TD/flows" -j | jq .max_entries; }
 
 idle() { # COUNT
-	local count=$1 left=$1 each ports daemon app mem flows clients=() fd p i=0
+	local count=$1 left=$1 each ports daemon app mem flows clients=() fd p log
 	ports=$((count / 30000 + 1))
 	attach || exit 1
 	server --ports $ports
@@ -111,21 +111,23 @@ idle() { # COUNT
 	mkfifo "$TMP/idle.$count"
 	exec {fd}<>"$TMP/idle.$count"
 	# A process may open 20,000 files here, so several hold them.
-	while [ $left -gt 0 ]; do
+	while [ "$left" -gt 0 ]; do
 		each=$((left < 15000 ? left : 15000))
+		log=$TMP/idle.$count.$left
 		start_a "$APP" idle --kernel --addr $IP_B --conns $each --ports $ports \
-			<"$TMP/idle.$count" >"$TMP/idle.$((i++))" 2>&1
+			<"$TMP/idle.$count" >"$log" 2>&1
 		clients+=("$PID")
-		wait_for 120 grep -q . "$TMP/idle.$((i - 1))" && grep -q '^ready' "$TMP/idle.$((i - 1))" || {
-			fail "$count idle connections: $(cat "$TMP/idle.$((i - 1))")"
+		wait_for 120 grep -q . "$log"
+		if ! grep -q '^ready' "$log"; then
+			fail "$count idle connections: $(cat "$log")"
 			break
-		}
+		fi
 		left=$((left - each))
 	done
-	if [ $left = 0 ] && wait_for 30 flows_are "$count"; then
+	if [ "$left" = 0 ] && wait_for 30 flows_are "$count"; then
 		mem=$(($(memory_of "$daemon" "$app") - mem)) flows=$(($(flow_bytes) - flows))
 		# A preallocated table does not grow: then an entry's share of it counts.
-		[ $flows -gt 0 ] || flows=$(($(flow_bytes) / $(flow_max) * count))
+		[ $flows -gt 0 ] || flows=$(($(flow_bytes) * count / $(flow_max)))
 		jq -nc --argjson n "$count" --argjson user $mem --argjson flows $flows \
 			'{setup: "idle", test: "idle-\($n)", user_bytes: ($user / $n | round),
 			  flow_bytes: ($flows / $n | round), total_bytes: (($user + $flows) / $n | round)}' |
