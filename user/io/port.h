@@ -29,8 +29,11 @@ struct port; /* opaque */
 struct port_stats {
 	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes, tx_full, bad_desc, injected_in,
 		injected_out, kicks, gso_packets;
+	uint64_t gso_drops; /* the kernel had no room for it */
+	uint64_t tx_drops;  /* packets that cannot be sent from here at all */
 };
 
+/* The UMEM, sockets and queues (umem_set_queues() done) outlive the port. -errno */
 int port_open(struct port **out, const struct port_cfg *cfg);
 /* Frames in hand go back to the pool; the sockets stay the caller's. */
 void port_close(struct port *p);
@@ -46,17 +49,35 @@ struct pkt_pool *port_pool(struct port *p);
 typedef bool (*port_stale_fn)(void *ctx, struct pkt *p);
 uint32_t port_rx(struct port *p, struct stack *s, uint32_t budget, struct mtime now,
 		 port_stale_fn stale, void *ctx);
+/*
+ * The same for one more injection ring: the daemon has one from each application. A packet's
+ * .conn is TD_NO_CONN then: the metadata's is of the sender's arena.
+ */
+uint32_t port_rx_ring(struct port *p, struct shm_pkt_ring *ring, struct stack *s, uint32_t budget,
+		      struct mtime now, port_stale_fn stale, void *ctx);
+/*
+ * After the death of @ring's producer: takes and drops all frames that it gave to us there, those
+ * included that it was killed over. Before umem_reclaim() of its slot.
+ */
+void port_rescue_ring(struct port *p, struct shm_pkt_ring *ring);
 /* Anything to receive, by a look at the rings? No system call. */
 bool port_rx_pending(const struct port *p);
 /* Sends all that the stack has, one system call per batch and queue. Returns packets sent. */
 uint32_t port_tx(struct port *p, struct stack *s, struct mtime now);
+/* Is something left that port_tx() could not send, the kernel having no room? Try again soon. */
+bool port_tx_pending(const struct port *p);
 /*
  * Gives the frames of @pk (received by port_rx(), within its callback) to slot @slot through @ring.
- * False: no room, the packet is still ours.
+ * False: no room, the packet is still ours. The doorbell is the caller's (shm_ring_must_wake()).
  */
 bool port_inject(struct port *p, struct pkt *pk, struct shm_pkt_ring *ring, uint16_t slot);
 /* Descriptors to sleep on: writes up to @max fds, returns how many. */
 uint32_t port_fds(const struct port *p, int *fds, uint32_t max);
 const struct port_stats *port_stats(const struct port *p);
+/*
+ * A packet socket for .gso_fd, on @ifindex (CAP_NET_RAW). It can be passed to a process without
+ * privileges: it never receives anything. Descriptor or -errno.
+ */
+int port_gso_open(int ifindex);
 
 #endif

@@ -459,11 +459,9 @@ static void top_up(struct umem *u, struct umem_queue *q, struct frame_cache *c,
 	if (have >= fill_target)
 		return;
 	want = fill_target - have;
+	if (c->n < want + low)
+		pool_pop(u, c, want + low - c->n);
 	spare = c->n > low ? c->n - low : 0;
-	if (spare < want) {
-		pool_pop(u, c, want - spare);
-		spare = c->n > low ? c->n - low : 0;
-	}
 	if (!spare && !have)
 		spare = c->n / 2; /* nothing left anywhere: rather send less than be deaf */
 	fill(u, q, c, want < spare ? want : spare);

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Shared by port_rx.c and port_tx.c. */
+#ifndef TANDEM_IO_PORT_PRIV_H
+#define TANDEM_IO_PORT_PRIV_H
+
+#include "port.h"
+
+#define PORT_BATCH 64u	  /* descriptors taken from, or given to, a ring at a time */
+#define PORT_PKTS 64u	  /* packets that the stack can build before the first is sent */
+#define PORT_CACHE_LOW 64u
+#define PORT_CACHE_HIGH 512u
+
+/* A packet of which not all descriptors have arrived. */
+struct port_part {
+	struct pkt pk;
+	bool bad; /* drop it when it is complete */
+};
+
+struct port {
+	struct port_cfg cfg;
+	struct frame_cache cache;
+	struct port_part *parts; /* [n_queues] */
+	struct pkt *pkts;	 /* [PORT_PKTS] */
+	struct pkt_pool pool;
+	struct pkt *bare; /* packets for which there was no frame */
+	struct pkt *kept; /* taken from the stack, not sent yet */
+	uint32_t held;	  /* frames in parts */
+	uint32_t next_queue;
+	struct port_stats stats;
+};
+
+/* Balances @q's rings with our cache, if that is worth the lock (or @force). */
+void port_balance(struct port *p, uint32_t q, bool force);
+/* Gives frames to packets that have none, so that the stack can use them. */
+void port_fill_pool(struct port *p);
+
+static inline void port_recycle(struct port *p, uint32_t frame)
+{
+	p->cache.frame[p->cache.n++] = frame;
+}
+
+#endif

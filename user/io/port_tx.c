@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * port.h: sending. Packets of one frame go through the TX ring of their queue, many to one
+ * system call; what the kernel is to segment, or stands in several pieces, goes through a packet
+ * socket with a virtio-net header. A ring is emptied before such a packet follows, so that
+ * a connection's packets stay in order.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <arpa/inet.h>
+#include <linux/filter.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/virtio_net.h>
+#include <net/ethernet.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include "common/csum.h"
+#include "port_priv.h"
+#include "xsk_uapi.h"
+
+#define GSO_SEND_BUFFER (8 << 20)
+#define PKT_ROOM (UMEM_FRAME_SIZE - UMEM_HEADROOM)
+#define UDP_CSUM_OFF 6
+
+/* ---- the pool that the stack builds packets in ---- */
+
+static void reset_frag(struct port *p, struct pkt *pk, uint32_t frame)
+{
+	pk->frag[0] = (struct pkt_frag){
+		.p = umem_ptr(p->cfg.umem, (uint64_t)frame * UMEM_FRAME_SIZE + UMEM_HEADROOM),
+		.frame = frame};
+	pk->room = PKT_ROOM;
+}
+
+/* @pk's frame has gone to the kernel: it gets another. */
+static void renew(struct port *p, struct pkt *pk)
+{
+	if (!p->cache.n) {
+		pk->next = p->bare;
+		p->bare = pk;
+		return;
+	}
+	reset_frag(p, pk, p->cache.frame[--p->cache.n]);
+	pkt_free(&p->pool, pk);
+}
+
+/* @pk's frame was copied, or not sent at all. */
+static void give_back(struct port *p, struct pkt *pk)
+{
+	reset_frag(p, pk, pk->frag[0].frame);
+	pkt_free(&p->pool, pk);
+}
+
+void port_fill_pool(struct port *p)
+{
+	while (p->bare && p->cache.n) {
+		struct pkt *pk = p->bare;
+
+		p->bare = pk->next;
+		renew(p, pk);
+	}
+}
+
+/* ---- one packet ---- */
+
+static void kick(struct port *p, uint32_t q)
+{
+	struct xsk *x = &p->cfg.xsks[q];
+
+	p->stats.kicks++;
+	if (xsk_kick(x) != -EAGAIN)
+		return;
+	/* Perhaps the completion ring is full. */
+	port_balance(p, q, true);
+	xsk_kick(x);
+}
+
+static void complete_csum(const struct pkt *pk)
+{
+	uint8_t *field = pk->frag[0].p + pk->csum_start + pk->csum_off;
+	uint16_t c = csum_fold(csum_partial(pk->frag[0].p + pk->csum_start,
+					    pk->len - pk->csum_start, 0));
+
+	if (!c && pk->csum_off == UDP_CSUM_OFF)
+		c = 0xffff; /* RFC 768: zero says that there is none */
+	memcpy(field, &c, sizeof(c));
+}
+
+static uint32_t request_csum(const struct pkt *pk)
+{
+	const struct xsk_tx_meta m = {.flags = XSK_TXMD_FLAGS_CHECKSUM,
+				      .csum_start = pk->csum_start,
+				      .csum_offset = pk->csum_off};
+
+	memcpy(pk->frag[0].p - sizeof(m), &m, sizeof(m));
+	return XSK_DESC_TX_METADATA;
+}
+
+/* False: the ring is full, and the kernel does not take more now. */
+static bool send_ring(struct port *p, struct pkt *pk)
+{
+	uint32_t q = pk->queue % p->cfg.n_queues, idx, options = 0;
+	struct xsk *x = &p->cfg.xsks[q];
+	struct umem *u = p->cfg.umem;
+
+	if (!xsk_ring_prod__reserve(&x->tx, 1, &idx)) {
+		kick(p, q);
+		if (!xsk_ring_prod__reserve(&x->tx, 1, &idx)) {
+			p->stats.tx_full++;
+			return false;
+		}
+	}
+	if (pk->csum == PKT_CSUM_PARTIAL && p->cfg.tx_csum)
+		options = request_csum(pk);
+	else if (pk->csum == PKT_CSUM_PARTIAL)
+		complete_csum(pk);
+	umem_give(u, pk->frag[0].frame, FRAME_TX, u->slot);
+	*xsk_ring_prod__tx_desc(&x->tx, idx) =
+		(struct xdp_desc){.addr = (uint64_t)(pk->frag[0].p - u->base),
+				  .len = pk->len,
+				  .options = options};
+	xsk_ring_prod__submit(&x->tx, 1);
+	p->stats.tx_packets++;
+	p->stats.tx_bytes += pk->len;
+	renew(p, pk);
+	if (++x->tx_outstanding >= PORT_BATCH)
+		kick(p, q);
+	return true;
+}
+
+/* Ethernet's type says which segmentation; the stack does not tag. */
+static uint8_t gso_type(const struct pkt *pk)
+{
+	uint16_t type;
+
+	memcpy(&type, pk->frag[0].p + offsetof(struct ethhdr, h_proto), sizeof(type));
+	return type == htons(ETH_P_IPV6) ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4;
+}
+
+static void send_gso(struct port *p, struct pkt *pk)
+{
+	uint32_t q = pk->queue % p->cfg.n_queues;
+	struct virtio_net_hdr h = {.hdr_len = pk->hdr_len};
+	struct iovec iov[PKT_MAX_FRAGS + 1] = {{.iov_base = &h, .iov_len = sizeof(h)}};
+	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = pk->nfrags + 1};
+
+	if (p->cfg.xsks[q].tx_outstanding)
+		kick(p, q);
+	if (pk->csum == PKT_CSUM_PARTIAL) {
+		h.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+		h.csum_start = pk->csum_start;
+		h.csum_offset = pk->csum_off;
+	}
+	if (pk->gso_size && pk->len > (uint32_t)pk->hdr_len + pk->gso_size) {
+		h.gso_type = gso_type(pk);
+		h.gso_size = pk->gso_size;
+	}
+	for (uint32_t i = 0; i < pk->nfrags; i++)
+		iov[i + 1] = (struct iovec){pk->frag[i].p, pk->frag[i].len};
+	p->stats.kicks++;
+	if (sendmsg(p->cfg.gso_fd, &msg, MSG_DONTWAIT) < 0) {
+		p->stats.gso_drops++; /* as lost on the way: TCP sends it again */
+	} else {
+		p->stats.tx_packets++;
+		p->stats.gso_packets++;
+		p->stats.tx_bytes += pk->len;
+	}
+	give_back(p, pk);
+}
+
+/* Makes one piece of it. */
+static bool linearize(struct pkt *pk)
+{
+	uint32_t at = pk->frag[0].len;
+
+	if (pk->len > pk->room)
+		return false;
+	for (uint32_t i = 1; i < pk->nfrags; i++) {
+		memcpy(pk->frag[0].p + at, pk->frag[i].p, pk->frag[i].len);
+		at += pk->frag[i].len;
+	}
+	pk->frag[0].len = at;
+	pk->nfrags = 1;
+	return true;
+}
+
+static bool send_one(struct port *p, struct pkt *pk)
+{
+	bool gso = pk->gso_size && pk->len > (uint32_t)pk->hdr_len + pk->gso_size;
+
+	if (gso || (pk->nfrags > 1 && p->cfg.gso_fd >= 0)) {
+		if (p->cfg.gso_fd >= 0) {
+			send_gso(p, pk);
+			return true;
+		}
+	} else if (pk->nfrags == 1 || linearize(pk)) {
+		return send_ring(p, pk);
+	}
+	p->stats.tx_drops++;
+	give_back(p, pk);
+	return true;
+}
+
+/* ---- all of them ---- */
+
+static void kick_all(struct port *p)
+{
+	for (uint32_t q = 0; q < p->cfg.n_queues; q++)
+		if (p->cfg.xsks[q].tx_outstanding)
+			kick(p, q);
+}
+
+static struct pkt *next_pkt(struct port *p, struct stack *s, struct mtime now)
+{
+	struct pkt *pk = p->kept;
+
+	p->kept = NULL;
+	if (!pk)
+		pk = stack_output(s, now);
+	if (pk || p->pool.n || !p->bare || !stack_wants_output(s))
+		return pk;
+	/* Out of frames: those just sent may come back. */
+	kick_all(p);
+	for (uint32_t q = 0; q < p->cfg.n_queues; q++)
+		port_balance(p, q, true);
+	port_fill_pool(p);
+	return p->pool.n ? stack_output(s, now) : NULL;
+}
+
+uint32_t port_tx(struct port *p, struct stack *s, struct mtime now)
+{
+	struct pkt *pk;
+	uint32_t n = 0;
+
+	port_fill_pool(p);
+	while ((pk = next_pkt(p, s, now))) {
+		if (!send_one(p, pk)) {
+			p->kept = pk;
+			break;
+		}
+		n++;
+	}
+	kick_all(p);
+	for (uint32_t q = 0; n && q < p->cfg.n_queues; q++)
+		port_balance(p, q, false);
+	port_fill_pool(p);
+	return n;
+}
+
+bool port_tx_pending(const struct port *p)
+{
+	if (p->kept || (p->bare && !p->pool.n))
+		return true;
+	for (uint32_t q = 0; q < p->cfg.n_queues; q++)
+		if (p->cfg.xsks[q].tx_outstanding)
+			return true;
+	return false;
+}
+
+/* ---- the packet socket ---- */
+
+int port_gso_open(int ifindex)
+{
+	struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
+	struct sock_fprog prog = {.len = 1, .filter = &drop};
+	struct sockaddr_ll sa = {.sll_family = AF_PACKET, .sll_ifindex = ifindex};
+	int one = 1, buf = GSO_SEND_BUFFER, r;
+	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	/* Its later owner could bind it to all protocols: the filter that takes nothing stays. */
+	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog)) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_LOCK_FILTER, &one, sizeof(one)) < 0 ||
+	    setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, &one, sizeof(one)) < 0 ||
+	    setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &one, sizeof(one)) < 0 ||
+	    bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0) {
+		r = -errno;
+		close(fd);
+		return r;
+	}
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &buf, sizeof(buf)) < 0)
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buf, sizeof(buf));
+	return fd;
+}
