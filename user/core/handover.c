@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A connection changes hands: the one place that writes tcb.owner of a live TCB, and the only
+ * reader of another process's arena. The exporter freezes, the importer copies and checks, the
+ * exporter frees (docs/architecture.md).
+ *
+ * The other arena can be changed by its owner at any time, also while it is read. So the TCB and
+ * each chunk header are copied once, and only the copies are looked at; indices are checked
+ * against the sizes that we know; walks are bounded; the bytes themselves may be anything. What
+ * comes out satisfies every invariant of a connection of our own, whatever went in.
+ */
+#include "internal.h"
+
+/* What stays true of a connection wherever it is; the rest is about the owner's lists. */
+#define FLAGS_KEPT                                                                                 \
+	(TCB_F_ACK_NOW | TCB_F_ACK_DELAYED | TCB_F_FIN_QUEUED | TCB_F_FIN_SENT | TCB_F_FIN_RCVD | \
+	 TCB_F_RD_SHUT | TCB_F_PROBING | TCB_F_RTT_VALID | TCB_F_PASSIVE | TCB_F_TX_FULL |         \
+	 TCB_F_RTX | TCB_F_FIN_OOO | TCB_F_MORE | TCB_F_CWND_LIMITED | TCB_F_PINGPONG)
+#define OPT_KNOWN (TCB_OPT_WSCALE | TCB_OPT_TS | TCB_OPT_SACK | TCB_OPT_ECN)
+#define SOCKOPT_KNOWN                                                                              \
+	(TCB_NODELAY | TCB_CORK | TCB_KEEPALIVE | TCB_LINGER | TCB_QUICKACK | TCB_RCVBUF_LOCK |    \
+	 TCB_SNDBUF_LOCK | TCB_OOBINLINE)
+
+/* ---- out ---- */
+
+int stack_export(struct stack *s, uint32_t conn)
+{
+	struct tcb *t;
+
+	if (conn >= s->a.n_tcbs)
+		return -E_BADF;
+	t = tcb_at(s, conn);
+	if (t->owner != TCB_MINE)
+		return -E_BADF;
+	if (!tcp_synchronised(t) || t->flags & (TCB_F_CLOSED | TCB_F_RST_SEND))
+		return -E_NOTCONN;
+	tcp_unlink(s, t);
+	s->n_exported++;
+	MIB(s, Td_HandOversOut);
+	__atomic_store_n(&t->owner, TCB_EXPORTED, __ATOMIC_RELEASE);
+	return 0;
+}
+
+int stack_export_done(struct stack *s, uint32_t conn, uint32_t generation)
+{
+	struct tcb *t;
+
+	if (conn >= s->a.n_tcbs)
+		return -E_NOENT;
+	t = tcb_at(s, conn);
+	if (t->owner != TCB_EXPORTED || t->generation != generation)
+		return -E_NOENT;
+	tcp_buf_release(s, t);
+	tcb_release(s, conn);
+	s->n_exported--;
+	return 0;
+}
+
+/* ---- in: reading the other arena ---- */
+
+/* Copies @len bytes of the other arena; the compiler may not read them a second time. */
+static void copy_once(void *to, const void *from, size_t len)
+{
+	memcpy(to, from, len);
+	__asm__ volatile("" ::: "memory");
+}
+
+/* A walk along a chain of foreign chunks. */
+struct chain {
+	const struct arena_view *from;
+	uint32_t next;
+	uint32_t steps; /* chunks that may still come: a chain without end is a forged one */
+	uint64_t bytes; /* seen so far */
+	struct chunk_hdr h;
+	const uint8_t *data;
+};
+
+/* 1: .h and .data are the next chunk's. 0: the end. -E_BADMSG */
+static int chain_next(struct chain *c)
+{
+	uint32_t i = c->next;
+
+	if (i == SHM_NIL)
+		return 0;
+	if (i >= c->from->n_chunks || !c->steps--)
+		return -E_BADMSG;
+	copy_once(&c->h, &c->from->chunk_hdrs[i], sizeof(c->h));
+	if (!c->h.len || (uint32_t)c->h.off + c->h.len > CHUNK_SIZE)
+		return -E_BADMSG;
+	c->data = c->from->chunks + (uint64_t)i * CHUNK_SIZE + c->h.off;
+	c->bytes += c->h.len;
+	c->next = c->h.next;
+	return 1;
+}
+
+enum queue { Q_TX, Q_RX, Q_OOO };
+
+/* Appends one foreign chunk's bytes to a queue of ours. */
+static int queue_put(struct stack *s, struct tcb *t, enum queue q, const struct chain *c)
+{
+	uint32_t len = c->h.len, n = len;
+	struct pkt p;
+
+	if (q == Q_TX) {
+		n = txq_append(s, t, c->data, len);
+		return n == len ? 0 : -E_NOBUFS;
+	}
+	p.nfrags = 1;
+	p.frag[0] = (struct pkt_frag){.p = (uint8_t *)(uintptr_t)c->data, .len = len};
+	p.len = len;
+	if (q == Q_RX) {
+		n = rxq_append(s, t, &p, 0, len);
+		return n == len ? 0 : -E_NOBUFS;
+	}
+	/* Beyond rcv_nxt, within what was promised; what does not fit the peer sends again. */
+	if (!seq_gt(c->h.seq, t->rcv_nxt) || c->h.seq - t->rcv_nxt > t->rcv_adv - t->rcv_nxt ||
+	    c->h.seq + len - t->rcv_nxt > t->rcv_adv - t->rcv_nxt)
+		return -E_BADMSG;
+	ooo_insert(s, t, c->h.seq, &p, 0, len);
+	return 0;
+}
+
+static int queue_copy(struct stack *s, struct tcb *t, enum queue q, const struct arena_view *from,
+		      uint32_t head, uint32_t bytes)
+{
+	struct chain c = {.from = from, .next = head, .steps = from->n_chunks};
+	int more;
+
+	while ((more = chain_next(&c)) > 0) {
+		int err;
+
+		if (c.bytes > bytes)
+			return -E_BADMSG;
+		err = queue_put(s, t, q, &c);
+		if (err)
+			return err;
+	}
+	if (more < 0)
+		return more;
+	return c.bytes == bytes ? 0 : -E_BADMSG;
+}
+
+/* ---- in: checking the copy ---- */
+
+static uint32_t clamp_u32(uint32_t v, uint32_t lo, uint32_t hi)
+{
+	return v < lo ? lo : v > hi ? hi : v;
+}
+
+static uint64_t clamp_past(uint64_t t, struct mtime now)
+{
+	return t < now.ns ? t : now.ns;
+}
+
+/* A deadline no further away than @max_ms. 0 stays: not set. */
+static uint64_t clamp_deadline(uint64_t t, struct mtime now, uint64_t max_ms)
+{
+	uint64_t max = mtime_add_ms(now, max_ms).ns;
+
+	return t < max ? t : max;
+}
+
+/* What no honest stack could have written. */
+static bool identity_ok(struct stack *s, const struct tcb *c)
+{
+	struct tcp_addr_pair a = {c->local, c->remote, c->local_port, c->remote_port};
+
+	return c->state < TCP_STATE_MAX && tcp_synchronised(c) &&
+	       !(c->flags & (TCB_F_RST_SEND | TCB_F_CLOSED)) && c->netif < STACK_MAX_NETIFS &&
+	       ip_addr_is_v4(&c->local) == ip_addr_is_v4(&c->remote) &&
+	       !ip_addr_is_any(&c->local) && !ip_addr_is_any(&c->remote) &&
+	       conn_lookup(s, &a.local, a.local_port, &a.remote, a.remote_port) == SHM_NIL &&
+	       (s->cfg.role != STACK_FULL ||
+		(synreq_lookup(s, &a) == SHM_NIL && timewait_lookup(s, &a) == SHM_NIL));
+}
+
+/* Do state, flags and sequence numbers go together (RFC 9293 §3.3.1, §3.3.2)? */
+static bool sequence_ok(const struct tcb *c)
+{
+	bool fin_rcvd = c->state == TCP_CLOSE_WAIT || c->state == TCP_CLOSING ||
+			c->state == TCP_LAST_ACK || c->state == TCP_TIME_WAIT;
+	bool fin_queued = c->state != TCP_ESTABLISHED && c->state != TCP_CLOSE_WAIT;
+	bool fin_sent = c->flags & TCB_F_FIN_SENT;
+	uint32_t sent = c->snd_max - c->snd_una;
+
+	if (!!(c->flags & TCB_F_FIN_RCVD) != fin_rcvd ||
+	    !!(c->flags & TCB_F_FIN_QUEUED) != fin_queued || (fin_sent && !fin_queued))
+		return false;
+	/* With a FIN out all before it is out, too; the FIN's number is the last one. */
+	if (fin_sent ? sent != 0 && sent != c->tx_bytes + 1 : sent > c->tx_bytes)
+		return false;
+	if (fin_sent && !sent && c->tx_bytes)
+		return false;
+	/* Acknowledged FIN: FIN-WAIT-2 and TIME-WAIT, and no others. */
+	if ((fin_sent && !sent) != (c->state == TCP_FIN_WAIT_2 || c->state == TCP_TIME_WAIT))
+		return false;
+	return c->snd_nxt - c->snd_una <= sent &&
+	       c->rcv_adv - c->rcv_nxt <= (0xffffu << TCP_WSCALE_MAX);
+}
+
+static bool limits_ok(const struct stack *s, const struct tcb *c)
+{
+	const struct stack_limits *l = &s->cfg.limits;
+	uint64_t rx = (uint64_t)c->rx_bytes + c->ooo_bytes;
+
+	/* A window that was announced is honoured beyond a buffer that has shrunk since. */
+	return rx <= 2ull * l->tcp_rmem[2] + 0xffff && c->tx_bytes <= l->tcp_wmem[2] + 0xffffu &&
+	       c->snd_wscale <= TCP_WSCALE_MAX && c->rcv_wscale <= TCP_WSCALE_MAX &&
+	       c->mss >= TCP_MSS_MIN && c->rcv_mss;
+}
+
+static void clamp_times(struct tcb *t, struct mtime now)
+{
+	t->rto = clamp_u32(t->rto, TCP_RTO_MIN_US, TCP_RTO_MAX_US);
+	t->srtt = clamp_u32(t->srtt, 0, TCP_RTO_MAX_US);
+	t->rttvar = clamp_u32(t->rttvar, 0, TCP_RTO_MAX_US);
+	t->backoff = (uint8_t)clamp_u32(t->backoff, 0, 16);
+	t->rtt_time = clamp_past(t->rtt_time, now);
+	t->rtx_first = clamp_past(t->rtx_first, now);
+	t->last_rcv = clamp_past(t->last_rcv, now);
+	t->last_snd = clamp_past(t->last_snd, now);
+	t->t_rtx = clamp_deadline(t->t_rtx, now, TCP_RTO_MAX_US / 1000);
+	t->t_delack = clamp_deadline(t->t_delack, now, 1000);
+	t->t_keep = clamp_deadline(t->t_keep, now, 32767ull * 1000);
+	/* Nothing may be outstanding, or an ACK owed, without a time to act. */
+	if (t->snd_max != t->snd_una && !t->t_rtx)
+		t->t_rtx = mtime_add_us(now, t->rto).ns;
+	if (t->flags & TCB_F_ACK_DELAYED && !t->t_delack)
+		t->t_delack = now.ns;
+	if (t->state == TCP_TIME_WAIT && !t->t_keep)
+		t->t_keep = mtime_add_ns(now, TCP_TIMEWAIT_S * NS_PER_S).ns;
+}
+
+static void clamp_cc(struct tcb *t, struct mtime now)
+{
+	t->cwnd = clamp_u32(t->cwnd, tcp_eff_mss(t), 1u << 30);
+	if (t->ssthresh < 2 * tcp_eff_mss(t))
+		t->ssthresh = 2 * tcp_eff_mss(t);
+	if (t->cc_state > CC_LOSS)
+		t->cc_state = CC_OPEN;
+	if (t->cc_state != CC_OPEN && t->recover - t->snd_una > t->snd_max - t->snd_una)
+		t->recover = t->snd_max;
+	/* The algorithm's own state is not believed: cwnd and ssthresh carry what matters. */
+	cc_get(t->cc)->init(t, now);
+}
+
+static void clamp_options(const struct stack *s, struct tcb *t)
+{
+	const struct stack_limits *l = &s->cfg.limits;
+
+	t->opt &= OPT_KNOWN;
+	t->sockopt &= SOCKOPT_KNOWN;
+	t->queue = t->queue < TD_MAX_QUEUES ? t->queue : 0;
+	t->ttl = t->ttl ? t->ttl : (uint8_t)l->ip_default_ttl;
+	t->rcvbuf = clamp_u32(t->rcvbuf, 1, l->tcp_rmem[2] > l->tcp_rmem[1] ? l->tcp_rmem[2]
+									      : l->tcp_rmem[1]);
+	t->sndbuf = clamp_u32(t->sndbuf, 1, l->tcp_wmem[2] > l->tcp_wmem[1] ? l->tcp_wmem[2]
+									      : l->tcp_wmem[1]);
+	t->rcvlowat = clamp_u32(t->rcvlowat, 1, t->rcvbuf);
+	t->keep_idle = (uint16_t)clamp_u32(t->keep_idle, 1, 32767);
+	t->keep_intvl = (uint16_t)clamp_u32(t->keep_intvl, 1, 32767);
+	t->keep_cnt = (uint8_t)clamp_u32(t->keep_cnt, 1, 127);
+}
+
+/* ---- in ---- */
+
+/* From a checked copy to a TCB of ours with empty queues, in no list. */
+static void tcb_adopt(struct stack *s, struct tcb *t, const struct tcb *c, uint64_t cookie,
+		      struct mtime now)
+{
+	uint32_t generation = t->generation;
+	bool app = s->cfg.role == STACK_APP;
+
+	*t = *c;
+	t->owner = TCB_MINE;
+	t->generation = generation;
+	t->flags &= FLAGS_KEPT;
+	t->cookie = cookie;
+	t->listener = SHM_NIL;
+	/* An application sees the daemon's table of neighbours; the daemon looks for itself. */
+	if (!app || t->neigh >= s->a.n_neighs)
+		t->neigh = SHM_NIL;
+	t->hash_next = SHM_NIL;
+	t->timer = (struct wheel_node){SHM_NIL, SHM_NIL, SHM_NIL};
+	t->out_next = t->ev_next = t->aq_next = SHM_NIL;
+	t->ev_mask = 0;
+	t->tx_head = t->tx_tail = t->tx_cur = SHM_NIL;
+	t->rx_head = t->rx_tail = SHM_NIL;
+	t->ooo_head = SHM_NIL;
+	t->seg_head = t->seg_tail = SHM_NIL;
+	t->tx_bytes = t->rx_bytes = t->ooo_bytes = 0;
+	t->n_chunks = 0;
+	clamp_options(s, t);
+	clamp_times(t, now);
+	clamp_cc(t, now);
+}
+
+static int queues_copy(struct stack *s, struct tcb *t, const struct tcb *c,
+		       const struct arena_view *from)
+{
+	int err;
+
+	err = queue_copy(s, t, Q_TX, from, c->tx_head, c->tx_bytes);
+	if (!err)
+		err = queue_copy(s, t, Q_RX, from, c->rx_head, c->rx_bytes);
+	if (!err)
+		err = queue_copy(s, t, Q_OOO, from, c->ooo_head, c->ooo_bytes);
+	return err;
+}
+
+static int adopt(struct stack *s, const struct arena_view *from, const struct tcb *c,
+		 uint64_t cookie, struct mtime now, uint32_t *conn)
+{
+	struct tcb *t;
+	char why[64];
+	int err;
+
+	if (!identity_ok(s, c) || !sequence_ok(c) || !limits_ok(s, c))
+		return -E_BADMSG;
+	*conn = tcb_alloc(s);
+	if (*conn == SHM_NIL)
+		return -E_NOBUFS;
+	t = tcb_at(s, *conn);
+	tcb_adopt(s, t, c, cookie, now);
+	err = queues_copy(s, t, c, from);
+	if (err)
+		goto err_release;
+	conn_table_add(s, *conn);
+	tcp_rearm(s, t, now);
+	if (tcp_check(s, t, why, sizeof(why))) {
+		err = -E_BADMSG;
+		goto err_unlink;
+	}
+	/* Whatever the last owner left to be done or said is done and said here. */
+	tcp_want_output(s, t);
+	tcp_event(s, t, tcp_poll(s, *conn));
+	return 0;
+
+err_unlink:
+	tcp_unlink(s, t);
+err_release:
+	tcp_buf_release(s, t);
+	tcb_release(s, *conn);
+	return err;
+}
+
+static int take(struct stack *s, const struct arena_view *from, uint32_t idx, uint32_t generation,
+		bool rescue, uint64_t cookie, struct mtime now, uint32_t *conn)
+{
+	int err = -E_BADMSG;
+	struct tcb c;
+
+	if (idx < from->n_tcbs) {
+		copy_once(&c, &from->tcbs[idx], sizeof(c));
+		if (c.generation == generation &&
+		    (c.owner == TCB_EXPORTED || (rescue && c.owner == TCB_MINE)))
+			err = adopt(s, from, &c, cookie, now, conn);
+	}
+	if (err)
+		MIB(s, Td_HandOverRefused);
+	else
+		MIB(s, Td_HandOversIn);
+	return err;
+}
+
+int stack_import(struct stack *s, const struct arena_view *from, uint32_t idx, uint32_t generation,
+		 uint64_t cookie, struct mtime now, uint32_t *conn)
+{
+	return take(s, from, idx, generation, false, cookie, now, conn);
+}
+
+int stack_rescue(struct stack *s, const struct arena_view *from, uint32_t idx, uint32_t generation,
+		 struct mtime now, uint32_t *conn)
+{
+	return take(s, from, idx, generation, true, 0, now, conn);
+}
+
+void stack_reset_flow(struct stack *s, const struct tcp_addr_pair *a, uint32_t seq, uint32_t ack,
+		      struct mtime now)
+{
+	struct tcp_options none = {0};
+
+	MIB(s, Tcp_OutRsts);
+	tcp_send_bare(s, a, seq, ack, TH_RST | TH_ACK, 0, &none, 0, now);
+}
