@@ -32,9 +32,13 @@ int stack_export(struct stack *s, uint32_t conn)
 	t = tcb_at(s, conn);
 	if (t->owner != TCB_MINE)
 		return -E_BADF;
-	if (!tcp_synchronised(t) || t->flags & (TCB_F_CLOSED | TCB_F_RST_SEND))
+	if (!tcp_synchronised(t) || t->flags & TCB_F_RST_SEND)
 		return -E_NOTCONN;
 	tcp_unlink(s, t);
+	/* A connection that was closed here is to be closed once more by the importer. */
+	if (t->flags & TCB_F_CLOSED)
+		s->n_orphans--;
+	t->flags &= ~TCB_F_CLOSED;
 	s->n_exported++;
 	MIB(s, Td_HandOversOut);
 	__atomic_store_n(&t->owner, TCB_EXPORTED, __ATOMIC_RELEASE);
@@ -166,7 +170,7 @@ static bool identity_ok(struct stack *s, const struct tcb *c)
 	struct tcp_addr_pair a = {c->local, c->remote, c->local_port, c->remote_port};
 
 	return c->state < TCP_STATE_MAX && tcp_synchronised(c) &&
-	       !(c->flags & (TCB_F_RST_SEND | TCB_F_CLOSED)) && c->netif < STACK_MAX_NETIFS &&
+	       !(c->flags & TCB_F_RST_SEND) && c->netif < STACK_MAX_NETIFS &&
 	       ip_addr_is_v4(&c->local) == ip_addr_is_v4(&c->remote) &&
 	       !ip_addr_is_any(&c->local) && !ip_addr_is_any(&c->remote) &&
 	       conn_lookup(s, &a.local, a.local_port, &a.remote, a.remote_port) == SHM_NIL &&
@@ -280,7 +284,7 @@ static void tcb_adopt(struct stack *s, struct tcb *t, const struct tcb *c, uint6
 	/* An application sees the daemon's table of neighbours; the daemon looks for itself. */
 	if (!app || t->neigh >= s->a.n_neighs)
 		t->neigh = SHM_NIL;
-	t->hash_next = SHM_NIL;
+	t->hash_next = 0;
 	t->timer = (struct wheel_node){SHM_NIL, SHM_NIL, SHM_NIL};
 	t->out_next = t->ev_next = t->aq_next = SHM_NIL;
 	t->ev_mask = 0;
