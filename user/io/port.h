@@ -60,6 +60,13 @@ uint32_t port_rx_ring(struct port *p, struct shm_pkt_ring *ring, struct stack *s
  * included that it was killed over. Before umem_reclaim() of its slot.
  */
 void port_rescue_ring(struct port *p, struct shm_pkt_ring *ring);
+/*
+ * Shown each whole packet before the stack sees it. PORT_TAKEN: port_inject() has passed the
+ * frames on; PORT_DROPPED: it goes no further. It may change .conn and .generation.
+ */
+enum port_verdict { PORT_TO_STACK, PORT_TAKEN, PORT_DROPPED };
+typedef enum port_verdict (*port_filter_fn)(void *ctx, struct pkt *p);
+void port_set_filter(struct port *p, port_filter_fn fn, void *ctx);
 /* Anything to receive, by a look at the rings? No system call. */
 bool port_rx_pending(const struct port *p);
 /* Sends all that the stack has, one system call per batch and queue. Returns packets sent. */

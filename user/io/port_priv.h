@@ -26,6 +26,8 @@ struct port {
 	struct pkt *kept; /* taken from the stack, not sent yet */
 	uint32_t held;	  /* frames in parts */
 	uint32_t next_queue;
+	port_filter_fn filter;
+	void *filter_ctx;
 	struct port_stats stats;
 };
 

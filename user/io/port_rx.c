@@ -87,6 +87,12 @@ struct pkt_pool *port_pool(struct port *p)
 	return &p->pool;
 }
 
+void port_set_filter(struct port *p, port_filter_fn fn, void *ctx)
+{
+	p->filter = fn;
+	p->filter_ctx = ctx;
+}
+
 const struct port_stats *port_stats(const struct port *p)
 {
 	return &p->stats;
@@ -164,7 +170,8 @@ static void deliver(struct port *p, struct port_part *part, uint16_t queue, bool
 	p->stats.rx_packets++;
 	p->stats.rx_bytes += pk->len;
 	p->stats.injected_in += injected;
-	if (stack_input(rx->s, pk, rx->now) == DROP_STALE_FLOW && rx->stale)
+	if ((!p->filter || p->filter(p->filter_ctx, pk) == PORT_TO_STACK) &&
+	    stack_input(rx->s, pk, rx->now) == DROP_STALE_FLOW && rx->stale)
 		rx->stale(rx->ctx, pk);
 	/* port_inject() leaves none. */
 	for (uint32_t i = 0; i < pk->nfrags; i++)
