@@ -75,7 +75,7 @@ enum timer_kind { TK_CONN, TK_NEIGH, TK_SYNREQ, TK_TIMEWAIT, TK_REASM, TK_MAX };
 struct wheel {
 	uint64_t tick; /* all timers up to here have been given out */
 	uint64_t bitmap[WHEEL_LEVELS];
-	uint32_t slot[WHEEL_LEVELS * WHEEL_SLOTS + 1]; /* heads; the last: expired, to be given out */
+	uint32_t slot[WHEEL_LEVELS * WHEEL_SLOTS]; /* heads */
 	uint32_t n;
 };
 
@@ -103,7 +103,6 @@ struct ifaddr {
 	struct ip_addr addr;
 	uint16_t netif;
 	uint8_t plen; /* of the family */
-	bool used;
 };
 #define STACK_MAX_ADDRS 256
 
@@ -113,7 +112,6 @@ struct route {
 	uint8_t type; /* enum net_route_type */
 	uint16_t netif;
 	uint32_t metric;
-	bool used;
 };
 
 struct route_result {
@@ -131,17 +129,27 @@ struct route_result {
 int route_lookup(const struct stack *s, const struct ip_addr *dst, const struct ip_addr *src,
 		 struct route_result *out);
 bool addr_is_local(const struct stack *s, const struct ip_addr *a);
+/* The address of ours on @netif to speak from towards @to (on-link); NULL: it has none. */
+const struct ip_addr *netif_src(const struct stack *s, uint16_t netif, const struct ip_addr *to);
+/* lo has no Ethernet address: there is nothing to resolve, and our own addresses are peers. */
+static inline bool netif_is_loopback(const struct netif *n)
+{
+	return !(n->mac[0] | n->mac[1] | n->mac[2] | n->mac[3] | n->mac[4] | n->mac[5]);
+}
+int netif_event(struct stack *s, const struct net_event *ev, struct mtime now);
+int route_event(struct stack *s, const struct net_event *ev);
 /* Broadcast, multicast, of a subnet of ours, or not to be a source or destination of TCP. */
 bool addr_is_unicast(const struct stack *s, const struct ip_addr *a);
 
 /* Private half of a neighbour entry; the public one is a->neighs[i] (neigh_entry.h). */
 struct neigh_priv {
 	struct wheel_node timer;
-	uint32_t hash_next;
-	struct pkt *q_head, *q_tail; /* wait for resolution; copies in s->pending packets */
+	uint32_t hash_next; /* index + 1 */
+	struct pkt *q_head, *q_tail; /* wait for resolution; counted in s->n_pending */
 	uint32_t q_len;
 	uint8_t probes;
 	uint64_t used, confirmed, updated; /* ns */
+	bool in_use;
 };
 
 /* Finds or creates the entry. SHM_NIL: table full of entries in use. */
@@ -181,6 +189,8 @@ enum drop ip_deliver(struct stack *s, struct pkt *p, const struct ip_info *ip, s
 enum drop reasm_input(struct stack *s, struct pkt *p, const struct ip_info *ip, uint16_t id,
 		      uint32_t off, bool more, struct mtime now);
 void reasm_timer(struct stack *s, uint32_t idx, struct mtime now);
+size_t reasm_size(void);
+struct wheel_node *reasm_wheel_node(struct stack *s, uint32_t idx);
 
 /* A packet to build: the transport starts at ip_payload(p). NULL: pool empty (counted). */
 struct pkt *ip_pkt_alloc(struct stack *s, bool v6);
@@ -407,6 +417,9 @@ enum tcp_action {
 struct tcp_next {
 	enum tcp_action act;
 	struct mtime when; /* TCP_ACT_NONE: the earliest deadline */
+	uint32_t len;	   /* TCP_ACT_DATA: payload bytes for one packet from snd_nxt on */
+	bool fin;	   /* and the FIN */
+	bool cwnd_limited; /* there would be more, but for cwnd */
 };
 struct tcp_next tcp_next(const struct stack *s, const struct tcb *t, struct mtime now);
 struct pkt *tcp_output(struct stack *s, struct tcb *t, struct mtime now); /* NULL: no more */
@@ -582,7 +595,7 @@ struct stack {
 	struct wheel wheel;
 	struct free_list tcb_free, chunk_free, synreq_free, tw_free, listener_free;
 
-	/* buckets of synreqs, tws, listeners: index + 1, so that zero pages are an empty table */
+	/* All buckets and hash_next: index + 1, 0: end, so that zero pages are an empty table. */
 	uint32_t *conn_buckets, conn_mask;
 	uint32_t *synreq_buckets, synreq_mask;
 	uint32_t *tw_buckets, tw_mask;
@@ -592,7 +605,8 @@ struct stack {
 	struct listener *listeners;
 
 	struct netif netifs[STACK_MAX_NETIFS];
-	struct ifaddr addrs[STACK_MAX_ADDRS];
+	struct ifaddr addrs[STACK_MAX_ADDRS]; /* [n_addrs] */
+	uint32_t n_addrs;
 	struct route *routes; /* [cfg.n_routes], sorted: longest prefix, then metric */
 	uint32_t n_routes;
 	struct neigh_priv *neigh_priv; /* [a.n_neighs] */
@@ -620,7 +634,10 @@ struct stack {
 	uint64_t drops[DROP_MAX];
 
 	struct reasm *reasm; /* reasm.c's */
-	uint32_t reasm_bytes;
+	uint32_t *reasm_buckets, reasm_mask;
+	struct free_list reasm_free;
+	uint32_t reasm_head, reasm_tail; /* by age, the oldest first */
+	uint32_t reasm_chunks;
 
 	stack_trace_fn trace;
 	void *trace_ctx;
@@ -657,6 +674,13 @@ void stack_report_freed(struct stack *s, uint32_t conn, uint32_t generation, uin
  */
 void stack_report(struct stack *s, const struct stack_ev *ev);
 
+/* Reports that wait. At half the ring no new TCB is given out: each and each record may end in two. */
+static inline uint32_t stack_reports_pending(const struct stack *s)
+{
+	return s->freed_tail >= s->freed_head ? s->freed_tail - s->freed_head
+					      : s->freed_tail + s->freed_size - s->freed_head;
+}
+
 /* Parts of stack_check(), each in its own file: 0 or -E_UCLEAN with @why. */
 int wheel_check(const struct stack *s, char *why, size_t len);
 int pool_check(const struct stack *s, char *why, size_t len);
@@ -665,6 +689,7 @@ int tcp_check(const struct stack *s, const struct tcb *t, char *why, size_t len)
 int listen_check(const struct stack *s, char *why, size_t len);
 int timewait_check(const struct stack *s, char *why, size_t len);
 int neigh_check(const struct stack *s, char *why, size_t len);
+int reasm_check(const struct stack *s, char *why, size_t len);
 /* Writes "text number" into @why without stdio and returns -E_UCLEAN. (stack.c) */
 int check_fail(char *why, size_t len, const char *text, uint64_t number);
 

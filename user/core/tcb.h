@@ -140,7 +140,7 @@ struct tcb {
 	uint8_t syn_retries;
 	uint16_t oow_ms; /* when a bare out-of-window segment was last answered, low bits */
 	uint8_t quick;	 /* so many data segments are still acknowledged at once */
-	uint8_t pad;
+	uint8_t ack_owed; /* ACKs to repeat: each segment out of order gets one (RFC 5681 §4.2) */
 	uint64_t rtx_first;    /* ns: first retransmission of what is outstanding, for R1/R2 */
 
 	/* deadlines, ns; 0: not set. tcp_next() is the only reader that decides. */
