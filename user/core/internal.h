@@ -129,6 +129,9 @@ struct route_result {
 int route_lookup(const struct stack *s, const struct ip_addr *dst, const struct ip_addr *src,
 		 struct route_result *out);
 bool addr_is_local(const struct stack *s, const struct ip_addr *a);
+bool addr_is_loopback(const struct ip_addr *a); /* 127/8, ::1 */
+/* Are the first @bits (of 128) the same? */
+bool addr_match(const struct ip_addr *a, const struct ip_addr *b, uint32_t bits);
 /* The address of ours on @netif to speak from towards @to (on-link); NULL: it has none. */
 const struct ip_addr *netif_src(const struct stack *s, uint16_t netif, const struct ip_addr *to);
 /* lo has no Ethernet address: there is nothing to resolve, and our own addresses are peers. */
@@ -170,6 +173,16 @@ enum drop arp_input(struct stack *s, struct pkt *p, struct mtime now);
 int neigh_event(struct stack *s, const struct net_event *ev, struct mtime now);
 /* Announces an address of ours (gratuitous ARP, RFC 5227 §3). */
 void arp_announce(struct stack *s, uint16_t netif, const struct ip_addr *a, struct mtime now);
+/* Asks who has @target: all, or the one at @mac. @for_pkt (may be NULL): it waits for the answer. */
+void arp_solicit(struct stack *s, uint16_t netif, const struct ip_addr *target, const uint8_t *mac,
+		 const struct pkt *for_pkt);
+/* What ARP has heard of @a. @override: may replace a known MAC; @reply: an answer to us. */
+void neigh_heard(struct stack *s, uint16_t netif, const struct ip_addr *a, const uint8_t mac[6],
+		 bool reply, bool override, bool create, struct mtime now);
+void neigh_link_down(struct stack *s, uint16_t netif, struct mtime now);
+/* The header of an Ethernet frame from @netif. */
+void eth_header(const struct stack *s, uint16_t netif, uint8_t *eth, const uint8_t dst[6],
+		uint16_t type);
 
 /* ---- IP (ip.c, reasm.c, icmp.c) ---- */
 
@@ -230,7 +243,6 @@ void tcb_release(struct stack *s, uint32_t idx); /* its chunks must be gone, out
 uint32_t chunk_alloc(struct stack *s);		 /* SHM_NIL: none left. Empty, .next SHM_NIL */
 void chunk_free(struct stack *s, uint32_t idx);
 void chunk_free_list(struct stack *s, uint32_t head);
-/* Packets held inside the core (waiting for a neighbour, replies): room for @n bytes copied. */
 
 struct free_list {
 	uint32_t head; /* linked through the items' own index arrays */
@@ -576,8 +588,6 @@ uint16_t tcp_mtu_mss(uint32_t mtu, const struct ip_addr *dst);
 uint8_t tcp_offer_wscale(const struct stack *s, uint32_t rcvbuf);
 
 /* ---- the stack itself (stack.c) ---- */
-
-struct pending; /* pkt copies held by the core: pool.c */
 
 struct token_bucket {
 	uint64_t ns; /* last refill */

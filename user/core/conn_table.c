@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Connections by 4-tuple: chained buckets under a seeded hash (SipHash-2-4, Aumasson and
+ * Bernstein 2012), so that nobody who does not know the key can make chains long.
+ *
+ * Buckets and tcb.hash_next hold index + 1, 0 ends a chain: zeroed memory is an empty table.
+ * Invariant: a TCB of ours that is in the table stands in the chain of its own hash, once, and no
+ * two of them have the same 4-tuple.
+ */
+#include "internal.h"
+
+#define ROTL(x, b) ((x) << (b) | (x) >> (64 - (b)))
+
+static inline void sip_round(uint64_t v[4])
+{
+	v[0] += v[1];
+	v[1] = ROTL(v[1], 13) ^ v[0];
+	v[0] = ROTL(v[0], 32);
+	v[2] += v[3];
+	v[3] = ROTL(v[3], 16) ^ v[2];
+	v[0] += v[3];
+	v[3] = ROTL(v[3], 21) ^ v[0];
+	v[2] += v[1];
+	v[1] = ROTL(v[1], 17) ^ v[2];
+	v[2] = ROTL(v[2], 32);
+}
+
+/* The next word of the message, little-endian; the last one holds what is left and the length. */
+static inline uint64_t sip_word(const uint8_t *p, uint32_t left, uint32_t len)
+{
+	uint64_t m = 0;
+
+	if (left >= 8) {
+		memcpy(&m, p, 8);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+		m = __builtin_bswap64(m);
+#endif
+		return m;
+	}
+	for (uint32_t i = 0; i < left; i++)
+		m |= (uint64_t)p[i] << (8 * i);
+	return m | (uint64_t)len << 56;
+}
+
+static inline void sip_compress(uint64_t v[4], uint64_t m)
+{
+	v[3] ^= m;
+	sip_round(v);
+	sip_round(v);
+	v[0] ^= m;
+}
+
+uint64_t siphash_24(const uint64_t key[2], const void *data, uint32_t len)
+{
+	const uint8_t *p = data;
+	uint64_t v[4] = {key[0] ^ 0x736f6d6570736575ull, key[1] ^ 0x646f72616e646f6dull,
+			 key[0] ^ 0x6c7967656e657261ull, key[1] ^ 0x7465646279746573ull};
+	uint32_t left = len;
+
+	for (; left >= 8; p += 8, left -= 8)
+		sip_compress(v, sip_word(p, left, len));
+	sip_compress(v, sip_word(p, left, len));
+	v[2] ^= 0xff;
+	for (int i = 0; i < 4; i++)
+		sip_round(v);
+	return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+uint32_t conn_hash(const struct stack *s, const struct ip_addr *local, uint16_t lport,
+		   const struct ip_addr *remote, uint16_t rport)
+{
+	struct tcp_addr_pair a = {*local, *remote, lport, rport};
+
+	return (uint32_t)siphash_24(s->cfg.key, &a, sizeof(a));
+}
+_Static_assert(sizeof(struct tcp_addr_pair) == 36, "hashed as bytes: no padding");
+
+static uint32_t *bucket(const struct stack *s, const struct tcb *t)
+{
+	return &s->conn_buckets[conn_hash(s, &t->local, t->local_port, &t->remote,
+					  t->remote_port) & s->conn_mask];
+}
+
+uint32_t conn_lookup(const struct stack *s, const struct ip_addr *local, uint16_t lport,
+		     const struct ip_addr *remote, uint16_t rport)
+{
+	uint32_t i = s->conn_buckets[conn_hash(s, local, lport, remote, rport) & s->conn_mask];
+
+	for (; i; i = s->a.tcbs[i - 1].hash_next) {
+		const struct tcb *t = &s->a.tcbs[i - 1];
+
+		if (t->remote_port == rport && t->local_port == lport &&
+		    ip_addr_eq(&t->remote, remote) && ip_addr_eq(&t->local, local))
+			return i - 1;
+	}
+	return SHM_NIL;
+}
+
+void conn_table_add(struct stack *s, uint32_t conn)
+{
+	struct tcb *t = tcb_at(s, conn);
+	uint32_t *b = bucket(s, t);
+
+	t->hash_next = *b;
+	*b = conn + 1;
+}
+
+void conn_table_del(struct stack *s, uint32_t conn)
+{
+	struct tcb *t = tcb_at(s, conn);
+	uint32_t *link = bucket(s, t);
+
+	for (; *link; link = &s->a.tcbs[*link - 1].hash_next) {
+		if (*link == conn + 1) {
+			*link = t->hash_next;
+			t->hash_next = 0;
+			return;
+		}
+	}
+}
+
+int conn_table_check(const struct stack *s, char *why, size_t len)
+{
+	for (uint32_t b = 0, n = 0; b <= s->conn_mask; b++) {
+		for (uint32_t i = s->conn_buckets[b]; i; i = s->a.tcbs[i - 1].hash_next) {
+			const struct tcb *t = &s->a.tcbs[i - 1];
+
+			if (i > s->tcb_free.used || ++n > s->tcb_free.used)
+				return check_fail(why, len, "table: bad link to connection", i - 1);
+			if (t->owner != TCB_MINE || bucket(s, t) != &s->conn_buckets[b])
+				return check_fail(why, len, "table: misplaced connection", i - 1);
+			if (conn_lookup(s, &t->local, t->local_port, &t->remote,
+					t->remote_port) != i - 1)
+				return check_fail(why, len, "table: 4-tuple is there twice", i - 1);
+		}
+	}
+	return 0;
+}
