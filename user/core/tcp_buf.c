@@ -10,7 +10,7 @@
  * Memory per payload byte is bounded: small segments are copied into the tail chunk as long as it
  * has room, and the number of receive chunks is limited by rcvbuf, twice the advertised window.
  */
-#include "internal.h"
+#include "tcp.h"
 
 static struct chunk_hdr *hdr(const struct stack *s, uint32_t c)
 {
@@ -47,11 +47,6 @@ static void chunk_give(struct stack *s, struct tcb *t, uint32_t c)
 	chunk_free(s, c);
 }
 
-static uint32_t min_u32(uint32_t a, uint32_t b)
-{
-	return a < b ? a : b;
-}
-
 void pkt_copy(const struct pkt *p, uint32_t off, void *out, uint32_t len)
 {
 	uint8_t *b = out;
@@ -64,7 +59,7 @@ void pkt_copy(const struct pkt *p, uint32_t off, void *out, uint32_t len)
 			off -= f->len;
 			continue;
 		}
-		n = min_u32(f->len - off, len);
+		n = tcp_min(f->len - off, len);
 		memcpy(b, f->p + off, n);
 		b += n;
 		len -= n;
@@ -123,7 +118,7 @@ uint32_t rxq_append(struct stack *s, struct tcb *t, const struct pkt *p, uint32_
 				break;
 			list_append(s, &t->rx_head, &t->rx_tail, c);
 		}
-		n = min_u32(chunk_room(s, c), len - done);
+		n = tcp_min(chunk_room(s, c), len - done);
 		pkt_copy(p, off + done, chunk_bytes(s, c) + hdr(s, c)->len, n);
 		hdr(s, c)->len += (uint16_t)n;
 		done += n;
@@ -138,7 +133,7 @@ uint32_t rxq_read(struct stack *s, struct tcb *t, void *buf, uint32_t len, bool 
 	uint32_t c = t->rx_head, done = 0;
 
 	while (done < len && c != SHM_NIL) {
-		uint32_t n = min_u32(hdr(s, c)->len, len - done), next = hdr(s, c)->next;
+		uint32_t n = tcp_min(hdr(s, c)->len, len - done), next = hdr(s, c)->next;
 
 		if (buf)
 			memcpy((uint8_t *)buf + done, chunk_bytes(s, c), n);
@@ -195,7 +190,7 @@ static uint32_t ooo_fill(struct stack *s, struct tcb *t, uint32_t *prev, uint32_
 		}
 		*prev = c;
 	}
-	n = min_u32(chunk_room(s, c), len);
+	n = tcp_min(chunk_room(s, c), len);
 	pkt_copy(p, off, chunk_bytes(s, c) + hdr(s, c)->len, n);
 	hdr(s, c)->len += (uint16_t)n;
 	t->ooo_bytes += n;
@@ -216,10 +211,10 @@ uint32_t ooo_insert(struct stack *s, struct tcb *t, uint32_t seq, const struct p
 			continue;
 		}
 		if (c != SHM_NIL && seq_le(hdr(s, c)->seq, seq)) { /* have these already */
-			n = min_u32(len, chunk_end(s, c) - seq);
+			n = tcp_min(len, chunk_end(s, c) - seq);
 		} else {
 			if (c != SHM_NIL)
-				n = min_u32(len, hdr(s, c)->seq - seq);
+				n = tcp_min(len, hdr(s, c)->seq - seq);
 			n = ooo_fill(s, t, &prev, seq, p, off, n);
 			if (!n)
 				break;
@@ -274,7 +269,7 @@ uint32_t txq_append(struct stack *s, struct tcb *t, const void *buf, uint32_t le
 			hdr(s, c)->seq = tcp_queue_end(t);
 			list_append(s, &t->tx_head, &t->tx_tail, c);
 		}
-		n = min_u32(chunk_room(s, c), len - done);
+		n = tcp_min(chunk_room(s, c), len - done);
 		memcpy(chunk_bytes(s, c) + hdr(s, c)->len, (const uint8_t *)buf + done, n);
 		hdr(s, c)->len += (uint16_t)n;
 		t->tx_bytes += n;
@@ -304,7 +299,7 @@ void txq_copy(struct stack *s, struct tcb *t, uint32_t seq, uint8_t *out, uint32
 	if (!len)
 		return;
 	for (c = txq_find(s, t, seq); len; c = hdr(s, c)->next) {
-		uint32_t skip = seq - hdr(s, c)->seq, n = min_u32(hdr(s, c)->len - skip, len);
+		uint32_t skip = seq - hdr(s, c)->seq, n = tcp_min(hdr(s, c)->len - skip, len);
 
 		memcpy(out, chunk_bytes(s, c) + skip, n);
 		out += n;
@@ -322,7 +317,7 @@ uint32_t txq_frags(struct stack *s, struct tcb *t, uint32_t seq, uint32_t len,
 	if (!len)
 		return 0;
 	for (c = txq_find(s, t, seq); *got < len && n_fr < max; c = hdr(s, c)->next) {
-		uint32_t skip = seq - hdr(s, c)->seq, n = min_u32(hdr(s, c)->len - skip, len - *got);
+		uint32_t skip = seq - hdr(s, c)->seq, n = tcp_min(hdr(s, c)->len - skip, len - *got);
 
 		fr[n_fr++] = (struct pkt_frag){
 			.p = chunk_bytes(s, c) + skip, .len = n, .frame = SHM_NIL};
@@ -337,7 +332,7 @@ void txq_acked(struct stack *s, struct tcb *t, uint32_t n)
 	tcp_assert(n <= t->tx_bytes);
 	t->tx_bytes -= n;
 	while (n) {
-		uint32_t c = t->tx_head, k = min_u32(n, hdr(s, c)->len);
+		uint32_t c = t->tx_head, k = tcp_min(n, hdr(s, c)->len);
 
 		chunk_trim(s, c, k);
 		n -= k;
@@ -362,11 +357,18 @@ static void release_list(struct stack *s, struct tcb *t, uint32_t *head)
 	}
 }
 
-void tcp_buf_release(struct stack *s, struct tcb *t)
+void tcp_buf_release_unread(struct stack *s, struct tcb *t)
 {
 	release_list(s, t, &t->tx_head);
-	release_list(s, t, &t->rx_head);
 	release_list(s, t, &t->ooo_head);
-	t->tx_tail = t->tx_cur = t->rx_tail = SHM_NIL;
-	t->tx_bytes = t->rx_bytes = t->ooo_bytes = 0;
+	t->tx_tail = t->tx_cur = SHM_NIL;
+	t->tx_bytes = t->ooo_bytes = 0;
+}
+
+void tcp_buf_release(struct stack *s, struct tcb *t)
+{
+	tcp_buf_release_unread(s, t);
+	release_list(s, t, &t->rx_head);
+	t->rx_tail = SHM_NIL;
+	t->rx_bytes = 0;
 }

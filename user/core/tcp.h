@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What TCP's own files share: receiving, sending and ending a connection. */
+#ifndef TANDEM_CORE_TCP_H
+#define TANDEM_CORE_TCP_H
+
+#include "internal.h"
+
+#define MS_TO_US 1000u
+
+static inline uint32_t tcp_min(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
+static inline uint32_t tcp_max(uint32_t a, uint32_t b)
+{
+	return a > b ? a : b;
+}
+
+static inline struct tcp_addr_pair tcb_pair(const struct tcb *t)
+{
+	return (struct tcp_addr_pair){t->local, t->remote, t->local_port, t->remote_port};
+}
+
+/* Bytes that may be received beyond rcv_nxt. */
+static inline uint32_t tcp_rcv_wnd(const struct tcb *t)
+{
+	return t->rcv_adv - t->rcv_nxt;
+}
+
+/* May the peer still send? */
+static inline bool tcp_can_receive(const struct tcb *t)
+{
+	return t->state == TCP_ESTABLISHED || t->state == TCP_FIN_WAIT_1 ||
+	       t->state == TCP_FIN_WAIT_2;
+}
+
+/* RTO with its backoff (RFC 6298 §5.5). */
+static inline uint64_t tcp_rto_us(const struct tcb *t)
+{
+	uint64_t us = (uint64_t)t->rto << (t->backoff < 20 ? t->backoff : 20);
+
+	return us < TCP_RTO_MAX_US ? us : TCP_RTO_MAX_US;
+}
+
+/* The state of @t has changed: output where there is something to do, else the timer. */
+void tcp_kick(struct stack *s, struct tcb *t, struct mtime now);
+
+/* tcp_ack.c */
+void tcp_ack_new(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct mtime now);
+void tcp_ack_duplicate(struct stack *s, struct tcb *t, const struct tcp_seg *g,
+		       struct mtime now);
+void tcp_window_update(struct tcb *t, const struct tcp_seg *g);
+/* The retransmission timer has expired: what RFC 6298 §5.4-5.6 and RFC 5681 §3.1 ask for. */
+void tcp_rto_expired(struct stack *s, struct tcb *t, struct mtime now);
+/* Reports EV_WRITABLE if it is owed and there is room. */
+void tcp_writable_check(struct stack *s, struct tcb *t);
+void tcp_sndbuf_tune(const struct stack *s, struct tcb *t);
+
+/* tcp_data.c */
+/* Text and FIN of a segment (RFC 9293 §3.10.7.4, seventh and eighth). @t may be gone after it. */
+enum drop tcp_segment_text(struct stack *s, struct tcb *t, struct tcp_seg *g, struct mtime now);
+/* In-order bytes: the receive queue and what to acknowledge. */
+void tcp_data_in_order(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct mtime now);
+void tcp_ack_now(struct tcb *t);
+/* The program has read @n bytes: window update, growth of rcvbuf. */
+void tcp_data_read(struct stack *s, struct tcb *t, uint32_t n, struct mtime now);
+
+/* tcp_timer.c: deadlines, named for what happened (times are in the TCB, the wheel in tcp_rearm) */
+void tcp_timer_data_sent(struct tcb *t, struct mtime now);
+void tcp_timer_data_acked(struct tcb *t, struct mtime now);
+void tcp_timer_window_opened(struct tcb *t);
+uint64_t tcp_timer_keep(const struct tcb *t); /* ns, 0: none */
+bool tcp_timer_rtx_over(const struct stack *s, const struct tcb *t, struct mtime now);
+bool tcp_timer_probe_over(const struct stack *s, const struct tcb *t, struct mtime now);
+bool tcp_timer_keep_over(const struct tcb *t, struct mtime now);
+bool tcp_timer_syn_over(const struct stack *s, const struct tcb *t, struct mtime now);
+
+/* tcp_buf.c: all but what the program may still read */
+void tcp_buf_release_unread(struct stack *s, struct tcb *t);
+
+/* tcp_state.c */
+/* SYN_SENT, SYN_RECEIVED: our SYN is acknowledged by @g. */
+void tcp_established(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct mtime now);
+/* 2 MSL: a TCB while a program holds it, else a record, and @t is gone: false. */
+bool tcp_time_wait(struct stack *s, struct tcb *t, struct mtime now);
+/* Reset: RST to the peer, and the TCB is an orphan whose last act that is. */
+void tcp_reset_orphan(struct stack *s, struct tcb *t, struct mtime now);
+/* Was this the connection that the caller had, or has it been freed meanwhile? */
+static inline bool tcb_alive(const struct tcb *t, uint32_t generation)
+{
+	return t->owner == TCB_MINE && t->generation == generation;
+}
+
+#endif

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Life and death of a TCB: the one setter of its state (RFC 9293 §3.3.2, figure 5), creation, and
+ * the ways it ends. A CLOSED TCB is in no table and has no timer; it stays while a program
+ * holds it, for its error and unread data.
+ */
+#include "tcp.h"
+
+#define BIT(st) (1u << TCP_##st)
+
+/* Legal successors of each state. Any may end at once: RST, timeout, abort. */
+static const uint16_t state_edges[TCP_STATE_MAX] = {
+	[TCP_CLOSED] = BIT(SYN_SENT) | BIT(SYN_RECEIVED),
+	[TCP_SYN_SENT] = BIT(CLOSED) | BIT(SYN_RECEIVED) | BIT(ESTABLISHED),
+	[TCP_SYN_RECEIVED] = BIT(CLOSED) | BIT(ESTABLISHED),
+	[TCP_ESTABLISHED] = BIT(CLOSED) | BIT(FIN_WAIT_1) | BIT(CLOSE_WAIT),
+	[TCP_FIN_WAIT_1] = BIT(CLOSED) | BIT(FIN_WAIT_2) | BIT(CLOSING),
+	[TCP_FIN_WAIT_2] = BIT(CLOSED) | BIT(TIME_WAIT),
+	[TCP_CLOSE_WAIT] = BIT(CLOSED) | BIT(LAST_ACK),
+	[TCP_CLOSING] = BIT(CLOSED) | BIT(TIME_WAIT),
+	[TCP_LAST_ACK] = BIT(CLOSED),
+	[TCP_TIME_WAIT] = BIT(CLOSED),
+};
+
+static void count_edge(struct stack *s, const struct tcb *t, enum tcp_state from,
+		       enum tcp_state to)
+{
+	if (to == TCP_SYN_SENT)
+		MIB(s, Tcp_ActiveOpens);
+	else if (to == TCP_SYN_RECEIVED && t->flags & TCB_F_PASSIVE)
+		MIB(s, Tcp_PassiveOpens);
+	else if (to == TCP_CLOSED && (from == TCP_SYN_SENT || from == TCP_SYN_RECEIVED))
+		MIB(s, Tcp_AttemptFails);
+	else if (to == TCP_CLOSED && (from == TCP_ESTABLISHED || from == TCP_CLOSE_WAIT))
+		MIB(s, Tcp_EstabResets);
+}
+
+static void timers_off(struct stack *s, struct tcb *t)
+{
+	t->t_rtx = t->t_delack = t->t_keep = 0;
+	t->flags &= ~(TCB_F_ACK_NOW | TCB_F_ACK_DELAYED | TCB_F_PROBING | TCB_F_RTX |
+		      TCB_F_RTT_VALID);
+	t->ack_owed = 0;
+	wheel_del(s, TIMER_ID(TK_CONN, tcb_index(s, t)));
+}
+
+static void table_remove(struct stack *s, struct tcb *t)
+{
+	uint32_t i = tcb_index(s, t);
+
+	/* The pair may be another connection's by now. */
+	if (conn_lookup(s, &t->local, t->local_port, &t->remote, t->remote_port) == i)
+		conn_table_del(s, i);
+}
+
+void tcp_set_state(struct stack *s, struct tcb *t, enum tcp_state to, struct mtime now)
+{
+	enum tcp_state from = t->state;
+
+	tcp_assert(from < TCP_STATE_MAX && state_edges[from] & 1u << to);
+	t->state = (uint8_t)to;
+	count_edge(s, t, from, to);
+	switch (to) {
+	case TCP_ESTABLISHED:
+		t->last_rcv = now.ns;
+		break;
+	case TCP_FIN_WAIT_2:
+		if (t->flags & TCB_F_CLOSED)
+			t->t_keep = now.ns + s->cfg.limits.tcp_fin_timeout * NS_PER_S;
+		break;
+	case TCP_TIME_WAIT:
+		t->t_rtx = 0;
+		t->t_keep = now.ns + TCP_TIMEWAIT_S * NS_PER_S;
+		break;
+	case TCP_CLOSED:
+		timers_off(s, t);
+		table_remove(s, t);
+		break;
+	default:
+		break;
+	}
+	if (s->trace)
+		s->trace(s->trace_ctx, t, from, to);
+}
+
+/* ---- beginning ---- */
+
+static void tcb_init(struct stack *s, struct tcb *t, const struct tcp_addr_pair *a,
+		     struct mtime now)
+{
+	const struct stack_limits *l = &s->cfg.limits;
+	int cc = cc_find(s->cfg.cc ? s->cfg.cc : "reno");
+
+	t->local = a->local;
+	t->remote = a->remote;
+	t->local_port = a->local_port;
+	t->remote_port = a->remote_port;
+	t->state = TCP_CLOSED;
+	t->neigh = t->listener = SHM_NIL;
+	t->out_next = t->ev_next = t->aq_next = SHM_NIL;
+	t->tx_head = t->tx_tail = t->tx_cur = t->rx_head = t->rx_tail = t->ooo_head = SHM_NIL;
+	t->seg_head = t->seg_tail = SHM_NIL;
+	t->timer.slot = SHM_NIL;
+
+	t->iss = tcp_isn(s, a, now);
+	t->snd_una = t->snd_nxt = t->snd_max = t->snd_sml = t->recover = t->iss;
+	t->ts_offset = tcp_ts_offset(s, a);
+	t->rto = TCP_RTO_INIT_US;
+	t->ttl = (uint8_t)l->ip_default_ttl;
+	t->sndbuf = l->tcp_wmem[1];
+	t->rcvbuf = l->tcp_rmem[1];
+	t->rcvlowat = 1;
+	t->rcv_wscale = tcp_offer_wscale(s, t->rcvbuf);
+	t->opt = (l->tcp_window_scaling ? TCB_OPT_WSCALE : 0) |
+		 (l->tcp_timestamps ? TCB_OPT_TS : 0);
+	t->keep_idle = (uint16_t)tcp_min(l->tcp_keepalive_time, UINT16_MAX);
+	t->keep_intvl = (uint16_t)tcp_min(l->tcp_keepalive_intvl, UINT16_MAX);
+	t->keep_cnt = (uint8_t)tcp_min(l->tcp_keepalive_probes, UINT8_MAX);
+	t->cc = cc < 0 ? 0 : (uint8_t)cc;
+	t->cwnd = cc_initial_window(TCP_MSS_DEFAULT);
+	t->ssthresh = INT32_MAX;
+	t->last_rcv = now.ns;
+}
+
+uint32_t tcp_conn_create(struct stack *s, const struct tcp_addr_pair *a, struct mtime now)
+{
+	struct route_result rr;
+	struct tcb *t;
+	uint32_t i;
+
+	if (route_lookup(s, &a->remote, &a->local, &rr))
+		return SHM_NIL;
+	i = tcb_alloc(s);
+	if (i == SHM_NIL)
+		return SHM_NIL;
+	t = tcb_at(s, i);
+	tcb_init(s, t, a, now);
+	t->netif = (uint8_t)rr.netif;
+	t->mss = tcp_mtu_mss(rr.mtu, &a->remote);
+	t->rcv_mss = (uint16_t)tcp_min(t->mss, TCP_MSS_DEFAULT);
+	conn_table_add(s, i);
+	return i;
+}
+
+/* RFC 9293 §3.7.1: what a peer that says nothing can take. */
+static uint32_t default_mss(const struct tcb *t)
+{
+	return ip_addr_is_v4(&t->remote) ? TCP_MSS_DEFAULT : 1220;
+}
+
+void tcp_syn_received(struct stack *s, struct tcb *t, uint32_t irs, const struct tcp_options *o,
+		      struct mtime now)
+{
+	uint32_t mss = o->mss ? o->mss : default_mss(t);
+
+	t->irs = irs;
+	t->rcv_nxt = t->last_ack_sent = irs + 1;
+	t->rcv_adv = t->rcv_nxt + tcp_syn_window(t->rcvbuf);
+	t->recover = t->iss;
+	mss = tcp_min(mss, t->mss);
+	if (t->user_mss)
+		mss = tcp_min(mss, t->user_mss);
+	t->mss = (uint16_t)tcp_max(mss, TCP_MSS_MIN);
+	if (o->has_ts && t->opt & TCB_OPT_TS) {
+		t->ts_recent = o->ts_val;
+		t->ts_recent_ms = tcp_ts_now(s, now);
+	} else {
+		t->opt &= (uint8_t)~TCB_OPT_TS;
+	}
+	if (o->has_wscale && t->opt & TCB_OPT_WSCALE) {
+		t->snd_wscale = o->wscale;
+	} else {
+		t->opt &= (uint8_t)~TCB_OPT_WSCALE;
+		t->rcv_wscale = 0;
+	}
+	t->rcv_mss = (uint16_t)tcp_min(t->mss, TCP_MSS_DEFAULT);
+	t->cwnd = cc_initial_window(tcp_eff_mss(t));
+	cc_get(t->cc)->init(t, now);
+}
+
+#define QUICK_ACKS 16u /* until the peer's slow start is under way, as in Linux */
+
+void tcp_established(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct mtime now)
+{
+	if (t->flags & TCB_F_RTT_VALID)
+		tcp_rtt_sample(t, (uint32_t)mtime_diff_us(now, (struct mtime){t->rtt_time}));
+	if (t->syn_retries) /* RFC 5681 §3.1: the SYN was lost */
+		t->cwnd = tcp_eff_mss(t);
+	t->flags &= ~TCB_F_RTT_VALID;
+	t->t_rtx = t->rtx_first = 0;
+	t->backoff = 0;
+	t->quick = QUICK_ACKS;
+	t->snd_una = g->ack;
+	/* RFC 7323 §2.2: the window field of a SYN is not scaled */
+	t->snd_wnd = g->flags & TH_SYN ? g->wnd : (uint32_t)g->wnd << t->snd_wscale;
+	t->max_window = t->snd_wnd;
+	t->snd_wl1 = g->seq;
+	t->snd_wl2 = g->ack;
+	tcp_set_state(s, t, TCP_ESTABLISHED, now);
+	tcp_sndbuf_tune(s, t);
+	tcp_event(s, t, EV_WRITABLE | (t->flags & TCB_F_PASSIVE ? 0 : EV_CONNECTED));
+	/* close() or shutdown() came before: now the FIN may go. */
+	if (t->flags & TCB_F_FIN_QUEUED)
+		tcp_set_state(s, t, TCP_FIN_WAIT_1, now);
+}
+
+/* ---- end ---- */
+
+/* Takes @conn out of a list that is linked through the TCBs. */
+static void unlink_from(struct stack *s, uint32_t *head, uint32_t *tail, uint32_t conn,
+			size_t link)
+{
+	uint32_t prev = SHM_NIL, i = *head, *next;
+
+	while (i != SHM_NIL && i != conn) {
+		prev = i;
+		i = *(uint32_t *)((uint8_t *)tcb_at(s, i) + link);
+	}
+	tcp_assert(i == conn);
+	next = (uint32_t *)((uint8_t *)tcb_at(s, conn) + link);
+	if (prev == SHM_NIL)
+		*head = *next;
+	else
+		*(uint32_t *)((uint8_t *)tcb_at(s, prev) + link) = *next;
+	if (*tail == conn)
+		*tail = prev;
+	*next = SHM_NIL;
+}
+
+void tcp_unlink(struct stack *s, struct tcb *t)
+{
+	uint32_t i = tcb_index(s, t);
+
+	table_remove(s, t);
+	wheel_del(s, TIMER_ID(TK_CONN, i));
+	if (t->flags & TCB_F_OUT_QUEUED)
+		unlink_from(s, &s->out_head, &s->out_tail, i, offsetof(struct tcb, out_next));
+	if (t->flags & TCB_F_EV_QUEUED)
+		unlink_from(s, &s->ev_head, &s->ev_tail, i, offsetof(struct tcb, ev_next));
+	if (t->flags & TCB_F_ACCEPT_QUEUED)
+		accept_queue_remove(s, t);
+	t->flags &= ~(TCB_F_OUT_QUEUED | TCB_F_EV_QUEUED);
+}
+
+void tcp_conn_free(struct stack *s, struct tcb *t, struct mtime now)
+{
+	bool time_wait = t->state == TCP_TIME_WAIT, orphan = t->flags & TCB_F_CLOSED;
+	struct stack_ev ev = {
+		.mask = EV_FREED,
+		.conn = tcb_index(s, t),
+		.generation = t->generation,
+		.listener = SHM_NIL,
+		.cookie = t->cookie,
+		.pair = tcb_pair(t),
+	};
+
+	if (t->state != TCP_CLOSED)
+		tcp_set_state(s, t, TCP_CLOSED, now);
+	tcp_unlink(s, t);
+	tcp_buf_release(s, t);
+	tcb_release(s, ev.conn);
+	if (!orphan)
+		return;
+	s->n_orphans--;
+	if (!time_wait) /* its record reports the end */
+		stack_report(s, &ev);
+}
+
+void tcp_conn_drop(struct stack *s, struct tcb *t, int err, struct mtime now)
+{
+	uint32_t ev = EV_READABLE | EV_WRITABLE | EV_HUP | EV_RDHUP;
+
+	if (t->state != TCP_CLOSED)
+		tcp_set_state(s, t, TCP_CLOSED, now);
+	if (t->flags & (TCB_F_CLOSED | TCB_F_ACCEPT_QUEUED)) {
+		tcp_conn_free(s, t, now);
+		return;
+	}
+	if (err) {
+		t->err = (uint8_t)err;
+		ev |= EV_ERROR;
+	}
+	tcp_buf_release_unread(s, t);
+	tcp_event(s, t, ev);
+}
+
+/* The last ACK of an orphan's connection, whose TCB gives way to a record. */
+static void time_wait_ack(struct stack *s, struct tcb *t, struct mtime now)
+{
+	struct tcp_addr_pair a = tcb_pair(t);
+	struct tcp_options o = {
+		.has_ts = t->opt & TCB_OPT_TS,
+		.ts_val = tcp_ts_now(s, now) + t->ts_offset,
+		.ts_ecr = t->ts_recent,
+	};
+
+	tcp_send_bare(s, &a, t->snd_max, t->rcv_nxt, TH_ACK,
+		      (uint16_t)(tcp_rcv_wnd(t) >> t->rcv_wscale), &o, t->queue, now);
+}
+
+bool tcp_time_wait(struct stack *s, struct tcb *t, struct mtime now)
+{
+	if (t->state != TCP_TIME_WAIT)
+		tcp_set_state(s, t, TCP_TIME_WAIT, now);
+	if (!(t->flags & TCB_F_CLOSED) || s->cfg.role != STACK_FULL) {
+		tcp_event(s, t, EV_HUP);
+		return true;
+	}
+	if (t->flags & (TCB_F_ACK_NOW | TCB_F_ACK_DELAYED))
+		time_wait_ack(s, t, now);
+	timewait_enter(s, t, now);
+	return false;
+}
+
+void tcp_reset_orphan(struct stack *s, struct tcb *t, struct mtime now)
+{
+	if (!(t->flags & TCB_F_CLOSED)) {
+		t->flags |= TCB_F_CLOSED;
+		s->n_orphans++;
+	}
+	if (t->state == TCP_CLOSED || t->state == TCP_SYN_SENT || t->state == TCP_TIME_WAIT) {
+		tcp_conn_free(s, t, now);
+		return;
+	}
+	tcp_set_state(s, t, TCP_CLOSED, now);
+	tcp_buf_release(s, t);
+	t->flags |= TCB_F_RST_SEND;
+	tcp_want_output(s, t);
+}
+
+void tcp_event(struct stack *s, struct tcb *t, uint32_t mask)
+{
+	uint32_t i = tcb_index(s, t);
+
+	if (t->flags & TCB_F_CLOSED)
+		return;
+	t->ev_mask |= mask;
+	if (t->flags & TCB_F_EV_QUEUED)
+		return;
+	t->flags |= TCB_F_EV_QUEUED;
+	t->ev_next = SHM_NIL;
+	if (s->ev_tail == SHM_NIL)
+		s->ev_head = i;
+	else
+		tcb_at(s, s->ev_tail)->ev_next = i;
+	s->ev_tail = i;
+}
