@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Attaching to the daemon: which one, what it hands over (memory, rings, AF_XDP sockets), and the
+ * control protocol's client side (common/ctl.h). The engine lock is held throughout. The daemon
+ * is trusted, but a reply of another version or shape is an error, not a crash.
+ */
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <stdarg.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include "engine.h"
+
+#define CTL_TIMEOUT_S 5
+#define MAX_FDS (CTL_REG_FIXED_FDS + TD_MAX_QUEUES + 1)
+/* One segmentation-offload frame: 64 KB less the largest headers (FACTS: bulk sending). */
+#define APP_GSO_MAX 65000u
+/* TIME_WAIT of connections that both sides shut down before the program closed them. */
+#define APP_TIMEWAITS 4096u
+#define APP_PENDING 256u
+
+const char *attach_run_dir = CTL_RUN_DIR;
+static __thread char last_error[256];
+
+const char *tandem_last_error(void)
+{
+	return last_error;
+}
+
+static int fail(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static int fail(int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(last_error, sizeof(last_error), fmt, ap);
+	va_end(ap);
+	return err;
+}
+
+/* ---- which daemon ---- */
+
+static bool serves_netns(const char *name, uint64_t netns)
+{
+	char path[512], buf[32];
+	bool same = false;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s/netns", attach_run_dir, name);
+	f = fopen(path, "re");
+	if (!f)
+		return false;
+	if (fgets(buf, sizeof(buf), f))
+		same = strtoull(buf, NULL, 10) == netns;
+	fclose(f);
+	return same;
+}
+
+/* The first one in alphabetical order that serves our network namespace, so that it is stable. */
+static int find_daemon(char *name, size_t len)
+{
+	struct dirent **list;
+	struct stat st;
+	int n, found = 0;
+
+	if (stat("/proc/self/ns/net", &st))
+		return fail(-errno, "cannot tell the network namespace: %m (is /proc mounted?)");
+	n = scandir(attach_run_dir, &list, NULL, alphasort);
+	for (int i = 0; i < n; i++) {
+		if (!found && list[i]->d_name[0] != '.' && strlen(list[i]->d_name) < len &&
+		    serves_netns(list[i]->d_name, st.st_ino)) {
+			strcpy(name, list[i]->d_name);
+			found = 1;
+		}
+		free(list[i]);
+	}
+	if (n >= 0)
+		free(list);
+	if (!found)
+		return fail(-ENODEV, "no daemon serves this network namespace: "
+				     "`tandem attach IFNAME` starts one");
+	return 0;
+}
+
+static int choose(const char *name, char *out, size_t len)
+{
+	if (!name)
+		name = secure_getenv("TANDEM_NAME");
+	if (!name || !*name)
+		return find_daemon(out, len);
+	if (strlen(name) >= len || strchr(name, '/') || name[0] == '.')
+		return fail(-EINVAL, "'%.32s' cannot be a name", name);
+	strcpy(out, name);
+	return 0;
+}
+
+static int dial(const char *name)
+{
+	struct timeval tv = {.tv_sec = CTL_TIMEOUT_S};
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
+	int fd, n, err;
+
+	n = snprintf(sun.sun_path, sizeof(sun.sun_path), "%s/%s/%s", attach_run_dir, name,
+		     CTL_SOCKET_NAME);
+	if (n < 0 || (size_t)n >= sizeof(sun.sun_path))
+		return fail(-ENAMETOOLONG, "the path of %.32s's socket is too long", name);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return fail(-errno, "no unix socket: %m");
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
+	if (!connect(fd, (struct sockaddr *)&sun, sizeof(sun)))
+		return fd;
+	err = errno;
+	close(fd);
+	if (err == EACCES || err == EPERM)
+		return fail(-EACCES, "%s may not be opened: its owner, group or mode exclude you",
+			    sun.sun_path);
+	if (err == ENOENT || err == ECONNREFUSED)
+		return fail(-ENODEV, "nothing serves '%s': `tandem attach --name %s IFNAME` starts it",
+			    name, name);
+	return fail(-err, "%s: %s", sun.sun_path, strerror(err));
+}
+
+/* ---- requests ---- */
+
+/* Sends @req and receives a reply of at most @len bytes, with descriptors. Bytes, or -errno. */
+static ssize_t transact(int fd, const struct ctl_hdr *req, void *reply, size_t len, int *fds,
+			uint32_t *n_fds)
+{
+	union {
+		char buf[CMSG_SPACE(MAX_FDS * sizeof(int))];
+		struct cmsghdr align;
+	} cm;
+	struct iovec iov = {reply, len};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+	struct ctl_hdr h;
+	ssize_t n;
+
+	do
+		n = send(fd, req, req->len, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == EPIPE || errno == ECONNRESET ? -ENETDOWN : -errno;
+	if (n_fds) {
+		m.msg_control = cm.buf;
+		m.msg_controllen = sizeof(cm.buf);
+		*n_fds = 0;
+	}
+	do
+		n = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == EAGAIN ? -ETIMEDOUT : errno == ECONNRESET ? -ENETDOWN : -errno;
+	for (struct cmsghdr *c = n_fds ? CMSG_FIRSTHDR(&m) : NULL; c; c = CMSG_NXTHDR(&m, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		*n_fds = (uint32_t)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+		memcpy(fds, CMSG_DATA(c), *n_fds * sizeof(int));
+	}
+	if (!n)
+		return -ENETDOWN;
+	if ((size_t)n < sizeof(h))
+		return -EPROTO;
+	memcpy(&h, reply, sizeof(h));
+	if (h.magic != CTL_MAGIC || h.version != CTL_VERSION || h.len != (size_t)n ||
+	    m.msg_flags & MSG_TRUNC)
+		return -EPROTO;
+	if (h.error)
+		return h.error < 0 && h.error > -4096 ? h.error : -EPROTO;
+	return m.msg_flags & MSG_CTRUNC ? -EMFILE : n;
+}
+
+int ctl_call(struct ctl_listen *req, uint16_t type, struct ctl_listen_reply *reply)
+{
+	bool with_id = type == CTL_LISTEN || type == CTL_BIND;
+	struct ctl_listen_reply r;
+	ssize_t n;
+
+	if (eng.daemon_gone)
+		return -ENETDOWN;
+	req->hdr = (struct ctl_hdr){CTL_MAGIC, CTL_VERSION, type, 0, sizeof(*req)};
+	n = transact(eng.ctl_fd, &req->hdr, &r, sizeof(r), NULL, NULL);
+	/* A late reply would be taken for the next one's: there is no going on. */
+	if (n == -ENETDOWN || n == -ETIMEDOUT || n == -EPROTO) {
+		eng_daemon_lost();
+		return -ENETDOWN;
+	}
+	if (n < 0)
+		return (int)n;
+	if (with_id && ((size_t)n != sizeof(r) || r.index >= SHM_MAX_LISTENERS))
+		return -EPROTO;
+	if (reply)
+		*reply = r;
+	return 0;
+}
+
+static int request(int fd, struct ctl_register_reply *r, int *fds, uint32_t *n_fds)
+{
+	struct ctl_register req = {
+		.hdr = {CTL_MAGIC, CTL_VERSION, CTL_REGISTER, 0, sizeof(req)},
+	};
+	ssize_t n;
+
+	prctl(PR_GET_NAME, req.comm);
+	n = transact(fd, &req.hdr, r, sizeof(*r), fds, n_fds);
+	if (n == -EPROTO)
+		return fail(-EPROTO, "the daemon and this library differ in version; this is %s",
+			    TANDEM_VERSION);
+	if (n == -ENOBUFS)
+		return fail(-ENOBUFS, "the daemon has no packet memory left for another "
+				      "application: raise umem_frames in its configuration");
+	if (n == -EMFILE)
+		return fail(-EMFILE, "too many open files to take the daemon's descriptors");
+	if (n < 0)
+		return fail((int)n, "the daemon refuses to register us: %s", strerror((int)-n));
+	if ((size_t)n != sizeof(*r) || !r->n_queues || r->n_queues > TD_MAX_QUEUES ||
+	    r->limits_len != sizeof(struct stack_limits) || !r->slot || r->slot >= TD_MAX_SLOTS ||
+	    *n_fds != CTL_REG_FIXED_FDS + r->n_queues + !!(r->flags & CTL_REG_GSO))
+		return fail(-EPROTO, "the daemon's reply does not fit this library (%s)",
+			    TANDEM_VERSION);
+	return 0;
+}
+
+/* ---- taking over what was handed to us ---- */
+
+/* A forked child must keep neither the AF_XDP sockets nor the memory alive. */
+static void dont_fork(void *p, size_t len)
+{
+	if (p)
+		madvise(p, len, MADV_DONTFORK);
+}
+
+static int take_memory(const struct ctl_register_reply *r, int *fds)
+{
+	int err;
+
+	err = umem_attach(&eng.umem, fds[0], fds[1], r->n_frames, (uint16_t)r->slot);
+	if (err)
+		return err;
+	fds[0] = fds[1] = -1;
+	err = arena_attach(&eng.own, fds[2], &r->own, true);
+	if (err)
+		return err;
+	fds[2] = -1;
+	err = arena_attach(&eng.daemon, fds[3], &r->daemon, false);
+	if (err)
+		return err;
+	fds[3] = -1;
+	eng.bell_daemon = fds[4];
+	eng.bell_app = fds[5];
+	fds[4] = fds[5] = -1;
+	dont_fork(eng.umem.base, eng.umem.size);
+	dont_fork(eng.own.base, eng.own.lay.size);
+	dont_fork(eng.daemon.base, eng.daemon.lay.size);
+	eng.daemon_view = arena_view(&eng.daemon);
+	eng.to_daemon = arena_ring_to_daemon(&eng.own);
+	eng.to_app = arena_ring_to_app(&eng.own);
+	eng.pkts_to_daemon = arena_pkts_to_daemon(&eng.own);
+	eng.pkts_to_app = arena_pkts_to_app(&eng.own);
+	eng.shm_listeners = arena_listeners(&eng.own);
+	return 0;
+}
+
+static int take_sockets(const struct ctl_register_reply *r, int *fds)
+{
+	eng.xsks = calloc(r->n_queues, sizeof(*eng.xsks));
+	eng.uqs = calloc(r->n_queues, sizeof(*eng.uqs));
+	if (!eng.xsks || !eng.uqs)
+		return -ENOMEM;
+	for (uint32_t q = 0; q < r->n_queues; q++) {
+		struct xsk *x = &eng.xsks[q];
+		struct umem_queue *u = &eng.uqs[q];
+		int err = xsk_attach(x, fds[CTL_REG_FIXED_FDS + q], q, r->rx_size, r->tx_size,
+				     r->fill_size, r->comp_size, u);
+
+		if (err)
+			return err;
+		fds[CTL_REG_FIXED_FDS + q] = -1;
+		eng.n_queues++;
+		dont_fork(x->rx_map, x->rx_map_len);
+		dont_fork(x->tx_map, x->tx_map_len);
+		dont_fork(u->fill_map, u->fill_map_len);
+		dont_fork(u->comp_map, u->comp_map_len);
+	}
+	if (r->flags & CTL_REG_GSO) {
+		eng.gso_fd = fds[CTL_REG_FIXED_FDS + r->n_queues];
+		fds[CTL_REG_FIXED_FDS + r->n_queues] = -1;
+	}
+	return 0;
+}
+
+static int start_stack(const struct ctl_register_reply *r)
+{
+	struct port_cfg pc = {
+		.umem = &eng.umem,
+		.xsks = eng.xsks,
+		.uqs = eng.uqs,
+		.n_queues = eng.n_queues,
+		.fill_target = r->fill_target,
+		.partial_csum = r->flags & CTL_REG_PARTIAL_CSUM,
+		.tx_csum = r->flags & CTL_REG_TX_CSUM,
+		.gso_fd = eng.gso_fd,
+		.inject_in = eng.pkts_to_app,
+	};
+	struct stack_cfg sc = {
+		.role = STACK_APP,
+		.slot = (uint16_t)r->slot,
+		.key = {r->seed[0], r->seed[1]},
+		.n_tw = APP_TIMEWAITS,
+		.n_pending = APP_PENDING,
+		.gso_max = eng.gso_fd >= 0 ? APP_GSO_MAX : 0,
+		.csum_offload = r->flags & CTL_REG_TX_CSUM,
+		.cc = eng.cc,
+	};
+	struct net_event up = {.kind = NET_LINK_UP, .mtu = r->mtu, .partial_csum = pc.partial_csum};
+	struct arena_view own = arena_view(&eng.own);
+	struct mtime now = clock_now();
+	int err;
+
+	memcpy(&eng.limits, r->limits, sizeof(eng.limits));
+	sc.limits = eng.limits;
+	memcpy(eng.cc, r->default_cc, sizeof(eng.cc) - 1);
+	memcpy(up.mac, r->mac, sizeof(up.mac));
+	/* The application reads the neighbours that the daemon keeps. */
+	own.neighs = eng.daemon_view.neighs;
+	own.n_neighs = eng.daemon_view.n_neighs;
+	err = port_open(&eng.port, &pc);
+	if (err)
+		return err;
+	eng.stack_mem_len = stack_mem_size(&sc, &own);
+	eng.stack_mem = mmap(NULL, eng.stack_mem_len, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (eng.stack_mem == MAP_FAILED) {
+		eng.stack_mem = NULL;
+		return -ENOMEM;
+	}
+	eng.stack = stack_init(eng.stack_mem, &sc, &own, port_pool(eng.port), now);
+	if (!eng.stack)
+		return -ENOMEM;
+	return stack_event(eng.stack, &up, now);
+}
+
+static void set_busy_poll(const struct ctl_register_reply *r)
+{
+	const char *env = getenv("TANDEM_BUSY_POLL");
+	char *end;
+	unsigned long v;
+
+	if (eng.busy_poll_us != UINT32_MAX)
+		return; /* tandem_set_busy_poll() came first */
+	eng.busy_poll_us = r->busy_poll_us;
+	if (!env || !*env)
+		return;
+	v = strtoul(env, &end, 10);
+	if (!*end && v < UINT32_MAX)
+		eng.busy_poll_us = (uint32_t)v;
+}
+
+int attach(const char *name)
+{
+	struct ctl_register_reply r;
+	uint32_t n_fds = 0;
+	int fds[MAX_FDS];
+	int err;
+
+	last_error[0] = '\0';
+	err = choose(name, eng.name, sizeof(eng.name));
+	if (err)
+		return err;
+	eng.bell_daemon = eng.bell_app = eng.gso_fd = eng.keeper_w.efd = -1;
+	eng.ctl_fd = dial(eng.name);
+	if (eng.ctl_fd < 0)
+		return eng.ctl_fd;
+	err = request(eng.ctl_fd, &r, fds, &n_fds);
+	if (err)
+		goto out;
+	err = take_memory(&r, fds);
+	if (!err)
+		err = take_sockets(&r, fds);
+	if (!err)
+		err = start_stack(&r);
+	if (err) {
+		fail(err, "cannot use what the daemon hands over: %s", strerror(-err));
+		goto out;
+	}
+	set_busy_poll(&r);
+	eng.pid = getpid();
+	eng.daemon_gone = false;
+	err = keeper_start();
+	if (err)
+		fail(err, "no keeper thread: %s", strerror(-err));
+out:
+	for (uint32_t i = 0; i < n_fds; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	if (err)
+		detach();
+	return err;
+}
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+void detach(void)
+{
+	if (eng.port)
+		port_close(eng.port);
+	eng.port = NULL;
+	if (eng.stack_mem)
+		munmap(eng.stack_mem, eng.stack_mem_len);
+	eng.stack_mem = NULL;
+	eng.stack = NULL;
+	for (uint32_t q = 0; q < eng.n_queues; q++) {
+		xsk_close(&eng.xsks[q]);
+		umem_queue_unmap(&eng.uqs[q]);
+	}
+	free(eng.xsks);
+	free(eng.uqs);
+	eng.xsks = NULL;
+	eng.uqs = NULL;
+	eng.n_queues = 0;
+	/* Last: the daemon takes back what it finds when this closes. */
+	close_fd(&eng.gso_fd);
+	close_fd(&eng.bell_daemon);
+	close_fd(&eng.bell_app);
+	close_fd(&eng.keeper_w.efd);
+	if (eng.own.base)
+		arena_close(&eng.own);
+	if (eng.daemon.base)
+		arena_close(&eng.daemon);
+	if (eng.umem.base)
+		umem_close(&eng.umem);
+	memset(&eng.own, 0, sizeof(eng.own));
+	memset(&eng.daemon, 0, sizeof(eng.daemon));
+	memset(&eng.umem, 0, sizeof(eng.umem));
+	close_fd(&eng.ctl_fd);
+}
+
+void attach_forked(void)
+{
+	for (uint32_t q = 0; q < eng.n_queues; q++)
+		close(eng.xsks[q].fd);
+	close(eng.umem.fd);
+	close(eng.umem.ctl_fd);
+	close(eng.own.fd);
+	close(eng.daemon.fd);
+	close_fd(&eng.gso_fd);
+	close_fd(&eng.bell_daemon);
+	close_fd(&eng.bell_app);
+	close_fd(&eng.keeper_w.efd);
+	close_fd(&eng.ctl_fd);
+}

@@ -1,0 +1,464 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * The engine: one round of the loop (eng_run()), the message rings to and from the daemon, and
+ * the life of connections between the two (docs/architecture.md, "Hand-over"). No message
+ * is ever lost: what finds its ring full waits in eng.out, in order.
+ */
+#include <stdlib.h>
+#include <unistd.h>
+#include <sys/epoll.h>
+#include "engine.h"
+
+#define MSG_BUDGET 256u
+#define EXIT_WAIT_MS 1000u
+
+struct engine eng = {
+	.lock = PTHREAD_MUTEX_INITIALIZER,
+	.ctl_fd = -1,
+	.bell_daemon = -1,
+	.bell_app = -1,
+	.gso_fd = -1,
+	.keeper_w = WAITER_INIT,
+	.busy_poll_us = UINT32_MAX, /* not chosen */
+};
+
+void fd_signal(int efd)
+{
+	uint64_t one = 1;
+
+	if (write(efd, &one, sizeof(one)) < 0)
+		return; /* the counter is full: it is signalled */
+}
+
+void fd_drain(int efd)
+{
+	uint64_t n;
+
+	if (read(efd, &n, sizeof(n)) < 0)
+		return; /* was not signalled */
+}
+
+/* ---- messages ---- */
+
+static int fifo_put(struct msg_fifo *f, const struct shm_msg *m)
+{
+	if (f->len == f->size) {
+		uint32_t size = f->size ? f->size * 2 : 64;
+		struct shm_msg *e = malloc(size * sizeof(*e));
+
+		if (!e)
+			return -ENOMEM;
+		for (uint32_t i = 0; i < f->len; i++)
+			e[i] = f->e[(f->head + i) & (f->size - 1)];
+		free(f->e);
+		*f = (struct msg_fifo){e, 0, f->len, size};
+	}
+	f->e[(f->head + f->len++) & (f->size - 1)] = *m;
+	return 0;
+}
+
+static void fifo_pop(struct msg_fifo *f)
+{
+	f->head = (f->head + 1) & (f->size - 1);
+	f->len--;
+}
+
+static void fifo_free(struct msg_fifo *f)
+{
+	free(f->e);
+	memset(f, 0, sizeof(*f));
+}
+
+static void wake_daemon(void)
+{
+	if (shm_ring_must_wake(&eng.to_daemon->hdr))
+		fd_signal(eng.bell_daemon);
+}
+
+static void flush_out(void)
+{
+	uint32_t n = 0;
+
+	while (eng.out.len && shm_msg_push(eng.to_daemon, &eng.out.e[eng.out.head])) {
+		fifo_pop(&eng.out);
+		n++;
+	}
+	if (n)
+		wake_daemon();
+}
+
+void eng_send_msg(const struct shm_msg *m)
+{
+	struct pollfd pfd = {.fd = eng.ctl_fd, .events = POLLIN};
+
+	if (eng.daemon_gone)
+		return;
+	if (!eng.out.len && shm_msg_push(eng.to_daemon, m)) {
+		wake_daemon();
+		return;
+	}
+	/* No memory to keep it either: the daemon makes room, or is gone. */
+	while (fifo_put(&eng.out, m)) {
+		flush_out();
+		if (eng.out.len && poll(&pfd, 1, 1) > 0 && pfd.revents & POLLHUP) {
+			eng_daemon_lost();
+			return;
+		}
+	}
+}
+
+void eng_daemon_lost(void)
+{
+	if (eng.daemon_gone)
+		return;
+	eng.daemon_gone = true;
+	eng.out.len = 0;
+	eng.imports.len = 0;
+	eng.n_given = 0;
+	for (struct file *f = file_next(TANDEM_FD_BASE); f; f = file_next(f->handle + 1)) {
+		struct sock *sk = container_of(f, struct sock, f);
+
+		if (f->kind == FILE_SOCK && sk->state == SK_CONNECTING)
+			sock_connect_failed(sk, ENETDOWN);
+	}
+}
+
+/* ---- connections ---- */
+
+const struct tcb *conn_get(struct conn_ref c)
+{
+	const struct tcb *t = c.conn == SHM_NIL ? NULL : tcp_get(eng.stack, c.conn);
+
+	return t && t->generation == c.generation ? t : NULL;
+}
+
+void conn_gone(struct conn_ref c, const struct tcp_addr_pair *a)
+{
+	struct shm_msg m = {.op = SHM_CONN_GONE, .conn = c.conn, .generation = c.generation,
+			    .local = a->local, .remote = a->remote,
+			    .local_port = a->local_port, .remote_port = a->remote_port};
+
+	eng_send_msg(&m);
+}
+
+void conn_give(struct conn_ref c)
+{
+	struct shm_msg m = {.op = SHM_CONN_GIVE, .conn = c.conn, .generation = c.generation};
+
+	/* Without a daemon this stack finishes its orphans itself. */
+	if (eng.daemon_gone || !conn_get(c) || stack_export(eng.stack, c.conn))
+		return;
+	eng.n_given++;
+	eng_send_msg(&m);
+}
+
+void conn_end(struct conn_ref c, bool abort, struct mtime now)
+{
+	if (!conn_get(c))
+		return;
+	tcp_set_cookie(eng.stack, c.conn, 0);
+	if (abort)
+		tcp_abort(eng.stack, c.conn, now);
+	else
+		tcp_close(eng.stack, c.conn, now);
+	eng_output(now);
+	conn_give(c);
+	eng_take_events();
+}
+
+/* Takes a connection over from the daemon; false: no memory for it now. */
+static bool import(const struct shm_msg *m, struct mtime now)
+{
+	struct shm_msg ack = {.op = SHM_CONN_ACK, .conn = m->conn, .generation = m->generation};
+	bool passive = m->op == SHM_CONN_NEW;
+	struct sock *sk = passive ? listener_by_id(m->listener) : sock_by_cookie(m->cookie);
+	struct conn_ref c = {SHM_NIL, 0};
+	int err;
+
+	/* Closed since, or connect() given up: the cancel and this message have crossed. */
+	if (!sk || (!passive && sk->state != SK_CONNECTING)) {
+		ack.error = ECONNABORTED;
+		eng_send_msg(&ack);
+		return true;
+	}
+	err = stack_import(eng.stack, &eng.daemon_view, m->conn, m->generation,
+			   passive ? 0 : sk->cookie, now, &c.conn);
+	if (err == -ENOBUFS || err == -ENOMEM)
+		return false;
+	if (!err) {
+		c.generation = tcp_get(eng.stack, c.conn)->generation;
+		ack.new_conn = c.conn;
+		ack.new_generation = c.generation;
+	}
+	ack.error = -err;
+	eng_send_msg(&ack);
+	if (err) {
+		if (!passive)
+			sock_connect_failed(sk, ECONNABORTED);
+		return true;
+	}
+	sock_opts_apply(&sk->o, c.conn, now);
+	if (!passive)
+		sock_connected(sk, c, now);
+	else if (sock_queue_conn(sk, c))
+		conn_end(c, true, now);
+	return true;
+}
+
+static void icmp(const struct shm_msg *m)
+{
+	const struct tcb *t = conn_get((struct conn_ref){m->conn, m->generation});
+	struct sock *sk = t ? sock_by_cookie(t->cookie) : NULL;
+
+	/* Linux: an error about an established connection is soft, whatever its code. */
+	if (sk && m->error > 0 && m->error < 256)
+		sk->soft_err = m->error;
+}
+
+static void handle(const struct shm_msg *m, struct mtime now)
+{
+	struct sock *sk;
+
+	switch (m->op) {
+	case SHM_CONN_NEW:
+	case SHM_CONN_OPENED:
+		if (!import(m, now) && fifo_put(&eng.imports, m)) {
+			struct shm_msg ack = {.op = SHM_CONN_ACK, .conn = m->conn,
+					      .generation = m->generation, .error = ENOBUFS};
+
+			eng_send_msg(&ack);
+		}
+		break;
+	case SHM_CONN_FAILED:
+		sk = sock_by_cookie(m->cookie);
+		if (sk && sk->state == SK_CONNECTING)
+			sock_connect_failed(sk, m->error > 0 ? m->error : ECONNABORTED);
+		break;
+	case SHM_CONN_TAKEN:
+		if (!stack_export_done(eng.stack, m->conn, m->generation) && eng.n_given)
+			eng.n_given--;
+		break;
+	case SHM_CONN_ICMP:
+		icmp(m);
+		break;
+	}
+}
+
+static uint32_t drain_messages(struct mtime now)
+{
+	struct shm_msg m;
+	uint32_t n = 0;
+
+	while (n < MSG_BUDGET && shm_msg_pop(eng.to_app, &m)) {
+		handle(&m, now);
+		n++;
+	}
+	while (eng.imports.len && import(&eng.imports.e[eng.imports.head], now))
+		fifo_pop(&eng.imports);
+	return n;
+}
+
+/* ---- the loop ---- */
+
+/* A packet of a connection that is the daemon's again, or not ours yet. */
+static bool pass_on(void *ctx, struct pkt *p)
+{
+	bool *passed = ctx;
+
+	if (eng.daemon_gone || !port_inject(eng.port, p, eng.pkts_to_daemon, TD_SLOT_DAEMON))
+		return false;
+	*passed = true;
+	return true;
+}
+
+void eng_take_events(void)
+{
+	struct stack_ev ev;
+
+	while (stack_event_next(eng.stack, &ev)) {
+		struct sock *sk;
+
+		if (ev.mask & EV_FREED) {
+			conn_gone((struct conn_ref){ev.conn, ev.generation}, &ev.pair);
+			continue;
+		}
+		sk = ev.cookie ? sock_by_cookie(ev.cookie) : NULL;
+		if (!sk)
+			continue;
+		if (ev.mask & (EV_ERROR | EV_HUP))
+			sock_ended(sk);
+		waitq_notify(&sk->f.wq, ev_to_poll(ev.mask));
+	}
+}
+
+void eng_output(struct mtime now)
+{
+	if (stack_wants_output(eng.stack))
+		port_tx(eng.port, eng.stack, now);
+}
+
+bool eng_activity(void)
+{
+	return port_rx_pending(eng.port) || shm_ring_avail(&eng.to_app->hdr, SHM_MSG_RING) ||
+	       shm_ring_avail(&eng.pkts_to_app->hdr, SHM_PKT_RING);
+}
+
+bool eng_backlog(void)
+{
+	return eng.out.len || eng.imports.len || stack_wants_output(eng.stack);
+}
+
+uint32_t eng_run(struct mtime now)
+{
+	bool passed = false;
+	uint32_t n;
+
+	eng.runs++;
+	if (eng.keeper_on)
+		keeper_oust();
+	stack_tick(eng.stack, now);
+	n = drain_messages(now);
+	n += port_rx(eng.port, eng.stack, ENGINE_PKT_BUDGET, now, pass_on, &passed);
+	if (passed && shm_ring_must_wake(&eng.pkts_to_daemon->hdr))
+		fd_signal(eng.bell_daemon);
+	eng_take_events();
+	eng_output(now);
+	if (eng.out.len)
+		flush_out();
+	if (n && eng.n_any)
+		for (struct waiter *w = eng.waiters; w; w = w->next)
+			if (w->any_packet)
+				waiter_wake(w);
+	return n;
+}
+
+/* ---- beginning and end ---- */
+
+static void forked(void)
+{
+	/* Other threads, and their grip on the lock, are not in the child. */
+	pthread_mutex_init(&eng.lock, NULL);
+	if (eng.state == ENGINE_UP) {
+		attach_forked();
+		eng.state = ENGINE_DEAD;
+	}
+}
+
+static void watch_forks(void)
+{
+	pthread_atfork(NULL, NULL, forked);
+}
+
+static int start(const char *name)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	int err;
+
+	if (eng.state == ENGINE_DEAD)
+		return -EBADF;
+	err = attach(name);
+	if (err)
+		return err;
+	pthread_once(&once, watch_forks);
+	eng.state = ENGINE_UP;
+	return 0;
+}
+
+int eng_enter(void)
+{
+	pthread_mutex_lock(&eng.lock);
+	return eng.state == ENGINE_UP ? 0 : start(NULL);
+}
+
+int eng_enter_up(void)
+{
+	pthread_mutex_lock(&eng.lock);
+	return eng.state == ENGINE_UP ? 0 : -EBADF;
+}
+
+void eng_leave(void)
+{
+	if (eng.dozer && eng.state == ENGINE_UP)
+		wait_deadline_moved();
+	pthread_mutex_unlock(&eng.lock);
+}
+
+void eng_wind_up(void)
+{
+	struct mtime until = mtime_add_ms(clock_now(), EXIT_WAIT_MS);
+	struct waiter w = WAITER_INIT;
+	struct file *f;
+
+	waiters_expel();
+	eng_run(clock_now());
+	while ((f = file_next(TANDEM_FD_BASE))) {
+		file_remove(f);
+		if (f->kind == FILE_EPOLL)
+			epoll_close(f);
+		else
+			sock_release(container_of(f, struct sock, f), clock_now());
+		file_put(f);
+	}
+	/* What is not taken by then the daemon rescues when the control socket closes. */
+	w.any_packet = true;
+	while (!eng.daemon_gone && (eng.n_given || eng.out.len)) {
+		w.woken = false;
+		if (waiter_sleep(&w, until, NULL, 0) == -ETIMEDOUT)
+			break;
+	}
+	fifo_free(&eng.out);
+	fifo_free(&eng.imports);
+}
+
+int tandem_init(const char *name)
+{
+	int err = 0;
+
+	pthread_mutex_lock(&eng.lock);
+	if (eng.state != ENGINE_UP)
+		err = start(name);
+	else if (name && strcmp(name, eng.name))
+		err = -EISCONN;
+	pthread_mutex_unlock(&eng.lock);
+	errno = err ? -err : errno;
+	return err ? -1 : 0;
+}
+
+void tandem_exit(void)
+{
+	pthread_mutex_lock(&eng.lock);
+	if (eng.state == ENGINE_UP) {
+		eng.state = ENGINE_DEAD;
+		eng_wind_up();
+		keeper_join();
+		detach();
+		file_table_free();
+		eng.state = ENGINE_NONE;
+	}
+	pthread_mutex_unlock(&eng.lock);
+}
+
+/*
+ * exit(): connections go back to the daemon in good order; memory and descriptors go with the
+ * process. A lock that cannot be had (exit() in a signal handler) leaves all to the rescue.
+ */
+__attribute__((destructor)) static void at_exit(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	ts.tv_sec++;
+	if (eng.state != ENGINE_UP || eng.pid != getpid() ||
+	    pthread_mutex_timedlock(&eng.lock, &ts))
+		return;
+	eng.state = ENGINE_DEAD;
+	eng_wind_up();
+	pthread_mutex_unlock(&eng.lock);
+}
+
+void tandem_set_busy_poll(unsigned us)
+{
+	pthread_mutex_lock(&eng.lock);
+	eng.busy_poll_us = us == UINT32_MAX ? us - 1 : us;
+	pthread_mutex_unlock(&eng.lock);
+}

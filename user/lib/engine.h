@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the library's files share among themselves. One engine per process: the stack in
+ * role STACK_APP, its port, the rings to the daemon, and the table of handles. eng.lock protects
+ * all of it; a thread that sleeps or spins drops the lock (wait.c). Functions here are called
+ * with the lock held unless they say otherwise, and return -errno.
+ */
+#ifndef TANDEM_LIB_ENGINE_H
+#define TANDEM_LIB_ENGINE_H
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <netinet/in.h>
+#include "common/ctl.h"
+#include "user/core/stack.h"
+#include "user/io/arena.h"
+#include "user/io/clock.h"
+#include "user/io/port.h"
+#include "user/lib/tandem.h"
+
+#define container_of(p, type, member) ((type *)(void *)((char *)(p)-offsetof(type, member)))
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+/* ---- wait queues: who wants to know when something becomes ready ---- */
+
+struct watch {
+	struct watch *next, **pprev;
+	void (*fn)(struct watch *w, uint32_t events); /* EPOLL* that may hold now */
+};
+
+struct waitq {
+	struct watch *head;
+};
+
+void watch_add(struct waitq *q, struct watch *w);
+void watch_del(struct watch *w);
+void waitq_notify(struct waitq *q, uint32_t events);
+
+/* A thread that is blocked in one of our calls; stands on its stack. */
+struct waiter {
+	struct waiter *next, **pprev; /* eng.waiters */
+	int efd;		      /* wakes it from ppoll(); -1 while it needs none */
+	bool woken;		      /* what it waits for may have happened */
+	bool asleep;		      /* in ppoll() */
+	bool signalled;		      /* efd was written */
+	bool any_packet;	      /* any activity wakes it */
+};
+
+#define WAITER_INIT {.efd = -1}
+void waiter_wake(struct waiter *w);
+void waiter_rouse(struct waiter *w); /* out of its sleep, to look again */
+
+/*
+ * Blocks until waiter_wake(), until one of @extra (kernel descriptors; .revents is filled in) is
+ * ready, or @until. Runs the engine first, and meanwhile where no other thread does. 0, -ETIMEDOUT,
+ * -EINTR (a handler ran), -EBADF (the engine has gone away).
+ */
+int waiter_sleep(struct waiter *w, struct mtime until, struct pollfd *extra, unsigned n_extra);
+/*
+ * Sleeps in ppoll() on everything that may concern the engine, as the leader or the keeper does.
+ * 1: one of @extra is ready, 0: look again, -errno.
+ */
+int waiter_doze(struct waiter *w, struct mtime now, struct mtime until, struct pollfd *extra,
+		unsigned n_extra);
+/* Would every handler that this program has installed restart an interrupted call? No lock needed. */
+bool signals_restart(void);
+/* The other threads that are in waiter_sleep() return with -EBADF; waits until they have. */
+void waiters_expel(void);
+/* Whoever dozes may have to wake earlier than it thought: after a call that changed the stack. */
+void wait_deadline_moved(void);
+
+/* ---- the table of handles ---- */
+
+enum file_kind { FILE_SOCK, FILE_EPOLL };
+
+struct file {
+	enum file_kind kind;
+	int handle;    /* -1: closed */
+	uint32_t refs; /* the table's, and one for each call in progress */
+	struct waitq wq;
+};
+
+int file_install(struct file *f);  /* lowest free handle; -EMFILE, -ENOMEM */
+struct file *file_get(int handle); /* no reference taken; NULL */
+void file_remove(struct file *f);  /* out of the table; its reference is the caller's now */
+void file_put(struct file *f);     /* drops a reference, frees with the last */
+/* Walks: the first open file with handle >= @handle, NULL. */
+struct file *file_next(int handle);
+void file_table_free(void);
+
+/* ---- sockets ---- */
+
+enum sock_state {
+	SK_NEW,	       /* nothing asked for; bound where .bound */
+	SK_LISTEN,
+	SK_CONNECTING, /* SHM_CONNECT is out */
+	SK_CONNECTED,  /* has a connection, in whatever TCP state; also after its end */
+	SK_FAILED,     /* connect() failed: .err, then as SK_NEW */
+};
+
+/* Options that the program has set, kept for the connection to come; values as tcp_setopt(). */
+#define SOCK_N_TOPT (TOPT_OOBINLINE + 1)
+struct sock_opts {
+	uint32_t set; /* bit for each enum tcp_opt */
+	int64_t topt[SOCK_N_TOPT];
+	uint64_t rcv_timeo, snd_timeo; /* ns, 0: none */
+	bool reuseaddr, reuseport;
+};
+
+struct conn_ref {
+	uint32_t conn, generation;
+};
+
+struct sock {
+	struct file f;
+	enum sock_state state;
+	bool nonblock;
+	bool bound;	      /* .local is reserved or fixed */
+	bool connect_seen;    /* connect() has returned 0 for this connection */
+	bool gone_sent;	      /* the daemon knows that the connection is dead */
+	int err;	      /* pending error that is not the stack's */
+	int soft_err;	      /* from ICMP: reported instead of ETIMEDOUT */
+	uint64_t cookie;      /* names this socket in the stack and to the daemon; 0: none */
+	struct conn_ref c;    /* .conn SHM_NIL: none */
+	struct sockaddr_in local, remote;
+	uint32_t bind_id;     /* of CTL_BIND, SHM_NIL: none */
+	uint32_t listen_id, listen_index;
+	struct sock *listen_next; /* eng.listeners */
+	struct conn_ref *aq;  /* accept queue: a ring of aq_size (a power of two) */
+	uint32_t aq_size, aq_head, aq_len;
+	struct sock_opts o;
+};
+
+struct sock *sock_new(const struct sock_opts *o);
+struct sock *sock_by_cookie(uint64_t cookie);
+void sock_set_cookie(struct sock *sk); /* a new, unique one; the socket must be in the table */
+uint32_t sock_poll(struct sock *sk);   /* EPOLL* that hold now */
+uint32_t ev_to_poll(uint32_t ev);      /* EV_* of the stack as EPOLL* */
+/* Gives up what the socket holds (connection, listener, port); not its memory. */
+void sock_release(struct sock *sk, struct mtime now);
+/* The same for the program's last close(), SO_LINGER included; may sleep. */
+void sock_close(struct sock *sk);
+/* Gives a new connection the options that its socket, or listener, was given. */
+void sock_opts_apply(const struct sock_opts *o, uint32_t conn, struct mtime now);
+void sock_connected(struct sock *sk, struct conn_ref c, struct mtime now);
+void sock_connect_failed(struct sock *sk, int err); /* positive errno */
+struct sock *listener_by_id(uint32_t id);
+void sock_ended(struct sock *sk);  /* events say error or end: tell the daemon if it is dead */
+int sock_take_error(struct sock *sk); /* positive errno, SO_ERROR */
+/* Puts an imported connection on the accept queue. -ENOMEM */
+int sock_queue_conn(struct sock *sk, struct conn_ref c);
+
+/* Blocks for events of @sk; -EAGAIN at once for a non-blocking one. Holds no reference itself. */
+int sock_wait(struct sock *sk, struct mtime until);
+/* waiter_sleep() deadline for a socket's timeout (ns, 0: none). */
+struct mtime timeout_deadline(uint64_t ns);
+/*
+ * Turns the result of a wait that ended early into the call's error: -ETIMEDOUT is @on_timeout;
+ * 0 for an interruption that is to be restarted (no timeout was set).
+ */
+int wait_error(int r, uint64_t timeo, int on_timeout);
+
+void sockaddr_from(struct sockaddr_in *sin, const struct ip_addr *a, uint16_t port);
+/* Copies an address out as getsockname() does: cut to *len, *len is the full length. */
+void sockaddr_out(const struct sockaddr_in *sin, struct sockaddr *addr, socklen_t *len);
+
+/* ---- epoll ---- */
+
+void epoll_forget(struct waitq *q); /* takes a closing socket out of all epoll instances */
+void epoll_close(struct file *f);   /* the handle is closed: lets go of all that it watches */
+void epoll_free(struct file *f);
+
+/* ---- the engine ---- */
+
+enum engine_state {
+	ENGINE_NONE = 0, /* not attached (or no more): the first call tries */
+	ENGINE_UP,
+	ENGINE_DEAD, /* after fork(), or at exit: every call gives EBADF */
+};
+
+#define ENGINE_PKT_BUDGET 64u
+
+struct msg_fifo {
+	struct shm_msg *e;
+	uint32_t head, len, size; /* .size: a power of two */
+};
+
+struct engine {
+	pthread_mutex_t lock;
+	enum engine_state state;
+	bool daemon_gone;
+	pid_t pid;
+	char name[64];
+
+	/* attach.c */
+	int ctl_fd, bell_daemon, bell_app;
+	struct umem umem;
+	struct arena own, daemon;
+	struct arena_view daemon_view;
+	struct xsk *xsks;
+	struct umem_queue *uqs;
+	uint32_t n_queues;
+	int gso_fd;
+	struct port *port;
+	struct stack *stack;
+	void *stack_mem;
+	size_t stack_mem_len;
+	struct shm_msg_ring *to_daemon, *to_app;
+	struct shm_pkt_ring *pkts_to_daemon, *pkts_to_app;
+	struct shm_listener *shm_listeners;
+	struct stack_limits limits;
+	char cc[16];
+
+	/* engine.c */
+	uint32_t runs;	    /* wraps; changes with each run that a program's thread makes */
+	uint32_t n_given;   /* connections handed over, not yet taken */
+	struct msg_fifo out;	 /* messages that found their ring full */
+	struct msg_fifo imports; /* connections that found no memory to be imported into */
+	struct sock *listeners;
+
+	/* sock.c */
+	struct file **files;
+	uint64_t *used; /* bitmap of handles */
+	uint32_t n_files; /* size of both */
+	uint32_t first_free; /* no free handle below it */
+	uint32_t cookie_seq;
+
+	/* wait.c */
+	struct waiter *waiters;
+	struct waiter *leader; /* the one that polls, NULL: none does */
+	struct waiter *dozer;  /* who answers for the doorbell: the leader or the keeper, in ppoll() */
+	uint32_t n_any;	       /* waiters with .any_packet */
+	struct mtime doze_until, doze_since;
+	bool expelling;
+	int *spare_efds;
+	uint32_t n_spare, max_spare;
+	uint32_t busy_poll_us;
+	uint32_t wait_ewma_ns; /* how long waits have taken lately, clipped */
+	uint32_t spin_misses, spin_hold;
+
+	/* keeper.c */
+	pthread_t keeper;
+	struct waiter keeper_w;
+	bool keeper_started, keeper_stop;
+	bool keeper_on;	    /* it sleeps in place of the program */
+	bool keeper_parked; /* it sleeps until a leader leaves its wait */
+};
+
+extern struct engine eng;
+
+/*
+ * eng_enter() takes the lock, and attaches if need be (-errno of that); eng_enter_up() wants an
+ * engine that runs already (-EBADF). The lock is held on return in any case: eng_leave().
+ */
+int eng_enter(void);
+int eng_enter_up(void);
+void eng_leave(void);
+
+/* One round of the loop; returns how many packets and messages came in. */
+uint32_t eng_run(struct mtime now);
+/* Sends what the stack wants to send. */
+void eng_output(struct mtime now);
+/* Passes the stack's events on to the sockets. */
+void eng_take_events(void);
+/* Something to receive for eng_run()? A look at the rings; needs no lock. */
+bool eng_activity(void);
+/* Work that needs a retry soon, though nothing will ring: full rings, no memory. */
+bool eng_backlog(void);
+void eng_send_msg(const struct shm_msg *m);
+void eng_daemon_lost(void);
+/* The program is done with a connection: ends it (@abort: RST) and hands over what is left. */
+void conn_end(struct conn_ref c, bool abort, struct mtime now);
+/* After tcp_close(): exports it to the daemon unless it has ended. */
+void conn_give(struct conn_ref c);
+const struct tcb *conn_get(struct conn_ref c); /* NULL: not there any more */
+/* Tells the daemon to drop the flow entry. */
+void conn_gone(struct conn_ref c, const struct tcp_addr_pair *a);
+/* All sockets closed, connections given back and taken (bounded), memory kept. */
+void eng_wind_up(void);
+
+/* attach.c: no lock needed but the engine's */
+int attach(const char *name);
+void detach(void); /* closes and unmaps everything */
+void attach_forked(void); /* in a child of fork(): closes its copies of the descriptors */
+/* One request and its reply. -errno of either, -ENETDOWN: the daemon is not there. */
+int ctl_call(struct ctl_listen *req, uint16_t type, struct ctl_listen_reply *reply);
+extern const char *attach_run_dir; /* for tests */
+
+/* keeper.c */
+int keeper_start(void);
+void keeper_join(void); /* drops the lock meanwhile */
+void keeper_oust(void); /* the program polls again */
+void keeper_unpark(void);
+
+void fd_signal(int efd);
+void fd_drain(int efd);
+
+#endif

@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Socket options: socket(7), tcp(7), ip(7), with Linux's value ranges. What the program sets is
+ * kept in the socket, and passed to its connection now or when there is one; an accepted
+ * connection inherits its listener's. The stack takes SO_*BUF in bytes after Linux's doubling.
+ */
+#include <linux/tcp.h>
+#include <sys/time.h>
+#include "engine.h"
+#include "calls.h"
+
+/* Linux's SOCK_MIN_RCVBUF and SOCK_MIN_SNDBUF are about these. */
+#define MIN_RCVBUF 2304
+#define MIN_SNDBUF 4608
+#define MIN_MSS 88
+#define MAX_MSS 32767
+
+enum opt_kind {
+	OPT_INT,  /* an int within [lo, hi] */
+	OPT_BOOL, /* any int; kept as 0 or 1 */
+	OPT_BUF,  /* doubled, within [lo, the limit] */
+	OPT_BYTE, /* as OPT_INT, may be given and asked for as one byte (ip(7)) */
+};
+
+struct opt_desc {
+	int level, name;
+	enum opt_kind kind;
+	enum tcp_opt topt;
+	int lo, hi;
+};
+
+static const struct opt_desc opts[] = {
+	{SOL_SOCKET, SO_KEEPALIVE, OPT_BOOL, TOPT_KEEPALIVE, 0, 0},
+	{SOL_SOCKET, SO_OOBINLINE, OPT_BOOL, TOPT_OOBINLINE, 0, 0},
+	{SOL_SOCKET, SO_RCVBUF, OPT_BUF, TOPT_RCVBUF, MIN_RCVBUF, 0},
+	{SOL_SOCKET, SO_SNDBUF, OPT_BUF, TOPT_SNDBUF, MIN_SNDBUF, 0},
+	{SOL_SOCKET, SO_RCVBUFFORCE, OPT_BUF, TOPT_RCVBUF, MIN_RCVBUF, 0},
+	{SOL_SOCKET, SO_SNDBUFFORCE, OPT_BUF, TOPT_SNDBUF, MIN_SNDBUF, 0},
+	{SOL_SOCKET, SO_RCVLOWAT, OPT_INT, TOPT_RCVLOWAT, INT32_MIN, INT32_MAX},
+	{IPPROTO_TCP, TCP_NODELAY, OPT_BOOL, TOPT_NODELAY, 0, 0},
+	{IPPROTO_TCP, TCP_CORK, OPT_BOOL, TOPT_CORK, 0, 0},
+	{IPPROTO_TCP, TCP_QUICKACK, OPT_BOOL, TOPT_QUICKACK, 0, 0},
+	{IPPROTO_TCP, TCP_MAXSEG, OPT_INT, TOPT_MAXSEG, MIN_MSS, MAX_MSS},
+	{IPPROTO_TCP, TCP_KEEPIDLE, OPT_INT, TOPT_KEEPIDLE, 1, 32767},
+	{IPPROTO_TCP, TCP_KEEPINTVL, OPT_INT, TOPT_KEEPINTVL, 1, 32767},
+	{IPPROTO_TCP, TCP_KEEPCNT, OPT_INT, TOPT_KEEPCNT, 1, 127},
+	{IPPROTO_TCP, TCP_USER_TIMEOUT, OPT_INT, TOPT_USER_TIMEOUT, 0, INT32_MAX},
+	{IPPROTO_TCP, TCP_DEFER_ACCEPT, OPT_INT, TOPT_DEFER_ACCEPT, 0, INT32_MAX},
+	{IPPROTO_IP, IP_TOS, OPT_BYTE, TOPT_TOS, 0, 255},
+	{IPPROTO_IP, IP_TTL, OPT_BYTE, TOPT_TTL, 1, 255},
+};
+
+static const struct opt_desc *find(int level, int name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(opts); i++)
+		if (opts[i].level == level && opts[i].name == name)
+			return &opts[i];
+	return NULL;
+}
+
+/* ---- set ---- */
+
+/* The program's integer: a byte will do for IP options. */
+static int get_int(const void *val, socklen_t len, bool byte_ok, int *out)
+{
+	if (len >= sizeof(int)) {
+		memcpy(out, val, sizeof(int));
+		return 0;
+	}
+	if (!byte_ok || !len)
+		return -EINVAL;
+	*out = *(const uint8_t *)val;
+	return 0;
+}
+
+static int topt_set(struct sock *sk, enum tcp_opt topt, int64_t v)
+{
+	int err = 0;
+
+	if (conn_get(sk->c)) {
+		struct mtime now = clock_now();
+
+		err = tcp_setopt(eng.stack, sk->c.conn, topt, v, now);
+		eng_output(now);
+	}
+	if (!err) {
+		sk->o.set |= 1u << topt;
+		sk->o.topt[topt] = v;
+	}
+	return err;
+}
+
+static int set_desc(struct sock *sk, const struct opt_desc *d, const void *val, socklen_t len)
+{
+	int v, err = get_int(val, len, d->kind == OPT_BYTE, &v);
+	int64_t v64, max;
+
+	if (err)
+		return err;
+	v64 = v;
+	switch (d->kind) {
+	case OPT_BOOL:
+		v64 = !!v;
+		break;
+	case OPT_BUF:
+		max = d->topt == TOPT_RCVBUF ? eng.limits.tcp_rmem[2] : eng.limits.tcp_wmem[2];
+		v64 = (v < 0 || v64 * 2 > max) ? max : v64 * 2;
+		v64 = v64 < d->lo ? d->lo : v64;
+		break;
+	case OPT_INT:
+	case OPT_BYTE:
+		if (d->topt == TOPT_TTL && v == -1)
+			v64 = eng.limits.ip_default_ttl;
+		else if (v < d->lo || v > d->hi)
+			return -EINVAL;
+		if (d->topt == TOPT_RCVLOWAT)
+			v64 = v < 0 ? INT32_MAX : v ? v : 1;
+		/* The ECN bits are TCP's own (Linux: __ip_sock_set_tos()). */
+		if (d->topt == TOPT_TOS)
+			v64 = v & ~3;
+		break;
+	}
+	return topt_set(sk, d->topt, v64);
+}
+
+static int set_timeo(uint64_t *ns, const void *val, socklen_t len)
+{
+	struct timeval tv;
+
+	if (len < sizeof(tv))
+		return -EINVAL;
+	memcpy(&tv, val, sizeof(tv));
+	if (tv.tv_usec < 0 || tv.tv_usec >= 1000000)
+		return -EDOM;
+	/* Negative: as Linux, an immediate timeout. */
+	*ns = tv.tv_sec < 0 ? 1 :
+	      (uint64_t)tv.tv_sec > UINT32_MAX ? 0 :
+	      (uint64_t)tv.tv_sec * NS_PER_S + (uint64_t)tv.tv_usec * NS_PER_US;
+	return 0;
+}
+
+static int set_socket(struct sock *sk, int name, const void *val, socklen_t len)
+{
+	struct linger l;
+	int v, err;
+
+	switch (name) {
+	case SO_RCVTIMEO:
+		return set_timeo(&sk->o.rcv_timeo, val, len);
+	case SO_SNDTIMEO:
+		return set_timeo(&sk->o.snd_timeo, val, len);
+	case SO_LINGER:
+		if (len < sizeof(l))
+			return -EINVAL;
+		memcpy(&l, val, sizeof(l));
+		if (!l.l_onoff)
+			return topt_set(sk, TOPT_LINGER, -1);
+		return topt_set(sk, TOPT_LINGER, l.l_linger < 0 || l.l_linger > 65535 ? 65535 :
+											l.l_linger);
+	case SO_REUSEADDR:
+	case SO_REUSEPORT:
+		err = get_int(val, len, false, &v);
+		if (err)
+			return err;
+		*(name == SO_REUSEADDR ? &sk->o.reuseaddr : &sk->o.reuseport) = v != 0;
+		return 0;
+	case SO_TYPE:
+	case SO_DOMAIN:
+	case SO_PROTOCOL:
+	case SO_ERROR:
+	case SO_ACCEPTCONN:
+	default:
+		return -ENOPROTOOPT;
+	}
+}
+
+/* One congestion control per daemon so far: naming it is fine, another one is not there. */
+static int set_cc(const void *val, socklen_t len)
+{
+	char name[sizeof(eng.cc)] = "";
+
+	if (len < 1)
+		return -EINVAL;
+	memcpy(name, val, len < sizeof(name) ? len : sizeof(name) - 1);
+	return strcmp(name, eng.cc) ? -ENOENT : 0;
+}
+
+static int do_setsockopt(struct sock *sk, int level, int name, const void *val, socklen_t len)
+{
+	const struct opt_desc *d = find(level, name);
+
+	if (!val)
+		return -EFAULT;
+	if (d)
+		return set_desc(sk, d, val, len);
+	if (level == SOL_SOCKET)
+		return set_socket(sk, name, val, len);
+	if (level == IPPROTO_TCP && name == TCP_CONGESTION)
+		return set_cc(val, len);
+	return -ENOPROTOOPT;
+}
+
+int tandem_setsockopt(int fd, int level, int name, const void *val, socklen_t len)
+{
+	int err;
+	struct sock *sk = call_sock(fd, &err);
+
+	return (int)call_end(sk, err ? err : do_setsockopt(sk, level, name, val, len));
+}
+
+/* ---- get ---- */
+
+/* Copies @n bytes out, cut to what the program has room for. */
+static int put_out(void *val, socklen_t *len, const void *from, size_t n)
+{
+	if (*len < n)
+		n = *len;
+	memcpy(val, from, n);
+	*len = (socklen_t)n;
+	return 0;
+}
+
+static int put_int(void *val, socklen_t *len, int v, bool byte_ok)
+{
+	uint8_t b = (uint8_t)v;
+
+	if (byte_ok && *len > 0 && *len < sizeof(int) && v >= 0 && v <= 255)
+		return put_out(val, len, &b, 1);
+	return put_out(val, len, &v, sizeof(v));
+}
+
+static int64_t topt_default(enum tcp_opt topt)
+{
+	const struct stack_limits *l = &eng.limits;
+
+	switch (topt) {
+	case TOPT_LINGER:
+		return -1;
+	case TOPT_RCVLOWAT:
+	case TOPT_QUICKACK:
+		return 1;
+	case TOPT_MAXSEG:
+		return 536; /* RFC 9293 §3.7.1, as Linux shows before there is a connection */
+	case TOPT_KEEPIDLE:
+		return l->tcp_keepalive_time;
+	case TOPT_KEEPINTVL:
+		return l->tcp_keepalive_intvl;
+	case TOPT_KEEPCNT:
+		return l->tcp_keepalive_probes;
+	case TOPT_RCVBUF:
+		return l->tcp_rmem[1];
+	case TOPT_SNDBUF:
+		return l->tcp_wmem[1];
+	case TOPT_TTL:
+		return l->ip_default_ttl;
+	default:
+		return 0;
+	}
+}
+
+static int64_t topt_get(const struct sock *sk, enum tcp_opt topt)
+{
+	int64_t v;
+
+	if (conn_get(sk->c) && !tcp_getopt(eng.stack, sk->c.conn, topt, &v))
+		return v;
+	return sk->o.set & 1u << topt ? sk->o.topt[topt] : topt_default(topt);
+}
+
+static int get_socket(struct sock *sk, int name, void *val, socklen_t *len)
+{
+	struct linger l = {0};
+	struct timeval tv;
+	uint64_t ns;
+	int64_t v;
+
+	switch (name) {
+	case SO_ERROR:
+		return put_int(val, len, sock_take_error(sk), false);
+	case SO_TYPE:
+		return put_int(val, len, SOCK_STREAM, false);
+	case SO_DOMAIN:
+		return put_int(val, len, AF_INET, false);
+	case SO_PROTOCOL:
+		return put_int(val, len, IPPROTO_TCP, false);
+	case SO_ACCEPTCONN:
+		return put_int(val, len, sk->state == SK_LISTEN, false);
+	case SO_REUSEADDR:
+		return put_int(val, len, sk->o.reuseaddr, false);
+	case SO_REUSEPORT:
+		return put_int(val, len, sk->o.reuseport, false);
+	case SO_RCVTIMEO:
+	case SO_SNDTIMEO:
+		ns = name == SO_RCVTIMEO ? sk->o.rcv_timeo : sk->o.snd_timeo;
+		tv.tv_sec = (time_t)(ns / NS_PER_S);
+		tv.tv_usec = (suseconds_t)(ns % NS_PER_S / NS_PER_US);
+		return put_out(val, len, &tv, sizeof(tv));
+	case SO_LINGER:
+		v = topt_get(sk, TOPT_LINGER);
+		l.l_onoff = v >= 0;
+		l.l_linger = v > 0 ? (int)v : 0;
+		return put_out(val, len, &l, sizeof(l));
+	default:
+		return -ENOPROTOOPT;
+	}
+}
+
+/* TCP_INFO speaks Linux's state numbers (include/net/tcp_states.h). */
+static uint8_t linux_state(const struct sock *sk, const struct tcb *t)
+{
+	static const uint8_t of[TCP_STATE_MAX] = {
+		[TCP_CLOSED] = 7,      [TCP_LISTEN] = 10,    [TCP_SYN_SENT] = 2,
+		[TCP_SYN_RECEIVED] = 3, [TCP_ESTABLISHED] = 1, [TCP_FIN_WAIT_1] = 4,
+		[TCP_FIN_WAIT_2] = 5,  [TCP_CLOSE_WAIT] = 8, [TCP_CLOSING] = 11,
+		[TCP_LAST_ACK] = 9,    [TCP_TIME_WAIT] = 6,
+	};
+
+	if (t && t->state < TCP_STATE_MAX)
+		return of[t->state];
+	return sk->state == SK_LISTEN ? 10 : sk->state == SK_CONNECTING ? 2 : 7;
+}
+
+static uint32_t ms_since(uint64_t ns, struct mtime now)
+{
+	return ns ? (uint32_t)(mtime_diff_ns(now, (struct mtime){ns}) / NS_PER_MS) : 0;
+}
+
+static int get_info(struct sock *sk, void *val, socklen_t *len)
+{
+	const struct tcb *t = conn_get(sk->c);
+	struct tcp_info i = {.tcpi_state = linux_state(sk, t)};
+	struct mtime now = clock_now();
+	uint32_t mss;
+
+	if (sk->state == SK_LISTEN)
+		i.tcpi_unacked = sk->aq_len;
+	if (!t)
+		return put_out(val, len, &i, sizeof(i));
+	mss = t->opt & TCB_OPT_TS ? t->mss - 12u : t->mss;
+	i.tcpi_options = (t->opt & TCB_OPT_TS ? TCPI_OPT_TIMESTAMPS : 0) |
+			 (t->opt & TCB_OPT_SACK ? TCPI_OPT_SACK : 0) |
+			 (t->opt & TCB_OPT_WSCALE ? TCPI_OPT_WSCALE : 0) |
+			 (t->opt & TCB_OPT_ECN ? TCPI_OPT_ECN : 0);
+	i.tcpi_snd_wscale = t->snd_wscale;
+	i.tcpi_rcv_wscale = t->rcv_wscale;
+	i.tcpi_backoff = t->backoff;
+	i.tcpi_retransmits = t->backoff;
+	i.tcpi_probes = t->probes;
+	i.tcpi_rto = t->rto;
+	i.tcpi_rtt = t->srtt;
+	i.tcpi_rttvar = t->rttvar;
+	i.tcpi_snd_mss = mss;
+	i.tcpi_advmss = t->mss;
+	i.tcpi_rcv_mss = t->rcv_mss;
+	i.tcpi_snd_ssthresh = mss ? t->ssthresh / mss : 0;
+	i.tcpi_snd_cwnd = mss ? t->cwnd / mss : 0;
+	i.tcpi_unacked = mss ? (t->snd_max - t->snd_una + mss - 1) / mss : 0;
+	i.tcpi_lost = t->lost;
+	i.tcpi_total_retrans = t->total_retrans;
+	i.tcpi_last_data_sent = ms_since(t->last_snd, now);
+	i.tcpi_last_data_recv = ms_since(t->last_rcv, now);
+	i.tcpi_last_ack_recv = i.tcpi_last_data_recv;
+	i.tcpi_rcv_space = t->rcvbuf / 2;
+	i.tcpi_notsent_bytes = t->tx_bytes - (t->snd_nxt - t->snd_una < t->tx_bytes ?
+						      t->snd_nxt - t->snd_una : t->tx_bytes);
+	i.tcpi_bytes_acked = t->bytes_acked;
+	i.tcpi_bytes_received = t->bytes_received;
+	i.tcpi_segs_out = t->segs_out;
+	i.tcpi_segs_in = t->segs_in;
+	i.tcpi_snd_wnd = t->snd_wnd;
+	return put_out(val, len, &i, sizeof(i));
+}
+
+static int do_getsockopt(struct sock *sk, int level, int name, void *val, socklen_t *len)
+{
+	const struct opt_desc *d = find(level, name);
+
+	if (!val || !len)
+		return -EFAULT;
+	if ((int)*len < 0)
+		return -EINVAL;
+	if (d)
+		return put_int(val, len, (int)topt_get(sk, d->topt), d->kind == OPT_BYTE);
+	if (level == SOL_SOCKET)
+		return get_socket(sk, name, val, len);
+	if (level == IPPROTO_TCP && name == TCP_INFO)
+		return get_info(sk, val, len);
+	if (level == IPPROTO_TCP && name == TCP_CONGESTION)
+		return put_out(val, len, eng.cc, sizeof(eng.cc));
+	return -ENOPROTOOPT;
+}
+
+int tandem_getsockopt(int fd, int level, int name, void *val, socklen_t *len)
+{
+	int err;
+	struct sock *sk = call_sock(fd, &err);
+
+	if (!err && name == SO_ERROR && level == SOL_SOCKET)
+		eng_run(clock_now());
+	return (int)call_end(sk, err ? err : do_getsockopt(sk, level, name, val, len));
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* poll(2) over sockets of ours and kernel descriptors together. */
+#include <limits.h>
+#include <stdlib.h>
+#include "engine.h"
+#include "calls.h"
+
+#define POLL_LOCAL 32
+
+/* One entry of the program's array that is ours: watched while we wait. */
+struct poll_watch {
+	struct watch watch;
+	struct waiter *waiter;
+	struct sock *sk; /* referenced */
+	struct pollfd *pfd;
+};
+
+struct poll_set {
+	struct pollfd *fds;
+	nfds_t n;
+	struct poll_watch *ours;
+	struct pollfd *kernel; /* copies of the others */
+	nfds_t *kernel_index;
+	unsigned n_ours, n_kernel;
+};
+
+static void wake(struct watch *w, uint32_t events)
+{
+	struct poll_watch *pw = container_of(w, struct poll_watch, watch);
+
+	if (events & ((uint32_t)(uint16_t)pw->pfd->events | POLLERR | POLLHUP))
+		waiter_wake(pw->waiter);
+}
+
+static void split(struct poll_set *s, struct waiter *w)
+{
+	for (nfds_t i = 0; i < s->n; i++) {
+		struct pollfd *p = &s->fds[i];
+		struct file *f;
+
+		p->revents = 0;
+		if (!tandem_is_socket(p->fd)) {
+			s->kernel[s->n_kernel] = *p;
+			s->kernel_index[s->n_kernel++] = i;
+			continue;
+		}
+		f = file_get(p->fd);
+		if (!f || f->kind != FILE_SOCK) {
+			p->revents = POLLNVAL;
+			continue;
+		}
+		f->refs++;
+		s->ours[s->n_ours] = (struct poll_watch){
+			.watch.fn = wake,
+			.waiter = w,
+			.sk = container_of(f, struct sock, f),
+			.pfd = p,
+		};
+		watch_add(&f->wq, &s->ours[s->n_ours++].watch);
+	}
+}
+
+/* EPOLL* and POLL* have the same values. Returns how many entries are ready. */
+static int look(struct poll_set *s)
+{
+	int ready = 0;
+
+	for (unsigned i = 0; i < s->n_ours; i++) {
+		struct poll_watch *pw = &s->ours[i];
+		uint32_t want = (uint16_t)pw->pfd->events | POLLERR | POLLHUP;
+		uint32_t e = pw->sk->f.handle < 0 ? POLLNVAL : sock_poll(pw->sk) & want;
+
+		pw->pfd->revents = (short)e;
+	}
+	for (unsigned i = 0; i < s->n_kernel; i++)
+		s->fds[s->kernel_index[i]].revents = s->kernel[i].revents;
+	for (nfds_t i = 0; i < s->n; i++)
+		ready += s->fds[i].revents != 0;
+	return ready;
+}
+
+static int wait_set(struct poll_set *s, struct waiter *w, int timeout_ms)
+{
+	struct mtime until = MTIME_NEVER;
+	int ready, r = 0;
+
+	eng_run(clock_now());
+	split(s, w);
+	if (s->n_kernel && poll(s->kernel, s->n_kernel, 0) < 0)
+		r = -errno;
+	ready = look(s);
+	if (timeout_ms > 0)
+		until = mtime_add_ns(clock_now(), (uint64_t)timeout_ms * NS_PER_MS);
+	while (!ready && timeout_ms && !r) {
+		w->woken = false;
+		r = waiter_sleep(w, until, s->kernel, s->n_kernel);
+		ready = look(s);
+		/* What came first does not hide the others. */
+		if (ready && s->n_kernel && poll(s->kernel, s->n_kernel, 0) > 0)
+			ready = look(s);
+	}
+	for (unsigned i = 0; i < s->n_ours; i++) {
+		watch_del(&s->ours[i].watch);
+		file_put(&s->ours[i].sk->f);
+	}
+	return ready ? ready : r == -ETIMEDOUT ? 0 : r;
+}
+
+int tandem_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
+{
+	struct poll_watch local_ours[POLL_LOCAL];
+	struct pollfd local_kernel[POLL_LOCAL];
+	nfds_t local_index[POLL_LOCAL];
+	struct poll_set s = {.fds = fds, .n = n, .ours = local_ours, .kernel = local_kernel,
+			     .kernel_index = local_index};
+	struct waiter w = WAITER_INIT;
+	bool any = false;
+	int r;
+
+	for (nfds_t i = 0; i < n; i++)
+		any |= tandem_is_socket(fds[i].fd);
+	if (!any)
+		return poll(fds, n, timeout_ms);
+	if (n > POLL_LOCAL) {
+		s.ours = calloc(n, sizeof(*s.ours));
+		s.kernel = calloc(n, sizeof(*s.kernel));
+		s.kernel_index = calloc(n, sizeof(*s.kernel_index));
+	}
+	if (s.ours && s.kernel && s.kernel_index) {
+		r = eng_enter_up();
+		if (!r) {
+			r = wait_set(&s, &w, timeout_ms);
+		} else {
+			/* No engine: none of these handles exists. */
+			r = 0;
+			for (nfds_t i = 0; i < n; i++) {
+				fds[i].revents = tandem_is_socket(fds[i].fd) ? POLLNVAL : 0;
+				r += fds[i].revents != 0;
+			}
+		}
+		r = (int)call_end(NULL, r);
+	} else {
+		errno = ENOMEM;
+		r = -1;
+	}
+	if (n > POLL_LOCAL) {
+		free(s.ours);
+		free(s.kernel);
+		free(s.kernel_index);
+	}
+	return r;
+}

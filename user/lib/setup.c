@@ -1,0 +1,444 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * The calls that make and unmake connections: socket, bind, listen, accept, connect, shutdown,
+ * close. Errors and blocking rules are those of section 2 of the manual, and where that is
+ * silent, of Linux's net/ipv4/af_inet.c.
+ */
+#include <fcntl.h>
+#include <limits.h>
+#include "engine.h"
+#include "calls.h"
+
+#define TYPE_FLAGS (SOCK_NONBLOCK | SOCK_CLOEXEC)
+
+struct sock *call_sock(int fd, int *err)
+{
+	struct file *f;
+
+	*err = eng_enter_up();
+	if (*err)
+		return NULL;
+	f = file_get(fd);
+	if (!f || f->kind != FILE_SOCK) {
+		*err = f ? -ENOTSOCK : -EBADF;
+		return NULL;
+	}
+	f->refs++;
+	return container_of(f, struct sock, f);
+}
+
+int64_t call_end(struct sock *sk, int64_t r)
+{
+	if (sk)
+		file_put(&sk->f);
+	eng_leave();
+	if (r < 0) {
+		errno = (int)-r;
+		return -1;
+	}
+	return r;
+}
+
+static int socket_new(int type)
+{
+	struct sock *sk = sock_new(NULL);
+	int err;
+
+	if (!sk)
+		return -ENOMEM;
+	sk->nonblock = type & SOCK_NONBLOCK;
+	err = file_install(&sk->f);
+	if (err) {
+		sk->f.refs = 1;
+		file_put(&sk->f);
+		return err;
+	}
+	return sk->f.handle;
+}
+
+int tandem_socket(int domain, int type, int protocol)
+{
+	int r;
+
+	if (domain != AF_INET) {
+		errno = EAFNOSUPPORT;
+		return -1;
+	}
+	if ((type & ~TYPE_FLAGS) != SOCK_STREAM || (protocol && protocol != IPPROTO_TCP)) {
+		errno = EPROTONOSUPPORT;
+		return -1;
+	}
+	r = eng_enter();
+	return (int)call_end(NULL, r ? r : socket_new(type));
+}
+
+/* ---- names ---- */
+
+static int sockaddr_in(const struct sockaddr *addr, socklen_t len, struct sockaddr_in *sin)
+{
+	if (len < sizeof(*sin))
+		return -EINVAL;
+	memcpy(sin, addr, sizeof(*sin));
+	return 0;
+}
+
+static uint32_t listen_flags(const struct sock *sk)
+{
+	return (sk->o.reuseport ? CTL_LISTEN_REUSEPORT : 0) |
+	       (sk->o.reuseaddr ? CTL_LISTEN_REUSEADDR : 0);
+}
+
+static int do_bind(struct sock *sk, const struct sockaddr *addr, socklen_t len)
+{
+	struct ctl_listen req = {.proto = IPPROTO_TCP, .id = SHM_NIL};
+	struct ctl_listen_reply rep;
+	struct sockaddr_in sin;
+	int err = sockaddr_in(addr, len, &sin);
+
+	if (err)
+		return err;
+	/* Compatibility, as in Linux: AF_UNSPEC is AF_INET for the wildcard. */
+	if (sin.sin_family != AF_INET &&
+	    (sin.sin_family != AF_UNSPEC || sin.sin_addr.s_addr != INADDR_ANY))
+		return -EAFNOSUPPORT;
+	if (sk->bound || (sk->state != SK_NEW && sk->state != SK_FAILED))
+		return -EINVAL;
+	req.addr = ip_addr_v4(sin.sin_addr.s_addr);
+	req.port = sin.sin_port;
+	req.flags = listen_flags(sk);
+	err = ctl_call(&req, CTL_BIND, &rep);
+	if (err)
+		return err;
+	sk->bound = true;
+	sk->bind_id = rep.id;
+	sk->local.sin_addr = sin.sin_addr;
+	sk->local.sin_port = rep.port;
+	return 0;
+}
+
+int tandem_bind(int fd, const struct sockaddr *addr, socklen_t len)
+{
+	int err;
+	struct sock *sk = call_sock(fd, &err);
+
+	return (int)call_end(sk, err ? err : do_bind(sk, addr, len));
+}
+
+static int do_name(struct sock *sk, bool peer, struct sockaddr *addr, socklen_t *len)
+{
+	const struct tcb *t = conn_get(sk->c);
+
+	if (peer && (sk->state != SK_CONNECTED || !t || t->state == TCP_CLOSED))
+		return -ENOTCONN;
+	if ((int)*len < 0)
+		return -EINVAL;
+	sockaddr_out(peer ? &sk->remote : &sk->local, addr, len);
+	return 0;
+}
+
+int tandem_getsockname(int fd, struct sockaddr *addr, socklen_t *len)
+{
+	int err;
+	struct sock *sk = call_sock(fd, &err);
+
+	return (int)call_end(sk, err ? err : do_name(sk, false, addr, len));
+}
+
+int tandem_getpeername(int fd, struct sockaddr *addr, socklen_t *len)
+{
+	int err;
+	struct sock *sk = call_sock(fd, &err);
+
+	return (int)call_end(sk, err ? err : do_name(sk, true, addr, len));
+}
+
+/* ---- passive open ---- */
+
+static int do_listen(struct sock *sk, int backlog)
+{
+	struct ctl_listen req = {.proto = IPPROTO_TCP, .id = sk->bind_id};
+	struct ctl_listen_reply rep;
+	int err;
+
+	/* Linux compares unsigned: negative is the most there can be. */
+	req.backlog = backlog < 0 ? INT_MAX : (uint32_t)backlog;
+	if (sk->state == SK_LISTEN) {
+		req.id = sk->listen_id;
+		return ctl_call(&req, CTL_BACKLOG, NULL);
+	}
+	if (sk->state != SK_NEW && sk->state != SK_FAILED)
+		return -EINVAL;
+	req.addr = ip_addr_v4(sk->local.sin_addr.s_addr);
+	req.port = sk->local.sin_port;
+	req.flags = listen_flags(sk);
+	if (sk->o.set & 1u << TOPT_DEFER_ACCEPT)
+		req.defer_accept = (uint32_t)sk->o.topt[TOPT_DEFER_ACCEPT];
+	err = ctl_call(&req, CTL_LISTEN, &rep);
+	if (err)
+		return err;
+	sk->bind_id = SHM_NIL;
+	sk->bound = true;
+	sk->local.sin_port = rep.port;
+	sk->listen_id = rep.id;
+	sk->listen_index = rep.index;
+	sk->listen_next = eng.listeners;
+	eng.listeners = sk;
+	sk->state = SK_LISTEN;
+	sk->err = 0;
+	return 0;
+}
+
+int tandem_listen(int fd, int backlog)
+{
+	int err;
+	struct sock *sk = call_sock(fd, &err);
+
+	return (int)call_end(sk, err ? err : do_listen(sk, backlog));
+}
+
+/* Makes a socket of the oldest connection in the queue. Its handle, or -errno: it stays queued. */
+static int accept_one(struct sock *sk, struct sockaddr *addr, socklen_t *len, int flags)
+{
+	struct conn_ref c = sk->aq[sk->aq_head];
+	struct sock *new = sock_new(&sk->o);
+	uint32_t *accepted;
+	const struct tcb *t;
+	int err;
+
+	if (!new)
+		return -ENOMEM;
+	err = file_install(&new->f);
+	if (err) {
+		new->f.refs = 1;
+		file_put(&new->f);
+		return err;
+	}
+	sk->aq_head = (sk->aq_head + 1) & (sk->aq_size - 1);
+	sk->aq_len--;
+	accepted = &eng.shm_listeners[sk->listen_index].accepted;
+	store_release(accepted, *accepted + 1);
+	new->nonblock = flags & SOCK_NONBLOCK;
+	new->state = SK_CONNECTED;
+	new->bound = new->connect_seen = true;
+	new->c = c;
+	sock_set_cookie(new);
+	tcp_set_cookie(eng.stack, c.conn, new->cookie);
+	t = conn_get(c);
+	if (t) {
+		sockaddr_from(&new->local, &t->local, t->local_port);
+		sockaddr_from(&new->remote, &t->remote, t->remote_port);
+	}
+	sock_ended(new);
+	sockaddr_out(&new->remote, addr, len);
+	return new->f.handle;
+}
+
+static int do_accept(struct sock *sk, struct sockaddr *addr, socklen_t *len, int flags)
+{
+	struct mtime until = timeout_deadline(sk->o.rcv_timeo);
+
+	if (flags & ~TYPE_FLAGS)
+		return -EINVAL;
+	if (sk->state == SK_LISTEN && !sk->aq_len)
+		eng_run(clock_now());
+	while (sk->state == SK_LISTEN && !sk->aq_len) {
+		int r;
+
+		if (sk->nonblock)
+			return -EAGAIN;
+		r = wait_error(sock_wait(sk, until), sk->o.rcv_timeo, -EAGAIN);
+		if (r)
+			return r;
+	}
+	if (sk->state != SK_LISTEN)
+		return -EINVAL;
+	return accept_one(sk, addr, len, flags);
+}
+
+int tandem_accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags)
+{
+	int err;
+	struct sock *sk = call_sock(fd, &err);
+
+	return (int)call_end(sk, err ? err : do_accept(sk, addr, len, flags));
+}
+
+int tandem_accept(int fd, struct sockaddr *addr, socklen_t *len)
+{
+	return tandem_accept4(fd, addr, len, 0);
+}
+
+/* ---- active open ---- */
+
+static void send_connect(struct sock *sk, const struct sockaddr_in *to)
+{
+	struct shm_msg m = {.op = SHM_CONNECT};
+
+	sock_set_cookie(sk);
+	sk->remote = *to;
+	sk->state = SK_CONNECTING;
+	sk->connect_seen = false;
+	sk->err = 0;
+	m.cookie = sk->cookie;
+	m.local = ip_addr_v4(sk->local.sin_addr.s_addr);
+	m.local_port = sk->bound ? sk->local.sin_port : 0;
+	m.remote = ip_addr_v4(to->sin_addr.s_addr);
+	m.remote_port = to->sin_port;
+	eng_send_msg(&m);
+}
+
+/* connect() to AF_UNSPEC: dissolves the association (connect(2)). */
+static int disconnect(struct sock *sk)
+{
+	struct mtime now = clock_now();
+
+	if (sk->state == SK_CONNECTED) {
+		conn_end(sk->c, true, now);
+		sk->c.conn = SHM_NIL;
+	}
+	sock_release(sk, now);
+	sk->bound = false;
+	memset(&sk->local.sin_addr, 0, sizeof(sk->local.sin_addr));
+	sk->local.sin_port = 0;
+	return 0;
+}
+
+int connect_wait(struct sock *sk)
+{
+	struct mtime until = timeout_deadline(sk->o.snd_timeo);
+
+	while (sk->state == SK_CONNECTING) {
+		int r = wait_error(sock_wait(sk, until), sk->o.snd_timeo, -EINPROGRESS);
+
+		/* Interrupted: it goes on in the background (connect(2)). */
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+static int do_connect(struct sock *sk, const struct sockaddr *addr, socklen_t len)
+{
+	bool first = false;
+	struct sockaddr_in sin;
+	sa_family_t family;
+	int err;
+
+	if (len < sizeof(family))
+		return -EINVAL;
+	memcpy(&family, addr, sizeof(family));
+	if (family == AF_UNSPEC)
+		return sk->state == SK_LISTEN ? -EINVAL : disconnect(sk);
+	err = sockaddr_in(addr, len, &sin);
+	if (err)
+		return err;
+	if (family != AF_INET)
+		return -EAFNOSUPPORT;
+	if (sk->state == SK_LISTEN || (sk->state == SK_CONNECTED && sk->connect_seen))
+		return -EISCONN;
+	/* After a failure that nobody asked for yet, connect() reports it, as Linux does. */
+	if (sk->state == SK_FAILED && sk->err)
+		return -sock_take_error(sk);
+	if (sk->state == SK_NEW || sk->state == SK_FAILED) {
+		if (eng.daemon_gone)
+			return -ENETDOWN;
+		send_connect(sk, &sin);
+		first = true;
+	}
+	if (sk->state == SK_CONNECTING) {
+		if (sk->nonblock) {
+			eng_run(clock_now());
+			if (sk->state == SK_CONNECTING)
+				return first ? -EINPROGRESS : -EALREADY;
+		}
+		err = connect_wait(sk);
+		if (err)
+			return err;
+	}
+	if (sk->state == SK_FAILED)
+		return sk->err ? -sock_take_error(sk) : -ECONNABORTED;
+	sk->connect_seen = true;
+	return 0;
+}
+
+int tandem_connect(int fd, const struct sockaddr *addr, socklen_t len)
+{
+	int err;
+	struct sock *sk = call_sock(fd, &err);
+
+	return (int)call_end(sk, err ? err : do_connect(sk, addr, len));
+}
+
+/* ---- the end ---- */
+
+static int do_shutdown(struct sock *sk, int how)
+{
+	struct mtime now = clock_now();
+	int err;
+
+	if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
+		return -EINVAL;
+	switch (sk->state) {
+	case SK_LISTEN:
+		/* Linux: SHUT_RD ends listening; who waits in accept() gets EINVAL. */
+		if (how != SHUT_WR) {
+			sock_release(sk, now);
+			waitq_notify(&sk->f.wq, EPOLLIN | EPOLLHUP);
+		}
+		return 0;
+	case SK_CONNECTING:
+		sock_release(sk, now);
+		waitq_notify(&sk->f.wq, EPOLLOUT | EPOLLHUP);
+		return 0;
+	case SK_CONNECTED:
+		if (!conn_get(sk->c))
+			return -ENOTCONN;
+		err = tcp_shutdown(eng.stack, sk->c.conn, how != SHUT_WR, how != SHUT_RD, now);
+		eng_output(now);
+		eng_take_events();
+		waitq_notify(&sk->f.wq, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLHUP);
+		return err;
+	default:
+		return -ENOTCONN;
+	}
+}
+
+int tandem_shutdown(int fd, int how)
+{
+	int err;
+	struct sock *sk = call_sock(fd, &err);
+
+	return (int)call_end(sk, err ? err : do_shutdown(sk, how));
+}
+
+int tandem_close(int fd)
+{
+	int err = eng_enter_up();
+	struct file *f = err ? NULL : file_get(fd);
+
+	if (f && f->kind == FILE_SOCK)
+		sock_close(container_of(f, struct sock, f));
+	else if (f)
+		epoll_close(f);
+	return (int)call_end(NULL, f ? 0 : -EBADF);
+}
+
+/* ---- descriptor flags ---- */
+
+int tandem_fcntl(int fd, int cmd, int arg)
+{
+	int err;
+	struct sock *sk = call_sock(fd, &err);
+	int r = err;
+
+	if (!err && cmd == F_GETFL) {
+		r = O_RDWR | (sk->nonblock ? O_NONBLOCK : 0);
+	} else if (!err && cmd == F_SETFL) {
+		sk->nonblock = arg & O_NONBLOCK;
+	} else if (!err && cmd == F_GETFD) {
+		r = FD_CLOEXEC;
+	} else if (!err && cmd != F_SETFD) {
+		r = -EINVAL;
+	}
+	return (int)call_end(sk, r);
+}

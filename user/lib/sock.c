@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Sockets: their states, what they are ready for, and how they begin and end. A socket is named
+ * to the stack and the daemon by its cookie: index in the table of handles below, a running number
+ * above, so that a late answer never meets the wrong one. Connections on an accept queue
+ * have no socket yet, and cookie 0.
+ */
+#include <stdlib.h>
+#include "engine.h"
+
+#define COOKIE_INDEX(c) ((int)((c)&0xffffffffu))
+
+struct sock *sock_new(const struct sock_opts *o)
+{
+	struct sock *sk = calloc(1, sizeof(*sk));
+
+	if (!sk)
+		return NULL;
+	sk->f.kind = FILE_SOCK;
+	sk->f.handle = -1;
+	sk->c.conn = SHM_NIL;
+	sk->bind_id = sk->listen_id = SHM_NIL;
+	sk->local.sin_family = sk->remote.sin_family = AF_INET;
+	if (o)
+		sk->o = *o;
+	return sk;
+}
+
+void sock_set_cookie(struct sock *sk)
+{
+	uint32_t index = (uint32_t)sk->f.handle - TANDEM_FD_BASE;
+
+	if (!++eng.cookie_seq)
+		eng.cookie_seq = 1;
+	sk->cookie = (uint64_t)eng.cookie_seq << 32 | index;
+}
+
+struct sock *sock_by_cookie(uint64_t cookie)
+{
+	struct file *f = file_get(TANDEM_FD_BASE + COOKIE_INDEX(cookie));
+	struct sock *sk;
+
+	if (!f || f->kind != FILE_SOCK)
+		return NULL;
+	sk = container_of(f, struct sock, f);
+	return cookie && sk->cookie == cookie ? sk : NULL;
+}
+
+struct sock *listener_by_id(uint32_t id)
+{
+	struct sock *sk = eng.listeners;
+
+	while (sk && sk->listen_id != id)
+		sk = sk->listen_next;
+	return sk;
+}
+
+/* ---- readiness ---- */
+
+uint32_t ev_to_poll(uint32_t ev)
+{
+	uint32_t e = 0;
+
+	if (ev & EV_READABLE)
+		e |= EPOLLIN | EPOLLRDNORM;
+	if (ev & (EV_WRITABLE | EV_CONNECTED))
+		e |= EPOLLOUT | EPOLLWRNORM;
+	if (ev & EV_RDHUP)
+		e |= EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
+	if (ev & EV_HUP)
+		e |= EPOLLHUP | EPOLLIN | EPOLLRDNORM | EPOLLRDHUP | EPOLLOUT | EPOLLWRNORM;
+	if (ev & EV_ERROR)
+		e |= EPOLLERR;
+	return e;
+}
+
+uint32_t sock_poll(struct sock *sk)
+{
+	uint32_t e = 0;
+
+	switch (sk->state) {
+	case SK_NEW:
+		e = EPOLLOUT | EPOLLWRNORM | EPOLLHUP;
+		break;
+	case SK_LISTEN:
+		return sk->aq_len ? EPOLLIN | EPOLLRDNORM : 0;
+	case SK_CONNECTING:
+		break;
+	case SK_CONNECTED:
+		if (conn_get(sk->c)) {
+			e = ev_to_poll(tcp_poll(eng.stack, sk->c.conn));
+			break;
+		}
+		/* fall through */
+	case SK_FAILED:
+		e = ev_to_poll(EV_HUP);
+		break;
+	}
+	return sk->err ? e | EPOLLERR : e;
+}
+
+int sock_take_error(struct sock *sk)
+{
+	int err = sk->err;
+
+	sk->err = 0;
+	if (!err && conn_get(sk->c)) {
+		err = tcp_error(eng.stack, sk->c.conn);
+		if (err == ETIMEDOUT && sk->soft_err)
+			err = sk->soft_err;
+	}
+	return err;
+}
+
+struct sock_watch {
+	struct watch watch;
+	struct waiter *waiter;
+};
+
+static void wake_blocked(struct watch *w, uint32_t events)
+{
+	(void)events;
+	waiter_wake(container_of(w, struct sock_watch, watch)->waiter);
+}
+
+int sock_wait(struct sock *sk, struct mtime until)
+{
+	struct waiter w = WAITER_INIT;
+	struct sock_watch sw = {.watch.fn = wake_blocked, .waiter = &w};
+	int r;
+
+	watch_add(&sk->f.wq, &sw.watch);
+	r = waiter_sleep(&w, until, NULL, 0);
+	watch_del(&sw.watch);
+	return r ? r : sk->f.handle < 0 ? -EBADF : 0;
+}
+
+/* ---- how a connection begins ---- */
+
+void sock_opts_apply(const struct sock_opts *o, uint32_t conn, struct mtime now)
+{
+	for (uint32_t set = o->set; set; set &= set - 1) {
+		enum tcp_opt opt = (enum tcp_opt)__builtin_ctz(set);
+
+		tcp_setopt(eng.stack, conn, opt, o->topt[opt], now);
+	}
+}
+
+void sockaddr_from(struct sockaddr_in *sin, const struct ip_addr *a, uint16_t port)
+{
+	memset(sin, 0, sizeof(*sin));
+	sin->sin_family = AF_INET;
+	sin->sin_port = port;
+	sin->sin_addr.s_addr = ip_addr_to_v4(a);
+}
+
+void sockaddr_out(const struct sockaddr_in *sin, struct sockaddr *addr, socklen_t *len)
+{
+	if (!addr || !len)
+		return;
+	memcpy(addr, sin, *len < sizeof(*sin) ? *len : sizeof(*sin));
+	*len = sizeof(*sin);
+}
+
+void sock_connected(struct sock *sk, struct conn_ref c, struct mtime now)
+{
+	const struct tcb *t = tcp_get(eng.stack, c.conn);
+
+	sk->c = c;
+	sk->state = SK_CONNECTED;
+	sk->gone_sent = false;
+	sk->soft_err = 0;
+	sockaddr_from(&sk->local, &t->local, t->local_port);
+	sockaddr_from(&sk->remote, &t->remote, t->remote_port);
+	sock_opts_apply(&sk->o, c.conn, now);
+	waitq_notify(&sk->f.wq, EPOLLOUT | EPOLLWRNORM);
+}
+
+void sock_connect_failed(struct sock *sk, int err)
+{
+	sk->state = SK_FAILED;
+	sk->err = err;
+	waitq_notify(&sk->f.wq, EPOLLERR | EPOLLHUP | EPOLLIN | EPOLLOUT | EPOLLRDHUP);
+}
+
+int sock_queue_conn(struct sock *sk, struct conn_ref c)
+{
+	if (sk->aq_len == sk->aq_size) {
+		uint32_t size = sk->aq_size ? sk->aq_size * 2 : 16;
+		struct conn_ref *aq = malloc(size * sizeof(*aq));
+
+		if (!aq)
+			return -ENOMEM;
+		for (uint32_t i = 0; i < sk->aq_len; i++)
+			aq[i] = sk->aq[(sk->aq_head + i) & (sk->aq_size - 1)];
+		free(sk->aq);
+		sk->aq = aq;
+		sk->aq_size = size;
+		sk->aq_head = 0;
+	}
+	sk->aq[(sk->aq_head + sk->aq_len++) & (sk->aq_size - 1)] = c;
+	waitq_notify(&sk->f.wq, EPOLLIN | EPOLLRDNORM);
+	return 0;
+}
+
+/* ---- how it ends ---- */
+
+/* A dead connection keeps its TCB for the program, but its flow entry serves nobody any more. */
+void sock_ended(struct sock *sk)
+{
+	const struct tcb *t = conn_get(sk->c);
+	struct tcp_addr_pair a;
+
+	if (!t || t->state != TCP_CLOSED || sk->gone_sent)
+		return;
+	sk->gone_sent = true;
+	a = (struct tcp_addr_pair){t->local, t->remote, t->local_port, t->remote_port};
+	conn_gone(sk->c, &a);
+}
+
+static void unlisten(struct sock *sk, struct mtime now)
+{
+	struct ctl_listen req = {.id = sk->listen_id};
+	struct sock **p = &eng.listeners;
+
+	while (*p != sk)
+		p = &(*p)->listen_next;
+	*p = sk->listen_next;
+	ctl_call(&req, CTL_UNLISTEN, NULL);
+	sk->listen_id = SHM_NIL;
+	while (sk->aq_len) {
+		struct conn_ref c = sk->aq[sk->aq_head];
+
+		sk->aq_head = (sk->aq_head + 1) & (sk->aq_size - 1);
+		sk->aq_len--;
+		conn_end(c, true, now);
+	}
+}
+
+void sock_release(struct sock *sk, struct mtime now)
+{
+	struct shm_msg cancel = {.op = SHM_CONNECT_CANCEL, .cookie = sk->cookie};
+	struct ctl_listen unbind = {.id = sk->bind_id};
+	const struct tcb *t;
+
+	switch (sk->state) {
+	case SK_LISTEN:
+		unlisten(sk, now);
+		break;
+	case SK_CONNECTING:
+		eng_send_msg(&cancel);
+		break;
+	case SK_CONNECTED:
+		t = conn_get(sk->c);
+		/* SO_LINGER with 0: an abortive close (socket(7)). */
+		conn_end(sk->c, t && t->sockopt & TCB_LINGER && !t->linger, now);
+		break;
+	case SK_NEW:
+	case SK_FAILED:
+		break;
+	}
+	if (sk->bind_id != SHM_NIL)
+		ctl_call(&unbind, CTL_UNBIND, NULL);
+	sk->bind_id = SHM_NIL;
+	sk->c.conn = SHM_NIL;
+	sk->cookie = 0;
+	sk->state = SK_NEW;
+}
+
+/* Everything is sent and acknowledged, our FIN included, or the connection is dead. */
+static bool lingered(struct conn_ref c)
+{
+	const struct tcb *t = conn_get(c);
+
+	return !t || t->state == TCP_CLOSED || t->state == TCP_FIN_WAIT_2 ||
+	       t->state == TCP_TIME_WAIT;
+}
+
+/* SO_LINGER: waits, in a non-blocking socket too, until the peer has all of it (socket(7)). */
+static void linger(struct sock *sk)
+{
+	struct waiter w = WAITER_INIT;
+	struct mtime now = clock_now(), until;
+	const struct tcb *t = conn_get(sk->c);
+
+	if (sk->state != SK_CONNECTED || !t || !(t->sockopt & TCB_LINGER) || !t->linger ||
+	    tcp_readable_bytes(eng.stack, sk->c.conn))
+		return;
+	until = mtime_add_ms(now, t->linger * 1000ull);
+	tcp_shutdown(eng.stack, sk->c.conn, false, true, now);
+	eng_output(now);
+	w.any_packet = true;
+	while (!lingered(sk->c)) {
+		w.woken = false;
+		if (waiter_sleep(&w, until, NULL, 0))
+			break;
+	}
+}
+
+void sock_close(struct sock *sk)
+{
+	/* No call finds it by its handle from here on; those that are in one get EBADF. */
+	file_remove(&sk->f);
+	epoll_forget(&sk->f.wq);
+	waitq_notify(&sk->f.wq, EPOLLHUP);
+	linger(sk);
+	if (eng.state == ENGINE_UP)
+		sock_release(sk, clock_now());
+	file_put(&sk->f);
+}
