@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * The maps (layouts: common/flow.h), and env.h bound to them and to the kernel's helpers.
+ * Sizes are limits, not memory: entries are allocated as they come, except in `frags`.
+ */
+#ifndef TANDEM_BPF_MAPS_H
+#define TANDEM_BPF_MAPS_H
+
+#include <bpf/bpf_core_read.h>
+#include "view.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1); /* set before loading */
+	__type(key, struct flow_key);
+	__type(value, struct flow_val);
+} flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 131072); /* every TCP and UDP port once */
+	__type(key, struct port_key);
+	__type(value, struct port_val);
+} ports SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct addr_key);
+	__type(value, struct addr_val);
+} addrs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_XSKMAP);
+	__uint(max_entries, TD_MAX_SLOTS * TD_MAX_QUEUES);
+	__type(key, __u32);
+	__type(value, __u32);
+} xsks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, XR_MAX);
+	__type(key, __u32);
+	__type(value, __u64);
+} stats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct xdp_settings);
+} settings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 20);
+	__type(key, struct deny_key);
+	__type(value, struct deny_val);
+} deny SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct frag_key);
+	__type(value, struct frag_val);
+} frags SEC(".maps");
+
+/* Headers that do not stand in the linear part of a multi-buffer frame. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u8[VIEW_COPY_SIZE]);
+} headers SEC(".maps");
+
+/* The time, read once per tick: each reading costs as much as a map lookup. */
+struct clock {
+	__u64 jiffy;
+	__u64 ns;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct clock);
+} clocks SEC(".maps");
+
+ENV bool env_is_local(const struct ip_addr *a)
+{
+	return bpf_map_lookup_elem(&addrs, a);
+}
+
+/* The part of the kernel's trie that is looked at, found by its BTF. */
+struct lpm_trie {
+	size_t n_entries;
+} __attribute__((preserve_access_index));
+
+/* Most deny lists are empty: seeing that from here saves a tenth of a packet's cost. */
+ENV struct deny_val *env_denied(const struct deny_key *k)
+{
+	const struct lpm_trie *trie = (void *)&deny;
+
+	if (bpf_core_field_exists(trie->n_entries) && !trie->n_entries)
+		return NULL;
+	return bpf_map_lookup_elem(&deny, k);
+}
+
+ENV struct flow_val *env_flow(const struct flow_key *k)
+{
+	return bpf_map_lookup_elem(&flows, k);
+}
+
+ENV const struct port_val *env_port(const struct port_key *k)
+{
+	return bpf_map_lookup_elem(&ports, k);
+}
+
+ENV const struct frag_val *env_frag(const struct frag_key *k)
+{
+	return bpf_map_lookup_elem(&frags, k);
+}
+
+ENV void env_frag_set(const struct frag_key *k, const struct frag_val *v)
+{
+	bpf_map_update_elem(&frags, k, v, BPF_ANY);
+}
+
+ENV void env_frag_del(const struct frag_key *k)
+{
+	bpf_map_delete_elem(&frags, k);
+}
+
+ENV uint64_t env_now(void)
+{
+	uint64_t jiffy = bpf_jiffies64();
+	__u32 zero = 0;
+	struct clock *c = bpf_map_lookup_elem(&clocks, &zero);
+
+	if (!c)
+		return 0;
+	if (c->jiffy != jiffy) {
+		c->jiffy = jiffy;
+		c->ns = bpf_ktime_get_ns();
+	}
+	return c->ns;
+}
+
+ENV uint32_t env_frame_len(void *ctx)
+{
+	return bpf_xdp_get_buff_len(ctx);
+}
+
+#endif

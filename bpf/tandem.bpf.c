@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/*
+ * Tandem's XDP program: parses, decides (decide.h), then does and counts what was decided.
+ * Multi-buffer aware: only headers are read, from the linear part or, where that is too short,
+ * from a copy.
+ */
+#include "maps.h"
+#include "decide.h"
+
+char _license[] SEC("license") = "Dual BSD/GPL";
+
+enum verdict_kind { V_REDIRECT, V_TX, V_PASS, V_DROP };
+
+static __always_inline enum verdict_kind verdict_kind(enum xdp_reason reason)
+{
+	switch (reason) {
+#define X(name, kind, text)                                                                        \
+	case XR_##name:                                                                            \
+		return V_##kind;
+		XDP_REASONS(X)
+#undef X
+	default:
+		return V_PASS;
+	}
+}
+
+static __always_inline void count(enum xdp_reason reason)
+{
+	__u32 k = reason;
+	__u64 *n = bpf_map_lookup_elem(&stats, &k);
+
+	if (n)
+		(*n)++;
+}
+
+/* Headers beyond the linear part: parses a copy of the frame's beginning instead. */
+static __noinline enum pkt_kind parse_copy(struct xdp_md *ctx, const struct xdp_settings *s,
+					   struct pkt_info *p)
+{
+	struct pkt_view v = {.ctx = ctx, .copied = true};
+	__u32 len = bpf_xdp_get_buff_len(ctx), zero = 0;
+	__u8 *buf = bpf_map_lookup_elem(&headers, &zero);
+
+	if (!buf || !len)
+		return PK_CUT;
+	if (len > VIEW_COPY_MAX)
+		len = VIEW_COPY_MAX;
+	if (bpf_xdp_load_bytes(ctx, 0, buf, len))
+		return PK_CUT;
+	v.data = buf;
+	v.end = buf + len;
+	return parse_frame(&v, s, p);
+}
+
+static __always_inline enum pkt_kind parse(struct xdp_md *ctx, const struct xdp_settings *s,
+					   struct pkt_info *p)
+{
+	struct pkt_view v = {
+		.data = (void *)(long)ctx->data,
+		.end = (void *)(long)ctx->data_end,
+		.ctx = ctx,
+	};
+	enum pkt_kind kind = parse_frame(&v, s, p);
+	struct pkt_info copy = {.key = p->key};
+
+	if (!v.cut || bpf_xdp_get_buff_len(ctx) <= ctx->data_end - ctx->data)
+		return kind;
+	*copy.key = (struct flow_key){};
+	kind = parse_copy(ctx, s, &copy);
+	*p = copy;
+	return kind;
+}
+
+/* Right in front of the frame, whatever stood there before. */
+static __always_inline bool put_meta(struct xdp_md *ctx, enum xdp_reason reason,
+				     const struct pkt_info *p, const struct verdict *v)
+{
+	int before = ctx->data - ctx->data_meta;
+	struct pkt_meta *meta;
+
+	if (bpf_xdp_adjust_meta(ctx, before - (int)sizeof(*meta)))
+		return false;
+	meta = (void *)(long)ctx->data_meta;
+	if ((void *)(meta + 1) > (void *)(long)ctx->data)
+		return false;
+	meta->magic = PKT_META_MAGIC;
+	meta->reason = reason;
+	meta->flags = v->flags | (p->flags & PI_VLAN ? PKT_META_VLAN : 0) |
+		      (p->flags & PI_IPV6 ? PKT_META_IPV6 : 0);
+	meta->l3_off = p->l3_off;
+	meta->l4_off = p->l4_off;
+	meta->conn = v->conn;
+	meta->generation = v->generation;
+	return true;
+}
+
+/*
+ * To the slot's socket on this queue, else to the slow path's, else dropped: the kernel would
+ * answer with a reset. Where there is no socket the helper returns its flags: 0.
+ */
+static __always_inline int do_redirect(struct xdp_md *ctx, enum xdp_reason *reason,
+				       const struct pkt_info *p, const struct verdict *v)
+{
+	__u32 queue = ctx->rx_queue_index;
+	long rc = 0;
+
+	if (queue < TD_MAX_QUEUES) {
+		if (v->slot < TD_MAX_SLOTS)
+			rc = bpf_redirect_map(&xsks, TD_XSK_INDEX(v->slot, queue), 0);
+		if (!rc && v->slot != TD_SLOT_DAEMON) {
+			*reason = XR_FLOW_NO_SOCKET;
+			rc = bpf_redirect_map(&xsks, TD_XSK_INDEX(TD_SLOT_DAEMON, queue), 0);
+		}
+	}
+	if (!rc)
+		*reason = XR_DROP_NO_SLOW_PATH;
+	else if (!put_meta(ctx, *reason, p, v))
+		*reason = XR_DROP_NO_ROOM;
+	else
+		return XDP_REDIRECT;
+	return XDP_DROP;
+}
+
+static __always_inline int do_reply(struct xdp_md *ctx, enum xdp_reason *reason,
+				    const struct pkt_info *p, const struct xdp_settings *s)
+{
+	if (!reply(*reason, (void *)(long)ctx->data, (void *)(long)ctx->data_end, p, s)) {
+		*reason = XR_DROP_NO_ROOM;
+		return XDP_DROP;
+	}
+	if (s->reply_mode == XDP_REPLY_REDIRECT)
+		return bpf_redirect(ctx->ingress_ifindex, 0);
+	return XDP_TX;
+}
+
+SEC("xdp.frags")
+int tandem(struct xdp_md *ctx)
+{
+	struct verdict v = {.slot = TD_SLOT_DAEMON, .conn = TD_NO_CONN};
+	struct flow_key key = {};
+	struct pkt_info p = {.key = &key};
+	const struct xdp_settings *s;
+	enum xdp_reason reason;
+	__u32 zero = 0;
+	int action;
+
+	s = bpf_map_lookup_elem(&settings, &zero);
+	if (!s)
+		return XDP_PASS;
+	reason = decide(parse(ctx, s, &p), &p, s, &v);
+	switch (verdict_kind(reason)) {
+	case V_REDIRECT:
+		action = do_redirect(ctx, &reason, &p, &v);
+		break;
+	case V_TX:
+		action = do_reply(ctx, &reason, &p, s);
+		break;
+	case V_PASS:
+		action = XDP_PASS;
+		break;
+	default:
+		action = XDP_DROP;
+	}
+	count(reason);
+	return action;
+}

@@ -1,0 +1,421 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * The XDP program's decision logic, compiled natively: maps are small tables here. Chosen packets
+ * give the reason that they should; then random mutations and truncations of valid packets (seeded:
+ * TANDEM_SEED, TANDEM_RUNS) must give a sane one, whether they are read in place or from a
+ * copy, without a look beyond their end (each is in a heap block of its own, for ASan to see).
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+#include "bpf/decide.h"
+#include "pktgen.h"
+
+/* ---- env.h, bound to the world of this test ---- */
+
+static struct {
+	struct ip_addr local[2];
+	struct ip_addr denied;
+	struct flow_key flow_keys[4];
+	struct flow_val flows[4];
+	struct port_key port_key;
+	struct port_val port;
+	struct frag_key frag_key;
+	struct frag_val frag;
+	struct deny_val deny;
+	uint64_t now;
+	uint32_t frame_len;
+	bool has_frag;
+	struct xdp_settings settings;
+} world;
+
+bool env_is_local(const struct ip_addr *a)
+{
+	return ip_addr_eq(a, &world.local[0]) || ip_addr_eq(a, &world.local[1]);
+}
+
+struct deny_val *env_denied(const struct deny_key *k)
+{
+	assert_int_equal(k->prefixlen, 128);
+	return ip_addr_eq(&k->addr, &world.denied) ? &world.deny : NULL;
+}
+
+struct flow_val *env_flow(const struct flow_key *k)
+{
+	for (int i = 0; i < 4; i++) {
+		if (!memcmp(k, &world.flow_keys[i], sizeof(*k)))
+			return &world.flows[i];
+	}
+	return NULL;
+}
+
+const struct port_val *env_port(const struct port_key *k)
+{
+	return memcmp(k, &world.port_key, sizeof(*k)) ? NULL : &world.port;
+}
+
+const struct frag_val *env_frag(const struct frag_key *k)
+{
+	return world.has_frag && !memcmp(k, &world.frag_key, sizeof(*k)) ? &world.frag : NULL;
+}
+
+void env_frag_set(const struct frag_key *k, const struct frag_val *v)
+{
+	world.frag_key = *k;
+	world.frag = *v;
+	world.has_frag = true;
+}
+
+void env_frag_del(const struct frag_key *k)
+{
+	if (env_frag(k))
+		world.has_frag = false;
+}
+
+uint64_t env_now(void)
+{
+	return world.now;
+}
+
+uint32_t env_frame_len(void *ctx)
+{
+	(void)ctx;
+	return world.frame_len;
+}
+
+/* ---- the world: ports and flows as below, in both families ---- */
+
+#define FLOW_PORT 1000
+#define OPENING_PORT 1001
+#define LISTEN_PORT 80
+#define UDP_PORT 53
+
+static void set_flow(int i, const char *remote, const char *local, uint16_t rport, uint32_t state)
+{
+	world.flow_keys[i] = (struct flow_key){.remote = addr_of(remote), .local = addr_of(local),
+					       .remote_port = htons(rport),
+					       .local_port = htons(LISTEN_PORT),
+					       .proto = PROTO_TCP};
+	world.flows[i] = (struct flow_val){.slot = 3, .conn = 70 + (uint32_t)i, .generation = 4,
+					   .state = state};
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(&world, 0, sizeof(world));
+	world.local[0] = addr_of(US4);
+	world.local[1] = addr_of(US6);
+	world.denied = addr_of("10.9.0.66");
+	set_flow(0, PEER4, US4, FLOW_PORT, FLOW_ESTABLISHED);
+	set_flow(1, PEER4, US4, OPENING_PORT, FLOW_OPENING);
+	set_flow(2, PEER6, US6, FLOW_PORT, FLOW_ESTABLISHED);
+	set_flow(3, PEER6, US6, OPENING_PORT, FLOW_CLOSING);
+	world.port_key = (struct port_key){.port = htons(UDP_PORT), .proto = PROTO_UDP};
+	world.port = (struct port_val){.slot = 2, .conn = 8};
+	world.now = 1000;
+	world.settings = (struct xdp_settings){.answer_arp = 1, .answer_echo = 1, .mtu = 1500};
+	memcpy(world.settings.mac, mac_us, 6);
+	return 0;
+}
+
+struct result {
+	enum xdp_reason reason;
+	struct verdict v;
+	struct pkt_info p;
+	struct flow_key key;
+	bool cut;
+	bool replied;
+};
+
+/* As the program does it; @copied: from a copy of the beginning of a longer frame. */
+static struct result decide_on(uint8_t *data, uint32_t len, bool copied)
+{
+	struct pkt_view v = {.data = data, .end = data + len, .copied = copied};
+	struct result r = {.v = {.slot = TD_SLOT_DAEMON, .conn = TD_NO_CONN}};
+	enum pkt_kind kind;
+
+	r.p.key = &r.key;
+	kind = parse_frame(&v, &world.settings, &r.p);
+	r.cut = v.cut;
+	r.reason = decide(kind, &r.p, &world.settings, &r.v);
+	if (r.reason == XR_ARP_REPLY || r.reason == XR_ND_REPLY || r.reason == XR_ECHO_REPLY)
+		r.replied = reply(r.reason, data, data + len, &r.p, &world.settings);
+	return r;
+}
+
+static struct result decide_packet(struct packet *p)
+{
+	world.frame_len = p->len;
+	return decide_on(p->b, p->len, false);
+}
+
+/* ---- chosen packets ---- */
+
+static void test_decide_flow_established_gives_slot(void **state)
+{
+	struct packet p;
+	struct result r;
+
+	(void)state;
+	pkt_tcp4(&p, FLOW_PORT, LISTEN_PORT, 0x10);
+	r = decide_packet(&p);
+	assert_int_equal(r.reason, XR_FLOW_DIRECT);
+	assert_int_equal(r.v.slot, 3);
+	assert_int_equal(r.v.conn, 70);
+	assert_int_equal(r.v.generation, 4);
+	assert_int_equal(r.v.flags, PKT_META_FLOW);
+	assert_int_equal(r.p.l3_off, 14);
+	assert_int_equal(r.p.l4_off, 34);
+	assert_int_equal(world.flows[0].packets, 1);
+	assert_int_equal(world.flows[0].bytes, p.len);
+	assert_int_equal(world.flows[0].last_seen, world.now);
+	pkt_tcp6(&p, FLOW_PORT, LISTEN_PORT, 0x10);
+	r = decide_packet(&p);
+	assert_int_equal(r.reason, XR_FLOW_DIRECT);
+	assert_int_equal(r.v.conn, 72);
+	assert_int_equal(r.p.l4_off, 54);
+}
+
+/* Addresses that tandem has no more are nobody's: only a flow's own entry outlives them. */
+static void test_decide_foreign_address_passes(void **state)
+{
+	struct packet p;
+
+	(void)state;
+	memset(world.local, 0, sizeof(world.local));
+	world.settings.claim_all = 1;
+	pkt_udp4(&p, 9, UDP_PORT);
+	assert_int_equal(decide_packet(&p).reason, XR_PASS_NOT_LOCAL);
+	pkt_arp_request(&p, PEER4, US4);
+	assert_int_equal(decide_packet(&p).reason, XR_PASS_NOT_LOCAL);
+}
+
+static void test_decide_denied_flow_drops(void **state)
+{
+	struct packet p;
+
+	(void)state;
+	world.denied = addr_of(PEER4);
+	pkt_tcp4(&p, FLOW_PORT, LISTEN_PORT, 0x10);
+	assert_int_equal(decide_packet(&p).reason, XR_DROP_DENY);
+	assert_int_equal(world.deny.packets, 1);
+	assert_int_equal(world.flows[0].packets, 0);
+}
+
+/* A segment by broadcast is never for a connection (RFC 9293 §3.9.2.3). */
+static void test_decide_group_mac_tcp_passes(void **state)
+{
+	struct packet p;
+
+	(void)state;
+	pkt_tcp4(&p, FLOW_PORT, LISTEN_PORT, 0x10);
+	memcpy(p.b, mac_all, 6);
+	assert_int_equal(decide_packet(&p).reason, XR_PASS_NOT_LOCAL);
+	pkt_echo4(&p, 8);
+	memcpy(p.b, mac_all, 6);
+	assert_int_equal(decide_packet(&p).reason, XR_PASS_NOT_LOCAL);
+	pkt_udp4(&p, 9, UDP_PORT);
+	memcpy(p.b, mac_all, 6);
+	assert_int_equal(decide_packet(&p).reason, XR_PORT_DIRECT);
+}
+
+static void test_decide_fragment_expires(void **state)
+{
+	struct packet first, later;
+
+	(void)state;
+	pkt_frag4(&first, 7, 0, true, 9, UDP_PORT);
+	pkt_frag4(&later, 7, 64, false, 0, 0);
+	assert_int_equal(decide_packet(&later).reason, XR_PASS_UNCLAIMED);
+	assert_int_equal(decide_packet(&first).reason, XR_FRAGMENT);
+	assert_int_equal(decide_packet(&later).reason, XR_FRAGMENT);
+	world.now += FRAG_NS;
+	assert_int_equal(decide_packet(&later).reason, XR_PASS_UNCLAIMED);
+}
+
+/* The same identification, used by a datagram that is not ours, is forgotten. */
+static void test_decide_fragment_id_reused_passes(void **state)
+{
+	struct packet p;
+
+	(void)state;
+	pkt_frag4(&p, 7, 0, true, 9, UDP_PORT);
+	assert_int_equal(decide_packet(&p).reason, XR_FRAGMENT);
+	pkt_frag4(&p, 7, 0, true, 9, UDP_PORT + 1);
+	assert_int_equal(decide_packet(&p).reason, XR_PASS_UNCLAIMED);
+	pkt_frag4(&p, 7, 64, false, 0, 0);
+	assert_int_equal(decide_packet(&p).reason, XR_PASS_UNCLAIMED);
+}
+
+static void test_decide_extension_headers_too_many_are_not_looked_through(void **state)
+{
+	struct packet p;
+	uint8_t *ext;
+
+	(void)state;
+	pkt_eth(&p, mac_us, ETH_IPV6);
+	pkt_ipv6(&p, PEER6, US6, PROTO_TCP);
+	for (int i = 0; i <= IPV6_EXT_MAX; i++) {
+		ext = pkt_ipv6_ext(&p, PROTO_DSTOPTS);
+		ext[0] = i == IPV6_EXT_MAX ? PROTO_TCP : PROTO_DSTOPTS;
+	}
+	pkt_tcp(&p, FLOW_PORT, LISTEN_PORT, 0x10, 0);
+	pkt_done(&p);
+	assert_int_equal(decide_packet(&p).reason, XR_PASS_UNCLAIMED);
+	world.settings.claim_all = 1;
+	assert_int_equal(decide_packet(&p).reason, XR_CLAIMED);
+}
+
+/* ---- any bytes ---- */
+
+static uint64_t rng;
+static uint32_t run_seed; /* of the random run that is going on */
+
+static uint32_t rnd(void)
+{
+	rng ^= rng << 13;
+	rng ^= rng >> 7;
+	rng ^= rng << 17;
+	return (uint32_t)(rng >> 32);
+}
+
+static void build_any(struct packet *p)
+{
+	uint16_t port = rnd() & 1 ? FLOW_PORT : OPENING_PORT;
+
+	switch (rnd() % 14) {
+	case 0: pkt_tcp4(p, port, LISTEN_PORT, (uint8_t)rnd()); break;
+	case 1: pkt_tcp6(p, port, LISTEN_PORT, (uint8_t)rnd()); break;
+	case 2: pkt_udp4(p, 9, UDP_PORT); break;
+	case 3: pkt_echo4(p, rnd() % 64); break;
+	case 4: pkt_echo6(p, rnd() % 64); break;
+	case 5: pkt_arp_request(p, PEER4, US4); break;
+	case 6: pkt_nd(p); break;
+	case 7: pkt_error4(p, 3, PEER4, LISTEN_PORT, port); break;
+	case 8: pkt_error6(p, 2, PEER6, LISTEN_PORT, port); break;
+	case 9: pkt_frag4(p, (uint16_t)(rnd() % 4), rnd() & 1 ? 0 : 64, rnd() & 1, 9, UDP_PORT); break;
+	case 10: pkt_frag6(p, rnd() % 4, rnd() & 1 ? 0 : 64, rnd() & 1, 9, UDP_PORT); break;
+	case 11:
+		pkt_eth(p, mac_us, ETH_IPV4);
+		pkt_vlan(p, ETH_QINQ, 0);
+		pkt_vlan(p, ETH_VLAN, 0xe000);
+		pkt_ipv4(p, PEER4, US4, PROTO_TCP, rnd() % 11 * 4);
+		pkt_tcp(p, port, LISTEN_PORT, 0x10, 10);
+		pkt_done(p);
+		break;
+	case 12:
+		pkt_eth(p, mac_us, ETH_IPV6);
+		pkt_ipv6(p, PEER6, US6, PROTO_TCP);
+		*(uint8_t *)pkt_ipv6_ext(p, PROTO_HOPOPTS) = PROTO_TCP;
+		pkt_tcp(p, port, LISTEN_PORT, 0x10, 10);
+		pkt_done(p);
+		break;
+	default:
+		p->len = rnd() % 200;
+		for (uint32_t i = 0; i < p->len; i++)
+			p->b[i] = (uint8_t)rnd();
+	}
+}
+
+/* What holds for every packet, whatever is in it. */
+static void check_sane(const struct result *r, uint32_t len)
+{
+	assert_true(r->reason < XR_MAX);
+	assert_true(r->p.l3_off <= 22);
+	assert_true(r->v.slot == TD_SLOT_DAEMON || r->reason == XR_FLOW_DIRECT ||
+		    r->reason == XR_PORT_DIRECT);
+	assert_true(r->p.l4_off == 0 || (r->p.l4_off > r->p.l3_off && r->p.l4_off < len));
+	assert_true(r->reason != XR_PASS_UNCLAIMED || !world.settings.claim_all);
+	assert_true(r->reason != XR_CLAIMED || world.settings.claim_all);
+	if (r->reason == XR_ARP_REPLY || r->reason == XR_ND_REPLY || r->reason == XR_ECHO_REPLY)
+		assert_true(r->replied);
+}
+
+static void try_bytes(const uint8_t *b, uint32_t len, uint32_t more)
+{
+	uint8_t *block = malloc(len ? len : 1);
+	struct result in_place, copy;
+
+	assert_non_null(block);
+	memcpy(block, b, len);
+	world.has_frag = false;
+	world.frame_len = len + more;
+	copy = decide_on(block, len < VIEW_COPY_MAX ? len : VIEW_COPY_MAX, true);
+	check_sane(&copy, len);
+	assert_memory_equal(block, b, len); /* a copy is not written to */
+	world.has_frag = false;
+	in_place = decide_on(block, len, false);
+	check_sane(&in_place, len);
+	/* The same bytes, seen either way, are the same packet. */
+	if (!in_place.replied && !copy.cut && !in_place.cut && in_place.reason != XR_ECHO_SLOW)
+		assert_int_equal(in_place.reason, copy.reason);
+	free(block);
+}
+
+static uint32_t env_number(const char *name, uint32_t otherwise)
+{
+	const char *text = getenv(name);
+
+	return text ? (uint32_t)strtoul(text, NULL, 0) : otherwise;
+}
+
+static void test_decide_any_bytes_are_survived(void **state)
+{
+	uint32_t runs = env_number("TANDEM_RUNS", 300000), seed = env_number("TANDEM_SEED", 1);
+	struct packet p;
+
+	(void)state;
+	for (uint32_t i = 0; i < runs; i++) {
+		/* Each run from a seed of its own, so that one alone can be replayed. */
+		run_seed = seed + i;
+		rng = run_seed * 0x9e3779b97f4a7c15ull | 1;
+		rnd();
+		build_any(&p);
+		world.settings.claim_all = rnd() & 1;
+		world.settings.reply_mode = rnd() % 3;
+		for (uint32_t n = rnd() % 4; n && p.len; n--)
+			p.b[rnd() % p.len] = (uint8_t)rnd();
+		if (rnd() % 4 == 0)
+			p.len = rnd() % (p.len + 1);
+		try_bytes(p.b, p.len, rnd() % 4 == 0 ? rnd() % 2000 : 0);
+	}
+	run_seed = 0;
+}
+
+static void test_decide_truncated_anywhere_is_survived(void **state)
+{
+	struct packet p;
+
+	(void)state;
+	rng = 42;
+	for (int i = 0; i < 200; i++) {
+		build_any(&p);
+		for (uint32_t len = 0; len <= p.len; len++)
+			try_bytes(p.b, len, 0);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_decide_flow_established_gives_slot, setup),
+		cmocka_unit_test_setup(test_decide_foreign_address_passes, setup),
+		cmocka_unit_test_setup(test_decide_denied_flow_drops, setup),
+		cmocka_unit_test_setup(test_decide_group_mac_tcp_passes, setup),
+		cmocka_unit_test_setup(test_decide_fragment_expires, setup),
+		cmocka_unit_test_setup(test_decide_fragment_id_reused_passes, setup),
+		cmocka_unit_test_setup(test_decide_extension_headers_too_many_are_not_looked_through,
+				       setup),
+		cmocka_unit_test_setup(test_decide_any_bytes_are_survived, setup),
+		cmocka_unit_test_setup(test_decide_truncated_anywhere_is_survived, setup),
+	};
+
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+
+	if (failed && run_seed)
+		fprintf(stderr, "replay with TANDEM_SEED=%u TANDEM_RUNS=1\n", run_seed);
+	return failed;
+}
