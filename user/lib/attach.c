@@ -19,8 +19,6 @@
 #define MAX_FDS (CTL_REG_FIXED_FDS + TD_MAX_QUEUES + 1)
 /* One segmentation-offload frame: 64 KB less the largest headers (FACTS: bulk sending). */
 #define APP_GSO_MAX 65000u
-/* TIME_WAIT of connections that both sides shut down before the program closed them. */
-#define APP_TIMEWAITS 4096u
 #define APP_PENDING 256u
 
 const char *attach_run_dir = CTL_RUN_DIR;
@@ -192,7 +190,8 @@ int ctl_call(struct ctl_listen *req, uint16_t type, struct ctl_listen_reply *rep
 	}
 	if (n < 0)
 		return (int)n;
-	if (with_id && ((size_t)n != sizeof(r) || r.index >= SHM_MAX_LISTENERS))
+	if (with_id && ((size_t)n != sizeof(r) ||
+			(type == CTL_LISTEN && r.index >= SHM_MAX_LISTENERS)))
 		return -EPROTO;
 	if (reply)
 		*reply = r;
@@ -240,16 +239,22 @@ static int take_memory(const struct ctl_register_reply *r, int *fds)
 	int err;
 
 	err = umem_attach(&eng.umem, fds[0], fds[1], r->n_frames, (uint16_t)r->slot);
-	if (err)
+	if (err) {
+		eng.umem.base = NULL;
 		return err;
+	}
 	fds[0] = fds[1] = -1;
 	err = arena_attach(&eng.own, fds[2], &r->own, true);
-	if (err)
+	if (err) {
+		eng.own.base = NULL;
 		return err;
+	}
 	fds[2] = -1;
 	err = arena_attach(&eng.daemon, fds[3], &r->daemon, false);
-	if (err)
+	if (err) {
+		eng.daemon.base = NULL;
 		return err;
+	}
 	fds[3] = -1;
 	eng.bell_daemon = fds[4];
 	eng.bell_app = fds[5];
@@ -287,6 +292,7 @@ static int take_sockets(const struct ctl_register_reply *r, int *fds)
 		dont_fork(u->fill_map, u->fill_map_len);
 		dont_fork(u->comp_map, u->comp_map_len);
 	}
+	umem_set_queues(&eng.umem, eng.uqs, eng.n_queues);
 	if (r->flags & CTL_REG_GSO) {
 		eng.gso_fd = fds[CTL_REG_FIXED_FDS + r->n_queues];
 		fds[CTL_REG_FIXED_FDS + r->n_queues] = -1;
@@ -311,10 +317,9 @@ static int start_stack(const struct ctl_register_reply *r)
 		.role = STACK_APP,
 		.slot = (uint16_t)r->slot,
 		.key = {r->seed[0], r->seed[1]},
-		.n_tw = APP_TIMEWAITS,
 		.n_pending = APP_PENDING,
 		.gso_max = eng.gso_fd >= 0 ? APP_GSO_MAX : 0,
-		.csum_offload = r->flags & CTL_REG_TX_CSUM,
+		.csum_offload = true, /* the port completes what the kernel does not */
 		.cc = eng.cc,
 	};
 	struct net_event up = {.kind = NET_LINK_UP, .mtu = r->mtu, .partial_csum = pc.partial_csum};
@@ -361,7 +366,7 @@ static void set_busy_poll(const struct ctl_register_reply *r)
 		eng.busy_poll_us = (uint32_t)v;
 }
 
-int attach(const char *name)
+int eng_attach(const char *name)
 {
 	struct ctl_register_reply r;
 	uint32_t n_fds = 0;
@@ -399,7 +404,7 @@ out:
 		if (fds[i] >= 0)
 			close(fds[i]);
 	if (err)
-		detach();
+		eng_detach();
 	return err;
 }
 
@@ -410,7 +415,7 @@ static void close_fd(int *fd)
 	*fd = -1;
 }
 
-void detach(void)
+void eng_detach(void)
 {
 	if (eng.port)
 		port_close(eng.port);
@@ -445,12 +450,13 @@ void detach(void)
 	close_fd(&eng.ctl_fd);
 }
 
-void attach_forked(void)
+void eng_forked(void)
 {
 	for (uint32_t q = 0; q < eng.n_queues; q++)
 		close(eng.xsks[q].fd);
 	close(eng.umem.fd);
 	close(eng.umem.ctl_fd);
+	close(eng.umem.id.fd); /* or the daemon would take us for alive */
 	close(eng.own.fd);
 	close(eng.daemon.fd);
 	close_fd(&eng.gso_fd);

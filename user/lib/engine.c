@@ -293,19 +293,18 @@ void eng_take_events(void)
 
 void eng_output(struct mtime now)
 {
-	if (stack_wants_output(eng.stack))
+	if (stack_wants_output(eng.stack) || port_tx_pending(eng.port))
 		port_tx(eng.port, eng.stack, now);
 }
 
 bool eng_activity(void)
 {
-	return port_rx_pending(eng.port) || shm_ring_avail(&eng.to_app->hdr, SHM_MSG_RING) ||
-	       shm_ring_avail(&eng.pkts_to_app->hdr, SHM_PKT_RING);
+	return port_rx_pending(eng.port) || shm_ring_avail(&eng.to_app->hdr, SHM_MSG_RING);
 }
 
 bool eng_backlog(void)
 {
-	return eng.out.len || eng.imports.len || stack_wants_output(eng.stack);
+	return eng.out.len || eng.imports.len || port_tx_pending(eng.port);
 }
 
 uint32_t eng_run(struct mtime now)
@@ -339,7 +338,7 @@ static void forked(void)
 	/* Other threads, and their grip on the lock, are not in the child. */
 	pthread_mutex_init(&eng.lock, NULL);
 	if (eng.state == ENGINE_UP) {
-		attach_forked();
+		eng_forked();
 		eng.state = ENGINE_DEAD;
 	}
 }
@@ -356,7 +355,7 @@ static int start(const char *name)
 
 	if (eng.state == ENGINE_DEAD)
 		return -EBADF;
-	err = attach(name);
+	err = eng_attach(name);
 	if (err)
 		return err;
 	pthread_once(&once, watch_forks);
@@ -431,7 +430,7 @@ void tandem_exit(void)
 		eng.state = ENGINE_DEAD;
 		eng_wind_up();
 		keeper_join();
-		detach();
+		eng_detach();
 		file_table_free();
 		eng.state = ENGINE_NONE;
 	}

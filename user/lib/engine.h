@@ -35,8 +35,8 @@ struct waitq {
 	struct watch *head;
 };
 
-void watch_add(struct waitq *q, struct watch *w);
-void watch_del(struct watch *w);
+void waitq_add(struct waitq *q, struct watch *w);
+void waitq_del(struct watch *w);
 void waitq_notify(struct waitq *q, uint32_t events);
 
 /* A thread that is blocked in one of our calls; stands on its stack. */
@@ -282,9 +282,9 @@ void conn_gone(struct conn_ref c, const struct tcp_addr_pair *a);
 void eng_wind_up(void);
 
 /* attach.c: no lock needed but the engine's */
-int attach(const char *name);
-void detach(void); /* closes and unmaps everything */
-void attach_forked(void); /* in a child of fork(): closes its copies of the descriptors */
+int eng_attach(const char *name);
+void eng_detach(void); /* closes and unmaps everything */
+void eng_forked(void); /* in a child of fork(): closes its copies of the descriptors */
 /* One request and its reply. -errno of either, -ENETDOWN: the daemon is not there. */
 int ctl_call(struct ctl_listen *req, uint16_t type, struct ctl_listen_reply *reply);
 extern const char *attach_run_dir; /* for tests */

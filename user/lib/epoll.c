@@ -102,7 +102,7 @@ static void item_event(struct watch *w, uint32_t events)
 static void item_free(struct epitem *it)
 {
 	ready_del(it);
-	watch_del(&it->watch);
+	waitq_del(&it->watch);
 	*it->pprev = it->next;
 	if (it->next)
 		it->next->pprev = it->pprev;
@@ -234,7 +234,7 @@ static int item_add(struct epoll *ep, struct sock *sk, const struct epoll_event 
 	it->ep = ep;
 	it->sk = sk;
 	it->watch.fn = item_event;
-	watch_add(&sk->f.wq, &it->watch);
+	waitq_add(&sk->f.wq, &it->watch);
 	it->next = ep->items;
 	it->pprev = &ep->items;
 	if (it->next)
@@ -332,7 +332,7 @@ static int do_epoll_wait(struct epoll *ep, struct epoll_event *evs, int max, int
 		goto out;
 	if (timeout_ms > 0)
 		until = mtime_add_ns(clock_now(), (uint64_t)timeout_ms * NS_PER_MS);
-	watch_add(&ep->f.wq, &s.watch);
+	waitq_add(&ep->f.wq, &s.watch);
 	while (!n && !r) {
 		struct pollfd kernel = {.fd = ep->kfd, .events = POLLIN};
 
@@ -343,7 +343,7 @@ static int do_epoll_wait(struct epoll *ep, struct epoll_event *evs, int max, int
 		else
 			n = collect_kernel(ep, evs, max, collect(ep, evs, max));
 	}
-	watch_del(&s.watch);
+	waitq_del(&s.watch);
 out:
 	if (ep->n_ready)
 		wake_one(ep);

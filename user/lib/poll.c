@@ -56,7 +56,7 @@ static void split(struct poll_set *s, struct waiter *w)
 			.sk = container_of(f, struct sock, f),
 			.pfd = p,
 		};
-		watch_add(&f->wq, &s->ours[s->n_ours++].watch);
+		waitq_add(&f->wq, &s->ours[s->n_ours++].watch);
 	}
 }
 
@@ -100,7 +100,7 @@ static int wait_set(struct poll_set *s, struct waiter *w, int timeout_ms)
 			ready = look(s);
 	}
 	for (unsigned i = 0; i < s->n_ours; i++) {
-		watch_del(&s->ours[i].watch);
+		waitq_del(&s->ours[i].watch);
 		file_put(&s->ours[i].sk->f);
 	}
 	return ready ? ready : r == -ETIMEDOUT ? 0 : r;

@@ -129,9 +129,9 @@ int sock_wait(struct sock *sk, struct mtime until)
 	struct sock_watch sw = {.watch.fn = wake_blocked, .waiter = &w};
 	int r;
 
-	watch_add(&sk->f.wq, &sw.watch);
+	waitq_add(&sk->f.wq, &sw.watch);
 	r = waiter_sleep(&w, until, NULL, 0);
-	watch_del(&sw.watch);
+	waitq_del(&sw.watch);
 	return r ? r : sk->f.handle < 0 ? -EBADF : 0;
 }
 

@@ -23,7 +23,7 @@
 #define OWN_FDS (3 + TD_MAX_QUEUES)
 #define LOCAL_FDS (OWN_FDS + 16)
 
-void watch_add(struct waitq *q, struct watch *w)
+void waitq_add(struct waitq *q, struct watch *w)
 {
 	w->next = q->head;
 	w->pprev = &q->head;
@@ -32,7 +32,7 @@ void watch_add(struct waitq *q, struct watch *w)
 	q->head = w;
 }
 
-void watch_del(struct watch *w)
+void waitq_del(struct watch *w)
 {
 	*w->pprev = w->next;
 	if (w->next)
