@@ -23,6 +23,13 @@
 #define RING 256u
 #define N_APPS 3u
 
+/* Between kills, in instructions; a prime meets every place of a loop. */
+#ifdef __SANITIZE_ADDRESS__
+#define STRIDE 151u
+#else
+#define STRIDE 11u
+#endif
+
 /* One ring as the kernel lays it out, more or less. */
 struct ring {
 	uint32_t producer, consumer, flags, pad;
@@ -478,9 +485,8 @@ static void test_umem_kill_at_every_few_instructions(void **state)
 	uint64_t repairs = 0;
 
 	(void)state;
-	/* The stride grows with the length, to bound the time; a prime hits all places of loops. */
 	while (kill_at_instruction(n, &repairs)) {
-		n += n < 3000 ? 11 : n < 10000 ? 41 : 211;
+		n += STRIDE;
 		runs++;
 	}
 	print_message("%u kills over %u instructions, %llu of them within the lock\n", runs, n,
