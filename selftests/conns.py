@@ -6,9 +6,10 @@ conns.py ADDR PORT COUNT PATH [SECONDS]
 
 Opens COUNT connections and keeps them all open, requests PATH on each and checks that every
 answer is whole and the same; with SECONDS, goes on requesting for that long. Prints "open COUNT
-REQUESTS" and waits for the end of its input before it closes them.
+REQUESTS" and waits for SIGTERM before it closes them.
 """
 import select
+import signal
 import socket
 import sys
 import time
@@ -54,8 +55,9 @@ def main():
             requests += 1
         if time.monotonic() >= end:
             break
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     print("open", len(socks), requests, flush=True)
-    sys.stdin.read()
+    signal.sigwait({signal.SIGTERM})
     if select.select(socks, [], [], 0)[0]:
         sys.exit("conns.py: a connection was closed, or sent data that nobody asked for")
     for sock in socks:

@@ -62,21 +62,23 @@ in_ns() { nsenter --net="/run/netns/$1" "${@:2}"; }
 in_a() { in_ns "$NS_A" "$@"; }
 in_b() { in_ns "$NS_B" "$@"; }
 # In the background; the process id in $PID. Ended by the trap, or before by stop.
-start_a() {
-	nsenter --net="/run/netns/$NS_A" "$@" &
+start_in() {
+	nsenter --net="/run/netns/$1" "${@:2}" <&0 & # which bash would make /dev/null
 	PID=$!
 	PIDS+=("$PID")
 }
-start_b() {
-	nsenter --net="/run/netns/$NS_B" "$@" &
-	PID=$!
-	PIDS+=("$PID")
-}
-# stop PID [SIGNAL]: and wait for its end; after 10 s by force.
+start_a() { start_in "$NS_A" "$@"; }
+start_b() { start_in "$NS_B" "$@"; }
+# stop PID: and wait for its end; after 10 s by force, which is a failure.
 stop() {
-	kill "-${2:-TERM}" "$1" 2>/dev/null
-	wait_for 10 not alive "$1" || kill -KILL "$1" 2>/dev/null
+	local rc=0
+	kill -TERM "$1" 2>/dev/null
+	if ! wait_for 10 not alive "$1"; then
+		kill -KILL "$1" 2>/dev/null
+		rc=1
+	fi
 	wait "$1" 2>/dev/null
+	return $rc
 }
 not() { ! "$@"; }
 # A zombie that bash has not yet waited for is not alive.
@@ -134,7 +136,7 @@ detach() { "$TANDEM" detach "$TD"; }
 daemons() { # process ids of the daemons of this run
 	local p
 	for p in /proc/[0-9]*; do
-		tr '\0' ' ' <"$p/cmdline" 2>/dev/null | grep -qE "^[^ ]*tandemd .*--name $TD( |-)" && echo "${p#/proc/}"
+		tr '\0' ' ' 2>/dev/null <"$p/cmdline" | grep -qE "^[^ ]*tandemd .*--name $TD( |-)" && echo "${p#/proc/}"
 	done
 }
 status() { "$TANDEM" status "$TD" --json; }
@@ -161,22 +163,17 @@ serve_on() {
 }
 # Many connections from the kernel of $NS_A, held open until conns_close. conns_open N [SECONDS]
 conns_open() {
-	CONNS_LOG=$TMP/conns.$RANDOM
-	mkfifo "$CONNS_LOG.in"
-	start_a python3 "$TOP/selftests/conns.py" $IP_B "$HTTP_PORT" "$1" /small "${2:-0}" \
-		<"$CONNS_LOG.in" >"$CONNS_LOG" 2>&1
+	start_a python3 "$TOP/selftests/conns.py" $IP_B 80 "$1" /small "${2:-0}" >"$TMP/conns" 2>&1
 	CONNS_PID=$PID
-	exec {CONNS_FD}>"$CONNS_LOG.in"
 	wait_for $((60 + ${2:-0})) conns_ready
-	cat "$CONNS_LOG"
-	grep -q "^open $1 " "$CONNS_LOG"
+	cat "$TMP/conns"
+	grep -q "^open $1 " "$TMP/conns"
 }
-conns_ready() { grep -q ^open "$CONNS_LOG" || not alive "$CONNS_PID"; }
+conns_ready() { grep -q ^open "$TMP/conns" || not alive "$CONNS_PID"; }
 conns_close() {
-	exec {CONNS_FD}>&-
+	kill -TERM "$CONNS_PID"
 	wait "$CONNS_PID"
 }
-HTTP_PORT=80
 # random_file PATH MEGABYTES: that no two runs and no two pages are alike.
 random_file() { openssl rand -out "$1" $(($2 * 1048576)); }
 

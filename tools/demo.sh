@@ -42,13 +42,15 @@ big_file() {
 steady_load() {
 	local pid ms
 	pid=$(status | jq .pid)
-	start_a python3 "$TOP/selftests/conns.py" $IP_B 80 50 /small 9 </dev/null >"$TMP/steady" 2>&1
+	start_a python3 "$TOP/selftests/conns.py" $IP_B 80 50 /small 9 >"$TMP/steady" 2>&1
 	STEADY_PID=$PID
 	wait_for 10 flows_are 50 || return 1
 	sleep 1
 	ms=$(cpu_ms "$pid")
 	sleep 5
 	DAEMON_SHARE=$((($(cpu_ms "$pid") - ms) * 10000 / 5000))
+	wait_for 20 grep -q ^open "$TMP/steady"
+	kill -TERM "$STEADY_PID"
 	wait "$STEADY_PID"
 }
 
@@ -57,7 +59,7 @@ table() {
 	"$TANDEM" stat "$TD" --json | jq -r '
 		.xdp as $x
 		| def sum(names): [names | $x[.] // 0] | add;
-		  def all(re): [$x | to_entries[] | select(.key | test(re)) | .value] | add;
+		  def all(re): [$x | to_entries[] | select(.key | test(re)) | .value] | add // 0;
 		  [ ["the application, directly", sum("flow_direct", "port_direct"), "data and ACKs of established connections"],
 		    ["the slow path (tandemd)", (all("^flow_|^port_|^fragment$|^ip_options$|^echo_slow$|^icmp_error$|^claimed$")
 		      - sum("flow_direct", "port_direct")), "handshakes, closing, fragments, options"],

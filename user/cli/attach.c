@@ -253,19 +253,22 @@ int cmd_attach(const struct cli_args *a)
 
 /* ---- detach ---- */
 
-/* What a dead daemon left: pins, and the run directory with the socket. */
+/* What a dead daemon left: pins, and the run directory with its files. */
 static int clear_up(const struct cli_args *a, const char *name)
 {
-	char dir[sizeof(CTL_RUN_DIR) + NAME_MAX_LEN + 1], path[sizeof(dir) + 16];
+	static const char *const files[] = {"/" CTL_SOCKET_NAME, "/netns", "/pid", ""};
+	char path[sizeof(CTL_RUN_DIR) + NAME_MAX_LEN + 32];
 	int err = xdp_prog_remove_pins(name);
 
 	if (err && err != -ENOENT)
 		return cli_error(a, "%s: cannot remove " TD_PIN_ROOT "/%s: %s", name, name,
 				 strerror(-err));
-	snprintf(dir, sizeof(dir), CTL_RUN_DIR "/%s", name);
-	snprintf(path, sizeof(path), "%s/" CTL_SOCKET_NAME, dir);
-	if ((unlink(path) && errno != ENOENT) || (rmdir(dir) && errno != ENOENT))
-		return cli_error(a, "%s: cannot remove %s: %s", name, dir, strerror(errno));
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		snprintf(path, sizeof(path), CTL_RUN_DIR "/%s%s", name, files[i]);
+		if (remove(path) && errno != ENOENT)
+			return cli_error(a, "%s: cannot remove %s: %s", name, path,
+					 strerror(errno));
+	}
 	return 0;
 }
 
