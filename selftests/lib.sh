@@ -87,12 +87,8 @@ alive() {
 	state=$(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null) && [ "${state%% *}" != Z ]
 }
 
-# CPU time of a process so far, in ms (all threads).
-cpu_ms() {
-	local f
-	read -r -a f <<<"$(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null)"
-	echo $(((${f[11]:-0} + ${f[12]:-0}) * 1000 / $(getconf CLK_TCK)))
-}
+# CPU time of a process so far, in microseconds (all threads that live).
+cpu_us() { cat "/proc/$1/task/"*/schedstat 2>/dev/null | awk '{ n += $1 } END { printf "%d\n", n / 1000 }'; }
 
 setup() {
 	[ "$(id -u)" = 0 ] || {

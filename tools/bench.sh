@@ -101,21 +101,20 @@ flow_bytes() { bpftool map show pinned "/sys/fs/bpf/tandem/$TD/flows" -j | jq .b
 flow_max() { bpftool map show pinned "/sys/fs/bpf/tandem/$TD/flows" -j | jq .max_entries; }
 
 idle() { # COUNT
-	local count=$1 left=$1 each ports daemon app mem flows clients=() fd p log
+	local count=$1 left=$1 each ports daemon app mem flows clients=() p log
 	ports=$((count / 30000 + 1))
 	attach || exit 1
 	server --ports $ports
 	app=$PID
 	daemon=$(status | jq .pid)
 	mem=$(memory_of "$daemon" "$app") flows=$(flow_bytes)
-	mkfifo "$TMP/idle.$count"
-	exec {fd}<>"$TMP/idle.$count"
+	mkfifo "$TMP/idle.$count" # never at its end, so the clients hold until they are stopped
 	# A process may open 20,000 files here, so several hold them.
 	while [ "$left" -gt 0 ]; do
 		each=$((left < 15000 ? left : 15000))
 		log=$TMP/idle.$count.$left
 		start_a "$APP" idle --kernel --addr $IP_B --conns $each --ports $ports \
-			<"$TMP/idle.$count" >"$log" 2>&1
+			<>"$TMP/idle.$count" >"$log" 2>&1
 		clients+=("$PID")
 		wait_for 120 grep -q . "$log"
 		if ! grep -q '^ready' "$log"; then
@@ -133,7 +132,6 @@ idle() { # COUNT
 			  flow_bytes: ($flows / $n | round), total_bytes: (($user + $flows) / $n | round)}' |
 			tee -a "$RAW" | jq -r '"  \(.test): \(.user_bytes) bytes in user space + \(.flow_bytes) for the flow entry"'
 	fi
-	exec {fd}>&-
 	for p in "${clients[@]}"; do stop "$p"; done
 	stop "$app"
 	detach >/dev/null || die "detach"

@@ -40,15 +40,15 @@ big_file() {
 
 # The daemon's share of one CPU, in hundredths of a percent, while applications serve for 5 s.
 steady_load() {
-	local pid ms
+	local pid us
 	pid=$(status | jq .pid)
 	start_a python3 "$TOP/selftests/conns.py" $IP_B 80 50 /small 9 >"$TMP/steady" 2>&1
 	STEADY_PID=$PID
 	wait_for 10 flows_are 50 || return 1
 	sleep 1
-	ms=$(cpu_ms "$pid")
+	us=$(cpu_us "$pid")
 	sleep 5
-	DAEMON_SHARE=$((($(cpu_ms "$pid") - ms) * 10000 / 5000))
+	DAEMON_SHARE=$((($(cpu_us "$pid") - us) * 10000 / 5000000))
 	wait_for 20 grep -q ^open "$TMP/steady"
 	kill -TERM "$STEADY_PID"
 	wait "$STEADY_PID"

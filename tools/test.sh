@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # Runs what was built and counts. Usage: test.sh [-b BUILDDIR] SUITE...
-#	check  the core does no I/O          unit  cmocka programs, one for each source file
+#	check  core without I/O, docs, install   unit  cmocka programs, one for each source file
 #	sim    two stacks, a bad link        bpf   the XDP program by BPF_PROG_TEST_RUN (root)
 #	netns  real traffic between network namespaces (root)
 #	asan   unit and a shorter sim, built with ASan and UBSan in build-asan
@@ -74,8 +74,10 @@ sim() { # prefix runs
 	run "$1sim" 900 "$B/selftests/sim/sim" --runs "$2"
 }
 
-# shellcheck disable=SC2016 # expanded by that shell
-suite_check() { run check/core 60 sh -c 'tools/check-core.sh "$B"/user/core/*.o && echo ok core'; }
+suite_check() {
+	run check/core 60 tools/check-core.sh "$B"/user/core/*.o
+	run check/tree 120 tools/check-tree.sh "$B"
+}
 suite_unit() { unit ""; }
 suite_sim() { sim "" "$SIM_RUNS"; }
 suite_asan() {
