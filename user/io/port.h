@@ -33,7 +33,7 @@ struct port_stats {
 	uint64_t tx_drops;  /* packets that cannot be sent from here at all */
 };
 
-/* The UMEM, sockets and queues (umem_set_queues() done) outlive the port. -errno */
+/* UMEM, sockets and queues (all of the interface, in order) outlive the port. -errno */
 int port_open(struct port **out, const struct port_cfg *cfg);
 /* Frames in hand go back to the pool; the sockets stay the caller's. */
 void port_close(struct port *p);

@@ -48,6 +48,7 @@ int port_open(struct port **out, const struct port_cfg *cfg)
 		p->pkts[i].next = p->bare;
 		p->bare = &p->pkts[i];
 	}
+	umem_set_queues(cfg->umem, cfg->uqs, cfg->n_queues);
 	for (uint32_t q = 0; q < cfg->n_queues; q++)
 		port_balance(p, q, true);
 	port_fill_pool(p);

@@ -68,7 +68,7 @@ static inline uint32_t umem_frame_of(uint64_t addr)
 struct umem_queue;
 /*
  * All queues of the interface, @uqs[i].index == i, for the repair of what a killed process left
- * half done. Before the first use of anything below that takes the lock.
+ * half done. port_open() does this.
  */
 void umem_set_queues(struct umem *u, struct umem_queue *uqs, uint32_t n);
 
