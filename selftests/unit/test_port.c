@@ -1,0 +1,479 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * port_rx.c and port_tx.c on rings in plain memory, this program being the kernel: what descriptors
+ * may hold, packets in pieces, injection, full rings. No root; test_port_veth.c has the real thing.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "common/csum.h"
+#include "common/reasons.h"
+#include "fake_stack.h"
+#include "user/io/port.h"
+#include "user/io/xsk_uapi.h"
+
+#define N_FRAMES 2048u
+#define RING 128u
+#define FILL_TARGET 64u
+#define NOW ((struct mtime){1})
+
+struct fake_ring {
+	uint32_t producer, consumer, flags;
+	union {
+		uint64_t addr[RING];
+		struct xdp_desc desc[RING];
+	};
+};
+
+/* One process: its UMEM mapping, one queue, its socket's rings, its port. */
+struct side {
+	struct umem u;
+	struct umem_queue q;
+	struct xsk x;
+	struct fake_ring rx, tx;
+	struct port *port;
+	struct stack s;
+};
+
+/* What the stack last saw. */
+static struct pkt last;
+static uint8_t last_bytes[65536];
+
+static struct fake_ring fill, comp; /* shared */
+
+#define PROD(r, p)                                                                                 \
+	(struct xsk_ring_prod)                                                                     \
+	{                                                                                          \
+		.cached_cons = RING, .mask = RING - 1, .size = RING, .producer = &(r)->producer,   \
+		.consumer = &(r)->consumer, .ring = (r)->p, .flags = &(r)->flags                   \
+	}
+#define CONS(r, p)                                                                                 \
+	(struct xsk_ring_cons)                                                                     \
+	{                                                                                          \
+		.mask = RING - 1, .size = RING, .producer = &(r)->producer,                        \
+		.consumer = &(r)->consumer, .ring = (r)->p, .flags = &(r)->flags                   \
+	}
+
+static enum drop record(struct stack *s, struct pkt *p)
+{
+	uint32_t at = 0;
+
+	(void)s;
+	last = *p;
+	for (uint32_t i = 0; i < p->nfrags; i++) {
+		assert_true(at + p->frag[i].len <= sizeof(last_bytes));
+		memcpy(last_bytes + at, p->frag[i].p, p->frag[i].len);
+		at += p->frag[i].len;
+	}
+	assert_int_equal(at, p->len);
+	return DROP_NONE;
+}
+
+static enum drop stale(struct stack *s, struct pkt *p)
+{
+	record(s, p);
+	return DROP_STALE_FLOW;
+}
+
+static void side_open(struct side *d, struct umem *parent, uint16_t slot, struct shm_pkt_ring *in)
+{
+	struct port_cfg cfg = {.umem = &d->u, .xsks = &d->x, .uqs = &d->q, .n_queues = 1,
+			       .fill_target = FILL_TARGET, .netif = 2, .partial_csum = true,
+			       .gso_fd = -1, .inject_in = in};
+
+	memset(d, 0, sizeof(*d));
+	if (parent)
+		assert_int_equal(umem_attach(&d->u, dup(parent->fd), dup(parent->ctl_fd), N_FRAMES,
+					     slot), 0);
+	else
+		assert_int_equal(umem_create(&d->u, N_FRAMES), 0);
+	d->q.fill = PROD(&fill, addr);
+	d->q.comp = CONS(&comp, addr);
+	d->x = (struct xsk){.fd = -1, .rx = CONS(&d->rx, desc), .tx = PROD(&d->tx, desc)};
+	d->tx.flags = XDP_RING_NEED_WAKEUP;
+	assert_int_equal(port_open(&d->port, &cfg), 0);
+	d->s.on_input = record;
+	d->s.pool = port_pool(d->port);
+}
+
+static int setup(void **state)
+{
+	struct side *d = malloc(sizeof(*d));
+
+	memset(&fill, 0, sizeof(fill));
+	memset(&comp, 0, sizeof(comp));
+	side_open(d, NULL, 0, NULL);
+	*state = d;
+	return 0;
+}
+
+static void side_close(struct side *d)
+{
+	port_close(d->port);
+	assert_int_equal(umem_count_slot(&d->u, d->u.slot), 0);
+	umem_close(&d->u);
+}
+
+/* Every test ends so: no frame is anyone's but the pool's, the fill ring's, or @state's "kernel". */
+static int teardown(void **state)
+{
+	struct side *d = *state;
+	struct frame_cache c = {0};
+	struct umem_usage us;
+
+	umem_balance(&d->u, &d->q, &c, 0, 0, 0); /* completions, to the pool */
+	while (fill.consumer != fill.producer)
+		umem_reclaim(&d->u, 999,
+			     (uint32_t[]){umem_frame_of(fill.addr[fill.consumer++ & (RING - 1)])}, 1,
+			     true);
+	port_close(d->port);
+	umem_usage(&d->u, &us);
+	assert_int_equal(us.pool, N_FRAMES);
+	umem_close(&d->u);
+	free(d);
+	return 0;
+}
+
+/* The next frame of the fill ring, with @len bytes of @c and metadata in front. */
+static uint64_t kernel_frame(struct side *d, uint32_t len, uint8_t c)
+{
+	const struct pkt_meta m = {.magic = PKT_META_MAGIC, .reason = XR_FLOW_DIRECT, .l3_off = 14,
+				   .l4_off = 34, .conn = 7, .generation = 9};
+	uint64_t a;
+
+	assert_true(fill.consumer != fill.producer);
+	a = fill.addr[fill.consumer++ & (RING - 1)] + UMEM_HEADROOM;
+	memcpy(umem_ptr(&d->u, a) - sizeof(m), &m, sizeof(m));
+	memset(umem_ptr(&d->u, a), c, len);
+	return a;
+}
+
+static void kernel_desc(struct side *d, uint64_t addr, uint32_t len, bool more)
+{
+	d->rx.desc[d->rx.producer++ & (RING - 1)] =
+		(struct xdp_desc){.addr = addr, .len = len, .options = more ? XSK_PKT_CONTD : 0};
+}
+
+static void kernel_rx(struct side *d, uint32_t len, uint8_t c, bool more)
+{
+	kernel_desc(d, kernel_frame(d, len, c), len, more);
+}
+
+static uint32_t rx(struct side *d)
+{
+	return port_rx(d->port, &d->s, 64, NOW, NULL, NULL);
+}
+
+/* ---- receiving ---- */
+
+static void test_port_rx_delivers_with_metadata(void **state)
+{
+	struct side *d = *state;
+
+	assert_false(port_rx_pending(d->port));
+	kernel_rx(d, 100, 'a', false);
+	assert_true(port_rx_pending(d->port));
+	assert_int_equal(rx(d), 1);
+	assert_false(port_rx_pending(d->port));
+	assert_int_equal(last.len, 100);
+	assert_int_equal(last.nfrags, 1);
+	assert_int_equal(last.netif, 2);
+	assert_int_equal(last.csum, PKT_CSUM_PARTIAL);
+	assert_int_equal(last.reason, XR_FLOW_DIRECT);
+	assert_int_equal(last.l3_off, 14);
+	assert_int_equal(last.l4_off, 34);
+	assert_int_equal(last.conn, 7);
+	assert_int_equal(last.generation, 9);
+}
+
+static void test_port_rx_ignores_bad_metadata(void **state)
+{
+	struct side *d = *state;
+	static const struct pkt_meta bad[] = {
+		{.magic = 1, .l3_off = 14, .l4_off = 34, .conn = 1},
+		{.magic = PKT_META_MAGIC, .l3_off = 100, .l4_off = 0, .conn = 1},
+		{.magic = PKT_META_MAGIC, .l3_off = 14, .l4_off = 65535, .conn = 1},
+		{.magic = PKT_META_MAGIC, .l3_off = 34, .l4_off = 14, .conn = 1},
+		{.magic = PKT_META_MAGIC, .reason = XR_MAX, .l3_off = 14, .conn = 1},
+	};
+
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		uint64_t a = kernel_frame(d, 100, 'a');
+
+		memcpy(umem_ptr(&d->u, a) - sizeof(bad[i]), &bad[i], sizeof(bad[i]));
+		kernel_desc(d, a, 100, false);
+		assert_int_equal(rx(d), 1);
+		assert_int_equal(last.conn, TD_NO_CONN);
+		assert_int_equal(last.l3_off, 0);
+		assert_int_equal(last.l4_off, 0);
+	}
+	/* A packet at the begin of its frame has nothing of its own in front. */
+	kernel_desc(d, kernel_frame(d, 100, 'a') - UMEM_HEADROOM, 100, false);
+	assert_int_equal(rx(d), 1);
+	assert_int_equal(last.conn, TD_NO_CONN);
+}
+
+static void test_port_rx_joins_pieces_across_batches(void **state)
+{
+	struct side *d = *state;
+
+	kernel_rx(d, 3840, 'a', true);
+	assert_int_equal(rx(d), 0);
+	kernel_rx(d, 3840, 'b', true);
+	assert_int_equal(rx(d), 0);
+	assert_int_equal(d->s.inputs, 0);
+	kernel_rx(d, 10, 'c', false);
+	kernel_rx(d, 60, 'd', true); /* stays half till the end: its frame must not be lost */
+	assert_int_equal(rx(d), 1);
+	assert_int_equal(last.nfrags, 3);
+	assert_int_equal(last.len, 2 * 3840 + 10);
+	assert_int_equal(last_bytes[0], 'a');
+	assert_int_equal(last_bytes[3840], 'b');
+	assert_int_equal(last_bytes[2 * 3840 + 9], 'c');
+	assert_int_equal(last.conn, 7);
+}
+
+static void test_port_rx_drops_packets_of_too_many_pieces(void **state)
+{
+	struct side *d = *state;
+
+	for (unsigned i = 0; i < PKT_MAX_FRAGS + 3; i++)
+		kernel_rx(d, 100, 'a', i < PKT_MAX_FRAGS + 2);
+	kernel_rx(d, 50, 'b', false);
+	assert_int_equal(rx(d), 2);
+	assert_int_equal(d->s.inputs, 1);
+	assert_int_equal(last.len, 50);
+	assert_int_equal(port_stats(d->port)->bad_desc, 1);
+	for (unsigned i = 0; i < PKT_MAX_FRAGS; i++)
+		kernel_rx(d, 100, 'a', i < PKT_MAX_FRAGS - 1);
+	assert_int_equal(rx(d), 1);
+	assert_int_equal(last.nfrags, PKT_MAX_FRAGS);
+}
+
+static void test_port_rx_leaves_frames_that_are_not_the_kernels(void **state)
+{
+	struct side *d = *state;
+	uint64_t a = kernel_frame(d, 100, 'a');
+
+	kernel_desc(d, UINT64_MAX, 100, false);
+	kernel_desc(d, (uint64_t)N_FRAMES * UMEM_FRAME_SIZE, 1, false);
+	kernel_desc(d, a, UMEM_FRAME_SIZE, false);	       /* beyond its frame */
+	kernel_desc(d, a, UINT32_MAX, false);
+	kernel_desc(d, (N_FRAMES - 1) * UMEM_FRAME_SIZE, 9, false); /* in the pool */
+	kernel_desc(d, a, 100, true);
+	kernel_desc(d, a, 100, false); /* twice: ours already */
+	assert_int_equal(rx(d), 6);
+	assert_int_equal(d->s.inputs, 0);
+	assert_int_equal(port_stats(d->port)->bad_desc, 6);
+}
+
+static void test_port_rx_budget(void **state)
+{
+	struct side *d = *state;
+
+	for (unsigned i = 0; i < 40; i++)
+		kernel_rx(d, 100, 'a', false);
+	assert_int_equal(port_rx(d->port, &d->s, 15, NOW, NULL, NULL), 15);
+	assert_true(port_rx_pending(d->port));
+	assert_int_equal(rx(d), 25);
+	assert_int_equal(d->s.inputs, 40);
+	assert_int_equal(port_stats(d->port)->rx_packets, 40);
+	assert_int_equal(port_stats(d->port)->rx_bytes, 4000);
+	/* and the fill ring is full again */
+	assert_int_equal(fill.producer - fill.consumer, FILL_TARGET);
+}
+
+/* ---- injection ---- */
+
+struct forward {
+	struct side *from;
+	struct shm_pkt_ring *ring;
+	uint16_t slot;
+};
+
+static bool forward(void *ctx, struct pkt *p)
+{
+	struct forward *f = ctx;
+
+	return port_inject(f->from->port, p, f->ring, f->slot);
+}
+
+static void test_port_inject_moves_frames_to_the_other_side(void **state)
+{
+	struct shm_pkt_ring *ring = calloc(1, sizeof(*ring));
+	struct side *d = *state, app;
+	struct forward f = {d, ring, 1};
+
+	side_open(&app, &d->u, 1, ring);
+	d->s.on_input = stale;
+	kernel_rx(d, 100, 'a', false);
+	kernel_rx(d, 3840, 'b', true);
+	kernel_rx(d, 20, 'c', false);
+	assert_int_equal(port_rx(d->port, &d->s, 64, NOW, forward, &f), 2);
+	assert_int_equal(port_stats(d->port)->injected_out, 2);
+	assert_true(port_rx_pending(app.port));
+	assert_int_equal(port_rx(app.port, &app.s, 1, NOW, NULL, NULL), 1);
+	assert_int_equal(last.len, 100);
+	assert_int_equal(last.conn, TD_NO_CONN); /* 7 is of the daemon's arena */
+	assert_int_equal(last.l4_off, 34);
+	assert_int_equal(rx(&app), 1);
+	assert_int_equal(last.nfrags, 2);
+	assert_int_equal(last_bytes[3840], 'c');
+	assert_int_equal(port_stats(app.port)->injected_in, 2);
+
+	/* A full ring: the packets stay ours, and are dropped here. */
+	for (unsigned i = 0; i < SHM_PKT_RING + 5; i++) {
+		kernel_rx(d, 100, 'a', false);
+		port_rx(d->port, &d->s, 64, NOW, forward, &f);
+	}
+	assert_int_equal(port_stats(d->port)->injected_out, 2 + SHM_PKT_RING);
+	while (rx(&app))
+		;
+	side_close(&app);
+	free(ring);
+}
+
+static void test_port_rx_ring_believes_nothing(void **state)
+{
+	struct shm_pkt_ring *ring = calloc(1, sizeof(*ring));
+	struct side *d = *state, app;
+	struct forward f = {d, ring, 1};
+	uint32_t n = 0;
+
+	side_open(&app, &d->u, 1, ring);
+	d->s.on_input = stale;
+	kernel_rx(d, 100, 'a', false);
+	assert_int_equal(port_rx(d->port, &d->s, 64, NOW, forward, &f), 1);
+	/* The same again, rubbish, a frame of the pool, one of the receiver's own, an open end. */
+	n = ring->hdr.tail;
+	ring->e[n++] = ring->e[0];
+	ring->e[n++] = (struct shm_pkt){.addr = UINT64_MAX, .len = 10};
+	ring->e[n++] = (struct shm_pkt){.addr = 256, .len = UINT32_MAX};
+	for (uint32_t i = 0; i < N_FRAMES; i += 8)
+		ring->e[n++] = (struct shm_pkt){.addr = i * UMEM_FRAME_SIZE + 256, .len = 60};
+	ring->e[n++] = (struct shm_pkt){.addr = 256, .len = 60, .flags = SHM_PKT_MORE};
+	ring->hdr.tail = n;
+	while (rx(&app))
+		;
+	assert_int_equal(app.s.inputs, 1);
+	assert_int_equal(port_stats(app.port)->bad_desc, n - 1);
+	ring->hdr.tail = n + 1000000; /* never more than the ring has */
+	rx(&app);
+	assert_int_equal(app.s.inputs, 1);
+	side_close(&app);
+	free(ring);
+}
+
+/* The giver was killed after it gave the frames away and before it published them. */
+static void test_port_rescue_ring_finds_unpublished_frames(void **state)
+{
+	struct shm_pkt_ring *ring = calloc(1, sizeof(*ring));
+	struct side *d = *state, app;
+	struct forward f = {&app, ring, 0};
+
+	side_open(&app, &d->u, 1, NULL);
+	app.s.on_input = stale;
+	for (unsigned i = 0; i < 10; i++)
+		kernel_rx(&app, 100, 'a', i % 2);
+	assert_int_equal(port_rx(app.port, &app.s, 64, NOW, forward, &f), 5);
+	assert_int_equal(port_rx_ring(d->port, ring, &d->s, 2, NOW, NULL, NULL), 2);
+	ring->hdr.tail -= 2;
+	port_rescue_ring(d->port, ring);
+	side_close(&app);
+	free(ring);
+	/* teardown() finds all frames in the pool */
+}
+
+/* ---- sending ---- */
+
+static void make_udp(struct stack *s, struct pkt *p)
+{
+	uint8_t *b = p->frag[0].p;
+
+	assert_true(p->room >= 1514);
+	memset(b, 0, 42);
+	memset(b + 42, 'x', 58);
+	b[42] = (uint8_t)s->inputs++; /* a number, to see the order */
+	b[40] = 0x12; /* the pseudo-header's sum, say */
+	b[41] = 0x34;
+	p->len = p->frag[0].len = 100;
+	p->csum = PKT_CSUM_PARTIAL;
+	p->csum_start = 34;
+	p->csum_off = 6;
+}
+
+static void kernel_sends(struct side *d, unsigned n)
+{
+	while (n-- && d->tx.consumer != d->tx.producer)
+		comp.addr[comp.producer++ & (RING - 1)] =
+			d->tx.desc[d->tx.consumer++ & (RING - 1)].addr;
+}
+
+static void test_port_tx_completes_checksums(void **state)
+{
+	struct side *d = *state;
+	const struct xdp_desc *desc = &d->tx.desc[0];
+
+	d->s.make = make_udp;
+	d->s.to_send = 1;
+	assert_int_equal(port_tx(d->port, &d->s, NOW), 1);
+	assert_int_equal(d->tx.producer, 1);
+	assert_int_equal(desc->len, 100);
+	assert_int_equal(desc->options, 0);
+	assert_int_equal(umem_owner(&d->u, umem_frame_of(desc->addr)), FRAME_OWNER(FRAME_TX, 0));
+	/* With the complete checksum in it, the sum less the pseudo-header's is ~0. */
+	assert_int_equal(csum_fold(csum_add(csum_partial(umem_ptr(&d->u, desc->addr) + 34, 66, 0),
+					    0x3412)), 0);
+	kernel_sends(d, 1);
+}
+
+static void test_port_tx_keeps_what_the_ring_does_not_take(void **state)
+{
+	struct side *d = *state;
+	uint8_t next = 0;
+	unsigned sent = 0;
+
+	d->s.make = make_udp;
+	d->s.to_send = 200;
+	while (sent < 200) {
+		sent += port_tx(d->port, &d->s, NOW);
+		assert_true(d->tx.producer != d->tx.consumer);
+		assert_true(sent == 200 || port_tx_pending(d->port));
+		for (uint32_t i = d->tx.consumer; i != d->tx.producer; i++) {
+			const struct xdp_desc *e = &d->tx.desc[i & (RING - 1)];
+
+			if (i - d->tx.consumer < 50)
+				assert_int_equal(umem_ptr(&d->u, e->addr)[42], next++);
+		}
+		kernel_sends(d, 50);
+	}
+	assert_true(port_stats(d->port)->tx_full > 0);
+	assert_int_equal(port_stats(d->port)->tx_packets, 200);
+	kernel_sends(d, RING);
+	assert_int_equal(d->s.inputs, 200);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_port_rx_delivers_with_metadata),
+		T(test_port_rx_ignores_bad_metadata),
+		T(test_port_rx_joins_pieces_across_batches),
+		T(test_port_rx_drops_packets_of_too_many_pieces),
+		T(test_port_rx_leaves_frames_that_are_not_the_kernels),
+		T(test_port_rx_budget),
+		T(test_port_inject_moves_frames_to_the_other_side),
+		T(test_port_rx_ring_believes_nothing),
+		T(test_port_rescue_ring_finds_unpublished_frames),
+		T(test_port_tx_completes_checksums),
+		T(test_port_tx_keeps_what_the_ring_does_not_take),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
