@@ -101,7 +101,7 @@ flow_bytes() { bpftool map show pinned "/sys/fs/bpf/tandem/$TD/flows" -j | jq .b
 flow_max() { bpftool map show pinned "/sys/fs/bpf/tandem/$TD/flows" -j | jq .max_entries; }
 
 idle() { # COUNT
-	local count=$1 left=$1 each ports daemon app mem flows clients=() p log
+	local count=$1 left=$1 each ports daemon app mem flows clients=() p log cpu
 	ports=$((count / 30000 + 1))
 	attach || exit 1
 	server --ports $ports
@@ -127,10 +127,13 @@ idle() { # COUNT
 		mem=$(($(memory_of "$daemon" "$app") - mem)) flows=$(($(flow_bytes) - flows))
 		# A preallocated table does not grow: then an entry's share of it counts.
 		[ $flows -gt 0 ] || flows=$(($(flow_bytes) * count / $(flow_max)))
-		jq -nc --argjson n "$count" --argjson user $mem --argjson flows $flows \
-			'{setup: "idle", test: "idle-\($n)", user_bytes: ($user / $n | round),
+		cpu=$(($(cpu_us "$daemon") + $(cpu_us "$app")))
+		sleep 3
+		cpu=$(($(cpu_us "$daemon") + $(cpu_us "$app") - cpu))
+		jq -nc --argjson n "$count" --argjson user $mem --argjson flows $flows --argjson cpu $cpu \
+			'{cpu_percent: ($cpu / 300 | round / 100), setup: "idle", test: "idle-\($n)", user_bytes: ($user / $n | round),
 			  flow_bytes: ($flows / $n | round), total_bytes: (($user + $flows) / $n | round)}' |
-			tee -a "$RAW" | jq -r '"  \(.test): \(.user_bytes) bytes in user space + \(.flow_bytes) for the flow entry"'
+			tee -a "$RAW" | jq -r '"  \(.test): \(.user_bytes) bytes in user space + \(.flow_bytes) for the flow entry; \(.cpu_percent) % CPU"'
 	fi
 	for p in "${clients[@]}"; do stop "$p"; done
 	stop "$app"
@@ -146,7 +149,7 @@ summary() {
 		. as $raw
 		| (map(select(.setup != "idle" and .setup != "xdp")) | group_by([.setup, .test]) | map(
 			(.[0] | key) as $k | {setup: .[0].setup, test: .[0].test, unit: $k,
-				rounds: length, median: (map(.[$k]) | median),
+				rounds: length, median: (map(.[$k]) | median * 10 | round / 10),
 				min: (map(.[$k]) | min), max: (map(.[$k]) | max)})) as $m
 		| {results: ($m | map(. as $r | . + {ratio_to_kernel:
 			(first($m[] | select(.setup == "kernel" and .test == ($r.test | sub("-sleep$"; ""))) | .median) as $kernel
@@ -156,9 +159,10 @@ summary() {
 
 table() {
 	jq -r '
-		.results | group_by(.test)[] | . as $rows
+		.results as $all | $all | group_by(.test)[] | . as $rows
 		| [.[0].test, .[0].unit] + [("kernel", "server", "both") as $s
-			| first($rows[] | select(.setup == $s)) // null
+			| first(($rows[], ($all[] | select(.test == "rr1" and $rows[0].test == "rr1-sleep")))
+				| select(.setup == $s)) // null
 			| if . == null then "-" elif .setup == "kernel" then "\(.median)"
 			  else "\(.median) (\(.ratio_to_kernel) x)" end]
 		| @tsv' "$B/bench.json" | awk -F'\t' '
@@ -183,5 +187,5 @@ summary >"$B/bench.json"
 echo
 echo "Medians of $ROUNDS rounds of $SECONDS_EACH s (rr1: median latency of one request; smaller is better)"
 table
-jq -r '.idle[] | "  \(.test): \(.total_bytes) bytes for each connection (\(.user_bytes) user space, \(.flow_bytes) flow entry)"' "$B/bench.json"
+jq -r '.idle[] | "  \(.test): \(.total_bytes) bytes for each connection (\(.user_bytes) user space, \(.flow_bytes) flow entry), \(.cpu_percent) % CPU of daemon and application"' "$B/bench.json"
 echo "  all values: $B/bench.json"
