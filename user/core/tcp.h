@@ -70,6 +70,8 @@ void tcp_data_read(struct stack *s, struct tcb *t, uint32_t n, struct mtime now)
 void tcp_timer_data_sent(struct tcb *t, struct mtime now);
 void tcp_timer_data_acked(struct tcb *t, struct mtime now);
 void tcp_timer_window_opened(struct tcb *t);
+/* @deadline, but not beyond the user timeout's end. */
+uint64_t tcp_timer_clamp_user(const struct tcb *t, uint64_t deadline, struct mtime now);
 uint64_t tcp_timer_keep(const struct tcb *t); /* ns, 0: none */
 bool tcp_timer_rtx_over(const struct stack *s, const struct tcb *t, struct mtime now);
 bool tcp_timer_probe_over(const struct stack *s, const struct tcb *t, struct mtime now);
@@ -78,14 +80,17 @@ bool tcp_timer_syn_over(const struct stack *s, const struct tcb *t, struct mtime
 
 /* tcp_buf.c: all but what the program may still read */
 void tcp_buf_release_unread(struct stack *s, struct tcb *t);
+void tcp_buf_release_ooo(struct stack *s, struct tcb *t);
 
 /* tcp_state.c */
 /* SYN_SENT, SYN_RECEIVED: our SYN is acknowledged by @g. */
 void tcp_established(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct mtime now);
-/* 2 MSL: a TCB while a program holds it, else a record, and @t is gone: false. */
-bool tcp_time_wait(struct stack *s, struct tcb *t, struct mtime now);
+/* 2 MSL: a TCB while a program holds it, else a record, and @t is gone. */
+void tcp_time_wait(struct stack *s, struct tcb *t, struct mtime now);
 /* Reset: RST to the peer, and the TCB is an orphan whose last act that is. */
 void tcp_reset_orphan(struct stack *s, struct tcb *t, struct mtime now);
+/* RST to the peer; a program that holds it reads EOF. */
+void tcp_abort_on_data(struct stack *s, struct tcb *t, struct mtime now);
 /* Was this the connection that the caller had, or has it been freed meanwhile? */
 static inline bool tcb_alive(const struct tcb *t, uint32_t generation)
 {

@@ -357,12 +357,18 @@ static void release_list(struct stack *s, struct tcb *t, uint32_t *head)
 	}
 }
 
+void tcp_buf_release_ooo(struct stack *s, struct tcb *t)
+{
+	release_list(s, t, &t->ooo_head);
+	t->ooo_bytes = 0;
+}
+
 void tcp_buf_release_unread(struct stack *s, struct tcb *t)
 {
 	release_list(s, t, &t->tx_head);
-	release_list(s, t, &t->ooo_head);
 	t->tx_tail = t->tx_cur = SHM_NIL;
-	t->tx_bytes = t->ooo_bytes = 0;
+	t->tx_bytes = 0;
+	tcp_buf_release_ooo(s, t);
 }
 
 void tcp_buf_release(struct stack *s, struct tcb *t)

@@ -44,15 +44,6 @@ static void timers_off(struct stack *s, struct tcb *t)
 	wheel_del(s, TIMER_ID(TK_CONN, tcb_index(s, t)));
 }
 
-static void table_remove(struct stack *s, struct tcb *t)
-{
-	uint32_t i = tcb_index(s, t);
-
-	/* The pair may be another connection's by now. */
-	if (conn_lookup(s, &t->local, t->local_port, &t->remote, t->remote_port) == i)
-		conn_table_del(s, i);
-}
-
 void tcp_set_state(struct stack *s, struct tcb *t, enum tcp_state to, struct mtime now)
 {
 	enum tcp_state from = t->state;
@@ -74,7 +65,7 @@ void tcp_set_state(struct stack *s, struct tcb *t, enum tcp_state to, struct mti
 		break;
 	case TCP_CLOSED:
 		timers_off(s, t);
-		table_remove(s, t);
+		conn_table_del(s, tcb_index(s, t));
 		break;
 	default:
 		break;
@@ -231,7 +222,7 @@ void tcp_unlink(struct stack *s, struct tcb *t)
 {
 	uint32_t i = tcb_index(s, t);
 
-	table_remove(s, t);
+	conn_table_del(s, i);
 	wheel_del(s, TIMER_ID(TK_CONN, i));
 	if (t->flags & TCB_F_OUT_QUEUED)
 		unlink_from(s, &s->out_head, &s->out_tail, i, offsetof(struct tcb, out_next));
@@ -298,18 +289,32 @@ static void time_wait_ack(struct stack *s, struct tcb *t, struct mtime now)
 		      (uint16_t)(tcp_rcv_wnd(t) >> t->rcv_wscale), &o, t->queue, now);
 }
 
-bool tcp_time_wait(struct stack *s, struct tcb *t, struct mtime now)
+void tcp_time_wait(struct stack *s, struct tcb *t, struct mtime now)
 {
 	if (t->state != TCP_TIME_WAIT)
 		tcp_set_state(s, t, TCP_TIME_WAIT, now);
 	if (!(t->flags & TCB_F_CLOSED) || s->cfg.role != STACK_FULL) {
 		tcp_event(s, t, EV_HUP);
-		return true;
+		return;
 	}
 	if (t->flags & (TCB_F_ACK_NOW | TCB_F_ACK_DELAYED))
 		time_wait_ack(s, t, now);
 	timewait_enter(s, t, now);
-	return false;
+}
+
+void tcp_abort_on_data(struct stack *s, struct tcb *t, struct mtime now)
+{
+	struct tcp_addr_pair a = tcb_pair(t);
+	struct tcp_options none = {0};
+
+	MIB(s, TcpExt_TCPAbortOnData);
+	if (t->flags & TCB_F_CLOSED) {
+		tcp_reset_orphan(s, t, now);
+		return;
+	}
+	MIB(s, Tcp_OutRsts);
+	tcp_send_bare(s, &a, t->snd_max, t->rcv_nxt, TH_RST | TH_ACK, 0, &none, t->queue, now);
+	tcp_conn_drop(s, t, E_CONNRESET, now);
 }
 
 void tcp_reset_orphan(struct stack *s, struct tcb *t, struct mtime now)

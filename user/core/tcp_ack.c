@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What an acknowledgement does: round-trip times, the send queue, loss recovery, the peer's
+ * window. Loss recovery is New Reno without SACK; what it decides (retransmit, cwnd during
+ * recovery) is here, how cwnd grows and shrinks is the congestion control's (cc.c).
+ *
+ * RFC 6298 (RTO), RFC 7323 §4 (RTT from timestamps), RFC 5681 and RFC 6582 (fast retransmit and
+ * recovery), RFC 9293 §3.10.7.4 (window update). t->recover is one beyond the highest number sent
+ * when recovery began, where RFC 6582's "recover" is that number itself.
+ */
+#include "tcp.h"
+
+/* ---- round trips ---- */
+
+/*
+ * RFC 6298 §2. As Linux, the variance counts for at least the minimal RTO, so that the peer's
+ * delayed ACK does not cause a retransmission.
+ */
+void tcp_rtt_sample(struct tcb *t, uint32_t us)
+{
+	uint32_t var;
+
+	us = tcp_min(tcp_max(us, 1), TCP_RTO_MAX_US);
+	if (!t->srtt) {
+		t->srtt = us;
+		t->rttvar = us / 2;
+	} else {
+		uint32_t delta = us > t->srtt ? us - t->srtt : t->srtt - us;
+
+		t->rttvar = t->rttvar - t->rttvar / 4 + delta / 4;
+		t->srtt = tcp_max(t->srtt - t->srtt / 8 + us / 8, 1);
+	}
+	var = tcp_max(4 * tcp_min(t->rttvar, TCP_RTO_MAX_US / 4), TCP_RTO_MIN_US);
+	t->rto = tcp_min(t->srtt + var, TCP_RTO_MAX_US);
+}
+
+/*
+ * The round trip that this ACK shows, in µs; 0: none. A segment that we timed ourselves is the most
+ * precise; after a retransmission only timestamps tell which copy is acknowledged (Karn).
+ */
+static uint32_t ack_rtt(const struct stack *s, struct tcb *t, const struct tcp_seg *g,
+			struct mtime now)
+{
+	uint32_t ms;
+
+	if (t->flags & TCB_F_RTT_VALID) {
+		if (seq_lt(g->ack, t->rtt_seq))
+			return 0;
+		t->flags &= ~TCB_F_RTT_VALID;
+		return tcp_max((uint32_t)mtime_diff_us(now, (struct mtime){t->rtt_time}), 1);
+	}
+	if (!(t->opt & TCB_OPT_TS) || !g->o.has_ts || !g->o.ts_ecr)
+		return 0;
+	ms = tcp_ts_now(s, now) + t->ts_offset - g->o.ts_ecr;
+	if (ms > TCP_RTO_MAX_US / MS_TO_US) /* not one of ours, or from before a wrap */
+		return 0;
+	return tcp_max(ms, 1) * MS_TO_US;
+}
+
+/* ---- recovery ---- */
+
+static void recovery_enter(struct stack *s, struct tcb *t, struct mtime now)
+{
+	uint32_t mss = tcp_eff_mss(t);
+
+	MIB(s, TcpExt_TCPRenoRecovery);
+	/* What limited transmit has sent beyond cwnd does not count (RFC 5681 §3.2, step 2). */
+	cc_get(t->cc)->loss(t, tcp_min(t->snd_nxt - t->snd_una, t->cwnd), now);
+	t->recover = t->snd_max;
+	t->cwnd = t->ssthresh + 3 * mss;
+	t->cc_state = CC_RECOVERY;
+	t->flags |= TCB_F_RTX;
+	t->flags &= ~TCB_F_RTT_VALID;
+	t->lost++;
+}
+
+/*
+ * RFC 6582 §3.2, step 3. The timer restarts with each partial ACK ("slow but steady"): several
+ * losses in a window then cost a round trip each rather than an RTO.
+ */
+static void recovery_ack(struct tcb *t, uint32_t acked)
+{
+	uint32_t mss = tcp_eff_mss(t), flight = t->snd_nxt - t->snd_una;
+
+	if (seq_ge(t->snd_una, t->recover)) {
+		t->cwnd = tcp_min(t->ssthresh, tcp_max(flight, mss) + mss);
+		t->cc_state = CC_OPEN;
+		t->flags &= ~TCB_F_RTX;
+		return;
+	}
+	t->cwnd = t->cwnd > acked + mss ? t->cwnd - acked : mss;
+	if (acked >= mss)
+		t->cwnd += mss;
+	t->flags |= TCB_F_RTX;
+	t->lost++;
+}
+
+static void cwnd_ack(struct tcb *t, uint32_t acked, uint32_t rtt, uint32_t flight,
+		     struct mtime now)
+{
+	struct cc_ack a = {
+		.acked = acked,
+		.rtt_us = rtt,
+		.in_flight = flight,
+		/* In slow start twice what is in use is not too much, as in Linux. */
+		.cwnd_limited = t->flags & TCB_F_CWND_LIMITED ||
+				(t->cwnd < t->ssthresh && t->cwnd < 2 * flight),
+	};
+
+	if (t->cc_state == CC_RECOVERY) {
+		recovery_ack(t, acked);
+		return;
+	}
+	if (t->cc_state == CC_LOSS && seq_ge(t->snd_una, t->recover))
+		t->cc_state = CC_OPEN;
+	cc_get(t->cc)->ack(t, &a, now);
+}
+
+void tcp_rto_expired(struct stack *s, struct tcb *t, struct mtime now)
+{
+	MIB(s, TcpExt_TCPTimeouts);
+	/* RFC 5681 §3.1: of the same segment's further timeouts only the first lowers ssthresh */
+	if (!t->rtx_first) {
+		cc_get(t->cc)->timeout(t, tcp_min(t->snd_max - t->snd_una, t->cwnd), now);
+		t->rtx_first = now.ns;
+	}
+	t->cwnd = tcp_eff_mss(t);
+	t->cc_state = CC_LOSS;
+	t->recover = t->snd_max;
+	t->snd_nxt = t->snd_una;
+	t->dupacks = 0;
+	t->lost++;
+	t->flags &= ~(TCB_F_RTX | TCB_F_RTT_VALID);
+	t->backoff += tcp_rto_us(t) < TCP_RTO_MAX_US;
+	t->t_rtx = tcp_timer_clamp_user(t, mtime_add_us(now, tcp_rto_us(t)).ns, now);
+	/* The way may have changed (RFC 1122 §3.3.1.4): ask for it again. */
+	t->neigh = SHM_NIL;
+}
+
+/* ---- acknowledgements ---- */
+
+void tcp_sndbuf_tune(const struct stack *s, struct tcb *t)
+{
+	uint32_t want = 3 * tcp_min(t->cwnd, INT32_MAX / 3);
+
+	if (!(t->sockopt & TCB_SNDBUF_LOCK) && want > t->sndbuf)
+		t->sndbuf = tcp_max(t->sndbuf, tcp_min(want, s->cfg.limits.tcp_wmem[2]));
+}
+
+void tcp_writable_check(struct stack *s, struct tcb *t)
+{
+	const struct free_list *f = &s->chunk_free;
+
+	/* As Linux: a third of the buffer free, so that a writer is not woken for each ACK. */
+	if (!(t->flags & TCB_F_TX_FULL) || t->tx_bytes > t->sndbuf / 3 * 2 ||
+	    free_list_in_use(f) == f->size)
+		return;
+	t->flags &= ~TCB_F_TX_FULL;
+	tcp_event(s, t, EV_WRITABLE);
+}
+
+/* @g acknowledges something new: snd_una < ack <= snd_max. */
+void tcp_ack_new(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct mtime now)
+{
+	uint32_t acked = g->ack - t->snd_una, flight = t->snd_nxt - t->snd_una;
+	uint32_t data = acked - (t->flags & TCB_F_FIN_SENT && g->ack == t->snd_max);
+	uint32_t rtt = ack_rtt(s, t, g, now);
+
+	txq_acked(s, t, data);
+	t->bytes_acked += data;
+	t->snd_una = g->ack;
+	t->snd_nxt = seq_max(t->snd_nxt, t->snd_una);
+	t->dupacks = 0;
+	if (rtt) {
+		tcp_rtt_sample(t, rtt);
+		t->backoff = 0; /* RFC 6298 §5.7; without a sample it stays (Karn) */
+	}
+	cwnd_ack(t, data, rtt, flight, now);
+	tcp_timer_data_acked(t, now);
+	tcp_sndbuf_tune(s, t);
+	neigh_confirm(s, t->neigh, now);
+	tcp_writable_check(s, t);
+}
+
+/* An ACK of nothing new. Is it a duplicate in the sense of RFC 5681 §2, and what follows? */
+void tcp_ack_duplicate(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct mtime now)
+{
+	if (!t->snd_wnd && t->rtx_first && !(t->flags & TCB_F_PROBING))
+		t->rtx_first = 0; /* the window was shut on data in flight; the peer is alive */
+	if (g->ack != t->snd_una || g->len || g->flags & (TH_SYN | TH_FIN) ||
+	    t->snd_una == t->snd_max || (uint32_t)g->wnd << t->snd_wscale != t->snd_wnd)
+		return;
+	t->dupacks += t->dupacks < UINT8_MAX;
+	if (t->cc_state == CC_RECOVERY) {
+		t->cwnd = tcp_min(t->cwnd + tcp_eff_mss(t), INT32_MAX);
+		return;
+	}
+	/* RFC 6582 §3.2 step 2: not for segments that a timeout has sent again already */
+	if (t->dupacks == 3 && t->cc_state == CC_OPEN && seq_gt(t->snd_una, t->recover))
+		recovery_enter(s, t, now);
+}
+
+/* RFC 9293 §3.10.7.4, fifth: a segment that is not older than the last one to tell a window */
+void tcp_window_update(struct tcb *t, const struct tcp_seg *g)
+{
+	if (seq_lt(g->ack, t->snd_una))
+		return;
+	if (!seq_lt(t->snd_wl1, g->seq) && !(t->snd_wl1 == g->seq && seq_le(t->snd_wl2, g->ack)))
+		return;
+	t->snd_wnd = (uint32_t)g->wnd << t->snd_wscale;
+	t->snd_wl1 = g->seq;
+	t->snd_wl2 = g->ack;
+	t->max_window = tcp_max(t->max_window, t->snd_wnd);
+	if (t->snd_wnd && t->flags & TCB_F_PROBING)
+		tcp_timer_window_opened(t);
+}

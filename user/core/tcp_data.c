@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Text and FIN of received segments, and what to acknowledge when (RFC 9293 §3.10.7.4, seventh and
+ * eighth; RFC 5681 §4.2; delayed ACKs of RFC 1122 §4.2.3.2). Also the growth of the receive
+ * buffer with what the program reads.
+ */
+#include "tcp.h"
+
+/* ---- acknowledging ---- */
+
+void tcp_ack_now(struct tcb *t)
+{
+	t->flags |= TCB_F_ACK_NOW;
+}
+
+/* Out of order, or filling a hole: each such segment gets an ACK of its own, also in a batch. */
+static void ack_each(struct tcb *t)
+{
+	if (t->flags & TCB_F_ACK_NOW && t->ack_owed < UINT8_MAX)
+		t->ack_owed++;
+	tcp_ack_now(t);
+}
+
+/* The largest segment seen, as far as our own MTU lets us believe it. */
+static void rcv_mss_learn(const struct stack *s, struct tcb *t, uint32_t len)
+{
+	if (len > t->rcv_mss)
+		t->rcv_mss = (uint16_t)tcp_min(len,
+					       tcp_mtu_mss(s->netifs[t->netif].mtu, &t->remote));
+}
+
+/*
+ * At once: two full segments, the first segments of a connection (its peer is in slow start), unless
+ * answers carry the ACKs anyway. Else within 40 ms.
+ */
+static void ack_schedule(const struct stack *s, struct tcb *t, uint32_t len, struct mtime now)
+{
+	rcv_mss_learn(s, t, len);
+	if (t->flags & TCB_F_ACK_NOW)
+		return;
+	if (t->rcv_nxt - t->last_ack_sent >= 2u * t->rcv_mss) {
+		tcp_ack_now(t);
+	} else if (t->quick && !(t->flags & TCB_F_PINGPONG)) {
+		t->quick--;
+		tcp_ack_now(t);
+	} else if (!(t->flags & TCB_F_ACK_DELAYED)) {
+		t->flags |= TCB_F_ACK_DELAYED;
+		t->t_delack = mtime_add_ms(now, TCP_DELACK_MS).ns;
+	}
+}
+
+/* ---- text ---- */
+
+void tcp_data_in_order(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct mtime now)
+{
+	bool hole = t->ooo_head != SHM_NIL;
+	uint32_t before = t->rx_bytes, n = rxq_append(s, t, g->p, g->data_off, g->len);
+
+	t->rcv_nxt += n;
+	if (n < g->len) {
+		MIB(s, TcpExt_TCPRcvQDrop);
+		tcp_ack_now(t);
+	}
+	if (hole) {
+		ooo_merge(s, t);
+		tcp_ack_now(t); /* RFC 5681 §4.2 */
+	}
+	t->bytes_received += t->rx_bytes - before;
+	ack_schedule(s, t, g->len, now);
+	if (t->rx_bytes >= t->rcvlowat)
+		tcp_event(s, t, EV_READABLE);
+}
+
+static void data_out_of_order(struct stack *s, struct tcb *t, const struct tcp_seg *g)
+{
+	rcv_mss_learn(s, t, g->len);
+	if (ooo_insert(s, t, g->seq, g->p, g->data_off, g->len))
+		MIB(s, TcpExt_TCPOFOQueue);
+	else
+		MIB(s, TcpExt_TCPOFODrop);
+	ack_each(t);
+}
+
+/* Cuts @g to what is new and in the window. False: nothing is left of it. */
+static bool trim(struct tcb *t, struct tcp_seg *g)
+{
+	uint32_t old, over;
+
+	if (seq_lt(g->seq, t->rcv_nxt)) {
+		old = tcp_min(t->rcv_nxt - g->seq, g->len);
+		g->seq += old;
+		g->data_off += old;
+		g->len -= old;
+		tcp_ack_now(t); /* a retransmission: our ACK may have been lost */
+	}
+	over = seq_gt(g->seq + g->len, t->rcv_adv) ? g->seq + g->len - t->rcv_adv : 0;
+	if (over) {
+		g->len -= tcp_min(over, g->len);
+		g->flags &= (uint8_t)~TH_FIN;
+		tcp_ack_now(t);
+	}
+	return g->len || g->flags & TH_FIN;
+}
+
+/* ---- FIN ---- */
+
+/* The peer's FIN is next in sequence. @t may be gone after it. */
+static void fin_received(struct stack *s, struct tcb *t, struct mtime now)
+{
+	t->rcv_nxt++;
+	t->rcv_adv = seq_max(t->rcv_adv, t->rcv_nxt);
+	t->flags = (t->flags & ~TCB_F_FIN_OOO) | TCB_F_FIN_RCVD;
+	tcp_buf_release_ooo(s, t);
+	tcp_ack_now(t);
+	tcp_event(s, t, EV_READABLE | EV_RDHUP);
+	switch (t->state) {
+	case TCP_ESTABLISHED:
+		tcp_set_state(s, t, TCP_CLOSE_WAIT, now);
+		break;
+	case TCP_FIN_WAIT_1:
+		tcp_set_state(s, t, TCP_CLOSING, now);
+		break;
+	default: /* FIN_WAIT_2, by tcp_can_receive() */
+		tcp_time_wait(s, t, now);
+		break;
+	}
+}
+
+/* Remembers a FIN that came before the data in front of it; the lowest one counts. */
+static void fin_out_of_order(struct tcb *t, uint32_t seq)
+{
+	if (!(t->flags & TCB_F_FIN_OOO) || seq_lt(seq, t->fin_seq))
+		t->fin_seq = seq;
+	t->flags |= TCB_F_FIN_OOO;
+	ack_each(t);
+}
+
+/*
+ * Data for a program that is gone: what it says nobody will ever read (RFC 9293 §3.6.1, RFC 2525
+ * §2.17). Also where only both directions were shut down, as Linux does.
+ */
+static bool nobody_reads(const struct tcb *t, const struct tcp_seg *g)
+{
+	return g->len && seq_gt(g->seq + g->len, t->rcv_nxt) &&
+	       (t->flags & TCB_F_CLOSED ||
+		(t->flags & TCB_F_RD_SHUT && t->state != TCP_ESTABLISHED));
+}
+
+enum drop tcp_segment_text(struct stack *s, struct tcb *t, struct tcp_seg *g, struct mtime now)
+{
+	uint32_t end;
+
+	if (!tcp_can_receive(t) || !(g->len || g->flags & TH_FIN))
+		return DROP_NONE;
+	if (nobody_reads(t, g)) {
+		tcp_abort_on_data(s, t, now);
+		return DROP_BAD_STATE;
+	}
+	if (!trim(t, g))
+		return DROP_OUT_OF_WINDOW;
+	if (g->len && g->seq == t->rcv_nxt)
+		tcp_data_in_order(s, t, g, now);
+	else if (g->len)
+		data_out_of_order(s, t, g);
+	end = g->seq + g->len;
+	if (g->flags & TH_FIN && seq_gt(end, t->rcv_nxt))
+		fin_out_of_order(t, end);
+	if ((g->flags & TH_FIN && end == t->rcv_nxt) ||
+	    (t->flags & TCB_F_FIN_OOO && t->fin_seq == t->rcv_nxt))
+		fin_received(s, t, now);
+	return DROP_NONE;
+}
+
+/* ---- the program reads ---- */
+
+#define AUTOTUNE_MIN_US 10000u
+
+/*
+ * Receive buffer auto-tuning: a program that reads a whole window within a few round trips could
+ * use a larger one. Growth stops at tcp_rmem[2], at what the window scale can express, or when
+ * half of all buffer memory is taken.
+ */
+static void rcvbuf_tune(const struct stack *s, struct tcb *t, uint32_t n, struct mtime now)
+{
+	uint32_t tick = (uint32_t)(now.ns >> 10), us = tcp_max(4 * t->srtt, AUTOTUNE_MIN_US);
+	uint32_t max = tcp_min(s->cfg.limits.tcp_rmem[2], 2 * (65535u << t->rcv_wscale));
+
+	if (t->sockopt & TCB_RCVBUF_LOCK || t->rcvbuf >= max)
+		return;
+	t->rd_bytes += n;
+	if (tick - t->rd_time > us) {
+		t->rd_time = tick;
+		t->rd_bytes = 0;
+		return;
+	}
+	if (t->rd_bytes < t->rcvbuf / 2 || free_list_in_use(&s->chunk_free) > s->chunk_free.size / 2)
+		return;
+	t->rcvbuf = tcp_min(2 * t->rcvbuf, max);
+	t->rd_time = tick;
+	t->rd_bytes = 0;
+}
+
+void tcp_data_read(struct stack *s, struct tcb *t, uint32_t n, struct mtime now)
+{
+	uint32_t cur = tcp_rcv_wnd(t), buf, space;
+
+	rcvbuf_tune(s, t, n, now);
+	buf = t->rcvbuf / 2;
+	space = buf > t->rx_bytes ? buf - t->rx_bytes : 0;
+	if (!tcp_can_receive(t) || space < 2 * cur ||
+	    space - cur < tcp_min(buf / 2, 2u * t->rcv_mss))
+		return;
+	/* The window would double: worth an ACK of its own. */
+	tcp_ack_now(t);
+	tcp_kick(s, t, now);
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What a connection does next, and when: the one decision that both sending and sleeping use.
+ * tcp_next() changes nothing; tcp_output() carries out, tcp_rearm() sleeps.
+ *
+ * RFC 9293 §3.8.4 and §3.8.6.2.1 (Nagle, silly window avoidance of the sender), RFC 5681 §3.1
+ * (cwnd), RFC 3042 (limited transmit), Minshall's variant of Nagle as in Linux.
+ */
+#include "tcp.h"
+
+/* ---- how much may go ---- */
+
+/* May a segment that is shorter than the MSS, but all there is, be sent now? */
+static bool short_segment_allowed(const struct tcb *t)
+{
+	if (t->sockopt & TCB_CORK || t->flags & TCB_F_MORE)
+		return false;
+	if (t->sockopt & TCB_NODELAY)
+		return true;
+	return !(seq_gt(t->snd_sml, t->snd_una) && seq_le(t->snd_sml, t->snd_nxt));
+}
+
+/* RFC 3042: a new segment for each of the first two duplicate ACKs. */
+static uint32_t limited_transmit(const struct tcb *t)
+{
+	if (t->cc_state != CC_OPEN || t->dupacks > 2 || t->snd_nxt != t->snd_max)
+		return 0;
+	return t->dupacks * tcp_eff_mss(t);
+}
+
+/* Payload of one packet at most: a segment, or a large one for segmentation by the device. */
+static uint32_t packet_max(const struct stack *s, uint32_t mss)
+{
+	uint32_t gso = tcp_min(s->cfg.gso_max, 65535);
+	const uint32_t hdrs = ETH_HLEN_ + IP6_HLEN + TCP_HLEN + 40;
+
+	return gso > hdrs + 2 * mss ? (gso - hdrs) / mss * mss : mss;
+}
+
+/*
+ * @len bytes may be sent as far as windows go. How many of them are worth a packet: whole
+ * segments, or the rest of the queue, or half of the largest window the peer ever had.
+ */
+static uint32_t worth_sending(const struct tcb *t, uint32_t len, uint32_t avail, bool wnd_limited)
+{
+	uint32_t mss = tcp_eff_mss(t), tail = len % mss;
+	bool again = seq_lt(t->snd_nxt, t->snd_max);
+
+	if (!tail)
+		return len;
+	if (len == avail && (again || short_segment_allowed(t)))
+		return len;
+	if (len > tail)
+		return len - tail;
+	return wnd_limited && tail >= t->max_window / 2 ? len : 0;
+}
+
+static bool next_data(const struct stack *s, const struct tcb *t, struct tcp_next *n)
+{
+	uint32_t end = tcp_queue_end(t), flight = t->snd_nxt - t->snd_una;
+	uint32_t mss = tcp_eff_mss(t), avail, wnd, cwnd, len;
+	bool fin = t->flags & TCB_F_FIN_QUEUED;
+
+	if (tcp_fin_acked(t) || seq_gt(t->snd_nxt, end))
+		return false;
+	avail = end - t->snd_nxt;
+	if (!avail && !fin)
+		return false;
+	wnd = t->snd_wnd > flight ? t->snd_wnd - flight : 0;
+	cwnd = t->cwnd + limited_transmit(t);
+	cwnd = cwnd > flight ? cwnd - flight : 0;
+	len = tcp_min(avail, tcp_min(wnd, cwnd));
+	n->cwnd_limited = len == cwnd && len < avail;
+	/* The FIN pushes all before it, and needs room in the peer's window only. */
+	fin = fin && len == avail && wnd > len;
+	if (!fin)
+		len = worth_sending(t, len, avail, wnd <= cwnd);
+	n->len = tcp_min(len, packet_max(s, mss));
+	n->fin = fin && n->len == avail;
+	return n->len || n->fin;
+}
+
+/* ---- what is due ---- */
+
+static bool due(uint64_t deadline, struct mtime now)
+{
+	return deadline && deadline <= now.ns;
+}
+
+static void sleep_until(struct tcp_next *n, uint64_t deadline)
+{
+	if (deadline)
+		n->when = mtime_min(n->when, (struct mtime){deadline});
+}
+
+static enum tcp_action next_opening(const struct stack *s, const struct tcb *t, struct mtime now)
+{
+	if (due(t->t_rtx, now))
+		return tcp_timer_syn_over(s, t, now) ? TCP_ACT_TIMEOUT : TCP_ACT_SYN;
+	if (t->snd_nxt == t->iss)
+		return TCP_ACT_SYN;
+	return t->flags & TCB_F_ACK_NOW && t->state == TCP_SYN_RECEIVED ? TCP_ACT_ACK
+									: TCP_ACT_NONE;
+}
+
+static enum tcp_action next_timed(const struct stack *s, const struct tcb *t, struct mtime now)
+{
+	if (due(t->t_rtx, now)) {
+		if (t->flags & TCB_F_PROBING)
+			return tcp_timer_probe_over(s, t, now) ? TCP_ACT_TIMEOUT : TCP_ACT_PROBE;
+		return tcp_timer_rtx_over(s, t, now) ? TCP_ACT_TIMEOUT : TCP_ACT_RETRANS;
+	}
+	if (due(tcp_timer_keep(t), now))
+		return tcp_timer_keep_over(t, now) ? TCP_ACT_TIMEOUT : TCP_ACT_KEEPALIVE;
+	return TCP_ACT_NONE;
+}
+
+static bool ack_due(const struct tcb *t, struct mtime now)
+{
+	return t->flags & TCB_F_ACK_NOW || (t->flags & TCB_F_ACK_DELAYED && t->t_delack <= now.ns);
+}
+
+#define MEMORY_RETRY_MS 10u
+
+struct tcp_next tcp_next(const struct stack *s, const struct tcb *t, struct mtime now)
+{
+	struct tcp_next n = {.act = TCP_ACT_NONE, .when = MTIME_NEVER};
+
+	if (t->flags & TCB_F_RST_SEND) {
+		n.act = TCP_ACT_RST;
+	} else if (t->state == TCP_CLOSED) {
+		return n;
+	} else if (!tcp_synchronised(t)) {
+		n.act = next_opening(s, t, now);
+	} else {
+		n.act = next_timed(s, t, now);
+		if (n.act != TCP_ACT_NONE)
+			;
+		else if (t->flags & TCB_F_RTX)
+			n.act = TCP_ACT_RETRANS;
+		else if (next_data(s, t, &n))
+			n.act = TCP_ACT_DATA;
+		else if (ack_due(t, now))
+			n.act = TCP_ACT_ACK;
+	}
+	if (n.act != TCP_ACT_NONE)
+		return n;
+
+	sleep_until(&n, t->t_rtx);
+	if (t->flags & TCB_F_ACK_DELAYED)
+		sleep_until(&n, t->t_delack);
+	if (tcp_synchronised(t))
+		sleep_until(&n, tcp_timer_keep(t));
+	/* A writer that found no memory: no ACK will wake it. */
+	if (t->flags & TCB_F_TX_FULL && !t->tx_bytes)
+		n.when = mtime_min(n.when, mtime_add_ms(now, MEMORY_RETRY_MS));
+	return n;
+}
+
+/* ---- sleeping ---- */
+
+/* Data or FIN that cannot go, and nothing outstanding whose ACK would change that. */
+static bool blocked(const struct tcb *t)
+{
+	return tcp_synchronised(t) && !t->t_rtx && t->snd_una == t->snd_max && !tcp_fin_acked(t) &&
+	       (t->tx_bytes || t->flags & TCB_F_FIN_QUEUED);
+}
+
+static void arm(struct stack *s, struct tcb *t, struct mtime when)
+{
+	if (mtime_is_never(when))
+		return;
+	/* Firing early costs less than moving the timer with each packet. */
+	if (t->timer.slot != SHM_NIL && t->t_armed <= when.ns)
+		return;
+	t->t_armed = when.ns;
+	wheel_set(s, TIMER_ID(TK_CONN, tcb_index(s, t)), when);
+}
+
+static void rearm(struct stack *s, struct tcb *t, struct tcp_next n, struct mtime now)
+{
+	if (n.act == TCP_ACT_NONE && blocked(t)) {
+		/* RFC 9293 §3.8.6.1: probe the window from now on */
+		t->flags |= TCB_F_PROBING;
+		t->rtx_first = now.ns;
+		t->t_rtx = mtime_add_us(now, tcp_rto_us(t)).ns;
+		sleep_until(&n, t->t_rtx);
+	}
+	arm(s, t, n.act == TCP_ACT_NONE ? n.when : now);
+}
+
+void tcp_rearm(struct stack *s, struct tcb *t, struct mtime now)
+{
+	rearm(s, t, tcp_next(s, t, now), now);
+}
+
+void tcp_kick(struct stack *s, struct tcb *t, struct mtime now)
+{
+	struct tcp_next n = tcp_next(s, t, now);
+
+	if (n.act != TCP_ACT_NONE)
+		tcp_want_output(s, t);
+	else
+		rearm(s, t, n, now);
+}

@@ -1,0 +1,494 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Segments on their way out: tcp_output() carries out what tcp_next() has decided, one packet at a
+ * time. Nothing of a connection changes before the packet to tell it in is there, so an empty
+ * pool only delays.
+ *
+ * Sequence numbers of retransmissions: after a timeout snd_nxt goes back to snd_una and all is
+ * sent again by the usual rules (snd_max keeps how far we had been); a fast retransmission is
+ * one segment from snd_una that leaves snd_nxt alone.
+ */
+#include "tcp.h"
+
+uint32_t tcp_ts_now(const struct stack *s, struct mtime now)
+{
+	(void)s;
+	return (uint32_t)(now.ns / NS_PER_MS);
+}
+
+void tcp_want_output(struct stack *s, struct tcb *t)
+{
+	uint32_t i = tcb_index(s, t);
+
+	if (t->flags & TCB_F_OUT_QUEUED)
+		return;
+	t->flags |= TCB_F_OUT_QUEUED;
+	t->out_next = SHM_NIL;
+	if (s->out_tail == SHM_NIL)
+		s->out_head = i;
+	else
+		tcb_at(s, s->out_tail)->out_next = i;
+	s->out_tail = i;
+}
+
+/* ---- window to advertise ---- */
+
+/*
+ * RFC 9293 §3.8.6.2.2: the right edge moves by a whole segment or half the buffer, or not at all;
+ * never to the left (§3.8.6), so a window that the scale cannot express is rounded up. As each
+ * rounding may move the edge a little, that ends when the peer has made much of it.
+ */
+uint32_t tcp_select_window(struct stack *s, struct tcb *t)
+{
+	uint32_t buf = t->rcvbuf / 2, cur = tcp_rcv_wnd(t), shift = t->rcv_wscale, wnd;
+	uint32_t space = buf > t->rx_bytes ? buf - t->rx_bytes : 0;
+
+	if (space < cur || space - cur < tcp_min(buf / 2, t->rcv_mss))
+		space = cur;
+	wnd = tcp_min(space >> shift, 65535) << shift;
+	if (wnd < cur && t->rx_bytes <= t->rcvbuf && wnd >> shift < 65535)
+		wnd += 1u << shift;
+	if (!wnd != !cur)
+		mib_inc(s, wnd ? MIB_TcpExt_TCPFromZeroWindowAdv : MIB_TcpExt_TCPToZeroWindowAdv);
+	if (wnd > cur)
+		t->rcv_adv = t->rcv_nxt + wnd;
+	return wnd;
+}
+
+/* ---- building ---- */
+
+static void syn_options(const struct stack *s, const struct tcb *t, struct tcp_options *o)
+{
+	uint32_t mss = tcp_mtu_mss(s->netifs[t->netif].mtu, &t->remote);
+
+	o->mss = (uint16_t)(t->user_mss ? tcp_min(t->user_mss, mss) : mss);
+	o->has_wscale = t->opt & TCB_OPT_WSCALE;
+	o->wscale = t->rcv_wscale;
+}
+
+/* Writes header and options at @h, returns their length. */
+static uint32_t put_header(struct stack *s, struct tcb *t, uint8_t *h, uint32_t seq,
+			   uint8_t flags, struct mtime now)
+{
+	struct tcp_options o = {.has_ts = t->opt & TCB_OPT_TS};
+	bool syn = flags & TH_SYN;
+	uint32_t hlen, wnd;
+
+	if (o.has_ts) {
+		o.ts_val = tcp_ts_now(s, now) + t->ts_offset;
+		o.ts_ecr = flags & TH_ACK ? t->ts_recent : 0;
+	}
+	if (syn)
+		syn_options(s, t, &o);
+	hlen = TCP_HLEN + tcp_put_options(h + TCP_HLEN, &o, syn);
+	wnd = syn ? tcp_syn_window(t->rcvbuf) : tcp_select_window(s, t) >> t->rcv_wscale;
+
+	memcpy(h, &t->local_port, 2);
+	memcpy(h + 2, &t->remote_port, 2);
+	put_be32(h + 4, seq);
+	put_be32(h + 8, flags & TH_ACK ? t->rcv_nxt : 0);
+	h[12] = (uint8_t)(hlen / 4 << 4);
+	h[13] = flags;
+	put_be16(h + 14, (uint16_t)tcp_min(wnd, 65535));
+	put_be32(h + 16, 0);
+	return hlen;
+}
+
+/* A segment of @len bytes from @seq on; more than the MSS: for the device to cut. */
+static struct pkt *build(struct stack *s, struct tcb *t, uint32_t seq, uint32_t len,
+			 uint8_t flags, struct mtime now)
+{
+	struct ip_out o = {.src = t->local, .dst = t->remote, .proto = PROTO_TCP, .ttl = t->ttl,
+			   .tos = t->tos, .df = true, .queue = t->queue};
+	struct pkt *p = ip_pkt_alloc(s, !ip_addr_is_v4(&t->remote));
+	uint32_t hlen, got;
+
+	if (!p)
+		return NULL;
+	hlen = put_header(s, t, ip_payload(p), seq, flags, now);
+	p->hdr_len = (uint16_t)(p->l4_off + hlen);
+	p->frag[0].len = p->hdr_len;
+	if (len > tcp_eff_mss(t) || p->hdr_len + len > p->room) {
+		p->nfrags += txq_frags(s, t, seq, len, &p->frag[1], PKT_MAX_FRAGS - 1, &got);
+		tcp_assert(got == len);
+		p->gso_size = len > tcp_eff_mss(t) ? (uint16_t)tcp_eff_mss(t) : 0;
+	} else {
+		txq_copy(s, t, seq, p->frag[0].p + p->hdr_len, len);
+		p->frag[0].len += len;
+	}
+	p->len = p->hdr_len + len;
+	p->netif = t->netif;
+	p->queue = t->queue;
+	ip_header(s, p, &o, hlen + len);
+	l4_checksum(s, p, &t->local, &t->remote, PROTO_TCP, hlen + len, 16);
+	MIB(s, Ip_OutRequests);
+	return p;
+}
+
+/* The slow way to the next hop: routes may have changed, the neighbour may be unknown. */
+static struct pkt *resolve(struct stack *s, struct tcb *t, struct pkt *p, uint16_t ethertype,
+			   struct mtime now)
+{
+	struct route_result rr;
+	uint32_t i;
+
+	t->neigh = SHM_NIL;
+	if (route_lookup(s, &t->remote, &t->local, &rr)) {
+		MIB(s, Ip_OutNoRoutes);
+		pkt_free(s->pool, p);
+		return NULL;
+	}
+	t->netif = (uint8_t)rr.netif;
+	p->netif = rr.netif;
+	i = neigh_get(s, rr.netif, &rr.nexthop, now);
+	if (i == SHM_NIL) {
+		MIB(s, Td_NeighDrops);
+		pkt_free(s->pool, p);
+		return NULL;
+	}
+	t->neigh = i;
+	t->neigh_gen = s->a.neighs[i].generation;
+	if (neigh_fill(s, i, t->netif, p->frag[0].p, ethertype, now))
+		return p;
+	if (p->nfrags > 1)
+		pkt_free(s->pool, p); /* its bytes stand in chunks, which may not wait */
+	else
+		neigh_send(s, i, p, now);
+	return NULL;
+}
+
+static bool link_ready(const struct stack *s, const struct tcb *t)
+{
+	return t->neigh < s->a.n_neighs && s->a.neighs[t->neigh].generation == t->neigh_gen &&
+	       nud_usable(neigh_state_of(load_acquire(&s->a.neighs[t->neigh].mac_state)));
+}
+
+/* Completes the packet; NULL: it waits for its neighbour, or was lost. Sent it is in any case. */
+static struct pkt *link_output(struct stack *s, struct tcb *t, struct pkt *p, struct mtime now)
+{
+	uint16_t ethertype = ip_addr_is_v4(&t->remote) ? ETHERTYPE_IP4 : ETHERTYPE_IP6;
+
+	if (link_ready(s, t) &&
+	    neigh_fill(s, t->neigh, t->netif, p->frag[0].p, ethertype, now))
+		return p;
+	return resolve(s, t, p, ethertype, now);
+}
+
+/* ---- what was sent ---- */
+
+static void ack_sent(struct stack *s, struct tcb *t, uint32_t len)
+{
+	t->last_ack_sent = t->rcv_nxt;
+	if (!len && t->ack_owed) {
+		t->ack_owed--;
+		return; /* ACK_NOW stays for the next one */
+	}
+	if (len && t->ack_owed)
+		return; /* data does not count as a duplicate ACK */
+	if (t->flags & TCB_F_ACK_DELAYED && !(t->flags & TCB_F_ACK_NOW) && !len) {
+		MIB(s, TcpExt_DelayedACKs);
+		/* The program did not answer in time: not a dialogue. */
+		t->flags &= ~TCB_F_PINGPONG;
+	}
+	t->flags &= ~(TCB_F_ACK_NOW | TCB_F_ACK_DELAYED);
+	t->t_delack = 0;
+}
+
+static void count_sent(struct stack *s, struct tcb *t, uint32_t len, bool again)
+{
+	uint32_t mss = tcp_eff_mss(t), n = len > mss ? (len + mss - 1) / mss : 1;
+
+	t->segs_out += n;
+	stack_count(s, again ? MIB_Tcp_RetransSegs : MIB_Tcp_OutSegs, n);
+	if (again)
+		t->total_retrans += n;
+	else if (len)
+		stack_count(s, MIB_TcpExt_TCPOrigDataSent, n);
+}
+
+/* A data or FIN segment is about to be sent from @seq on; it may be one that was sent before. */
+static void data_sent(struct stack *s, struct tcb *t, uint32_t seq, uint32_t len, bool fin,
+		      struct mtime now)
+{
+	uint32_t end = seq + len + fin;
+	bool again = seq_lt(seq, t->snd_max);
+
+	count_sent(s, t, len, again);
+	if (again) {
+		t->flags &= ~TCB_F_RTT_VALID; /* Karn */
+	} else if (!(t->flags & TCB_F_RTT_VALID)) {
+		t->flags |= TCB_F_RTT_VALID;
+		t->rtt_seq = end;
+		t->rtt_time = now.ns;
+	}
+	if (fin)
+		t->flags |= TCB_F_FIN_SENT;
+	if (len % tcp_eff_mss(t))
+		t->snd_sml = end;
+	/* An answer to what has just come: ACKs can ride on such. */
+	if (!again && mtime_diff_ns(now, (struct mtime){t->last_rcv}) < TCP_DELACK_MS * NS_PER_MS)
+		t->flags |= TCB_F_PINGPONG;
+	tcp_timer_data_sent(t, now);
+	t->snd_nxt = seq_max(t->snd_nxt, end);
+	t->snd_max = seq_max(t->snd_max, end);
+}
+
+/* ---- actions ---- */
+
+static struct pkt *send_data(struct stack *s, struct tcb *t, uint32_t seq, uint32_t len, bool fin,
+			     struct mtime now)
+{
+	uint8_t flags = TH_ACK;
+	struct pkt *p;
+
+	if (len > tcp_eff_mss(t) && !link_ready(s, t)) {
+		len = tcp_eff_mss(t);
+		fin = false;
+	}
+	if (fin)
+		flags |= TH_FIN;
+	if (len && seq + len == tcp_queue_end(t))
+		flags |= TH_PSH;
+	p = build(s, t, seq, len, flags, now);
+	if (!p)
+		return NULL;
+	data_sent(s, t, seq, len, fin, now);
+	ack_sent(s, t, len);
+	return link_output(s, t, p, now);
+}
+
+/* One segment from snd_una on, whatever the windows are: after a timeout, or three duplicates. */
+static struct pkt *retransmit(struct stack *s, struct tcb *t, struct mtime now)
+{
+	uint32_t sent, len;
+	bool fin;
+
+	if (!(t->flags & TCB_F_RTX)) {
+		tcp_rto_expired(s, t, now);
+		MIB(s, TcpExt_TCPSlowStartRetrans);
+	} else {
+		MIB(s, TcpExt_TCPFastRetrans);
+		t->t_rtx = mtime_add_us(now, tcp_rto_us(t)).ns;
+	}
+	t->flags &= ~TCB_F_RTX;
+	sent = tcp_min(t->tx_bytes, t->snd_max - t->snd_una);
+	len = tcp_min(sent, tcp_eff_mss(t));
+	fin = t->flags & TCB_F_FIN_SENT && len == t->tx_bytes;
+	return send_data(s, t, t->snd_una, len, fin, now);
+}
+
+static struct pkt *send_syn(struct stack *s, struct tcb *t, struct mtime now)
+{
+	bool again = t->t_rtx;
+	struct pkt *p;
+
+	if (again) {
+		t->syn_retries++;
+		t->backoff++;
+		MIB(s, TcpExt_TCPTimeouts);
+		MIB(s, TcpExt_TCPSynRetrans);
+		t->neigh = SHM_NIL;
+	} else {
+		t->rtx_first = now.ns; /* TCP_USER_TIMEOUT counts from here */
+	}
+	t->snd_nxt = t->snd_max = t->iss + 1;
+	p = build(s, t, t->iss, 0, t->state == TCP_SYN_SENT ? TH_SYN : TH_SYN | TH_ACK, now);
+	if (!p)
+		return NULL;
+	count_sent(s, t, 0, again);
+	t->flags &= ~(TCB_F_RTT_VALID | TCB_F_ACK_NOW);
+	if (!again) {
+		t->flags |= TCB_F_RTT_VALID;
+		t->rtt_time = now.ns;
+	}
+	t->t_rtx = mtime_add_us(now, tcp_rto_us(t)).ns;
+	return link_output(s, t, p, now);
+}
+
+/* A segment without text: pure ACK, probe, keepalive, RST. */
+static struct pkt *send_empty(struct stack *s, struct tcb *t, uint32_t seq, uint8_t flags,
+			      struct mtime now)
+{
+	struct pkt *p = build(s, t, seq, 0, flags, now);
+
+	if (!p)
+		return NULL;
+	t->segs_out++;
+	MIB(s, Tcp_OutSegs);
+	if (flags & TH_RST)
+		MIB(s, Tcp_OutRsts);
+	else
+		ack_sent(s, t, 0);
+	return link_output(s, t, p, now);
+}
+
+/* The highest sequence number that the peer accepts without text (its window may have shrunk). */
+static uint32_t bare_seq(const struct tcb *t)
+{
+	return seq_min(t->snd_max, t->snd_una + t->snd_wnd);
+}
+
+/*
+ * The window has been shut, or too small to be worth it, for as long as the timer says: send
+ * what fits (RFC 9293 §3.8.6.2.1's override timeout), or ask with an old sequence number, which the
+ * peer must answer with an ACK that shows its window (§3.8.6.1).
+ */
+static struct pkt *probe(struct stack *s, struct tcb *t, struct mtime now)
+{
+	uint32_t len = tcp_min(tcp_min(t->tx_bytes, t->snd_wnd), tcp_eff_mss(t));
+	bool fin = t->flags & TCB_F_FIN_QUEUED && len == t->tx_bytes && t->snd_wnd > len;
+
+	if (len || fin) {
+		t->flags &= ~TCB_F_MORE;
+		return send_data(s, t, t->snd_nxt, len, fin, now);
+	}
+	MIB(s, TcpExt_TCPWinProbe);
+	t->probes += t->probes < UINT8_MAX;
+	t->backoff += tcp_rto_us(t) < TCP_RTO_MAX_US;
+	t->t_rtx = tcp_timer_clamp_user(t, mtime_add_us(now, tcp_rto_us(t)).ns, now);
+	return send_empty(s, t, t->snd_una - 1, TH_ACK, now);
+}
+
+static struct pkt *keepalive(struct stack *s, struct tcb *t, struct mtime now)
+{
+	MIB(s, TcpExt_TCPKeepAlive);
+	t->probes++;
+	t->t_keep = now.ns + t->keep_intvl * NS_PER_S;
+	return send_empty(s, t, t->snd_una - 1, TH_ACK, now);
+}
+
+/* Waiting is over. A peer that was only silent is told (keepalive), as Linux does. */
+static struct pkt *give_up(struct stack *s, struct tcb *t, struct mtime now)
+{
+	bool silent = t->state == TCP_TIME_WAIT || t->flags & TCB_F_CLOSED;
+	bool idle = tcp_synchronised(t) && !silent && t->snd_una == t->snd_max && !t->tx_bytes;
+	struct pkt *p = NULL;
+
+	if (idle)
+		p = send_empty(s, t, bare_seq(t), TH_RST | TH_ACK, now);
+	if (tcp_synchronised(t) && t->state != TCP_TIME_WAIT && t->state != TCP_FIN_WAIT_2)
+		MIB(s, TcpExt_TCPAbortOnTimeout);
+	tcp_conn_drop(s, t, t->state == TCP_TIME_WAIT ? 0 : E_TIMEDOUT, now);
+	return p;
+}
+
+static struct pkt *send_reset(struct stack *s, struct tcb *t, struct mtime now)
+{
+	struct pkt *p = send_empty(s, t, bare_seq(t), TH_RST | TH_ACK, now);
+
+	tcp_conn_free(s, t, now);
+	return p;
+}
+
+static struct pkt *act(struct stack *s, struct tcb *t, const struct tcp_next *n, struct mtime now)
+{
+	switch (n->act) {
+	case TCP_ACT_DATA:
+		return send_data(s, t, t->snd_nxt, n->len, n->fin, now);
+	case TCP_ACT_RETRANS:
+		return retransmit(s, t, now);
+	case TCP_ACT_ACK:
+		return send_empty(s, t, bare_seq(t), TH_ACK, now);
+	case TCP_ACT_SYN:
+		return send_syn(s, t, now);
+	case TCP_ACT_RST:
+		return send_reset(s, t, now);
+	case TCP_ACT_PROBE:
+		return probe(s, t, now);
+	case TCP_ACT_KEEPALIVE:
+		return keepalive(s, t, now);
+	case TCP_ACT_TIMEOUT:
+		return give_up(s, t, now);
+	case TCP_ACT_NONE:
+		break;
+	}
+	return NULL;
+}
+
+/* RFC 5681 §4.1: what cwnd knew is too old after an RTO without anything sent. */
+static void idle_restart(struct tcb *t, struct mtime now)
+{
+	if (t->snd_una == t->snd_max && t->tx_bytes && t->last_snd &&
+	    mtime_diff_us(now, (struct mtime){t->last_snd}) > t->rto)
+		cc_get(t->cc)->idle(t, now);
+}
+
+struct pkt *tcp_output(struct stack *s, struct tcb *t, struct mtime now)
+{
+	uint32_t generation = t->generation;
+
+	while (tcb_alive(t, generation)) {
+		struct tcp_next n;
+		struct pkt *p;
+
+		idle_restart(t, now);
+		n = tcp_next(s, t, now);
+		if (n.cwnd_limited)
+			t->flags |= TCB_F_CWND_LIMITED;
+		else if (n.act == TCP_ACT_NONE)
+			t->flags &= ~TCB_F_CWND_LIMITED;
+		if (n.act == TCP_ACT_NONE) {
+			tcp_rearm(s, t, now);
+			return NULL;
+		}
+		if (!s->pool->free) { /* on the list again, for when there are packets */
+			tcp_want_output(s, t);
+			return NULL;
+		}
+		p = act(s, t, &n, now);
+		if (p)
+			return p;
+	}
+	return NULL;
+}
+
+/* ---- without a connection ---- */
+
+void tcp_send_bare(struct stack *s, const struct tcp_addr_pair *a, uint32_t seq, uint32_t ack,
+		   uint8_t flags, uint16_t wnd, const struct tcp_options *o, uint16_t queue,
+		   struct mtime now)
+{
+	struct ip_out io = {
+		.src = a->local, .dst = a->remote, .proto = PROTO_TCP, .df = true, .queue = queue};
+	struct pkt *p = ip_pkt_alloc(s, !ip_addr_is_v4(&a->remote));
+	uint32_t hlen;
+	uint8_t *h;
+
+	if (!p)
+		return;
+	h = ip_payload(p);
+	hlen = TCP_HLEN + tcp_put_options(h + TCP_HLEN, o, flags & TH_SYN);
+	memcpy(h, &a->local_port, 2);
+	memcpy(h + 2, &a->remote_port, 2);
+	put_be32(h + 4, seq);
+	put_be32(h + 8, ack);
+	h[12] = (uint8_t)(hlen / 4 << 4);
+	h[13] = flags;
+	put_be16(h + 14, wnd);
+	put_be32(h + 16, 0);
+	p->frag[0].len = p->len = p->l4_off + hlen;
+	l4_checksum(s, p, &a->local, &a->remote, PROTO_TCP, hlen, 16);
+	MIB(s, Tcp_OutSegs);
+	ip_send(s, p, hlen, &io, now);
+}
+
+#define RST_PER_S 10000u
+#define RST_BURST 1000u
+
+void tcp_send_reset(struct stack *s, const struct tcp_seg *g, struct mtime now)
+{
+	struct tcp_addr_pair a = tcp_seg_pair(g);
+	struct tcp_options none = {0};
+
+	/* RFC 9293 §3.5.2, group 1; a RST is never answered */
+	if (g->flags & TH_RST || g->ip->bcast || s->cfg.role != STACK_FULL)
+		return;
+	if (!token_take(&s->rst_tokens, RST_PER_S, RST_BURST, now))
+		return;
+	MIB(s, Tcp_OutRsts);
+	if (g->flags & TH_ACK)
+		tcp_send_bare(s, &a, g->ack, 0, TH_RST, 0, &none, g->p->queue, now);
+	else
+		tcp_send_bare(s, &a, 0, g->seq + tcp_seg_space(g), TH_RST | TH_ACK, 0, &none,
+			      g->p->queue, now);
+}
