@@ -25,10 +25,10 @@
 /* errno values that the core returns or stores, by Linux's numbers; it includes no libc header. */
 enum {
 	E_NOENT = 2, E_INTR = 4, E_BADF = 9, E_AGAIN = 11, E_NOMEM = 12, E_INVAL = 22, E_NOSPC = 28,
-	E_PIPE = 32, E_BADMSG = 74, E_MSGSIZE = 90, E_NOPROTOOPT = 92, E_ADDRINUSE = 98,
+	E_PIPE = 32, E_BADMSG = 74, E_MSGSIZE = 90, E_NOPROTOOPT = 92, E_OPNOTSUPP = 95, E_NONET = 64, E_ADDRINUSE = 98,
 	E_ADDRNOTAVAIL = 99, E_NETDOWN = 100, E_NETUNREACH = 101, E_CONNABORTED = 103,
 	E_CONNRESET = 104, E_NOBUFS = 105, E_ISCONN = 106, E_NOTCONN = 107, E_TIMEDOUT = 110,
-	E_CONNREFUSED = 111, E_HOSTUNREACH = 113, E_UCLEAN = 117, E_ACCES = 13, E_PROTO = 71,
+	E_CONNREFUSED = 111, E_HOSTDOWN = 112, E_HOSTUNREACH = 113, E_UCLEAN = 117, E_ACCES = 13, E_PROTO = 71,
 };
 
 static inline uint16_t get_be16(const void *p)
@@ -152,7 +152,6 @@ struct neigh_priv {
 	uint32_t q_len;
 	uint8_t probes;
 	uint64_t used, confirmed, updated; /* ns */
-	bool in_use;
 };
 
 /* Finds or creates the entry. SHM_NIL: table full of entries in use. */
@@ -172,13 +171,16 @@ void neigh_timer(struct stack *s, uint32_t idx, struct mtime now);
 enum drop arp_input(struct stack *s, struct pkt *p, struct mtime now);
 int neigh_event(struct stack *s, const struct net_event *ev, struct mtime now);
 /* Announces an address of ours (gratuitous ARP, RFC 5227 §3). */
-void arp_announce(struct stack *s, uint16_t netif, const struct ip_addr *a, struct mtime now);
+void arp_announce(struct stack *s, uint16_t netif, const struct ip_addr *a);
 /* Asks who has @target: all, or the one at @mac. @for_pkt (may be NULL): it waits for the answer. */
 void arp_solicit(struct stack *s, uint16_t netif, const struct ip_addr *target, const uint8_t *mac,
 		 const struct pkt *for_pkt);
-/* What ARP has heard of @a. @override: may replace a known MAC; @reply: an answer to us. */
+/*
+ * @mac speaks for @a. @reply: it has answered us, so both directions work. @garp: unasked, of
+ * itself. @may_create: also if it is not in the table.
+ */
 void neigh_heard(struct stack *s, uint16_t netif, const struct ip_addr *a, const uint8_t mac[6],
-		 bool reply, bool override, bool create, struct mtime now);
+		 bool reply, bool garp, bool may_create, struct mtime now);
 void neigh_link_down(struct stack *s, uint16_t netif, struct mtime now);
 /* The header of an Ethernet frame from @netif. */
 void eth_header(const struct stack *s, uint16_t netif, uint8_t *eth, const uint8_t dst[6],
@@ -223,6 +225,12 @@ struct ip_out {
  */
 int ip_send(struct stack *s, struct pkt *p, uint32_t len, const struct ip_out *o,
 	    struct mtime now);
+/*
+ * The same for @len bytes at @off of @from, which are copied: transport with its checksum, of any
+ * size, in fragments where the MTU or a packet's room asks for it.
+ */
+int ip_send_copy(struct stack *s, const struct pkt *from, uint32_t off, uint32_t len,
+		 const struct ip_out *o, struct mtime now);
 /* Writes an IPv4 or IPv6 header at @p->l3_off; @l4_len: all of the transport, GSO included. */
 void ip_header(struct stack *s, struct pkt *p, const struct ip_out *o, uint32_t l4_len);
 /* Fills in the transport checksum at @csum_off, or leaves it PARTIAL where offload is on. */
@@ -230,6 +238,8 @@ void l4_checksum(struct stack *s, struct pkt *p, const struct ip_addr *src,
 		 const struct ip_addr *dst, uint8_t proto, uint32_t l4_len, uint16_t csum_off);
 /* Is the inbound transport checksum right, or legitimately partial? All fragments are summed. */
 bool l4_checksum_ok(const struct pkt *p, const struct ip_info *ip, uint16_t csum_off);
+/* Do @len bytes at @off sum up to nothing (no pseudo-header)? */
+bool pkt_csum_ok(const struct pkt *p, uint32_t off, uint32_t len);
 
 enum drop icmp_input(struct stack *s, struct pkt *p, const struct ip_info *ip, struct mtime now);
 /* ICMP error about @p (RFC 1122 §3.2.2 rules, rate-limited). */
@@ -593,7 +603,7 @@ struct token_bucket {
 	uint64_t ns; /* last refill */
 	uint32_t tokens;
 };
-/* One token at @per_s, burst as given. (icmp.c) */
+/* One token at @per_s (0: no limit), burst as given. (icmp.c) */
 bool token_take(struct token_bucket *b, uint32_t per_s, uint32_t burst, struct mtime now);
 
 struct stack {

@@ -97,7 +97,7 @@ static struct ifaddr *find_addr(struct stack *s, const struct net_event *ev)
 	return NULL;
 }
 
-static int addr_add(struct stack *s, const struct net_event *ev, struct mtime now)
+static int addr_add(struct stack *s, const struct net_event *ev)
 {
 	struct ifaddr *ifa = find_addr(s, ev);
 
@@ -111,7 +111,7 @@ static int addr_add(struct stack *s, const struct net_event *ev, struct mtime no
 		return -E_NOSPC;
 	s->addrs[s->n_addrs++] =
 		(struct ifaddr){.addr = ev->addr, .netif = ev->netif, .plen = ev->plen};
-	arp_announce(s, ev->netif, &ev->addr, now);
+	arp_announce(s, ev->netif, &ev->addr);
 	return 0;
 }
 
@@ -127,7 +127,7 @@ static int addr_del(struct stack *s, const struct net_event *ev)
 	return 0;
 }
 
-static int link_up(struct stack *s, const struct net_event *ev, struct mtime now)
+static int link_up(struct stack *s, const struct net_event *ev)
 {
 	struct netif *n = &s->netifs[ev->netif];
 	bool news = !n->used || !n->up || memcmp(n->mac, ev->mac, 6);
@@ -139,7 +139,7 @@ static int link_up(struct stack *s, const struct net_event *ev, struct mtime now
 	memcpy(n->mac, ev->mac, 6);
 	for (uint32_t i = 0; news && i < s->n_addrs; i++)
 		if (s->addrs[i].netif == ev->netif)
-			arp_announce(s, ev->netif, &s->addrs[i].addr, now);
+			arp_announce(s, ev->netif, &s->addrs[i].addr);
 	return 0;
 }
 
@@ -147,7 +147,7 @@ int netif_event(struct stack *s, const struct net_event *ev, struct mtime now)
 {
 	switch (ev->kind) {
 	case NET_LINK_UP:
-		return link_up(s, ev, now);
+		return link_up(s, ev);
 	case NET_LINK_DOWN:
 		if (!s->netifs[ev->netif].used)
 			return -E_NOENT;
@@ -155,7 +155,7 @@ int netif_event(struct stack *s, const struct net_event *ev, struct mtime now)
 		neigh_link_down(s, ev->netif, now);
 		return 0;
 	case NET_ADDR_ADD:
-		return addr_add(s, ev, now);
+		return addr_add(s, ev);
 	case NET_ADDR_DEL:
 		return addr_del(s, ev);
 	default:

@@ -134,6 +134,18 @@ struct stack *stack_init(void *mem, const struct stack_cfg *cfg, const struct ar
 
 /* ---- in ---- */
 
+/* Later code may rely on .len for what stands in the fragments. */
+static bool frags_ok(const struct pkt *p)
+{
+	uint64_t sum = 0;
+
+	if (!p->nfrags || p->nfrags > PKT_MAX_FRAGS)
+		return false;
+	for (uint32_t i = 0; i < p->nfrags; i++)
+		sum += p->frag[i].len;
+	return sum == p->len;
+}
+
 /* Finds the network header, behind at most two priority tags (VLAN 0). */
 static enum drop eth_parse(struct stack *s, struct pkt *p, uint16_t *type)
 {
@@ -141,8 +153,7 @@ static enum drop eth_parse(struct stack *s, struct pkt *p, uint16_t *type)
 	const uint8_t *eth = p->frag[0].p;
 	uint32_t len = p->frag[0].len, off = ETH_HLEN_;
 
-	if (!p->nfrags || p->nfrags > PKT_MAX_FRAGS || len < ETH_HLEN_ || len > p->len ||
-	    eth[6] & 1)
+	if (!frags_ok(p) || len < ETH_HLEN_ || eth[6] & 1)
 		return DROP_BAD_FRAME;
 	if (p->netif >= STACK_MAX_NETIFS || !n->used || (!(eth[0] & 1) && memcmp(eth, n->mac, 6)))
 		return DROP_NOT_FOR_US;
@@ -195,6 +206,14 @@ enum drop stack_input(struct stack *s, struct pkt *p, struct mtime now)
 }
 
 /* ---- out ---- */
+
+void eth_header(const struct stack *s, uint16_t netif, uint8_t *eth, const uint8_t dst[6],
+		uint16_t type)
+{
+	memcpy(eth, dst, 6);
+	memcpy(eth + 6, s->netifs[netif].mac, 6);
+	put_be16(eth + 12, type);
+}
 
 void stack_queue_pkt(struct stack *s, struct pkt *p)
 {

@@ -155,6 +155,20 @@ struct stack *stack_init(void *mem, const struct stack_cfg *cfg, const struct ar
 /* Takes one packet; @p is the caller's again on return. DROP_NONE: it was used. */
 enum drop stack_input(struct stack *s, struct pkt *p, struct mtime now);
 
+/*
+ * What an ICMP error says about a TCP connection. For the owner of the switchboard: where
+ * stack_input() has answered DROP_NO_SOCKET to an ICMP error, the connection may be another stack's.
+ * False: @p is no valid error about TCP from an address of ours.
+ */
+struct icmp_quote {
+	struct tcp_addr_pair pair;
+	uint32_t seq;
+	int err; /* positive errno */
+	bool hard;
+	uint32_t mtu; /* E_MSGSIZE: of the next hop */
+};
+bool stack_icmp_quote(const struct pkt *p, struct icmp_quote *q);
+
 /* The next packet to send, or NULL: nothing to send, or the pool is empty. pkt_free() it. */
 struct pkt *stack_output(struct stack *s, struct mtime now);
 

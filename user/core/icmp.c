@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * ICMP (RFC 792, RFC 1122 §3.2.2): echo replies for what the XDP program leaves, errors about our
+ * own segments handed to TCP, errors about what others sent. In an application's stack there is none.
+ */
+#include "internal.h"
+
+#define ICMP_HLEN 8u
+#define ICMP_ECHO_REPLY 0u
+#define ICMP_UNREACH 3u
+#define ICMP_QUENCH 4u
+#define ICMP_REDIRECT 5u
+#define ICMP_ECHO 8u
+#define ICMP_EXCEEDED 11u
+#define ICMP_PARAM 12u
+#define ICMP_TYPE_MAX 18u
+#define ICMP_FRAG_NEEDED 4u
+#define ICMP_ERROR_MAX 576u /* RFC 1812 §4.3.2.3, headers included */
+#define ICMP_BURST 50u
+#define TOS_INTERNETCONTROL 0xc0u
+#define MTU_MIN 68u
+#define OFFSET_MASK 0x1fffu
+
+bool token_take(struct token_bucket *b, uint32_t per_s, uint32_t burst, struct mtime now)
+{
+	uint64_t unit, n;
+
+	if (!per_s)
+		return true;
+	unit = per_s < NS_PER_S ? NS_PER_S / per_s : 1;
+	n = mtime_diff_ns(now, (struct mtime){b->ns}) / unit;
+	if (!b->ns || n >= burst - (b->tokens < burst ? b->tokens : burst)) {
+		b->tokens = burst;
+		b->ns = now.ns;
+	} else {
+		b->tokens += (uint32_t)n;
+		b->ns += n * unit;
+	}
+	if (!b->tokens)
+		return false;
+	b->tokens--;
+	return true;
+}
+
+/* ---- errors that came in ---- */
+
+/* By code of "destination unreachable", as Linux maps them; hard ones end a connection attempt. */
+static const struct {
+	uint8_t err;
+	bool hard;
+} unreach[] = {
+	{E_NETUNREACH, false}, {E_HOSTUNREACH, false}, {E_NOPROTOOPT, true}, {E_CONNREFUSED, true},
+	{E_MSGSIZE, false},    {E_OPNOTSUPP, false},   {E_NETUNREACH, true}, {E_HOSTDOWN, true},
+	{E_NONET, true},       {E_NETUNREACH, true},   {E_HOSTUNREACH, true},
+	{E_NETUNREACH, false}, {E_HOSTUNREACH, false}, {E_HOSTUNREACH, true},
+	{E_HOSTUNREACH, true}, {E_HOSTUNREACH, true},
+};
+
+/* A router that does not tell the MTU: the next common one below (RFC 1191 §7.1). */
+static uint32_t plateau(uint32_t len)
+{
+	static const uint16_t mtus[] = {32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296};
+
+	for (uint32_t i = 0; i < sizeof(mtus) / sizeof(mtus[0]); i++)
+		if (mtus[i] < len)
+			return mtus[i];
+	return MTU_MIN;
+}
+
+static bool error_meaning(const uint8_t *icmp, uint32_t quoted_len, struct icmp_quote *q)
+{
+	uint8_t type = icmp[0], code = icmp[1];
+
+	switch (type) {
+	case ICMP_UNREACH:
+		if (code >= sizeof(unreach) / sizeof(unreach[0]))
+			return false;
+		q->err = unreach[code].err;
+		q->hard = unreach[code].hard;
+		if (code == ICMP_FRAG_NEEDED) {
+			q->mtu = get_be16(icmp + 6);
+			if (q->mtu < MTU_MIN)
+				q->mtu = plateau(quoted_len);
+		}
+		return true;
+	case ICMP_EXCEEDED:
+		q->err = E_HOSTUNREACH;
+		return true;
+	case ICMP_PARAM:
+		q->err = E_PROTO;
+		q->hard = true;
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* @len bytes of ICMP at @off; @to: whom it was sent to, who must have sent what it quotes. */
+static bool parse_quote(const struct pkt *p, uint32_t off, uint32_t len, const struct ip_addr *to,
+			struct icmp_quote *q)
+{
+	uint8_t b[ICMP_HLEN + 60 + 8];
+	const uint8_t *ip = b + ICMP_HLEN, *tcp;
+	uint32_t hlen, src, dst;
+
+	if (len > sizeof(b))
+		len = sizeof(b);
+	if (len < ICMP_HLEN + IP4_HLEN + 8)
+		return false;
+	pkt_copy(p, off, b, len);
+	hlen = (ip[0] & 15u) * 4;
+	if (ip[0] >> 4 != 4 || hlen < IP4_HLEN || len < ICMP_HLEN + hlen + 8 ||
+	    ip[9] != PROTO_TCP || get_be16(ip + 6) & OFFSET_MASK)
+		return false;
+	memcpy(&src, ip + 12, 4);
+	memcpy(&dst, ip + 16, 4);
+	*q = (struct icmp_quote){.pair = {.local = ip_addr_v4(src), .remote = ip_addr_v4(dst)}};
+	tcp = ip + hlen;
+	memcpy(&q->pair.local_port, tcp, 2);
+	memcpy(&q->pair.remote_port, tcp + 2, 2);
+	q->seq = get_be32(tcp + 4);
+	return ip_addr_eq(&q->pair.local, to) && error_meaning(b, get_be16(ip + 2), q);
+}
+
+bool stack_icmp_quote(const struct pkt *p, struct icmp_quote *q)
+{
+	const uint8_t *h = p->frag[0].p + p->l3_off;
+	uint32_t dst;
+	struct ip_addr to;
+
+	/* Set by stack_input() for what it found to be IP. */
+	if (p->l4_off < p->l3_off + IP4_HLEN || p->frag[0].len < p->l4_off || h[0] >> 4 != 4 ||
+	    h[9] != PROTO_ICMP)
+		return false;
+	memcpy(&dst, h + 16, 4);
+	to = ip_addr_v4(dst);
+	return parse_quote(p, p->l4_off, p->len - p->l4_off, &to, q);
+}
+
+static enum drop error_input(struct stack *s, struct pkt *p, const struct ip_info *ip,
+			     struct mtime now)
+{
+	struct icmp_quote q;
+	bool ours;
+
+	if (!parse_quote(p, ip->l4_off, ip->l4_len, &ip->dst, &q))
+		return DROP_NO_SOCKET;
+	ours = conn_lookup(s, &q.pair.local, q.pair.local_port, &q.pair.remote,
+			   q.pair.remote_port) != SHM_NIL;
+	tcp_icmp(s, &q.pair, q.seq, q.err, q.hard, q.mtu, now);
+	return ours ? DROP_NONE : DROP_NO_SOCKET;
+}
+
+/* ---- echo ---- */
+
+static enum drop echo_input(struct stack *s, struct pkt *p, const struct ip_info *ip,
+			    struct mtime now)
+{
+	struct ip_out o = {.src = ip->dst,
+			   .dst = ip->src,
+			   .proto = PROTO_ICMP,
+			   .tos = ip->tos,
+			   .queue = p->queue};
+	uint8_t *icmp = p->frag[0].p + ip->l4_off;
+	uint16_t check, from, to;
+
+	MIB(s, Icmp_InEchos);
+	if (ip->bcast)
+		return DROP_NO_SOCKET; /* RFC 1122 §3.2.2.6: MAY be discarded; Linux does */
+	/* The reply is made in the request's place and copied out from there. */
+	memcpy(&from, icmp, 2);
+	memcpy(&check, icmp + 2, 2);
+	icmp[0] = ICMP_ECHO_REPLY;
+	memcpy(&to, icmp, 2);
+	check = csum_replace16(check, from, to);
+	memcpy(icmp + 2, &check, 2);
+	if (ip_send_copy(s, p, ip->l4_off, ip->l4_len, &o, now))
+		return DROP_NO_MEMORY;
+	MIB(s, Icmp_OutMsgs);
+	MIB(s, Icmp_OutEchoReps);
+	return DROP_NONE;
+}
+
+enum drop icmp_input(struct stack *s, struct pkt *p, const struct ip_info *ip, struct mtime now)
+{
+	uint8_t type;
+
+	MIB(s, Icmp_InMsgs);
+	if (ip->l4_len < ICMP_HLEN || p->frag[0].len < ip->l4_off + ICMP_HLEN) {
+		MIB(s, Icmp_InErrors);
+		return DROP_BAD_ICMP;
+	}
+	if (p->csum != PKT_CSUM_GOOD && !pkt_csum_ok(p, ip->l4_off, ip->l4_len)) {
+		MIB(s, Icmp_InCsumErrors);
+		MIB(s, Icmp_InErrors);
+		return DROP_BAD_CSUM;
+	}
+	type = p->frag[0].p[ip->l4_off];
+	switch (type) {
+	case ICMP_ECHO:
+		return echo_input(s, p, ip, now);
+	case ICMP_UNREACH:
+		MIB(s, Icmp_InDestUnreachs);
+		return error_input(s, p, ip, now);
+	case ICMP_EXCEEDED:
+	case ICMP_PARAM:
+		return error_input(s, p, ip, now);
+	default:
+		/* Redirects and source quench are not believed (RFC 6633). */
+		if (type > ICMP_TYPE_MAX)
+			MIB(s, Icmp_InErrors);
+		return DROP_NO_SOCKET;
+	}
+}
+
+/* ---- errors that go out ---- */
+
+/* RFC 1122 §3.2.2: what must not be answered with an error. */
+static bool may_answer(const struct pkt *p, const struct ip_info *ip)
+{
+	const uint8_t *h = p->frag[0].p + p->l3_off;
+	uint8_t type;
+
+	if (ip->bcast || get_be16(h + 6) & OFFSET_MASK)
+		return false;
+	if (ip->proto != PROTO_ICMP)
+		return true;
+	if (!ip->l4_len || p->frag[0].len <= ip->l4_off)
+		return false;
+	type = p->frag[0].p[ip->l4_off];
+	return type != ICMP_UNREACH && type != ICMP_QUENCH && type != ICMP_REDIRECT &&
+	       type != ICMP_EXCEEDED && type != ICMP_PARAM && type <= ICMP_TYPE_MAX;
+}
+
+void icmp_error(struct stack *s, const struct pkt *p, const struct ip_info *ip, uint8_t type,
+		uint8_t code, uint32_t rest, struct mtime now)
+{
+	struct ip_out o = {.src = ip->dst,
+			   .dst = ip->src,
+			   .proto = PROTO_ICMP,
+			   .tos = TOS_INTERNETCONTROL,
+			   .queue = p->queue};
+	uint32_t n = (uint32_t)(ip->l4_off - p->l3_off) + ip->l4_len;
+	struct pkt *out;
+	uint16_t check;
+	uint8_t *icmp;
+
+	if (s->cfg.role != STACK_FULL || !may_answer(p, ip))
+		return;
+	if (!token_take(&s->icmp_tokens, s->cfg.limits.icmp_ratelimit, ICMP_BURST, now)) {
+		MIB(s, Icmp_OutRateLimitHost);
+		return;
+	}
+	out = ip_pkt_alloc(s, false);
+	if (!out)
+		return;
+	if (n > ICMP_ERROR_MAX - IP4_HLEN - ICMP_HLEN)
+		n = ICMP_ERROR_MAX - IP4_HLEN - ICMP_HLEN;
+	icmp = ip_payload(out);
+	icmp[0] = type;
+	icmp[1] = code;
+	put_be16(icmp + 2, 0);
+	put_be32(icmp + 4, rest);
+	pkt_copy(p, p->l3_off, icmp + ICMP_HLEN, n);
+	check = csum_fold(csum_partial(icmp, ICMP_HLEN + n, 0));
+	memcpy(icmp + 2, &check, 2);
+	if (ip_send(s, out, ICMP_HLEN + n, &o, now))
+		return;
+	MIB(s, Icmp_OutMsgs);
+	if (type == ICMP_UNREACH)
+		MIB(s, Icmp_OutDestUnreachs);
+}

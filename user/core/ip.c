@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * IPv4 (RFC 791, 1122): validation of what comes in, demultiplexing, headers and fragments of what
+ * goes out, transport checksums (RFC 1071). UDP, too, as long as it has no sockets.
+ *
+ * An application's stack gets only what the XDP program found in the flow table: there the
+ * connection table decides what is ours, and nothing but TCP segments is answered.
+ */
+#include "internal.h"
+
+#define IP4_DF 0x4000u
+#define IP4_MF 0x2000u
+#define IP4_OFFSET 0x1fffu
+#define IPOPT_END 0u
+#define IPOPT_NOP 1u
+#define IPOPT_LSRR 131u
+#define IPOPT_SSRR 137u
+#define UDP_HLEN 8u
+#define ICMP_UNREACH 3u
+#define ICMP_UNREACH_PROTO 2u
+#define ICMP_UNREACH_PORT 3u
+#define ICMP_PARAM 12u
+
+/* ---- checksums ---- */
+
+static uint32_t fold16(uint32_t sum)
+{
+	return (uint16_t)~csum_fold(sum);
+}
+
+/* Sums @len bytes from @off on, over all fragments; one may begin at an odd place. */
+static uint32_t pkt_sum(const struct pkt *p, uint32_t off, uint32_t len, uint32_t sum)
+{
+	bool odd = false;
+
+	for (uint32_t i = 0; i < p->nfrags && len; i++) {
+		const struct pkt_frag *f = &p->frag[i];
+		uint32_t n, part;
+
+		if (off >= f->len) {
+			off -= f->len;
+			continue;
+		}
+		n = f->len - off < len ? f->len - off : len;
+		part = fold16(csum_partial(f->p + off, n, 0));
+		sum = csum_add(sum, odd ? __builtin_bswap16((uint16_t)part) : part);
+		odd ^= n & 1;
+		len -= n;
+		off = 0;
+	}
+	return sum;
+}
+
+bool pkt_csum_ok(const struct pkt *p, uint32_t off, uint32_t len)
+{
+	return !csum_fold(pkt_sum(p, off, len, 0));
+}
+
+bool l4_checksum_ok(const struct pkt *p, const struct ip_info *ip, uint16_t csum_off)
+{
+	uint32_t pseudo = csum_pseudo(&ip->src, &ip->dst, ip->proto, ip->l4_len);
+	uint32_t at = (uint32_t)ip->l4_off + csum_off;
+	uint16_t field;
+
+	if (p->csum == PKT_CSUM_GOOD)
+		return true;
+	if (at + 2 > p->frag[0].len || csum_off + 2u > ip->l4_len)
+		return false;
+	/* A sender with checksum offload leaves the pseudo-header's sum there, not inverted. */
+	memcpy(&field, p->frag[0].p + at, 2);
+	if (p->csum == PKT_CSUM_PARTIAL && field == fold16(pseudo))
+		return true;
+	return !csum_fold(pkt_sum(p, ip->l4_off, ip->l4_len, pseudo));
+}
+
+void l4_checksum(struct stack *s, struct pkt *p, const struct ip_addr *src,
+		 const struct ip_addr *dst, uint8_t proto, uint32_t l4_len, uint16_t csum_off)
+{
+	uint32_t pseudo = csum_pseudo(src, dst, proto, l4_len);
+	uint8_t *l4 = ip_payload(p);
+	uint16_t field = 0;
+
+	if (s->cfg.csum_offload || p->gso_size) {
+		p->csum = PKT_CSUM_PARTIAL;
+		p->csum_start = p->l4_off;
+		p->csum_off = csum_off;
+		field = (uint16_t)fold16(pseudo);
+		memcpy(l4 + csum_off, &field, 2);
+		return;
+	}
+	p->csum = PKT_CSUM_VERIFY;
+	memcpy(l4 + csum_off, &field, 2);
+	field = csum_fold(p->nfrags == 1 ? csum_partial(l4, l4_len, pseudo)
+					 : pkt_sum(p, p->l4_off, l4_len, pseudo));
+	if (!field && proto == PROTO_UDP)
+		field = 0xffff;
+	memcpy(l4 + csum_off, &field, 2);
+}
+
+/* ---- out ---- */
+
+struct pkt *ip_pkt_alloc(struct stack *s, bool v6)
+{
+	struct pkt *p = s->n_pending < s->cfg.n_pending ? pkt_alloc(s->pool) : NULL;
+
+	if (!p) {
+		MIB(s, Td_NoBuffer);
+		return NULL;
+	}
+	p->l3_off = ETH_HLEN_;
+	p->l4_off = (uint16_t)(ETH_HLEN_ + (v6 ? IP6_HLEN : IP4_HLEN));
+	return p;
+}
+
+static void ip4_header(struct stack *s, uint8_t *h, const struct ip_out *o, uint32_t l4_len,
+		       uint16_t id, uint16_t frag)
+{
+	uint16_t check;
+
+	h[0] = 0x45;
+	h[1] = o->tos;
+	put_be16(h + 2, (uint16_t)(IP4_HLEN + l4_len));
+	put_be16(h + 4, id);
+	put_be16(h + 6, frag);
+	h[8] = o->ttl ? o->ttl : (uint8_t)s->cfg.limits.ip_default_ttl;
+	h[9] = o->proto;
+	put_be16(h + 10, 0);
+	memcpy(h + 12, &o->src.b[12], 4);
+	memcpy(h + 16, &o->dst.b[12], 4);
+	check = csum_fold(csum_partial(h, IP4_HLEN, 0));
+	memcpy(h + 10, &check, 2);
+}
+
+static void ip6_header(struct stack *s, uint8_t *h, const struct ip_out *o, uint32_t l4_len)
+{
+	put_be32(h, 6u << 28 | (uint32_t)o->tos << 20);
+	put_be16(h + 4, (uint16_t)l4_len);
+	h[6] = o->proto;
+	h[7] = o->ttl ? o->ttl : (uint8_t)s->cfg.limits.ip_default_ttl;
+	memcpy(h + 8, &o->src, 16);
+	memcpy(h + 24, &o->dst, 16);
+}
+
+/*
+ * An identification tells the fragments of a datagram from those of others between the same two
+ * hosts; what is not fragmented needs none (RFC 6864 §4.1). Where each pair starts is secret.
+ */
+static uint16_t next_id(struct stack *s, const struct ip_out *o)
+{
+	if (o->df)
+		return 0;
+	return (uint16_t)(siphash_24(s->isn_key, &o->dst, sizeof(o->dst)) + s->ip_id++);
+}
+
+void ip_header(struct stack *s, struct pkt *p, const struct ip_out *o, uint32_t l4_len)
+{
+	uint8_t *h = p->frag[0].p + p->l3_off;
+
+	if (ip_addr_is_v4(&o->dst))
+		ip4_header(s, h, o, l4_len, next_id(s, o), o->df ? IP4_DF : 0);
+	else
+		ip6_header(s, h, o, l4_len);
+}
+
+/* Where @o goes: route, neighbour, and the source if it has none. */
+static int find_way(struct stack *s, struct ip_out *o, struct route_result *r, uint32_t *neigh,
+		    struct mtime now)
+{
+	int rc = addr_is_unicast(s, &o->dst) ? route_lookup(s, &o->dst, &o->src, r) : -E_INVAL;
+
+	MIB(s, Ip_OutRequests);
+	if (rc) {
+		MIB(s, Ip_OutNoRoutes);
+		return rc;
+	}
+	o->src = r->src;
+	*neigh = neigh_get(s, r->netif, &r->nexthop, now);
+	if (*neigh == SHM_NIL) {
+		MIB(s, Ip_OutDiscards);
+		return -E_NOBUFS;
+	}
+	return 0;
+}
+
+static int transmit(struct stack *s, struct pkt *p, uint16_t netif, uint16_t queue, uint32_t len,
+		    uint32_t neigh, struct mtime now)
+{
+	p->netif = netif;
+	p->queue = queue;
+	p->hdr_len = p->l4_off;
+	p->frag[0].len = p->len = p->l4_off + len;
+	return neigh_send(s, neigh, p, now) ? 0 : -E_NOBUFS;
+}
+
+/* Copies @len bytes at @off of @from out in packets of at most @mtu. All or nothing. */
+static int send_copies(struct stack *s, const struct pkt *from, uint32_t off, uint32_t len,
+		       const struct ip_out *o, const struct route_result *r, uint32_t neigh,
+		       struct mtime now)
+{
+	uint32_t room = s->pool->free ? s->pool->free->room : 0, max = r->mtu, n;
+	uint16_t id = next_id(s, o);
+
+	if (room > ETH_HLEN_ && max > room - ETH_HLEN_)
+		max = room - ETH_HLEN_;
+	if (max < IP4_HLEN + 8 || IP4_HLEN + len > 0xffff || !ip_addr_is_v4(&o->dst)) {
+		MIB(s, Ip_OutDiscards);
+		return -E_MSGSIZE;
+	}
+	max = (max - IP4_HLEN) & ~7u;
+	n = (len + max - 1) / max;
+	if (s->pool->n < n || s->n_pending + n > s->cfg.n_pending) {
+		MIB(s, Ip_OutDiscards);
+		return -E_NOBUFS;
+	}
+	for (uint32_t done = 0, part; done < len; done += part) {
+		struct pkt *p = ip_pkt_alloc(s, false);
+		uint16_t more = 0;
+
+		part = len - done;
+		if (part > max) {
+			part = max;
+			more = IP4_MF;
+		}
+		if (!p)
+			return -E_NOBUFS;
+		pkt_copy(from, off + done, ip_payload(p), part);
+		ip4_header(s, p->frag[0].p + p->l3_off, o, part, id, (uint16_t)(done / 8) | more);
+		if (n > 1)
+			MIB(s, Ip_FragCreates);
+		transmit(s, p, r->netif, o->queue, part, neigh, now);
+	}
+	return 0;
+}
+
+int ip_send_copy(struct stack *s, const struct pkt *from, uint32_t off, uint32_t len,
+		 const struct ip_out *out, struct mtime now)
+{
+	struct ip_out o = *out;
+	struct route_result r;
+	uint32_t neigh;
+	int rc = find_way(s, &o, &r, &neigh, now);
+
+	return rc ? rc : send_copies(s, from, off, len, &o, &r, neigh, now);
+}
+
+int ip_send(struct stack *s, struct pkt *p, uint32_t len, const struct ip_out *out,
+	    struct mtime now)
+{
+	struct ip_out o = *out;
+	struct route_result r;
+	uint32_t neigh;
+	int rc = p->l4_off + len <= p->room ? find_way(s, &o, &r, &neigh, now) : -E_MSGSIZE;
+
+	if (!rc && p->l4_off - ETH_HLEN_ + len <= r.mtu) {
+		ip_header(s, p, &o, len);
+		return transmit(s, p, r.netif, o.queue, len, neigh, now);
+	}
+	if (!rc && (o.df || !ip_addr_is_v4(&o.dst))) {
+		MIB(s, Ip_OutDiscards);
+		rc = -E_MSGSIZE;
+	} else if (!rc) {
+		p->frag[0].len = p->len = p->l4_off + len;
+		rc = send_copies(s, p, p->l4_off, len, &o, &r, neigh, now);
+	}
+	pkt_free(s->pool, p);
+	return rc;
+}
+
+/* ---- in ---- */
+
+/* What only fragments have. */
+struct frag_info {
+	uint16_t id;
+	uint32_t off;
+	bool more;
+};
+
+static enum drop bad_header(struct stack *s, enum drop d)
+{
+	MIB(s, Ip_InHdrErrors);
+	return d;
+}
+
+/* RFC 1122 §3.2.1: the checks that need no more than the header itself. */
+static enum drop parse_header(struct stack *s, const struct pkt *p, struct ip_info *ip,
+			      struct frag_info *frag)
+{
+	const uint8_t *h = p->frag[0].p + p->l3_off;
+	uint32_t room = p->frag[0].len - p->l3_off, hlen, total, src, dst;
+
+	if (room < IP4_HLEN)
+		return bad_header(s, p->nfrags > 1 ? DROP_BAD_FRAME : DROP_BAD_IP);
+	hlen = (h[0] & 15u) * 4;
+	total = get_be16(h + 2);
+	if (h[0] >> 4 != 4 || hlen < IP4_HLEN || total < hlen || total > p->len - p->l3_off)
+		return bad_header(s, DROP_BAD_IP);
+	if (hlen > room)
+		return bad_header(s, DROP_BAD_FRAME);
+	if (csum_fold(csum_partial(h, hlen, 0)))
+		return bad_header(s, DROP_BAD_IP_CSUM);
+	if (!h[8])
+		return bad_header(s, DROP_TTL);
+	memcpy(&src, h + 12, 4);
+	memcpy(&dst, h + 16, 4);
+	*ip = (struct ip_info){.src = ip_addr_v4(src),
+			       .dst = ip_addr_v4(dst),
+			       .netif = p->netif,
+			       .l4_off = (uint16_t)(p->l3_off + hlen),
+			       .l4_len = total - hlen,
+			       .proto = h[9],
+			       .ttl = h[8],
+			       .tos = h[1],
+			       .bcast = p->frag[0].p[0] & 1};
+	*frag = (struct frag_info){.id = get_be16(h + 4),
+				   .off = (get_be16(h + 6) & IP4_OFFSET) * 8,
+				   .more = get_be16(h + 6) & IP4_MF};
+	return DROP_NONE;
+}
+
+/* RFC 1122 §3.2.1.3, RFC 1812 §5.3.7: who may speak to whom on this interface. */
+static enum drop check_addrs(struct stack *s, struct ip_info *ip)
+{
+	bool lo = netif_is_loopback(&s->netifs[ip->netif]), local;
+
+	if (s->cfg.role == STACK_APP)
+		return DROP_NONE;
+	local = addr_is_local(s, &ip->dst);
+	if (!addr_is_unicast(s, &ip->src) ||
+	    (!lo && (addr_is_local(s, &ip->src) || addr_is_loopback(&ip->src) ||
+		     addr_is_loopback(&ip->dst)))) {
+		MIB(s, Ip_InAddrErrors);
+		return DROP_MARTIAN;
+	}
+	if (local)
+		return DROP_NONE;
+	/* To a broadcast address: ours to look at. No multicast group has us as a member. */
+	if (addr_is_unicast(s, &ip->dst) || ip->dst.b[12] >> 4 == 0xe || ip_addr_is_any(&ip->dst)) {
+		MIB(s, Ip_InAddrErrors);
+		return DROP_NOT_FOR_US;
+	}
+	ip->bcast = true;
+	return DROP_NONE;
+}
+
+/* Options are stepped over; source routes are refused (RFC 7126 §4.3), malformed ones reported. */
+static enum drop check_options(struct stack *s, const struct pkt *p, const struct ip_info *ip,
+			       struct mtime now)
+{
+	const uint8_t *h = p->frag[0].p + p->l3_off;
+	uint32_t hlen = (uint32_t)(ip->l4_off - p->l3_off), i = IP4_HLEN;
+
+	while (i < hlen && h[i] != IPOPT_END) {
+		uint32_t n = h[i] == IPOPT_NOP ? 1 : i + 1 < hlen ? h[i + 1] : 0;
+
+		if (h[i] == IPOPT_LSRR || h[i] == IPOPT_SSRR)
+			return bad_header(s, DROP_BAD_IP);
+		if ((h[i] != IPOPT_NOP && n < 2) || n > hlen - i) {
+			icmp_error(s, p, ip, ICMP_PARAM, 0, i << 24, now);
+			return bad_header(s, DROP_BAD_IP);
+		}
+		i += n;
+	}
+	return DROP_NONE;
+}
+
+enum drop ip_input(struct stack *s, struct pkt *p, struct mtime now)
+{
+	struct frag_info frag;
+	struct ip_info ip;
+	enum drop d;
+
+	MIB(s, Ip_InReceives);
+	d = parse_header(s, p, &ip, &frag);
+	if (d == DROP_NONE)
+		d = check_addrs(s, &ip);
+	if (d == DROP_NONE && ip.l4_off - p->l3_off > (int)IP4_HLEN)
+		d = check_options(s, p, &ip, now);
+	if (d != DROP_NONE)
+		return d;
+	if (frag.off || frag.more)
+		return reasm_input(s, p, &ip, frag.id, frag.off, frag.more, now);
+	return ip_deliver(s, p, &ip, now);
+}
+
+/* No UDP sockets yet: what is right is answered as a closed port. */
+static enum drop udp_input(struct stack *s, struct pkt *p, const struct ip_info *ip,
+			   struct mtime now)
+{
+	const uint8_t *h = p->frag[0].p + ip->l4_off;
+	struct ip_info udp = *ip;
+
+	if (ip->l4_len < UDP_HLEN || p->frag[0].len < ip->l4_off + UDP_HLEN)
+		return DROP_BAD_UDP;
+	udp.l4_len = get_be16(h + 4);
+	if (udp.l4_len < UDP_HLEN || udp.l4_len > ip->l4_len)
+		return DROP_BAD_UDP;
+	if (get_be16(h + 6) && !l4_checksum_ok(p, &udp, 6))
+		return DROP_BAD_CSUM;
+	icmp_error(s, p, ip, ICMP_UNREACH, ICMP_UNREACH_PORT, 0, now);
+	return DROP_NO_SOCKET;
+}
+
+enum drop ip_deliver(struct stack *s, struct pkt *p, const struct ip_info *ip, struct mtime now)
+{
+	p->l4_off = ip->l4_off;
+	if (s->cfg.role == STACK_APP && ip->proto != PROTO_TCP)
+		return DROP_NO_SOCKET;
+	switch (ip->proto) {
+	case PROTO_TCP:
+		MIB(s, Ip_InDelivers);
+		return tcp_input(s, p, ip, now);
+	case PROTO_UDP:
+		MIB(s, Ip_InDelivers);
+		return udp_input(s, p, ip, now);
+	case PROTO_ICMP:
+		MIB(s, Ip_InDelivers);
+		return icmp_input(s, p, ip, now);
+	default:
+		MIB(s, Ip_InUnknownProtos);
+		icmp_error(s, p, ip, ICMP_UNREACH, ICMP_UNREACH_PROTO, 0, now);
+		return DROP_PROTO;
+	}
+}
