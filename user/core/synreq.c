@@ -297,8 +297,11 @@ static void conn_fill(struct stack *s, struct tcb *t, const struct synreq *r, st
 	t->rcv_adv = t->rcv_nxt + r->wnd;
 	tcp_set_state(s, t, TCP_SYN_RECEIVED, now);
 	t->snd_nxt = t->snd_max = r->iss + 1;
-	if (r->sent)
-		tcp_rtt_sample(t, (uint32_t)mtime_diff_us(now, (struct mtime){r->sent}));
+	t->syn_retries = r->retries;
+	if (r->sent) { /* the SYN-ACK's round trip is the first sample (Karn: if sent once) */
+		t->flags |= TCB_F_RTT_VALID;
+		t->rtt_time = r->sent;
+	}
 }
 
 /* The peer's ACK cannot be honoured now: the request stays, the next ACK or data tries again. */

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The link: what a NIC does with the stack's packets (segmentation, checksums), and all that can
+ * happen to a frame on the way. Corruption flips one bit behind the Ethernet header of an IP
+ * packet: all that IP and TCP checksums promise to find, and Ethernet's own would.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include "common/csum.h"
+#include "sim.h"
+
+#define ETH_LEN 14u
+#define IP_LEN 20u
+
+struct frame *frame_alloc(uint32_t len)
+{
+	struct frame *f = malloc(sizeof(*f) + len);
+
+	if (!f)
+		abort();
+	f->len = len;
+	f->partial = false;
+	return f;
+}
+
+static uint16_t get16(const uint8_t *p)
+{
+	return (uint16_t)(p[0] << 8 | p[1]);
+}
+
+static void put16(uint8_t *p, uint32_t v)
+{
+	p[0] = (uint8_t)(v >> 8);
+	p[1] = (uint8_t)v;
+}
+
+static uint32_t get32(const uint8_t *p)
+{
+	return (uint32_t)get16(p) << 16 | get16(p + 2);
+}
+
+static void put32(uint8_t *p, uint32_t v)
+{
+	put16(p, v >> 16);
+	put16(p + 2, v & 0xffff);
+}
+
+/* ---- as a NIC: checksum and segmentation offload ---- */
+
+static void ip4_csum(uint8_t *ip)
+{
+	uint16_t sum;
+
+	put16(ip + 10, 0);
+	sum = csum_fold(csum_partial(ip, IP_LEN, 0));
+	memcpy(ip + 10, &sum, 2);
+}
+
+static void tcp_csum(uint8_t *ip, uint32_t tcp_len)
+{
+	struct ip_addr src, dst;
+	uint32_t be;
+	uint16_t sum;
+
+	memcpy(&be, ip + 12, 4);
+	src = ip_addr_v4(be);
+	memcpy(&be, ip + 16, 4);
+	dst = ip_addr_v4(be);
+	put16(ip + IP_LEN + 16, 0);
+	sum = csum_fold(csum_partial(ip + IP_LEN, tcp_len, csum_pseudo(&src, &dst, 6, tcp_len)));
+	memcpy(ip + IP_LEN + 16, &sum, 2);
+}
+
+/* The @n-th part, @len payload bytes from @off, of a large TCP segment (as Linux's tcp_gso_segment()). */
+static struct frame *segment(const struct frame *big, uint32_t hdr, uint32_t n, uint32_t off,
+			     uint32_t len)
+{
+	struct frame *f = frame_alloc(hdr + len);
+	uint8_t *ip = f->data + ETH_LEN, *tcp = ip + IP_LEN;
+
+	memcpy(f->data, big->data, hdr);
+	memcpy(f->data + hdr, big->data + hdr + off, len);
+	put16(ip + 2, hdr - ETH_LEN + len);
+	put16(ip + 4, get16(ip + 4) + n);
+	put32(tcp + 4, get32(tcp + 4) + off);
+	if (hdr + off + len < big->len)
+		tcp[13] &= (uint8_t)~0x09; /* FIN, PSH: on the last only */
+	if (n)
+		tcp[13] &= 0x7f; /* CWR: on the first only */
+	ip4_csum(ip);
+	tcp_csum(ip, f->len - ETH_LEN - IP_LEN);
+	return f;
+}
+
+void link_send_pkt(struct world *w, uint32_t from, const struct pkt *p)
+{
+	const struct host_cfg *peer = &w->sc->host[!from];
+	struct frame *f = frame_alloc(p->len);
+	uint32_t off = 0;
+
+	for (uint32_t i = 0; i < p->nfrags; i++) {
+		memcpy(f->data + off, p->frag[i].p, p->frag[i].len);
+		off += p->frag[i].len;
+	}
+	if (off != p->len)
+		world_fail(w, "packet's fragments have %u bytes, not %u", off, p->len);
+	if (p->csum == PKT_CSUM_PARTIAL && (p->csum_start != ETH_LEN + IP_LEN || p->csum_off != 16))
+		world_fail(w, "odd place for a checksum: %u + %u", p->csum_start, p->csum_off);
+	if (!p->gso_size && p->len > ETH_LEN + w->sc->mtu)
+		world_fail(w, "packet of %u bytes, MTU %u", p->len, w->sc->mtu);
+	f->partial = p->csum == PKT_CSUM_PARTIAL;
+	if (p->gso_size && !(peer->merged && f->partial)) {
+		uint32_t n = 0, size = p->gso_size;
+
+		if (p->hdr_len + size > ETH_LEN + w->sc->mtu)
+			world_fail(w, "gso_size %u does not fit the MTU", size);
+		for (off = p->hdr_len; off < p->len; off += size, n++)
+			link_send(w, from,
+				  segment(f, p->hdr_len, n, off - p->hdr_len,
+					  p->len - off < size ? p->len - off : size));
+		free(f);
+		return;
+	}
+	if (f->partial && !peer->merged) {
+		tcp_csum(f->data + ETH_LEN, p->len - ETH_LEN - IP_LEN);
+		f->partial = false;
+	}
+	link_send(w, from, f);
+}
+
+/* ---- as a wire ---- */
+
+static bool is_ip(const struct frame *f)
+{
+	return f->len > ETH_LEN + IP_LEN && get16(f->data + 12) == 0x0800;
+}
+
+static bool lost(struct world *w, struct link *l, uint32_t len)
+{
+	const struct link_cfg *c = l->cfg;
+	uint64_t now = w->now.ns;
+
+	if (now < l->burst_until)
+		return true;
+	if (rng_ppm(&l->rng, c->burst)) {
+		l->burst_until = now + rng_range(&l->rng, 0, c->burst_max) * NS_PER_MS;
+		return true;
+	}
+	if (rng_ppm(&l->rng, c->loss))
+		return true;
+	if (!c->rate)
+		return false;
+	if (l->busy < now)
+		l->busy = now;
+	if (c->queue && (l->busy - now) / NS_PER_US * c->rate / 1000 + len > c->queue)
+		return true;
+	l->busy += (uint64_t)len * NS_PER_MS / c->rate;
+	return false;
+}
+
+static void deliver(struct world *w, uint32_t from, struct frame *f)
+{
+	struct link *l = &w->link[from];
+	const struct link_cfg *c = l->cfg;
+	uint64_t at = (c->rate ? l->busy : w->now.ns) + c->delay * NS_PER_US;
+
+	if (c->jitter)
+		at += rng_range(&l->rng, 0, c->jitter) * NS_PER_US;
+	if (at < l->last)
+		at = l->last;
+	if (rng_ppm(&l->rng, c->reorder)) {
+		at += rng_range(&l->rng, 1, c->reorder_max) * NS_PER_US;
+		l->reordered++;
+	} else {
+		l->last = at;
+	}
+	world_at(w, at, (struct sim_ev){.kind = SEV_FRAME, .host = &w->host[!from], .frame = f});
+}
+
+static const char *corrupt(struct link *l, struct frame *f)
+{
+	uint32_t bit;
+
+	if (!rng_ppm(&l->rng, l->cfg->corrupt) || !is_ip(f) || f->partial)
+		return NULL;
+	bit = (uint32_t)rng_range(&l->rng, ETH_LEN * 8, f->len * 8 - 1);
+	f->data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+	l->corrupted++;
+	return "corrupted";
+}
+
+void link_send(struct world *w, uint32_t from, struct frame *f)
+{
+	struct link *l = &w->link[from];
+	const char *note = NULL;
+
+	l->sent++;
+	if (lost(w, l, f->len)) {
+		l->lost++;
+		if (w->pcap)
+			pcapng_frame(w->pcap, from, w->now.ns, f, "lost");
+		free(f);
+		return;
+	}
+	note = corrupt(l, f);
+	if (rng_ppm(&l->rng, l->cfg->dup)) {
+		struct frame *copy = frame_alloc(f->len);
+
+		memcpy(copy->data, f->data, f->len);
+		copy->partial = f->partial;
+		l->duplicated++;
+		if (w->pcap)
+			pcapng_frame(w->pcap, from, w->now.ns, copy, "duplicated");
+		deliver(w, from, copy);
+	}
+	if (w->pcap)
+		pcapng_frame(w->pcap, from, w->now.ns, f, note);
+	deliver(w, from, f);
+}

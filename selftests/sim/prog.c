@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The programs at both ends: they send a known pattern, rest, read, compare, half-close, close or
+ * abort as planned, driven by the stack's events alone, so that a missing event shows as a run
+ * that never ends.
+ */
+#include <string.h>
+#include "sim.h"
+
+#define ENOENT_ 2
+#define EAGAIN_ 11
+#define PORT(p) __builtin_bswap16((uint16_t)(p))
+
+static const struct side_plan *plan_of(const struct sock *k)
+{
+	return &k->host->w->sc->conn[k->plan].side[k->side];
+}
+
+/* The bytes of a stream from @pos on; at most 65536 of them. */
+static const uint8_t *pattern(const struct world *w, const struct sock *k, uint32_t pos)
+{
+	uint32_t salt = (k->plan * 2 + k->side) * 7919 + 13;
+
+	return w->pattern + (pos + salt) % PATTERN_PRIME;
+}
+
+static struct sock *peer_of(struct world *w, const struct sock *k)
+{
+	return &w->socks[2 * k->plan + !k->side];
+}
+
+static uint64_t cookie_of(const struct sock *k)
+{
+	return (uint64_t)(k - k->host->w->socks) + 1;
+}
+
+/* ---- beginning ---- */
+
+static void sock_open(struct sock *k, struct node *n, uint32_t conn)
+{
+	const struct side_plan *p = plan_of(k);
+	const struct tcb *t = tcp_get(n->s, conn);
+	struct mtime now = n->w->now;
+
+	k->used = k->open = true;
+	k->node = n;
+	k->conn = conn;
+	k->generation = t->generation;
+	k->pair = (struct tcp_addr_pair){t->local, t->remote, t->local_port, t->remote_port};
+	tcp_set_cookie(n->s, conn, cookie_of(k));
+	flow_set(k->host, &k->pair, n, conn);
+	if (p->nodelay)
+		tcp_setopt(n->s, conn, TOPT_NODELAY, 1, now);
+	if (p->keepalive) {
+		tcp_setopt(n->s, conn, TOPT_KEEPIDLE, 5, now);
+		tcp_setopt(n->s, conn, TOPT_KEEPINTVL, 2, now);
+		tcp_setopt(n->s, conn, TOPT_KEEPALIVE, 1, now);
+	}
+}
+
+void prog_init(struct world *w)
+{
+	const struct scenario *sc = w->sc;
+
+	for (uint32_t i = 0; i < sc->n_conns; i++) {
+		const struct conn_plan *p = &sc->conn[i];
+
+		for (uint32_t side = 0; side < 2; side++) {
+			struct sock *k = &w->socks[2 * i + side];
+			uint64_t at = w->now.ns + p->start * NS_PER_US;
+
+			*k = (struct sock){
+				.host = &w->host[p->client ^ side], .plan = i, .side = side};
+			if (side && !p->simultaneous)
+				continue;
+			if (side)
+				at += rng_range(&w->rng, 0, 2 * sc->link[0].delay + 1) * NS_PER_US;
+			world_at(w, at, (struct sim_ev){.kind = SEV_START, .sock = k});
+		}
+	}
+}
+
+/*
+ * Initial sequence numbers follow the clock (RFC 6528): finds out when this pair's will be just
+ * below 2^32, so that the connection can begin then.
+ */
+static bool wait_for_wrap(struct sock *k, uint32_t conn)
+{
+	struct world *w = k->host->w;
+	struct stack *s = k->host->full.s;
+	uint32_t target = (uint32_t)-rng_range(&w->rng, 1, 40000);
+	uint32_t ticks = target - tcp_get(s, conn)->iss;
+
+	if (k->probed || !w->sc->conn[k->plan].wrap)
+		return false;
+	k->probed = true;
+	tcp_abort(s, conn, w->now);
+	world_at(w, w->now.ns + (uint64_t)ticks * 4000,
+		 (struct sim_ev){.kind = SEV_START, .sock = k});
+	return true;
+}
+
+void prog_start(struct sock *k)
+{
+	const struct conn_plan *p = &k->host->w->sc->conn[k->plan];
+	struct world *w = k->host->w;
+	struct tcp_addr_pair a = {
+		.remote = host_addr(!k->host->idx),
+		.remote_port = PORT(80),
+	};
+	uint32_t conn;
+	int err;
+
+	if (p->wrap || p->simultaneous)
+		a.local_port = PORT((k->side ? 21000 : 20000) + k->plan);
+	if (p->simultaneous)
+		a.remote_port = PORT((k->side ? 20000 : 21000) + k->plan);
+	err = tcp_connect(k->host->full.s, &a, cookie_of(k), w->now, &conn);
+	if (err) {
+		world_fail(w, "conn %u: tcp_connect: %d", k->plan, err);
+		return;
+	}
+	if (!wait_for_wrap(k, conn))
+		sock_open(k, &k->host->full, conn);
+}
+
+static struct sock *server_sock(struct host *h, const struct tcb *t)
+{
+	struct world *w = h->w;
+
+	for (uint32_t i = 0; i < w->sc->n_conns; i++) {
+		const struct sock *c = &w->socks[2 * i];
+
+		if (c->used && c->host != h && !w->sc->conn[i].simultaneous &&
+		    c->pair.local_port == t->remote_port)
+			return &w->socks[2 * i + 1];
+	}
+	return NULL;
+}
+
+void prog_accept(struct host *h)
+{
+	struct stack *s = h->full.s;
+	uint32_t conn;
+
+	h->accept_scheduled = false;
+	while (h->listening && !tcp_accept(s, h->listener, &conn)) {
+		struct sock *k = server_sock(h, tcp_get(s, conn));
+
+		if (!k || k->used) {
+			world_fail(h->w, "host%u accepts a connection that nobody opened", h->idx);
+			return;
+		}
+		sock_open(k, &h->full, conn);
+		k->connected = true;
+		prog_step(k);
+	}
+}
+
+/* ---- end ---- */
+
+static void prog_close(struct sock *k, bool abort)
+{
+	struct node *n = k->node;
+	struct stack *s = n->s;
+	const struct tcb *t;
+
+	k->open = false;
+	k->closed = true;
+	world_log(n->w, "conn %u side %u: %s, %u sent, %u received", k->plan, k->side,
+		  abort ? "aborts" : "closes", k->sent, k->rcvd);
+	if (abort)
+		tcp_abort(s, k->conn, n->w->now);
+	else
+		tcp_close(s, k->conn, n->w->now);
+	if (n->role == STACK_FULL)
+		return;
+	/* As libtandem: what can go goes, the rest is the daemon's. */
+	node_output(n);
+	t = tcp_get(s, k->conn);
+	if (!t || t->generation != k->generation)
+		return;
+	k->close_after = true;
+	sock_move(k);
+}
+
+static void prog_failed(struct sock *k, int err)
+{
+	k->failed = true;
+	k->err = err;
+	world_log(k->host->w, "conn %u side %u: error %d", k->plan, k->side, err);
+	prog_close(k, false);
+}
+
+/* ---- reading and writing ---- */
+
+static bool rest(struct sock *k, uint32_t ppm, uint64_t *until)
+{
+	struct world *w = k->host->w;
+
+	if (!rng_ppm(&w->rng, ppm))
+		return false;
+	*until = w->now.ns + rng_range(&w->rng, 1, plan_of(k)->pause_max) * NS_PER_US;
+	world_at(w, *until, (struct sim_ev){.kind = SEV_PROG, .sock = k});
+	return true;
+}
+
+/* False: the connection is gone. */
+static bool prog_write(struct sock *k)
+{
+	const struct side_plan *p = plan_of(k);
+	struct world *w = k->host->w;
+
+	while (k->sent < p->total && w->now.ns >= k->write_at) {
+		uint32_t len = (uint32_t)rng_range(&w->rng, 1, p->write_max);
+		unsigned flags = 0;
+		int64_t n;
+
+		if (len > p->total - k->sent)
+			len = p->total - k->sent;
+		if (p->more && len < p->total - k->sent)
+			flags = TCP_MSG_MORE;
+		n = tcp_send(k->node->s, k->conn, pattern(w, k, k->sent), len, flags, w->now);
+		if (n == -EAGAIN_)
+			return true;
+		if (n <= 0 || n > len) {
+			prog_failed(k, (int)-n);
+			return false;
+		}
+		k->sent += (uint32_t)n;
+		if (rest(k, p->write_pause, &k->write_at))
+			return true;
+	}
+	if (k->sent == p->total && !k->wr_shut && p->end == END_CLEAN) {
+		k->wr_shut = true;
+		tcp_shutdown(k->node->s, k->conn, false, true, w->now);
+	}
+	return true;
+}
+
+static bool prog_read(struct sock *k)
+{
+	const struct side_plan *p = plan_of(k);
+	struct world *w = k->host->w;
+	const struct sock *peer = peer_of(w, k);
+	static uint8_t buf[65536];
+
+	while (!k->eof && w->now.ns >= k->read_at) {
+		uint32_t len = (uint32_t)rng_range(&w->rng, 1, p->read_max);
+		unsigned flags = rng_ppm(&w->rng, 3 * PERCENT) ? TCP_MSG_PEEK : 0;
+		int64_t n = tcp_recv(k->node->s, k->conn, buf, len, flags, w->now);
+
+		if (n == -EAGAIN_)
+			return true;
+		if (n < 0) {
+			prog_failed(k, (int)-n);
+			return false;
+		}
+		if (n == 0) {
+			k->eof = true;
+			break;
+		}
+		if (n > len || memcmp(buf, pattern(w, peer, k->rcvd), (size_t)n) ||
+		    k->rcvd + n > peer->sent) {
+			world_fail(w, "conn %u side %u: wrong bytes at %u", k->plan, k->side,
+				   k->rcvd);
+			return false;
+		}
+		if (flags & TCP_MSG_PEEK)
+			continue;
+		k->rcvd += (uint32_t)n;
+		if (rest(k, p->read_pause, &k->read_at))
+			return true;
+	}
+	return true;
+}
+
+void prog_step(struct sock *k)
+{
+	const struct side_plan *p = plan_of(k);
+	struct world *w = k->host->w;
+
+	if (!k->open || !k->node || !k->connected || w->failed)
+		return;
+	if (k->host->app.s && rng_ppm(&w->rng, k->host->cfg->move)) {
+		sock_move(k);
+		if (!k->node)
+			return;
+	}
+	if (!prog_write(k) || !prog_read(k))
+		return;
+	if (p->end == END_CLEAN) {
+		if (k->eof && k->wr_shut)
+			prog_close(k, false);
+	} else if (k->sent + k->rcvd >= p->end_after || (k->eof && k->sent == p->total)) {
+		prog_close(k, p->end == END_ABORT);
+	}
+}
+
+/* ---- events ---- */
+
+static void accept_soon(struct host *h)
+{
+	struct world *w = h->w;
+
+	if (!w->sc->slow_accept) {
+		prog_accept(h);
+	} else if (!h->accept_scheduled) {
+		h->accept_scheduled = true;
+		world_at(w, w->now.ns + rng_range(&w->rng, 0, w->sc->accept_pause) * NS_PER_US,
+			 (struct sim_ev){.kind = SEV_ACCEPT, .host = h});
+	}
+}
+
+void prog_event(struct node *n, const struct stack_ev *ev)
+{
+	struct world *w = n->w;
+	struct flow *f;
+	struct sock *k;
+
+	if (ev->mask & EV_FREED) {
+		flow_del(n->host, &ev->pair);
+		return;
+	}
+	if (ev->mask & EV_TIMEWAIT) {
+		f = flow_find(n->host, &ev->pair);
+		if (f) {
+			f->node = n;
+			f->transit = NULL;
+			f->conn = TD_NO_CONN;
+		}
+		return;
+	}
+	if (ev->mask & EV_ACCEPT) {
+		accept_soon(n->host);
+		return;
+	}
+	if (!ev->cookie || ev->cookie > 2 * SIM_MAX_CONNS)
+		return;
+	k = &w->socks[ev->cookie - 1];
+	if (k->node != n || k->conn != ev->conn || k->generation != ev->generation || !k->open)
+		return;
+	if (ev->mask & EV_CONNECTED)
+		k->connected = true;
+	if (ev->mask & EV_ERROR) {
+		prog_failed(k, tcp_error(n->s, k->conn));
+		return;
+	}
+	prog_step(k);
+}
+
+/* ---- the end of a run ---- */
+
+bool prog_done(const struct world *w)
+{
+	for (uint32_t i = 0; i < w->sc->n_conns; i++) {
+		const struct sock *c = &w->socks[2 * i], *s = c + 1;
+
+		if (!c->closed || (s->used ? !s->closed : w->sc->conn[i].simultaneous))
+			return false;
+	}
+	return true;
+}
+
+void prog_judge(struct world *w)
+{
+	const struct scenario *sc = w->sc;
+
+	for (uint32_t i = 0; i < sc->n_conns && !w->failed; i++) {
+		const struct sock *c = &w->socks[2 * i], *s = c + 1;
+		const struct conn_plan *p = &sc->conn[i];
+
+		if (p->side[0].end != END_CLEAN || p->side[1].end != END_CLEAN ||
+		    w->host[0].crashed || w->host[1].crashed)
+			continue;
+		/* Only a handshake may fail, and only if something explains it. */
+		if (c->failed && !sc->calm && (!s->used || p->simultaneous))
+			continue;
+		if (c->failed || s->failed || !s->used)
+			world_fail(w, "conn %u: failed: client %d, server %s%d", i, c->err,
+				   s->used ? "" : "never accepted ", s->err);
+		else if (s->rcvd != p->side[0].total || c->rcvd != p->side[1].total)
+			world_fail(w, "conn %u: %u of %u and %u of %u bytes arrived", i, s->rcvd,
+				   p->side[0].total, c->rcvd, p->side[1].total);
+	}
+}

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Simulation: two hosts, a link that misbehaves, a virtual clock, programs that talk. All of a
+ * run follows from its seed.
+ *
+ *	  host 0				host 1
+ *	programs (prog.c)			programs
+ *	stack, or daemon's and			stack, or daemon's and
+ *	application's stack (host.c)		application's stack
+ *	     └────────── link.c: loss, delay, … ──────────┘
+ *
+ * world.c owns the clock and runs it, scenario.c draws what a run is like.
+ */
+#ifndef TANDEM_SIM_H
+#define TANDEM_SIM_H
+
+#include <stdint.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include "user/core/stack.h"
+
+/* ---- randomness ---- */
+
+struct rng {
+	uint64_t s;
+};
+
+static inline uint64_t rng_u64(struct rng *r) /* splitmix64 */
+{
+	uint64_t z = r->s += 0x9e3779b97f4a7c15ull;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebull;
+	return z ^ z >> 31;
+}
+
+static inline uint64_t rng_range(struct rng *r, uint64_t lo, uint64_t hi) /* inclusive */
+{
+	return lo + rng_u64(r) % (hi - lo + 1);
+}
+
+static inline bool rng_ppm(struct rng *r, uint32_t ppm)
+{
+	return ppm && rng_u64(r) % 1000000 < ppm;
+}
+
+#define PERCENT 10000u /* in ppm */
+
+/* ---- scenario ---- */
+
+struct link_cfg {
+	uint32_t loss, dup, reorder, corrupt; /* ppm */
+	uint32_t burst;	      /* ppm: a burst of loss begins */
+	uint32_t burst_max;   /* ms at most */
+	uint32_t delay, jitter; /* us */
+	uint32_t reorder_max; /* us more than the others */
+	uint32_t rate;	      /* bytes per ms, 0: without limit */
+	uint32_t queue;	      /* bytes that may wait for the rate, 0: without limit */
+};
+
+struct host_cfg {
+	bool pair;	  /* a daemon's stack and an application's */
+	bool gso, csum_offload;
+	bool merged;	  /* gets segments of its peer's GSO packets unsplit */
+	bool hints;	  /* packets carry the connection's index, as from the flows map */
+	bool crash;	  /* the application dies once */
+	bool hostile;	  /* … and had scribbled over its arena */
+	uint32_t move;	  /* ppm: a connection changes stacks at a step of its program */
+	struct stack_limits limits;
+	const char *cc;
+	uint32_t n_chunks;
+};
+
+#define SIM_MAX_CONNS 24u
+
+enum end_plan {
+	END_CLEAN,   /* all is sent, half-close, read to the end, close */
+	END_CLOSE,   /* close at some moment, unread data or not */
+	END_ABORT,   /* reset at some moment */
+	END_MAX,
+};
+
+struct side_plan {
+	uint32_t total;	    /* bytes to send */
+	uint32_t write_max; /* in one call */
+	uint32_t read_max;
+	uint32_t write_pause, read_pause; /* ppm: to rest after a call */
+	uint32_t pause_max; /* us */
+	uint32_t end_after; /* END_CLOSE, END_ABORT: after so many bytes read or written */
+	uint8_t end;	    /* enum end_plan */
+	bool keepalive, nodelay, more;
+};
+
+struct conn_plan {
+	uint64_t start; /* us */
+	uint8_t client; /* which host */
+	bool simultaneous; /* both connect */
+	bool wrap;	/* the client's sequence numbers pass 2^32 */
+	struct side_plan side[2]; /* 0: client */
+};
+
+struct scenario {
+	uint64_t seed;
+	const char *name;
+	struct link_cfg link[2]; /* [i]: from host i */
+	struct host_cfg host[2];
+	uint32_t mtu;
+	uint32_t backlog;
+	uint32_t accept_pause; /* us at most between EV_ACCEPT and accept() */
+	bool slow_accept;
+	bool unlisten_early;
+	uint32_t n_conns;
+	struct conn_plan conn[SIM_MAX_CONNS];
+	bool lossless; /* every packet arrives, in order, once: nothing may be retransmitted */
+	bool calm;     /* no failure of a connection but by its plan can be explained */
+};
+
+void scenario_draw(struct scenario *sc, uint64_t seed);
+void scenario_print(const struct scenario *sc, FILE *f);
+
+/* ---- world: clock and events ---- */
+
+struct world;
+struct host;
+struct node;
+struct sock;
+
+/* A frame on its way, or an injected one. */
+struct frame {
+	uint32_t len;
+	bool partial; /* its TCP checksum covers the pseudo-header only */
+	uint8_t data[];
+};
+struct frame *frame_alloc(uint32_t len);
+
+enum sim_event {
+	SEV_FRAME,  /* .host gets .frame */
+	SEV_INJECT, /* .node gets .frame from its sibling */
+	SEV_PROG,   /* .sock's program goes on */
+	SEV_ACCEPT, /* .host's program accepts */
+	SEV_START,  /* .sock connects */
+	SEV_IMPORT, /* .sock arrives at its new stack */
+	SEV_DONE,   /* the exporter may free its copy */
+	SEV_CRASH,  /* .host's application dies */
+};
+
+struct sim_ev {
+	uint64_t at, order;
+	enum sim_event kind;
+	struct host *host;
+	struct node *node;
+	struct frame *frame;
+	struct sock *sock;
+	uint32_t n, generation;
+};
+
+void world_at(struct world *w, uint64_t at, struct sim_ev ev);
+void world_fail(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void world_log(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- link ---- */
+
+struct link {
+	const struct link_cfg *cfg;
+	struct rng rng;
+	uint64_t busy;	     /* the last byte in the queue leaves then */
+	uint64_t last;	     /* arrival of the last packet in order */
+	uint64_t burst_until;
+	uint64_t sent, lost, duplicated, reordered, corrupted;
+};
+
+/* Takes the frame over. @from: the host that sends. */
+void link_send(struct world *w, uint32_t from, struct frame *f);
+/* Splits a packet of the stack as a NIC would, completes checksums. */
+void link_send_pkt(struct world *w, uint32_t from, const struct pkt *p);
+
+/* ---- hosts ---- */
+
+struct node {
+	struct world *w;
+	struct host *host;
+	const char *name;
+	enum stack_role role;
+	struct stack *s;
+	void *mem;
+	size_t mem_len;
+	uint8_t *arena;
+	size_t arena_len;
+	struct arena_view view;
+	struct pkt_pool pool;
+	struct pkt *pkts;
+	uint8_t *bufs;
+};
+
+/* An entry of the flows map. */
+struct flow {
+	struct tcp_addr_pair pair;
+	struct node *node;
+	uint32_t conn, generation;
+	struct node *transit; /* handed over to this one, which has not acknowledged yet */
+	uint64_t import_at;
+};
+#define SIM_MAX_FLOWS 128u
+
+struct host {
+	struct world *w;
+	uint32_t idx;
+	const struct host_cfg *cfg;
+	struct node full, app;
+	uint32_t listener;
+	bool listening, accept_scheduled;
+	struct flow flows[SIM_MAX_FLOWS];
+	uint32_t n_flows;
+	bool crashed;
+};
+
+int host_init(struct host *h);
+void host_free(struct host *h);
+void host_frame(struct host *h, struct frame *f);
+void host_inject(struct node *n, struct frame *f);
+/* Timers, events, programs, output, until nothing more happens at this moment. */
+void host_run(struct host *h);
+bool node_output(struct node *n);
+uint64_t host_deadline(const struct host *h);
+void host_check(struct host *h);
+/* Are all pools empty? Else says in @why what is left. */
+bool host_idle(const struct host *h, char *why, size_t len);
+struct ip_addr host_addr(uint32_t idx);
+uint64_t host_mib(const struct host *h, enum mib m);
+
+struct flow *flow_find(struct host *h, const struct tcp_addr_pair *a);
+void flow_set(struct host *h, const struct tcp_addr_pair *a, struct node *n, uint32_t conn);
+void flow_del(struct host *h, const struct tcp_addr_pair *a);
+
+/* Hands @k over to the host's other stack. */
+void sock_move(struct sock *k);
+void sock_import(struct sock *k);
+void node_export_done(struct node *n, uint32_t conn, uint32_t generation);
+void host_crash(struct host *h);
+
+/* ---- programs ---- */
+
+/* One end of a connection, as its program sees it. */
+struct sock {
+	bool used, open;
+	struct host *host;
+	struct node *node; /* NULL: between two stacks */
+	uint32_t conn, generation;
+	struct tcp_addr_pair pair;
+	uint32_t plan; /* which connection */
+	uint32_t side; /* 0: client */
+	bool connected, wr_shut, eof, failed, closed, probed;
+	int err;
+	uint32_t sent, rcvd;
+	uint64_t write_at, read_at; /* rests until then */
+	/* hand-over under way */
+	struct node *from, *to;
+	uint32_t from_conn, from_generation;
+	bool close_after; /* closed meanwhile: the new owner finishes it */
+};
+
+void prog_init(struct world *w);
+void prog_start(struct sock *k);
+void prog_accept(struct host *h);
+void prog_event(struct node *n, const struct stack_ev *ev);
+void prog_step(struct sock *k);
+/* All programs are through. */
+bool prog_done(const struct world *w);
+/* What was promised and not kept, at the end of a run. */
+void prog_judge(struct world *w);
+
+/* ---- the world ---- */
+
+struct world {
+	const struct scenario *sc;
+	struct mtime now;
+	struct rng rng;
+	struct sim_ev *heap;
+	uint32_t n_heap, heap_size;
+	uint64_t order;
+	struct host host[2];
+	struct link link[2];
+	struct sock socks[2 * SIM_MAX_CONNS]; /* connection i: [2i] its client, [2i + 1] */
+	const uint8_t *pattern;
+	uint64_t steps;
+	bool failed, verbose;
+	char why[256];
+	FILE *pcap;
+};
+
+#define PATTERN_PRIME 65521u
+#define PATTERN_LEN (PATTERN_PRIME + 65536u)
+
+bool world_run(const struct scenario *sc, bool verbose, FILE *pcap, char *why, size_t len);
+
+/* ---- pcapng ---- */
+
+void pcapng_begin(FILE *f);
+void pcapng_frame(FILE *f, uint32_t interface, uint64_t ns, const struct frame *fr,
+		  const char *comment);
+
+#endif
