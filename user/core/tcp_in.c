@@ -85,6 +85,7 @@ static bool check_sequence(struct stack *s, struct tcb *t, struct tcp_seg *g, en
 	    (g->flags & (TH_SYN | TH_ACK | TH_RST)) == (TH_SYN | TH_ACK)) {
 		g->flags &= (uint8_t)~TH_SYN;
 		g->seq++;
+		g->wnd = (uint16_t)(g->wnd >> t->snd_wscale); /* a SYN's is not scaled */
 	}
 	if (!rst && paws_reject(s, t, g, now)) {
 		MIB(s, TcpExt_PAWSEstab);
@@ -99,6 +100,9 @@ static bool check_sequence(struct stack *s, struct tcb *t, struct tcp_seg *g, en
 			*d = challenge(s, t, *d, now); /* RFC 5961 §4.2 */
 		else if (!rst)
 			answer_unacceptable(t, g, now);
+		/* Our ACK of its FIN was lost: wait 2 MSL again. */
+		if (t->state == TCP_TIME_WAIT && g->flags & TH_FIN)
+			t->t_keep = now.ns + TCP_TIMEWAIT_S * NS_PER_S;
 		return false;
 	}
 	ts_recent_update(s, t, g, now);
@@ -221,10 +225,6 @@ static enum drop input_synchronised(struct stack *s, struct tcb *t, struct tcp_s
 	t->last_rcv = now.ns;
 	t->probes = 0;
 	/* Sixth, URG: urgent data is read in line (RFC 6093 §6), so there is nothing to do. */
-	if (t->state == TCP_TIME_WAIT && g->flags & TH_FIN) { /* our last ACK was lost */
-		t->t_keep = now.ns + TCP_TIMEWAIT_S * NS_PER_S;
-		tcp_ack_now(t);
-	}
 	return tcp_segment_text(s, t, g, now);
 }
 

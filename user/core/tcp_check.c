@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The invariants of one connection, all of them, for tests: see tcb.h and the files they name. */
+#include "tcp.h"
+
+#define FAIL(text) return check_fail(why, len, "tcp: " text ", conn", tcb_index(s, t))
+
+/* Sums of a queue's chunks. */
+struct queue {
+	uint32_t bytes, chunks, last;
+	bool broken;
+};
+
+static struct queue walk(const struct stack *s, uint32_t head)
+{
+	struct queue q = {.last = SHM_NIL};
+
+	for (uint32_t c = head; c != SHM_NIL; c = s->a.chunk_hdrs[c].next) {
+		const struct chunk_hdr *h = &s->a.chunk_hdrs[c];
+
+		if (c >= s->a.n_chunks || q.chunks++ > s->a.n_chunks || !h->len ||
+		    (uint32_t)h->off + h->len > CHUNK_SIZE) {
+			q.broken = true;
+			break;
+		}
+		q.bytes += h->len;
+		q.last = c;
+	}
+	return q;
+}
+
+static bool tx_contiguous(const struct stack *s, const struct tcb *t)
+{
+	uint32_t seq = tcp_queue_end(t) - t->tx_bytes;
+
+	for (uint32_t c = t->tx_head; c != SHM_NIL; c = s->a.chunk_hdrs[c].next) {
+		if (s->a.chunk_hdrs[c].seq != seq)
+			return false;
+		seq += s->a.chunk_hdrs[c].len;
+	}
+	return true;
+}
+
+static bool ooo_sorted(const struct stack *s, const struct tcb *t)
+{
+	uint32_t last = t->rcv_nxt + 1;
+
+	for (uint32_t c = t->ooo_head; c != SHM_NIL; c = s->a.chunk_hdrs[c].next) {
+		const struct chunk_hdr *h = &s->a.chunk_hdrs[c];
+
+		if (seq_lt(h->seq, last) || seq_gt(h->seq + h->len, t->rcv_adv))
+			return false;
+		last = h->seq + h->len;
+	}
+	return true;
+}
+
+static int check_queues(const struct stack *s, const struct tcb *t, char *why, size_t len)
+{
+	struct queue tx = walk(s, t->tx_head), rx = walk(s, t->rx_head), ooo = walk(s, t->ooo_head);
+
+	if (tx.broken || rx.broken || ooo.broken)
+		FAIL("queue with a bad chunk");
+	if (tx.bytes != t->tx_bytes || rx.bytes != t->rx_bytes || ooo.bytes != t->ooo_bytes)
+		FAIL("queue's bytes are not the sum of its chunks");
+	if (tx.last != t->tx_tail || rx.last != t->rx_tail)
+		FAIL("queue's tail is not its last chunk");
+	if (tx.chunks + rx.chunks + ooo.chunks != t->n_chunks)
+		FAIL("n_chunks is not the number of chunks");
+	if (t->state == TCP_CLOSED && (tx.chunks || ooo.chunks))
+		FAIL("closed, but holds what nobody can use");
+	if (!tx_contiguous(s, t))
+		FAIL("hole in the send queue");
+	if (!ooo_sorted(s, t))
+		FAIL("out-of-order queue not sorted, or not beyond rcv_nxt and within rcv_adv");
+	return 0;
+}
+
+static int check_numbers(const struct stack *s, const struct tcb *t, char *why, size_t len)
+{
+	uint32_t sent = t->snd_max - t->snd_una, all = t->tx_bytes;
+
+	if (seq_lt(t->snd_nxt, t->snd_una) || seq_lt(t->snd_max, t->snd_nxt))
+		FAIL("not snd_una <= snd_nxt <= snd_max");
+	if (t->state == TCP_CLOSED)
+		return 0;
+	if (tcp_synchronised(t)) {
+		if (t->flags & TCB_F_FIN_SENT && !(t->flags & TCB_F_FIN_QUEUED))
+			FAIL("FIN sent that nobody asked for");
+		if (t->flags & TCB_F_FIN_SENT ? sent && sent != all + 1 : sent > all)
+			FAIL("more sent than there is");
+		if (tcp_fin_acked(t) && t->tx_bytes)
+			FAIL("FIN acknowledged before the data");
+	}
+	if (t->state != TCP_SYN_SENT && seq_lt(t->rcv_adv, t->rcv_nxt))
+		FAIL("rcv_adv behind rcv_nxt");
+	if (t->mss < TCP_MSS_MIN || !t->rcv_mss)
+		FAIL("MSS too small");
+	if (t->cwnd < tcp_eff_mss(t) && t->state != TCP_SYN_SENT)
+		FAIL("cwnd below a segment");
+	if (t->rto < TCP_RTO_MIN_US || t->rto > TCP_RTO_MAX_US)
+		FAIL("RTO out of its bounds");
+	return 0;
+}
+
+static int check_state(const struct stack *s, const struct tcb *t, char *why, size_t len)
+{
+	bool fin_rcvd = t->state == TCP_CLOSE_WAIT || t->state == TCP_CLOSING ||
+			t->state == TCP_LAST_ACK || t->state == TCP_TIME_WAIT;
+	bool fin_queued = tcp_synchronised(t) && t->state != TCP_ESTABLISHED &&
+			  t->state != TCP_CLOSE_WAIT;
+	bool fin_acked = t->state == TCP_FIN_WAIT_2 || t->state == TCP_TIME_WAIT;
+
+	if (t->state >= TCP_STATE_MAX || t->state == TCP_LISTEN)
+		FAIL("no such state");
+	if (!tcp_synchronised(t))
+		return 0;
+	if (!!(t->flags & TCB_F_FIN_RCVD) != fin_rcvd)
+		FAIL("state and the peer's FIN disagree");
+	if (!!(t->flags & TCB_F_FIN_QUEUED) != fin_queued)
+		FAIL("state and our FIN disagree");
+	if (tcp_fin_acked(t) != fin_acked)
+		FAIL("state and the ACK of our FIN disagree");
+	if (s->cfg.role == STACK_FULL && t->state == TCP_TIME_WAIT && t->flags & TCB_F_CLOSED)
+		FAIL("orphan in TIME_WAIT that is not a record");
+	return 0;
+}
+
+/* Nothing may wait for something that never comes. */
+static int check_deadlines(const struct stack *s, const struct tcb *t, char *why, size_t len)
+{
+	bool queued = t->flags & TCB_F_OUT_QUEUED;
+	bool blocked = tcp_synchronised(t) && !tcp_fin_acked(t) &&
+		       (t->tx_bytes || t->flags & TCB_F_FIN_QUEUED);
+
+	if (t->state == TCP_CLOSED) {
+		if (t->t_rtx || t->t_delack || t->t_keep || t->timer.slot != SHM_NIL)
+			FAIL("closed, but a timer runs");
+		if (t->flags & TCB_F_CLOSED && !(t->flags & TCB_F_RST_SEND && queued))
+			FAIL("closed orphan that is not freed");
+		return 0;
+	}
+	if (t->snd_una != t->snd_max && !t->t_rtx)
+		FAIL("outstanding, but no retransmission timer");
+	if (t->flags & TCB_F_PROBING && (!t->t_rtx || t->snd_una != t->snd_max))
+		FAIL("probing with data outstanding, or without timer");
+	if (t->flags & TCB_F_ACK_DELAYED && !t->t_delack)
+		FAIL("delayed ACK without timer");
+	if (queued)
+		return 0;
+	if (t->flags & (TCB_F_ACK_NOW | TCB_F_RTX))
+		FAIL("something to send, but not on the output list");
+	if (blocked && !t->t_rtx)
+		FAIL("data or FIN waits without a timer");
+	if ((t->t_rtx || t->flags & TCB_F_ACK_DELAYED || tcp_timer_keep(t)) &&
+	    t->timer.slot == SHM_NIL)
+		FAIL("a deadline, but not in the wheel");
+	return 0;
+}
+
+int tcp_check(const struct stack *s, const struct tcb *t, char *why, size_t len)
+{
+	int err = check_state(s, t, why, len);
+
+	if (!err)
+		err = check_numbers(s, t, why, len);
+	if (!err)
+		err = check_queues(s, t, why, len);
+	if (!err)
+		err = check_deadlines(s, t, why, len);
+	return err;
+}

@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The user calls of RFC 9293 §3.9.1 with the socket calls' manners: what they return, when they
+ * block (-EAGAIN) and how errors are reported is Linux's. Nothing is sent from here: a call
+ * changes the connection and puts it on the output list.
+ */
+#include "tcp.h"
+
+/* A connection that a program may name: in range, ours, not closed before. */
+static struct tcb *user_tcb(const struct stack *s, uint32_t conn)
+{
+	struct tcb *t;
+
+	if (conn >= s->a.n_tcbs)
+		return NULL;
+	t = &s->a.tcbs[conn];
+	return t->owner == TCB_MINE && !(t->flags & TCB_F_CLOSED) ? t : NULL;
+}
+
+static int take_error(struct tcb *t)
+{
+	int err = t->err;
+
+	t->err = 0;
+	return err;
+}
+
+/* ---- data ---- */
+
+static bool send_open(const struct tcb *t)
+{
+	return t->state == TCP_ESTABLISHED || t->state == TCP_CLOSE_WAIT;
+}
+
+static int64_t send_queue(struct stack *s, struct tcb *t, const void *buf, size_t len)
+{
+	uint32_t room = t->sndbuf > t->tx_bytes ? t->sndbuf - t->tx_bytes : 0;
+	uint32_t n = len < room ? (uint32_t)len : room, done;
+
+	done = n ? txq_append(s, t, buf, n) : 0;
+	if (done < len)
+		t->flags |= TCB_F_TX_FULL;
+	return done ? (int64_t)done : -E_AGAIN;
+}
+
+int64_t tcp_send(struct stack *s, uint32_t conn, const void *buf, size_t len, unsigned flags,
+		 struct mtime now)
+{
+	struct tcb *t = user_tcb(s, conn);
+	int64_t n;
+
+	if (!t)
+		return -E_BADF;
+	if (t->err)
+		return -take_error(t);
+	if (t->state == TCP_SYN_SENT || t->state == TCP_SYN_RECEIVED) {
+		if (t->flags & TCB_F_FIN_QUEUED)
+			return -E_PIPE;
+		t->flags |= TCB_F_TX_FULL;
+		return -E_AGAIN;
+	}
+	if (!send_open(t))
+		return -E_PIPE;
+	if (!len)
+		return 0;
+	n = send_queue(s, t, buf, len);
+	if (flags & TCP_MSG_MORE)
+		t->flags |= TCB_F_MORE;
+	else
+		t->flags &= ~TCB_F_MORE;
+	tcp_kick(s, t, now);
+	return n;
+}
+
+int64_t tcp_recv(struct stack *s, uint32_t conn, void *buf, size_t len, unsigned flags,
+		 struct mtime now)
+{
+	struct tcb *t = user_tcb(s, conn);
+	bool peek = flags & TCP_MSG_PEEK;
+	uint32_t n;
+
+	if (!t)
+		return -E_BADF;
+	if (t->rx_bytes && len) {
+		n = rxq_read(s, t, flags & TCP_MSG_TRUNC ? NULL : buf,
+			     len < UINT32_MAX ? (uint32_t)len : UINT32_MAX, peek);
+		if (!peek)
+			tcp_data_read(s, t, n, now);
+		return n;
+	}
+	if (t->rx_bytes)
+		return 0;
+	if (t->err)
+		return -take_error(t);
+	if (t->flags & (TCB_F_FIN_RCVD | TCB_F_RD_SHUT) || t->state == TCP_CLOSED)
+		return 0;
+	return -E_AGAIN;
+}
+
+/* ---- ending ---- */
+
+/* The FIN goes behind what is queued; the state is that of a FIN sent already, as in Linux. */
+static void close_send_side(struct stack *s, struct tcb *t, struct mtime now)
+{
+	if (t->flags & TCB_F_FIN_QUEUED)
+		return;
+	t->flags |= TCB_F_FIN_QUEUED;
+	t->flags &= ~(TCB_F_TX_FULL | TCB_F_MORE);
+	if (t->state == TCP_ESTABLISHED)
+		tcp_set_state(s, t, TCP_FIN_WAIT_1, now);
+	else if (t->state == TCP_CLOSE_WAIT)
+		tcp_set_state(s, t, TCP_LAST_ACK, now);
+	/* SYN_RECEIVED: tcp_established() goes on to FIN_WAIT_1 */
+}
+
+int tcp_shutdown(struct stack *s, uint32_t conn, bool rd, bool wr, struct mtime now)
+{
+	struct tcb *t = user_tcb(s, conn);
+
+	if (!t)
+		return -E_BADF;
+	if (t->state == TCP_CLOSED)
+		return -E_NOTCONN;
+	if (t->state == TCP_SYN_SENT) {
+		tcp_conn_drop(s, t, 0, now);
+		return 0;
+	}
+	if (rd) {
+		t->flags |= TCB_F_RD_SHUT;
+		tcp_event(s, t, EV_READABLE | EV_RDHUP);
+	}
+	if (wr) {
+		close_send_side(s, t, now);
+		tcp_event(s, t, EV_WRITABLE | (rd || t->flags & TCB_F_FIN_RCVD ? EV_HUP : 0));
+	}
+	tcp_kick(s, t, now);
+	return 0;
+}
+
+static void make_orphan(struct stack *s, struct tcb *t)
+{
+	t->flags |= TCB_F_CLOSED | TCB_F_RD_SHUT;
+	t->flags &= ~TCB_F_TX_FULL;
+	t->ev_mask = 0; /* nobody is interested any more */
+	s->n_orphans++;
+}
+
+/* Why close() has to be a reset; 0: it need not. */
+static bool close_resets(struct stack *s, const struct tcb *t)
+{
+	if (t->rx_bytes) { /* RFC 2525 §2.17 */
+		MIB(s, TcpExt_TCPAbortOnClose);
+		return true;
+	}
+	if (t->sockopt & TCB_LINGER && !t->linger) {
+		MIB(s, TcpExt_TCPAbortOnData);
+		return true;
+	}
+	if (s->n_orphans > s->cfg.limits.tcp_max_orphans) {
+		MIB(s, TcpExt_TCPAbortOnMemory);
+		return true;
+	}
+	return false;
+}
+
+void tcp_close(struct stack *s, uint32_t conn, struct mtime now)
+{
+	struct tcb *t = user_tcb(s, conn);
+
+	if (!t)
+		return;
+	make_orphan(s, t);
+	if (t->state == TCP_CLOSED || t->state == TCP_SYN_SENT) {
+		tcp_conn_free(s, t, now);
+		return;
+	}
+	if (t->state == TCP_TIME_WAIT) {
+		tcp_time_wait(s, t, now);
+		return;
+	}
+	if (close_resets(s, t)) {
+		tcp_reset_orphan(s, t, now);
+		return;
+	}
+	close_send_side(s, t, now);
+	if (t->state == TCP_FIN_WAIT_2)
+		t->t_keep = now.ns + s->cfg.limits.tcp_fin_timeout * NS_PER_S;
+	tcp_kick(s, t, now);
+}
+
+void tcp_abort(struct stack *s, uint32_t conn, struct mtime now)
+{
+	struct tcb *t;
+
+	/* Also an orphan may be aborted, by its keeper. */
+	if (conn >= s->a.n_tcbs)
+		return;
+	t = tcb_at(s, conn);
+	if (t->owner != TCB_MINE || t->flags & TCB_F_RST_SEND)
+		return;
+	if (!(t->flags & TCB_F_CLOSED))
+		make_orphan(s, t);
+	tcp_reset_orphan(s, t, now);
+}
+
+/* ---- options ---- */
+
+static void set_flag(struct tcb *t, uint16_t flag, bool on)
+{
+	t->sockopt = on ? t->sockopt | flag : (uint16_t)(t->sockopt & ~flag);
+}
+
+static void set_quickack(struct tcb *t, bool on)
+{
+	set_flag(t, TCB_QUICKACK, on);
+	if (!on) {
+		t->flags |= TCB_F_PINGPONG;
+		return;
+	}
+	t->flags &= ~TCB_F_PINGPONG;
+	t->quick = UINT8_MAX;
+	if (t->flags & TCB_F_ACK_DELAYED)
+		tcp_ack_now(t);
+}
+
+static void set_option(struct tcb *t, enum tcp_opt opt, int64_t v)
+{
+	switch (opt) {
+	case TOPT_NODELAY:
+		set_flag(t, TCB_NODELAY, v);
+		break;
+	case TOPT_CORK:
+		set_flag(t, TCB_CORK, v);
+		break;
+	case TOPT_QUICKACK:
+		set_quickack(t, v);
+		break;
+	case TOPT_OOBINLINE:
+		set_flag(t, TCB_OOBINLINE, v);
+		break;
+	case TOPT_KEEPALIVE:
+		set_flag(t, TCB_KEEPALIVE, v);
+		break;
+	case TOPT_LINGER:
+		set_flag(t, TCB_LINGER, v >= 0);
+		t->linger = v >= 0 ? (uint16_t)v : 0;
+		break;
+	case TOPT_MAXSEG:
+		t->user_mss = (uint16_t)v;
+		break;
+	case TOPT_KEEPIDLE:
+		t->keep_idle = (uint16_t)v;
+		break;
+	case TOPT_KEEPINTVL:
+		t->keep_intvl = (uint16_t)v;
+		break;
+	case TOPT_KEEPCNT:
+		t->keep_cnt = (uint8_t)v;
+		break;
+	case TOPT_USER_TIMEOUT:
+		t->user_timeout = (uint32_t)v;
+		break;
+	case TOPT_RCVBUF:
+		t->rcvbuf = (uint32_t)v;
+		set_flag(t, TCB_RCVBUF_LOCK, true);
+		break;
+	case TOPT_SNDBUF:
+		t->sndbuf = (uint32_t)v;
+		set_flag(t, TCB_SNDBUF_LOCK, true);
+		break;
+	case TOPT_RCVLOWAT:
+		t->rcvlowat = (uint32_t)v;
+		break;
+	case TOPT_TTL:
+		t->ttl = (uint8_t)v;
+		break;
+	case TOPT_TOS:
+		t->tos = (uint8_t)v;
+		break;
+	case TOPT_DEFER_ACCEPT: /* a listener's */
+		break;
+	}
+}
+
+int tcp_setopt(struct stack *s, uint32_t conn, enum tcp_opt opt, int64_t value, struct mtime now)
+{
+	struct tcb *t = user_tcb(s, conn);
+	int err;
+
+	if (!t)
+		return -E_BADF;
+	err = tcp_opt_check(s, opt, &value);
+	if (err)
+		return err;
+	set_option(t, opt, value);
+	if (tcp_synchronised(t))
+		tcp_kick(s, t, now);
+	return 0;
+}
+
+int tcp_getopt(const struct stack *s, uint32_t conn, enum tcp_opt opt, int64_t *value)
+{
+	const struct tcb *t = user_tcb(s, conn);
+
+	if (!t)
+		return -E_BADF;
+	switch (opt) {
+	case TOPT_NODELAY:
+		*value = !!(t->sockopt & TCB_NODELAY);
+		return 0;
+	case TOPT_CORK:
+		*value = !!(t->sockopt & TCB_CORK);
+		return 0;
+	case TOPT_QUICKACK:
+		*value = !(t->flags & TCB_F_PINGPONG);
+		return 0;
+	case TOPT_OOBINLINE:
+		*value = !!(t->sockopt & TCB_OOBINLINE);
+		return 0;
+	case TOPT_KEEPALIVE:
+		*value = !!(t->sockopt & TCB_KEEPALIVE);
+		return 0;
+	case TOPT_LINGER:
+		*value = t->sockopt & TCB_LINGER ? t->linger : -1;
+		return 0;
+	case TOPT_MAXSEG:
+		*value = tcp_synchronised(t) || !t->user_mss ? tcp_eff_mss(t) : t->user_mss;
+		return 0;
+	case TOPT_KEEPIDLE:
+		*value = t->keep_idle;
+		return 0;
+	case TOPT_KEEPINTVL:
+		*value = t->keep_intvl;
+		return 0;
+	case TOPT_KEEPCNT:
+		*value = t->keep_cnt;
+		return 0;
+	case TOPT_USER_TIMEOUT:
+		*value = t->user_timeout;
+		return 0;
+	case TOPT_RCVBUF:
+		*value = t->rcvbuf;
+		return 0;
+	case TOPT_SNDBUF:
+		*value = t->sndbuf;
+		return 0;
+	case TOPT_RCVLOWAT:
+		*value = t->rcvlowat;
+		return 0;
+	case TOPT_TTL:
+		*value = t->ttl;
+		return 0;
+	case TOPT_TOS:
+		*value = t->tos;
+		return 0;
+	case TOPT_DEFER_ACCEPT:
+		*value = 0;
+		return 0;
+	}
+	return -E_NOPROTOOPT;
+}
+
+/* ---- looking ---- */
+
+uint32_t tcp_poll(const struct stack *s, uint32_t conn)
+{
+	const struct tcb *t = user_tcb(s, conn);
+	bool closed, rd_end, wr_end;
+	uint32_t ev = 0;
+
+	if (!t)
+		return 0;
+	closed = t->state == TCP_CLOSED;
+	rd_end = closed || t->flags & (TCB_F_FIN_RCVD | TCB_F_RD_SHUT);
+	wr_end = closed || t->flags & TCB_F_FIN_QUEUED;
+	if (rd_end || t->rx_bytes >= t->rcvlowat)
+		ev |= EV_READABLE;
+	if (rd_end)
+		ev |= EV_RDHUP;
+	if (wr_end || (send_open(t) && t->tx_bytes <= t->sndbuf / 3 * 2))
+		ev |= EV_WRITABLE;
+	if (rd_end && wr_end)
+		ev |= EV_HUP;
+	if (tcp_synchronised(t))
+		ev |= EV_CONNECTED;
+	if (t->err)
+		ev |= EV_ERROR | EV_READABLE | EV_WRITABLE;
+	return ev;
+}
+
+int tcp_error(struct stack *s, uint32_t conn)
+{
+	struct tcb *t = user_tcb(s, conn);
+
+	return t ? take_error(t) : 0;
+}
+
+uint32_t tcp_readable_bytes(const struct stack *s, uint32_t conn)
+{
+	const struct tcb *t = user_tcb(s, conn);
+
+	return t ? t->rx_bytes : 0;
+}
+
+uint32_t tcp_unsent_bytes(const struct stack *s, uint32_t conn)
+{
+	const struct tcb *t = user_tcb(s, conn);
+
+	return t ? t->tx_bytes : 0;
+}
+
+void tcp_set_cookie(struct stack *s, uint32_t conn, uint64_t cookie)
+{
+	struct tcb *t = user_tcb(s, conn);
+
+	if (t)
+		t->cookie = cookie;
+}
+
+const struct tcb *tcp_get(const struct stack *s, uint32_t conn)
+{
+	if (conn >= s->a.n_tcbs || s->a.tcbs[conn].owner != TCB_MINE)
+		return NULL;
+	return &s->a.tcbs[conn];
+}
