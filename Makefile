@@ -101,7 +101,8 @@ $(TOOLS): $(B)/tools/%: $(B)/tools/%.o $(call obj,$(wildcard tools/common/*.c)) 
 
 # ---- tests ----
 # Unit tests may use every layer; each file selftests/unit/test_X.c is one program.
-$(B)/selftests/unit/%: $(B)/selftests/unit/%.o $(wildcard $(B)/selftests/unit/lib_*.o) $(DAEMON_A) $(IO_A) $(B)/libtandem.a $(CORE_A)
+UNIT_LIB := $(call obj,$(wildcard selftests/unit/lib_*.c))
+$(B)/selftests/unit/%: $(B)/selftests/unit/%.o $(UNIT_LIB) $(DAEMON_A) $(IO_A) $(B)/libtandem.a $(CORE_A)
 	$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS_IO) -lcmocka
 $(B)/selftests/bpf/%: $(B)/selftests/bpf/%.o $(IO_A) $(CORE_A)
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LDLIBS_IO) -lcmocka

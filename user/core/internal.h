@@ -684,13 +684,11 @@ static inline void mib_inc(struct stack *s, enum mib m)
 }
 #define MIB(s, name) mib_inc((s), MIB_##name)
 
-/* Appends to the queue of finished packets. (stack.c) */
-void stack_queue_pkt(struct stack *s, struct pkt *p);
-/* Reports that @conn's last trace is gone (TCB or TIME_WAIT record of an orphan). */
-void stack_report_freed(struct stack *s, uint32_t conn, uint32_t generation, uint64_t cookie);
+/* Appends to the queue of finished packets. False: cfg.n_pending are held, it was dropped. */
+bool stack_queue_pkt(struct stack *s, struct pkt *p);
 /*
- * The same for any report (EV_FREED, EV_TIMEWAIT), @ev filled in by the caller. Reports are given
- * out before all other events, so that the end of a pair is seen before its next use.
+ * Reports that a last trace is gone (EV_FREED, EV_TIMEWAIT), @ev filled in by the caller. Reports
+ * are given out before all other events, so that the end of a pair is seen before its next use.
  */
 void stack_report(struct stack *s, const struct stack_ev *ev);
 

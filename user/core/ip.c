@@ -101,7 +101,7 @@ void l4_checksum(struct stack *s, struct pkt *p, const struct ip_addr *src,
 
 struct pkt *ip_pkt_alloc(struct stack *s, bool v6)
 {
-	struct pkt *p = s->n_pending < s->cfg.n_pending ? pkt_alloc(s->pool) : NULL;
+	struct pkt *p = pkt_alloc(s->pool);
 
 	if (!p) {
 		MIB(s, Td_NoBuffer);
@@ -162,13 +162,30 @@ void ip_header(struct stack *s, struct pkt *p, const struct ip_out *o, uint32_t 
 		ip6_header(s, h, o, l4_len);
 }
 
+/* An application has no routes: its segments go where their connection goes. */
+static int connection_way(const struct stack *s, const struct ip_out *o, const uint8_t *tcp,
+			  struct route_result *r, uint32_t *neigh)
+{
+	uint16_t sport, dport;
+	uint32_t conn;
+
+	memcpy(&sport, tcp, 2);
+	memcpy(&dport, tcp + 2, 2);
+	conn = conn_lookup(s, &o->src, sport, &o->dst, dport);
+	if (conn == SHM_NIL)
+		return -E_NETUNREACH;
+	*neigh = s->a.tcbs[conn].neigh;
+	*r = (struct route_result){.netif = s->a.tcbs[conn].netif,
+				   .mtu = s->netifs[s->a.tcbs[conn].netif].mtu};
+	return 0;
+}
+
 /* Where @o goes: route, neighbour, and the source if it has none. */
 static int find_way(struct stack *s, struct ip_out *o, struct route_result *r, uint32_t *neigh,
 		    struct mtime now)
 {
 	int rc = addr_is_unicast(s, &o->dst) ? route_lookup(s, &o->dst, &o->src, r) : -E_INVAL;
 
-	MIB(s, Ip_OutRequests);
 	if (rc) {
 		MIB(s, Ip_OutNoRoutes);
 		return rc;
@@ -238,8 +255,10 @@ int ip_send_copy(struct stack *s, const struct pkt *from, uint32_t off, uint32_t
 	struct ip_out o = *out;
 	struct route_result r;
 	uint32_t neigh;
-	int rc = find_way(s, &o, &r, &neigh, now);
+	int rc;
 
+	MIB(s, Ip_OutRequests);
+	rc = find_way(s, &o, &r, &neigh, now);
 	return rc ? rc : send_copies(s, from, off, len, &o, &r, neigh, now);
 }
 
@@ -249,8 +268,15 @@ int ip_send(struct stack *s, struct pkt *p, uint32_t len, const struct ip_out *o
 	struct ip_out o = *out;
 	struct route_result r;
 	uint32_t neigh;
-	int rc = p->l4_off + len <= p->room ? find_way(s, &o, &r, &neigh, now) : -E_MSGSIZE;
+	int rc = -E_MSGSIZE;
 
+	MIB(s, Ip_OutRequests);
+	if (p->l4_off + len > p->room)
+		MIB(s, Ip_OutDiscards);
+	else if (s->cfg.role == STACK_APP)
+		rc = connection_way(s, &o, ip_payload(p), &r, &neigh);
+	else
+		rc = find_way(s, &o, &r, &neigh, now);
 	if (!rc && p->l4_off - ETH_HLEN_ + len <= r.mtu) {
 		ip_header(s, p, &o, len);
 		return transmit(s, p, r.netif, o.queue, len, neigh, now);

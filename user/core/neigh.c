@@ -15,6 +15,7 @@
 #define RETRANS_NS NS_PER_S
 #define UCAST_SOLICIT 3u
 #define MCAST_SOLICIT 3u
+#define MAC_MASK ((1ull << 48) - 1)
 #define LOCKTIME_NS NS_PER_S /* of several answers the first one counts */
 
 static enum nud_state state_of(const struct stack *s, uint32_t idx)
@@ -174,11 +175,16 @@ bool neigh_fill(struct stack *s, uint32_t idx, uint16_t netif, uint8_t *eth, uin
 {
 	uint64_t word;
 	uint8_t mac[6];
+	bool usable;
 
 	if (idx >= (s->cfg.role == STACK_APP ? s->a.n_neighs : s->neigh_free.used))
 		return false;
 	word = load_acquire(&s->a.neighs[idx].mac_state);
-	if (!nud_usable(neigh_state_of(word)) || s->a.neighs[idx].netif != netif)
+	usable = nud_usable(neigh_state_of(word));
+	/* An application cannot ask again: it goes on with the MAC that was known last. */
+	if (s->cfg.role == STACK_APP && word & MAC_MASK)
+		usable = true;
+	if (!usable || s->a.neighs[idx].netif != netif)
 		return false;
 	neigh_mac_of(word, mac);
 	eth_header(s, netif, eth, mac, ethertype);
@@ -211,14 +217,14 @@ static void drop_pkt(struct stack *s, struct pkt *p)
 	pkt_free(s->pool, p);
 }
 
-/* As in Linux, the oldest packet makes room for the newest. */
+/* As in Linux, the oldest packet makes room for the newest. Half of all is kept for replies. */
 static bool queue_pkt(struct stack *s, struct neigh_priv *n, struct pkt *p)
 {
-	uint32_t max = s->cfg.limits.unres_qlen;
+	uint32_t max = s->cfg.limits.unres_qlen, all = s->cfg.n_pending / 2;
 
-	if (n->q_len && (n->q_len >= max || s->n_pending >= s->cfg.n_pending))
+	if (n->q_len && (n->q_len >= max || s->n_pending >= all))
 		drop_pkt(s, queue_pop(s, n));
-	if (!max || s->n_pending >= s->cfg.n_pending) {
+	if (!max || s->n_pending >= all) {
 		drop_pkt(s, p);
 		return false;
 	}
@@ -238,10 +244,8 @@ bool neigh_send(struct stack *s, uint32_t idx, struct pkt *p, struct mtime now)
 	bool v6 = p->frag[0].p[p->l3_off] >> 4 == 6;
 	struct neigh_priv *n;
 
-	if (neigh_fill(s, idx, p->netif, p->frag[0].p, v6 ? ETHERTYPE_IP6 : ETHERTYPE_IP4, now)) {
-		stack_queue_pkt(s, p);
-		return true;
-	}
+	if (neigh_fill(s, idx, p->netif, p->frag[0].p, v6 ? ETHERTYPE_IP6 : ETHERTYPE_IP4, now))
+		return stack_queue_pkt(s, p);
 	if (s->cfg.role == STACK_APP || idx >= s->neigh_free.used ||
 	    s->a.neighs[idx].netif != p->netif) {
 		drop_pkt(s, p);

@@ -215,8 +215,13 @@ void eth_header(const struct stack *s, uint16_t netif, uint8_t *eth, const uint8
 	put_be16(eth + 12, type);
 }
 
-void stack_queue_pkt(struct stack *s, struct pkt *p)
+bool stack_queue_pkt(struct stack *s, struct pkt *p)
 {
+	if (s->n_pending >= s->cfg.n_pending) {
+		MIB(s, Td_NoBuffer);
+		pkt_free(s->pool, p);
+		return false;
+	}
 	p->next = NULL;
 	if (s->txq_tail)
 		s->txq_tail->next = p;
@@ -224,6 +229,7 @@ void stack_queue_pkt(struct stack *s, struct pkt *p)
 		s->txq_head = p;
 	s->txq_tail = p;
 	s->n_pending++;
+	return true;
 }
 
 static struct pkt *txq_pop(struct stack *s)
