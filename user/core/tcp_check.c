@@ -145,14 +145,11 @@ static int check_deadlines(const struct stack *s, const struct tcb *t, char *why
 		FAIL("probing with data outstanding, or without timer");
 	if (t->flags & TCB_F_ACK_DELAYED && !t->t_delack)
 		FAIL("delayed ACK without timer");
-	if (queued)
+	if (queued || t->timer.slot != SHM_NIL)
 		return 0;
-	if (t->flags & (TCB_F_ACK_NOW | TCB_F_RTX))
-		FAIL("something to send, but not on the output list");
-	if (blocked && !t->t_rtx)
-		FAIL("data or FIN waits without a timer");
-	if ((t->t_rtx || t->flags & TCB_F_ACK_DELAYED || tcp_timer_keep(t)) &&
-	    t->timer.slot == SHM_NIL)
+	if (t->flags & (TCB_F_ACK_NOW | TCB_F_RTX) || blocked)
+		FAIL("something to send, but neither output nor timer is to come");
+	if (t->t_rtx || t->flags & TCB_F_ACK_DELAYED || tcp_timer_keep(t))
 		FAIL("a deadline, but not in the wheel");
 	return 0;
 }
