@@ -69,26 +69,17 @@ struct {
 	__type(value, struct frag_val);
 } frags SEC(".maps");
 
-/* Headers that do not stand in the linear part of a multi-buffer frame. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u8[VIEW_COPY_SIZE]);
-} headers SEC(".maps");
-
-/* The time, read once per tick: each reading costs as much as a map lookup. */
-struct clock {
-	__u64 jiffy;
-	__u64 ns;
+struct scratch {
+	__u64 jiffy, ns; /* the time, read once per tick: reading it costs like a map lookup */
+	__u8 headers[VIEW_COPY_SIZE]; /* of a frame whose linear part does not have them all */
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct clock);
-} clocks SEC(".maps");
+	__type(value, struct scratch);
+} scratch SEC(".maps");
 
 ENV bool env_is_local(const struct ip_addr *a)
 {
@@ -139,7 +130,7 @@ ENV uint64_t env_now(void)
 {
 	uint64_t jiffy = bpf_jiffies64();
 	__u32 zero = 0;
-	struct clock *c = bpf_map_lookup_elem(&clocks, &zero);
+	struct scratch *c = bpf_map_lookup_elem(&scratch, &zero);
 
 	if (!c)
 		return 0;

@@ -39,16 +39,16 @@ static __noinline enum pkt_kind parse_copy(struct xdp_md *ctx, const struct xdp_
 {
 	struct pkt_view v = {.ctx = ctx, .copied = true};
 	__u32 len = bpf_xdp_get_buff_len(ctx), zero = 0;
-	__u8 *buf = bpf_map_lookup_elem(&headers, &zero);
+	struct scratch *c = bpf_map_lookup_elem(&scratch, &zero);
 
-	if (!buf || !len)
+	if (!c || !len)
 		return PK_CUT;
 	if (len > VIEW_COPY_MAX)
 		len = VIEW_COPY_MAX;
-	if (bpf_xdp_load_bytes(ctx, 0, buf, len))
+	if (bpf_xdp_load_bytes(ctx, 0, c->headers, len))
 		return PK_CUT;
-	v.data = buf;
-	v.end = buf + len;
+	v.data = c->headers;
+	v.end = c->headers + len;
 	return parse_frame(&v, s, p);
 }
 

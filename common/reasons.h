@@ -22,7 +22,7 @@
 	X(ECHO_REPLY, TX, "ICMP echo request answered")                                            \
 	X(ND_REPLY, TX, "IPv6 neighbour solicitation answered")                                    \
 	X(PASS_NOT_IP, PASS, "neither ARP nor IP")                                                 \
-	X(PASS_ARP, PASS, "ARP that is not ours to answer")                                        \
+	X(PASS_ARP, PASS, "ARP or neighbour discovery that is not ours to answer")                 \
 	X(PASS_NOT_LOCAL, PASS, "not to an address of ours")                                       \
 	X(PASS_UNCLAIMED, PASS, "to our address, but not claimed")                                 \
 	X(PASS_MALFORMED, PASS, "not claimable: headers cut short, left to the kernel to count")   \

@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * xdp_prog.h: the program's life on an interface. The link and the maps are pinned in a
+ * directory of their own, which is made first and removed last: it is what claims the name.
+ */
+#include <bpf/bpf.h>
+#include <dirent.h>
+#include <errno.h>
+#include <linux/bpf.h>
+#include <linux/if_link.h>
+#include <linux/magic.h>
+#include <limits.h>
+#include <net/if.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+#include "bpf/tandem.skel.h"
+#include "libbpf_log.h"
+#include "xdp_prog.h"
+
+struct xdp_prog {
+	struct tandem_bpf *skel;
+	int link_fd;
+	char name[IF_NAMESIZE * 4];
+};
+
+#define PATH_LEN 256
+
+static int say(int err, char *why, size_t len, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+static int say(int err, char *why, size_t len, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why, len, fmt, ap);
+	va_end(ap);
+	return err;
+}
+
+const char *xdp_mode_name(enum xdp_mode m)
+{
+	static const char *const names[] = {"auto", "native", "generic"};
+
+	return (unsigned)m < sizeof(names) / sizeof(names[0]) ? names[m] : "?";
+}
+
+/* ---- paths ---- */
+
+/* bpffs reserves names with a dot in them; a slash would lead elsewhere. */
+static bool name_ok(const char *name)
+{
+	return *name && !strpbrk(name, "./") &&
+	       strlen(name) < sizeof(((struct xdp_prog *)0)->name);
+}
+
+static int pin_path(char *path, const char *name, const char *what)
+{
+	int n = snprintf(path, PATH_LEN, TD_PIN_ROOT "/%s%s%s", name, *what ? "/" : "", what);
+
+	return n < PATH_LEN ? 0 : -ENAMETOOLONG;
+}
+
+int xdp_bpffs_ensure(char *why, size_t len)
+{
+	struct statfs fs;
+
+	if (statfs(TD_BPFFS, &fs) < 0)
+		return say(-errno, why, len, "%s is not there: is sysfs mounted, and does the kernel have "
+			   "CONFIG_BPF_SYSCALL?", TD_BPFFS);
+	if ((unsigned)fs.f_type == BPF_FS_MAGIC)
+		return 0;
+	if (mount("bpf", TD_BPFFS, "bpf", 0, "mode=0700") < 0)
+		return say(-errno, why, len, "cannot mount bpffs at %s: %s", TD_BPFFS,
+			   errno == EPERM ? "not permitted (root, or CAP_SYS_ADMIN, is needed)" :
+					    strerror(errno));
+	return 0;
+}
+
+/* ---- pins ---- */
+
+/* Removes everything in the pin directory of @name, and it. */
+static int unpin(const char *name)
+{
+	char path[PATH_LEN];
+	struct dirent *e;
+	DIR *d;
+	int err = pin_path(path, name, "");
+
+	if (err)
+		return err;
+	d = opendir(path);
+	if (!d)
+		return -errno;
+	while ((e = readdir(d))) {
+		if (e->d_name[0] != '.' && unlinkat(dirfd(d), e->d_name, 0) < 0)
+			err = -errno;
+	}
+	closedir(d);
+	if (rmdir(path) < 0)
+		err = -errno;
+	rmdir(TD_PIN_ROOT); /* stays while others are in it */
+	return err;
+}
+
+static int pin(int fd, const char *name, const char *what, char *why, size_t len)
+{
+	char path[PATH_LEN];
+	int err = pin_path(path, name, what);
+
+	if (!err && bpf_obj_pin(fd, path) < 0)
+		err = -errno;
+	return err ? say(err, why, len, "cannot pin %s: %s", path, strerror(-err)) : 0;
+}
+
+static int pin_all(struct xdp_prog *p, char *why, size_t len)
+{
+	struct bpf_map *m;
+	int err;
+
+	bpf_object__for_each_map(m, p->skel->obj) {
+		err = pin(bpf_map__fd(m), p->name, bpf_map__name(m), why, len);
+		if (err)
+			return err;
+	}
+	return pin(p->link_fd, p->name, "link", why, len);
+}
+
+static int claim_name(const char *name, char *why, size_t len)
+{
+	char path[PATH_LEN];
+	int err;
+
+	if (!name_ok(name))
+		return say(-EINVAL, why, len, "'%s' cannot name a pin directory (no dots or slashes, at most "
+			   "%zu characters): choose another name", name,
+			   sizeof(((struct xdp_prog *)0)->name) - 1);
+	err = xdp_bpffs_ensure(why, len);
+	if (err)
+		return err;
+	if (mkdir(TD_PIN_ROOT, 0700) < 0 && errno != EEXIST)
+		return say(-errno, why, len, "cannot create %s: %s", TD_PIN_ROOT, strerror(errno));
+	err = pin_path(path, name, "");
+	if (!err && mkdir(path, 0700) < 0)
+		err = -errno;
+	if (err == -EEXIST)
+		return say(err, why, len, "%s exists: tandem is attached under this name, or was not detached: "
+			   "detach it, or choose another name", path);
+	return err ? say(err, why, len, "cannot create %s: %s", path, strerror(-err)) : 0;
+}
+
+/* ---- attaching ---- */
+
+static int load(struct xdp_prog *p, const struct xdp_prog_opts *o, char *why, size_t len)
+{
+	uint32_t zero = 0;
+	int err;
+
+	libbpf_log_reset();
+	p->skel = tandem_bpf__open();
+	if (!p->skel)
+		return say(-errno, why, len, "cannot open the XDP program: %s", libbpf_log_last());
+	err = bpf_map__set_max_entries(p->skel->maps.flows, o->max_flows);
+	if (!err)
+		err = tandem_bpf__load(p->skel);
+	if (err == -EPERM && geteuid() != 0)
+		return say(err, why, len, "loading the XDP program is not permitted: run as root (CAP_BPF, "
+			   "CAP_NET_ADMIN and CAP_PERFMON are needed)");
+	if (err)
+		return say(err, why, len, "the kernel refused the XDP program: %s (%s)", strerror(-err),
+			   libbpf_log_last());
+	if (bpf_map_update_elem(bpf_map__fd(p->skel->maps.settings), &zero, &o->settings, 0) < 0)
+		return say(-errno, why, len, "cannot write the settings map: %s", strerror(errno));
+	return 0;
+}
+
+static int attach_failed(int err, const struct xdp_prog_opts *o, char *why, size_t len)
+{
+	char ifname[IF_NAMESIZE] = "?";
+	uint32_t id = 0;
+
+	if_indextoname((unsigned)o->ifindex, ifname);
+	bpf_xdp_query_id(o->ifindex, 0, &id);
+	switch (err) {
+	case -EBUSY:
+	case -EEXIST:
+		return say(-EBUSY, why, len, "another XDP program (id %u) is attached to %s: `bpftool net` shows "
+			   "it, `ip link set %s xdp off` removes it if no link holds it", id, ifname,
+			   ifname);
+	case -EOPNOTSUPP:
+	case -EINVAL:
+		return say(-EOPNOTSUPP, why, len, "%s cannot run XDP programs in %s mode%s", ifname,
+			   xdp_mode_name(o->mode),
+			   o->mode == XDP_MODE_NATIVE ? ": try mode generic" : "");
+	case -ERANGE:
+		return say(-EOPNOTSUPP, why, len, "%s cannot run XDP programs in %s mode at its MTU: lower it, or "
+			   "try mode generic", ifname, xdp_mode_name(o->mode));
+	case -ENODEV:
+		return say(err, why, len, "there is no interface with index %d", o->ifindex);
+	case -EPERM:
+		return say(err, why, len, "attaching to %s is not permitted: run as root (CAP_NET_ADMIN is "
+			   "needed)", ifname);
+	default:
+		return say(err, why, len, "cannot attach to %s in %s mode: %s", ifname,
+			   xdp_mode_name(o->mode), strerror(-err));
+	}
+}
+
+static int attach_link(struct xdp_prog *p, const struct xdp_prog_opts *o, char *why, size_t len)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, lo,
+		    .flags = o->mode == XDP_MODE_NATIVE ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
+	int prog_fd = bpf_program__fd(p->skel->progs.tandem);
+
+	p->link_fd = bpf_link_create(prog_fd, o->ifindex, BPF_XDP, &lo);
+	return p->link_fd < 0 ? attach_failed(-errno, o, why, len) : 0;
+}
+
+static void release(struct xdp_prog *p)
+{
+	if (p->link_fd >= 0)
+		close(p->link_fd);
+	tandem_bpf__destroy(p->skel);
+	free(p);
+}
+
+int xdp_prog_attach(struct xdp_prog **out, const struct xdp_prog_opts *o, char *why, size_t len)
+{
+	struct xdp_prog *p;
+	int err;
+
+	if (o->mode != XDP_MODE_NATIVE && o->mode != XDP_MODE_GENERIC)
+		return say(-EINVAL, why, len, "a mode must be chosen before attaching");
+	err = claim_name(o->name, why, len);
+	if (err)
+		return err;
+	p = calloc(1, sizeof(*p));
+	if (!p) {
+		err = say(-ENOMEM, why, len, "out of memory");
+		goto unclaim;
+	}
+	p->link_fd = -1;
+	strcpy(p->name, o->name); /* its length was checked */
+	err = load(p, o, why, len);
+	if (!err)
+		err = attach_link(p, o, why, len);
+	if (!err)
+		err = pin_all(p, why, len);
+	if (err)
+		goto free_prog;
+	*out = p;
+	return 0;
+free_prog:
+	release(p);
+unclaim:
+	unpin(o->name);
+	return err;
+}
+
+void xdp_prog_detach(struct xdp_prog *p)
+{
+	if (!p)
+		return;
+	/* Even if somebody else has the link open, too. */
+	bpf_link_detach(p->link_fd);
+	unpin(p->name);
+	release(p);
+}
+
+int xdp_prog_remove_pins(const char *name)
+{
+	char path[PATH_LEN];
+	int fd;
+
+	if (!name_ok(name))
+		return -EINVAL;
+	if (pin_path(path, name, "link") == 0) {
+		fd = bpf_obj_get(path);
+		if (fd >= 0) {
+			bpf_link_detach(fd);
+			close(fd);
+		}
+	}
+	return unpin(name);
+}
+
+/* ---- maps ---- */
+
+int xdp_prog_flows_fd(const struct xdp_prog *p)
+{
+	return bpf_map__fd(p->skel->maps.flows);
+}
+
+int xdp_prog_ports_fd(const struct xdp_prog *p)
+{
+	return bpf_map__fd(p->skel->maps.ports);
+}
+
+static int map_set(const struct bpf_map *m, const void *k, const void *v)
+{
+	return bpf_map_update_elem(bpf_map__fd(m), k, v, BPF_ANY) < 0 ? -errno : 0;
+}
+
+static int map_del(const struct bpf_map *m, const void *k)
+{
+	return bpf_map_delete_elem(bpf_map__fd(m), k) < 0 ? -errno : 0;
+}
+
+int xdp_flow_set(struct xdp_prog *p, const struct flow_key *k, const struct flow_val *v)
+{
+	return map_set(p->skel->maps.flows, k, v);
+}
+
+int xdp_flow_del(struct xdp_prog *p, const struct flow_key *k)
+{
+	return map_del(p->skel->maps.flows, k);
+}
+
+int xdp_port_set(struct xdp_prog *p, const struct port_key *k, const struct port_val *v)
+{
+	return map_set(p->skel->maps.ports, k, v);
+}
+
+int xdp_port_del(struct xdp_prog *p, const struct port_key *k)
+{
+	return map_del(p->skel->maps.ports, k);
+}
+
+int xdp_addr_set(struct xdp_prog *p, const struct ip_addr *a)
+{
+	struct addr_val v = {.flags = ADDR_F_PRIMARY};
+
+	return map_set(p->skel->maps.addrs, a, &v);
+}
+
+int xdp_addr_del(struct xdp_prog *p, const struct ip_addr *a)
+{
+	return map_del(p->skel->maps.addrs, a);
+}
+
+int xdp_xsk_set(struct xdp_prog *p, uint32_t slot, uint32_t queue, int xsk_fd)
+{
+	uint32_t k = TD_XSK_INDEX(slot, queue);
+
+	if (slot >= TD_MAX_SLOTS || queue >= TD_MAX_QUEUES)
+		return -ERANGE;
+	return map_set(p->skel->maps.xsks, &k, &xsk_fd);
+}
+
+int xdp_xsk_del(struct xdp_prog *p, uint32_t slot, uint32_t queue)
+{
+	uint32_t k = TD_XSK_INDEX(slot, queue);
+
+	if (slot >= TD_MAX_SLOTS || queue >= TD_MAX_QUEUES)
+		return -ERANGE;
+	return map_del(p->skel->maps.xsks, &k);
+}
+
+int xdp_settings_set(struct xdp_prog *p, const struct xdp_settings *s)
+{
+	uint32_t zero = 0;
+
+	return map_set(p->skel->maps.settings, &zero, s);
+}
+
+/* ---- reading without the daemon ---- */
+
+static int open_pinned(const char *name, const char *what)
+{
+	char path[PATH_LEN];
+	int fd, err;
+
+	if (!name_ok(name))
+		return -EINVAL;
+	err = pin_path(path, name, what);
+	if (err)
+		return err;
+	fd = bpf_obj_get(path);
+	return fd < 0 ? -errno : fd;
+}
+
+int xdp_read_stats(const char *name, uint64_t out[XR_MAX])
+{
+	int fd, err = 0, n_cpus = libbpf_num_possible_cpus();
+	uint64_t *per_cpu;
+
+	if (n_cpus < 0)
+		return n_cpus;
+	fd = open_pinned(name, "stats");
+	if (fd < 0)
+		return fd;
+	per_cpu = calloc((size_t)n_cpus, sizeof(*per_cpu));
+	if (!per_cpu)
+		err = -ENOMEM;
+	for (uint32_t r = 0; !err && r < XR_MAX; r++) {
+		if (bpf_map_lookup_elem(fd, &r, per_cpu) < 0)
+			err = -errno;
+		out[r] = 0;
+		for (int i = 0; !err && i < n_cpus; i++)
+			out[r] += per_cpu[i];
+	}
+	free(per_cpu);
+	close(fd);
+	return err;
+}
+
+/* Entries that one system call brings. */
+#define FLOW_BATCH 1024
+
+struct flow_batch {
+	struct flow_key k[FLOW_BATCH];
+	struct flow_val v[FLOW_BATCH];
+};
+
+int xdp_read_flows(const char *name, xdp_flow_fn fn, void *ctx)
+{
+	int fd = open_pinned(name, "flows"), err = 0;
+	struct flow_batch *b;
+	bool more = true;
+	uint32_t next, n;
+
+	if (fd < 0)
+		return fd;
+	b = malloc(sizeof(*b));
+	if (!b) {
+		close(fd);
+		return -ENOMEM;
+	}
+	for (void *in = NULL; more && !err; in = &next) {
+		n = FLOW_BATCH;
+		if (bpf_map_lookup_batch(fd, in, &next, b->k, b->v, &n, NULL) < 0) {
+			more = false;
+			if (errno != ENOENT) /* that is the end, with the last entries */
+				err = -errno;
+		}
+		for (uint32_t i = 0; !err && i < n; i++) {
+			if (!fn(ctx, &b->k[i], &b->v[i])) {
+				more = false;
+				break;
+			}
+		}
+	}
+	free(b);
+	close(fd);
+	return err;
+}
