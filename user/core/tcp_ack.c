@@ -133,8 +133,9 @@ void tcp_rto_expired(struct stack *s, struct tcb *t, struct mtime now)
 	t->flags &= ~(TCB_F_RTX | TCB_F_RTT_VALID);
 	t->backoff += tcp_rto_us(t) < TCP_RTO_MAX_US;
 	t->t_rtx = tcp_timer_clamp_user(t, mtime_add_us(now, tcp_rto_us(t)).ns, now);
-	/* The way may have changed (RFC 1122 §3.3.1.4): ask for it again. */
-	t->neigh = SHM_NIL;
+	/* The way may have changed (RFC 1122 §3.3.1.4): ask for it again, who can. */
+	if (s->cfg.role == STACK_FULL)
+		t->neigh = SHM_NIL;
 }
 
 /* ---- acknowledgements ---- */

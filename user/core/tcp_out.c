@@ -126,21 +126,26 @@ static struct pkt *build(struct stack *s, struct tcb *t, uint32_t seq, uint32_t 
 }
 
 /* The slow way to the next hop: routes may have changed, the neighbour may be unknown. */
+static uint32_t next_hop(struct stack *s, struct tcb *t, struct mtime now)
+{
+	struct route_result rr;
+
+	/* An application knows no routes: it has what came with the connection, or its own link. */
+	if (s->cfg.role == STACK_APP)
+		return neigh_get(s, t->netif, &t->remote, now);
+	if (route_lookup(s, &t->remote, &t->local, &rr)) {
+		MIB(s, Ip_OutNoRoutes);
+		return SHM_NIL;
+	}
+	t->netif = (uint8_t)rr.netif;
+	return neigh_get(s, rr.netif, &rr.nexthop, now);
+}
+
 static struct pkt *resolve(struct stack *s, struct tcb *t, struct pkt *p, uint16_t ethertype,
 			   struct mtime now)
 {
-	struct route_result rr;
-	uint32_t i;
+	uint32_t i = next_hop(s, t, now);
 
-	t->neigh = SHM_NIL;
-	if (route_lookup(s, &t->remote, &t->local, &rr)) {
-		MIB(s, Ip_OutNoRoutes);
-		pkt_free(s->pool, p);
-		return NULL;
-	}
-	t->netif = (uint8_t)rr.netif;
-	p->netif = rr.netif;
-	i = neigh_get(s, rr.netif, &rr.nexthop, now);
 	if (i == SHM_NIL) {
 		MIB(s, Td_NeighDrops);
 		pkt_free(s->pool, p);
@@ -148,6 +153,7 @@ static struct pkt *resolve(struct stack *s, struct tcb *t, struct pkt *p, uint16
 	}
 	t->neigh = i;
 	t->neigh_gen = s->a.neighs[i].generation;
+	p->netif = t->netif;
 	if (neigh_fill(s, i, t->netif, p->frag[0].p, ethertype, now))
 		return p;
 	if (p->nfrags > 1)

@@ -182,6 +182,7 @@ void tcp_established(struct stack *s, struct tcb *t, const struct tcp_seg *g, st
 	t->backoff = 0;
 	t->quick = QUICK_ACKS;
 	t->snd_una = g->ack;
+	t->snd_nxt = seq_max(t->snd_nxt, t->snd_una);
 	/* RFC 7323 §2.2: the window field of a SYN is not scaled */
 	t->snd_wnd = g->flags & TH_SYN ? g->wnd : (uint32_t)g->wnd << t->snd_wscale;
 	t->max_window = t->snd_wnd;
