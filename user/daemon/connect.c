@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * connect() for applications: a port that neither the kernel nor a connection of ours holds, the
+ * flow entry before the SYN goes out, the handshake by the stack, then hand-over or failure.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/socket.h>
+#include "daemon.h"
+
+#define PORTS 65536u
+#define KERNEL_PROBES 256u /* ports in a row that the kernel holds, before we give up */
+
+bool port_allowed(uid_t uid, uint16_t port)
+{
+	unsigned start = 1024;
+	FILE *f;
+
+	if (uid == 0 || !port || ntohs(port) >= 1024)
+		return true;
+	f = fopen("/proc/sys/net/ipv4/ip_unprivileged_port_start", "re");
+	if (f && fscanf(f, "%u", &start) != 1)
+		start = 1024;
+	if (f)
+		fclose(f);
+	return ntohs(port) >= start;
+}
+
+static int try_bind(const struct sockaddr_in *sin, bool reuse, int *fd)
+{
+	int one = 1, err;
+
+	*fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (*fd < 0)
+		return -errno;
+	if (reuse)
+		setsockopt(*fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (!bind(*fd, (const struct sockaddr *)sin, sizeof(*sin)))
+		return 0;
+	err = -errno;
+	close(*fd);
+	return err;
+}
+
+/*
+ * Without SO_REUSEADDR at first: the kernel remembers it, and would give the port to others that
+ * set it as long as nobody listens there, which we never do.
+ */
+int kernel_bind(const struct ip_addr *addr, uint16_t *port, bool reuse, int *fd)
+{
+	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = *port};
+	socklen_t len = sizeof(sin);
+	int s, err;
+
+	if (!ip_addr_is_any(addr))
+		sin.sin_addr.s_addr = ip_addr_to_v4(addr);
+	err = try_bind(&sin, false, &s);
+	if (err == -EADDRINUSE && reuse)
+		err = try_bind(&sin, true, &s);
+	if (err)
+		return err;
+	if (getsockname(s, (struct sockaddr *)&sin, &len))
+		err = -errno;
+	else
+		*port = sin.sin_port;
+	if (fd && !err)
+		*fd = s;
+	else
+		close(s);
+	return err;
+}
+
+/* Has anyone a connection with this local port to that remote end already? */
+static bool pair_used(struct daemon *d, const struct tcp_addr_pair *p)
+{
+	struct flow_key k = flow_key_of(p);
+	uint32_t i;
+
+	for (uint32_t n = 0; n < d->n_addrs; n++) {
+		if (!ip_addr_is_any(&p->local) && !ip_addr_eq(&p->local, &d->addrs[n]))
+			continue;
+		k.local = d->addrs[n];
+		i = recs_find(&d->recs, &k);
+		if (i != SHM_NIL && rec_at(d, i)->state != REC_TIMEWAIT)
+			return true;
+	}
+	return false;
+}
+
+static int pick_port(struct daemon *d, struct tcp_addr_pair *p)
+{
+	uint32_t probes = 0;
+
+	for (uint32_t attempt = 0; attempt < PORTS && probes < KERNEL_PROBES; attempt++) {
+		uint16_t port;
+		int err = tcp_pick_port(d->stack, p, attempt, &port);
+
+		if (err)
+			return err;
+		p->local_port = port;
+		if (pair_used(d, p))
+			continue;
+		err = kernel_bind(&p->local, &port, false, NULL);
+		if (!err)
+			return 0;
+		if (err != -EADDRINUSE)
+			return err;
+		probes++;
+	}
+	return -EADDRNOTAVAIL;
+}
+
+/* A port that the application names is one that it has bound, or that nobody has. */
+static int check_port(struct daemon *d, struct app *a, const struct tcp_addr_pair *p)
+{
+	uint16_t port = p->local_port;
+
+	if (pair_used(d, p))
+		return -EADDRNOTAVAIL;
+	if (listener_reserved(a, &p->local, port))
+		return 0;
+	if (!port_allowed(a->uid, port))
+		return -EACCES;
+	return kernel_bind(&p->local, &port, false, NULL);
+}
+
+static int open_conn(struct daemon *d, struct app *a, const struct shm_msg *m)
+{
+	struct tcp_addr_pair p = {.local = m->local,
+				  .remote = m->remote,
+				  .local_port = m->local_port,
+				  .remote_port = m->remote_port};
+	const struct tcb *t;
+	struct flow_key k;
+	uint32_t conn, i;
+	struct rec *r;
+	int err;
+
+	if (!ip_addr_is_v4(&p.remote) || !p.remote_port)
+		return -EINVAL;
+	if (ip_addr_is_any(&p.local))
+		p.local = ip_addr_v4(0);
+	else if (!iface_has_addr(d, &p.local))
+		return -EADDRNOTAVAIL;
+	if (a->n_conns >= d->cfg.max_connections)
+		return -ENOBUFS;
+	err = p.local_port ? check_port(d, a, &p) : pick_port(d, &p);
+	if (!err)
+		err = tcp_connect(d->stack, &p, 0, d->now, &conn);
+	if (err)
+		return err;
+	t = tcp_get(d->stack, conn);
+	k = flow_key_of(&(struct tcp_addr_pair){t->local, t->remote, t->local_port,
+						t->remote_port});
+	i = rec_new(d, &k, a->slot, REC_OPENING);
+	if (i == SHM_NIL) {
+		tcp_abort(d->stack, conn, d->now);
+		return -ENOBUFS;
+	}
+	r = rec_at(d, i);
+	r->flags |= REC_F_ACTIVE;
+	r->cookie = m->cookie;
+	r->conn = conn;
+	r->generation = t->generation;
+	/* The SYN is queued, and leaves after this. */
+	err = rec_set_flow(d, i, TD_SLOT_DAEMON, FLOW_OPENING);
+	if (err) {
+		tcp_abort(d->stack, conn, d->now);
+		rec_drop(d, i);
+	}
+	return err;
+}
+
+void connect_request(struct daemon *d, struct app *a, const struct shm_msg *m)
+{
+	struct shm_msg failed = {.op = SHM_CONN_FAILED,
+				 .cookie = m->cookie,
+				 .error = -open_conn(d, a, m)};
+
+	if (failed.error)
+		app_push(a, &failed);
+}
+
+static uint32_t find_cookie(struct daemon *d, uint32_t head, uint64_t cookie)
+{
+	uint32_t i = head;
+
+	if (i == SHM_NIL)
+		return i;
+	do {
+		const struct rec *r = rec_at(d, i);
+
+		if (r->flags & REC_F_ACTIVE && r->cookie == cookie)
+			return i;
+		i = r->next;
+	} while (i != head);
+	return SHM_NIL;
+}
+
+/* One that is offered already the application refuses itself. */
+void connect_cancel(struct daemon *d, struct app *a, uint64_t cookie)
+{
+	uint32_t i = find_cookie(d, a->opening, cookie);
+
+	if (i == SHM_NIL)
+		i = find_cookie(d, a->ready, cookie);
+	if (i == SHM_NIL)
+		return;
+	tcp_abort(d->stack, rec_at(d, i)->conn, d->now);
+	rec_drop(d, i);
+}
+
+void connect_event(struct daemon *d, uint32_t i, const struct stack_ev *ev)
+{
+	struct rec *r = rec_at(d, i);
+	uint16_t slot = r->slot;
+
+	/* A failed one cannot be exported, which handover_flush() finds and reports. */
+	if (ev->mask & (EV_CONNECTED | EV_ERROR | EV_HUP)) {
+		rec_set_state(d, i, REC_READY);
+		handover_flush(d, d->apps[slot]);
+	}
+}

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the daemon's files share. One thread, one loop (loop.c), one struct daemon for one
+ * interface. Nothing here waits for an application or a client: rings and sockets that are full
+ * are tried again later, and who does not read is dropped.
+ */
+#ifndef TANDEM_DAEMON_DAEMON_H
+#define TANDEM_DAEMON_DAEMON_H
+
+#include <net/if.h>
+#include <sys/types.h>
+#include "common/ctl.h"
+#include "user/core/stack.h"
+#include "user/io/arena.h"
+#include "user/io/clock.h"
+#include "user/io/netlink.h"
+#include "user/io/port.h"
+#include "user/io/xdp_prog.h"
+#include "config.h"
+#include "log.h"
+#include "recs.h"
+
+struct daemon;
+struct client;
+
+/* A descriptor in the loop's epoll set. */
+struct watch {
+	int fd; /* -1: not watched */
+	void (*fn)(struct daemon *d, struct watch *w, uint32_t events);
+};
+
+struct options {
+	const char *name, *ifname, *netns, *config;
+	enum xdp_mode mode;
+	int claim; /* -1: as configured */
+	bool foreground;
+	int status_fd; /* -1: none */
+};
+
+/* ---- applications ---- */
+
+/* An address and port that an application has reserved, or listens on. */
+struct member {
+	struct member *next; /* of its group */
+	struct group *group;
+	struct app *app;
+	uint32_t id;	/* index in app->members, what the application calls it */
+	uint32_t index; /* of its shm_listener; SHM_NIL until it listens */
+	uint32_t flags; /* CTL_LISTEN_* */
+	uint32_t backlog;
+	uint32_t handed; /* connections sent on their way to it so far */
+	bool listening;
+};
+
+/* All members of one address and port: more than one only with SO_REUSEPORT (or not listening). */
+struct group {
+	struct group *next;
+	struct ip_addr addr; /* normalised: any is :: */
+	uint16_t port;
+	bool again;    /* the accept queue was left because a member's ring was full */
+	int kernel_fd; /* keeps the kernel from giving the port to others; bound, not listening */
+	uid_t uid;
+	struct member *members;
+	uint32_t n_listening;
+	uint32_t core_id; /* SHM_NIL: nobody listens */
+	uint32_t outside; /* as the stack knows it */
+};
+
+enum app_stage {
+	APP_ALIVE = 0,
+	APP_QUIESCING, /* out of `xsks`; packets on their way may still arrive in its sockets */
+	APP_DRAINING,  /* sockets closed; the kernel may still send frames of it */
+};
+
+struct app {
+	uint16_t slot;
+	enum app_stage stage;
+	struct mtime next_step; /* of its removal */
+	struct client *client;	/* NULL when it is gone */
+	pid_t pid;
+	uid_t uid;
+	char comm[16];
+	struct arena arena;
+	struct arena_view view;
+	struct shm_msg_ring *to_daemon, *to_app;
+	struct shm_pkt_ring *pkts_to_daemon, *pkts_to_app;
+	struct xsk *xsks; /* [n_queues] */
+	uint32_t n_xsks;
+	struct watch bell; /* it rings when we sleep */
+	int bell_app;	   /* we ring */
+	int gso_fd;
+	bool wake; /* something was put into its rings */
+	uint32_t opening, ready, handed; /* lists of records; .handed: OFFERED and TAKEN */
+	uint32_t n_conns;		 /* in these */
+	struct member **members;	 /* by id; NULL: free */
+	uint32_t n_members;
+	uint32_t n_listening;
+	uint64_t index_used[SHM_MAX_LISTENERS / 64];
+	uint32_t *rx_left; /* frames found in its RX rings */
+	uint32_t n_rx_left;
+};
+
+/* ---- the daemon ---- */
+
+struct daemon {
+	struct options opt;
+	struct config cfg;
+	struct mtime now, started;
+
+	/* loop.c */
+	int epfd;
+	bool stop;
+	const char *stop_why;
+	struct watch sig;
+	struct watch *xsk_watch; /* [n_queues] */
+
+	/* rundir.c */
+	int lock_fd;
+	char run_dir[128];
+	uint64_t netns_ino;
+
+	/* iface.c */
+	struct nl_link link;
+	struct xdp_probe probe;
+	struct umem umem;
+	struct xsk *xsks; /* slot 0's [n_queues] */
+	struct umem_queue *uqs;
+	uint32_t n_queues, n_xsks;
+	struct xsk_opts xsk_opts;
+	uint32_t fill_target;
+	bool tx_csum;
+	int gso_fd;
+	struct xdp_prog *prog;
+	struct xdp_settings settings;
+	struct arena arena;
+	struct arena_view view;
+	int arena_ro_fd; /* for applications */
+	struct port *port;
+	struct stack *stack;
+	void *stack_mem;
+	size_t stack_mem_len;
+	struct nl_mirror *nl;
+	struct watch nl_watch, arp;
+	struct ip_addr *addrs; /* of the interface */
+	uint32_t n_addrs;
+
+	/* connections */
+	struct recs recs;
+	uint16_t inject_from; /* slot whose injection ring is being read, or TD_SLOT_NONE */
+	uint64_t control_tokens;
+	struct mtime control_filled;
+	bool table_full_said;
+
+	/* applications and listeners */
+	struct app *apps[TD_MAX_SLOTS];
+	uint32_t slots; /* all in use are below */
+	struct group *groups;
+	struct group **by_core; /* [n_core_listeners] */
+	uint32_t n_core_listeners;
+	uint64_t mib_ended[MIB_MAX]; /* of applications that have ended */
+	bool retry; /* something waits for room in an application's ring */
+
+	/* ctl.c */
+	struct watch ctl;
+	int spare_fd;
+	struct client *clients;
+	struct client *detach_for; /* waits for the reply to CTL_DETACH */
+};
+
+static inline struct rec *rec_at(struct daemon *d, uint32_t i)
+{
+	return &d->recs.r[i];
+}
+
+/* loop.c */
+int watch_add(struct daemon *d, struct watch *w, uint32_t events);
+void watch_mod(struct daemon *d, struct watch *w, uint32_t events);
+void watch_del(struct daemon *d, struct watch *w); /* closes it, too */
+int loop_open(struct daemon *d);
+void loop_run(struct daemon *d);
+void loop_stop(struct daemon *d, const char *why);
+/* Sends what the stack has; to be called now and then by whoever makes many packets at once. */
+void loop_output(struct daemon *d);
+void loop_events(struct daemon *d);
+void loop_close(struct daemon *d);
+int reload_config(struct daemon *d); /* main.c */
+
+/* rundir.c: /run/tandem/NAME, whose locked pid file says that the name is in use */
+int rundir_claim(struct daemon *d, char *why, size_t len);
+int rundir_publish(struct daemon *d, char *why, size_t len);
+void rundir_remove(struct daemon *d);
+
+/* iface.c: what the program has and does on the interface, from nothing and back */
+int iface_open(struct daemon *d, char *why, size_t len);
+int iface_watch(struct daemon *d, char *why, size_t len); /* live changes, last of all */
+void iface_close(struct daemon *d);
+bool iface_has_addr(const struct daemon *d, const struct ip_addr *a);
+/* Packet frames that we and @n_apps applications need. */
+uint32_t iface_frames_for(const struct daemon *d, uint32_t n_apps);
+/* Tells whoever started us, or else the log. */
+void say(const struct daemon *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* app.c */
+/* A new application for @c: its slot, arena, sockets. -errno */
+int app_register(struct daemon *d, struct client *c, const struct ctl_register *req,
+		 struct app **out);
+/* Fills in the reply, and the descriptors for it, which stay ours; returns how many. */
+uint32_t app_reply(struct daemon *d, struct app *a, struct ctl_register_reply *r, int *fds);
+/* It is gone, in whatever condition: takes everything back. The slot is free after a grace. */
+void app_gone(struct daemon *d, struct app *a);
+/* Next steps of removals that are due. Returns when there is more to do. */
+struct mtime app_removals(struct daemon *d);
+/* Frees at once what is left of all; at the end. */
+void app_free_all(struct daemon *d);
+void app_sleeps(struct app *a, bool sleeping);
+/* Is there something to take from its rings now? */
+bool app_has_work(const struct app *a);
+/* Messages and packets from it. Returns how many. */
+uint32_t app_run(struct daemon *d, struct app *a);
+void app_wake(struct app *a);
+
+/* handover.c */
+uint32_t app_messages(struct daemon *d, struct app *a);
+bool app_push(struct app *a, const struct shm_msg *m);
+/* Offers what is READY while there is room. */
+void handover_flush(struct daemon *d, struct app *a);
+struct flow_key flow_key_of(const struct tcp_addr_pair *p);
+struct tcp_addr_pair pair_of(const struct flow_key *k);
+/* The record of one of our stack's connections; SHM_NIL. */
+uint32_t rec_of_own(struct daemon *d, uint32_t conn, uint32_t generation);
+/* @r's list of its application, by state. */
+uint32_t *rec_list(struct app *a, enum rec_state st);
+/* Moves it to @st in its application's lists. */
+void rec_set_state(struct daemon *d, uint32_t i, enum rec_state st);
+/* A record for @slot; one in TIME_WAIT is replaced. SHM_NIL: taken, or full. */
+uint32_t rec_new(struct daemon *d, const struct flow_key *k, uint16_t slot, enum rec_state st);
+/* Writes the entry in `flows`. */
+int rec_set_flow(struct daemon *d, uint32_t i, uint16_t slot, enum flow_state st);
+/* Forgets it, its flow entry included. */
+void rec_drop(struct daemon *d, uint32_t i);
+/* Events of the stack that concern records. */
+void handover_event(struct daemon *d, const struct stack_ev *ev);
+/* Ends all that @a had, as the kernel does when a process dies. */
+void handover_app_gone(struct daemon *d, struct app *a);
+/* Resets everything, also what applications still hold; at detach. */
+void handover_reset_all(struct daemon *d);
+
+/* connect.c */
+void connect_request(struct daemon *d, struct app *a, const struct shm_msg *m);
+void connect_cancel(struct daemon *d, struct app *a, uint64_t cookie);
+/* EV_CONNECTED, EV_ERROR of the connection of record @i. */
+void connect_event(struct daemon *d, uint32_t i, const struct stack_ev *ev);
+/* May @uid use this port (network order)? As the kernel's ip_unprivileged_port_start. */
+bool port_allowed(uid_t uid, uint16_t port);
+/* Binds a socket of the kernel, which so says whether it has the port; @fd may be NULL. -errno */
+int kernel_bind(const struct ip_addr *addr, uint16_t *port, bool reuse, int *fd);
+
+/* listener.c */
+int listener_bind(struct daemon *d, struct app *a, const struct ctl_listen *req,
+		  struct ctl_listen_reply *r);
+int listener_listen(struct daemon *d, struct app *a, const struct ctl_listen *req,
+		    struct ctl_listen_reply *r);
+int listener_backlog(struct daemon *d, struct app *a, const struct ctl_listen *req);
+int listener_unlisten(struct daemon *d, struct app *a, uint32_t id);
+void listener_app_gone(struct daemon *d, struct app *a);
+/* Connections of the core's listener @core_id can be taken. */
+void listener_accept(struct daemon *d, uint32_t core_id);
+/* The connection of @r did not get to @a's accept queue. */
+void listener_refused(struct app *a, const struct rec *r);
+/* Tells the stack how many connections wait for accept() in applications; retries .again. */
+void listener_refresh(struct daemon *d);
+/* Does a listener's port entry match packets to this address and port? */
+bool listener_covers(const struct daemon *d, const struct ip_addr *addr, uint16_t port);
+/* Has @a reserved this port for itself? */
+bool listener_reserved(const struct app *a, const struct ip_addr *addr, uint16_t port);
+
+/* filter.c: in front of the stack */
+enum port_verdict filter_packet(void *ctx, struct pkt *p);
+
+/* ctl.c */
+int ctl_open(struct daemon *d, char *why, size_t len);
+void ctl_close(struct daemon *d);
+struct mtime ctl_deadline(const struct daemon *d);
+void ctl_expire(struct daemon *d); /* clients that do not read */
+void ctl_reap(struct daemon *d);   /* frees clients that have ended; not within an event */
+/*
+ * Checks what every message must have. 0; -EBADMSG: not one of ours; -EPROTO: another version;
+ * -EINVAL: an unknown type, or not of its type's size.
+ */
+int ctl_check(const void *msg, size_t len, struct ctl_hdr *h);
+
+#endif

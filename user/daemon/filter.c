@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * In front of the stack: a packet of a connection that an application has goes to that
+ * application's injection ring, frames and all; the stack, which does not know it, would reset the
+ * peer. Such packets are those that arrived before the flow entry changed, and SYN, RST and
+ * oddities, which XDP always sends here. The rest goes to the stack, with the index that our own
+ * records know, whatever the metadata says.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/ip_icmp.h>
+#include <string.h>
+#include "daemon.h"
+
+/* SYN and RST for handed-out connections: a flood must not keep applications awake. */
+#define CONTROL_PER_S 100000u
+#define CONTROL_BURST 2000u
+#define ETH_LEN 14u
+#define IP_LEN 20u
+
+static uint16_t be16(const uint8_t *p)
+{
+	return (uint16_t)(p[0] << 8 | p[1]);
+}
+
+static uint16_t port_at(const uint8_t *p)
+{
+	uint16_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+static struct ip_addr addr_at(const uint8_t *p)
+{
+	uint32_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return ip_addr_v4(v);
+}
+
+/* What of an IPv4 packet decides here. */
+struct peek {
+	struct ip_addr src, dst;
+	uint8_t proto;
+	bool fragment, first;
+	const uint8_t *l4;
+	uint32_t l4_len; /* of it that is there */
+};
+
+static bool peek_ip(const uint8_t *p, uint32_t len, struct peek *k)
+{
+	uint32_t hlen, frag;
+
+	if (len < IP_LEN || p[0] >> 4 != 4)
+		return false;
+	hlen = (p[0] & 15u) * 4;
+	if (hlen < IP_LEN || hlen > len)
+		return false;
+	frag = be16(p + 6);
+	k->src = addr_at(p + 12);
+	k->dst = addr_at(p + 16);
+	k->proto = p[9];
+	k->fragment = frag & 0x3fff;
+	k->first = !(frag & 0x1fff);
+	k->l4 = p + hlen;
+	k->l4_len = len - hlen;
+	return true;
+}
+
+static bool peek_pkt(const struct pkt *p, struct peek *k)
+{
+	const struct pkt_frag *f = &p->frag[0];
+	uint32_t l3 = p->l3_off;
+
+	if (!l3) {
+		if (f->len < ETH_LEN || be16(f->p + 12) != 0x0800)
+			return false;
+		l3 = ETH_LEN;
+	}
+	return l3 < f->len && peek_ip(f->p + l3, f->len - l3, k);
+}
+
+static bool take_token(struct daemon *d)
+{
+	uint64_t us = mtime_diff_us(d->now, d->control_filled);
+
+	if (us >= 1000) {
+		d->control_tokens += us * CONTROL_PER_S / 1000000;
+		if (d->control_tokens > CONTROL_BURST)
+			d->control_tokens = CONTROL_BURST;
+		d->control_filled = d->now;
+	}
+	if (!d->control_tokens)
+		return false;
+	d->control_tokens--;
+	return true;
+}
+
+/* ---- TCP ---- */
+
+static enum port_verdict forward(struct daemon *d, struct pkt *p, const struct peek *k,
+				 const struct rec *r)
+{
+	struct app *a = d->apps[r->slot];
+
+	/* Put together by the stack it would have no socket; TCP without fragments gets on. */
+	if (k->fragment)
+		return PORT_DROPPED;
+	/* It comes from that very application: round and round it would go. */
+	if (d->inject_from == r->slot)
+		return PORT_DROPPED;
+	if (k->l4_len > 13 && k->l4[13] & 6 && !take_token(d)) /* SYN, RST */
+		return PORT_DROPPED;
+	if (!port_inject(d->port, p, a->pkts_to_app, a->slot))
+		return PORT_DROPPED; /* no room: as lost on the way */
+	stack_count(d->stack, MIB_Td_Injected, 1);
+	a->wake = true;
+	return PORT_TAKEN;
+}
+
+static uint32_t find(struct daemon *d, const struct flow_key *key)
+{
+	uint32_t i = recs_find(&d->recs, key);
+
+	/*
+	 * An application that passes a packet on has said before that the connection is not its own
+	 * any more: that message may still stand in its ring.
+	 */
+	if (i != SHM_NIL && rec_at(d, i)->state == REC_TAKEN &&
+	    rec_at(d, i)->slot == d->inject_from) {
+		app_messages(d, d->apps[d->inject_from]);
+		i = recs_find(&d->recs, key);
+	}
+	return i;
+}
+
+static enum port_verdict filter_tcp(struct daemon *d, struct pkt *p, const struct peek *k)
+{
+	struct tcp_addr_pair pair;
+	struct flow_key key;
+	const struct rec *r;
+	uint32_t i;
+
+	if (!k->first || k->l4_len < 4)
+		return PORT_TO_STACK;
+	pair = (struct tcp_addr_pair){.local = k->dst,
+				      .remote = k->src,
+				      .remote_port = port_at(k->l4),
+				      .local_port = port_at(k->l4 + 2)};
+	key = flow_key_of(&pair);
+	i = find(d, &key);
+	if (i == SHM_NIL)
+		return PORT_TO_STACK;
+	r = rec_at(d, i);
+	switch (r->state) {
+	case REC_OFFERED:
+	case REC_TAKEN:
+		return forward(d, p, k, r);
+	case REC_TIMEWAIT:
+		return PORT_TO_STACK;
+	default:
+		p->conn = r->conn;
+		p->generation = r->generation;
+		return PORT_TO_STACK;
+	}
+}
+
+/* ---- ICMP errors about a segment of a connection that an application has ---- */
+
+/* As Linux's icmp_err_convert[]. 0: not one that TCP reports. */
+static int icmp_errno(uint8_t type, uint8_t code)
+{
+	static const uint8_t unreach[] = {
+		ENETUNREACH, EHOSTUNREACH, ENOPROTOOPT, ECONNREFUSED, EMSGSIZE, EOPNOTSUPP,
+		ENETUNREACH, EHOSTDOWN, ENONET, ENETUNREACH, EHOSTUNREACH, ENETUNREACH,
+		EHOSTUNREACH, EHOSTUNREACH, EHOSTUNREACH, EHOSTUNREACH,
+	};
+
+	switch (type) {
+	case ICMP_DEST_UNREACH:
+		return code < sizeof(unreach) ? unreach[code] : 0;
+	case ICMP_TIME_EXCEEDED:
+		return EHOSTUNREACH;
+	case ICMP_PARAMETERPROB:
+		return EPROTO;
+	default:
+		return 0;
+	}
+}
+
+static enum port_verdict filter_icmp(struct daemon *d, const struct peek *k)
+{
+	struct tcp_addr_pair pair;
+	struct shm_msg m = {.op = SHM_CONN_ICMP};
+	struct flow_key key;
+	struct peek in;
+	const struct rec *r;
+	struct app *a;
+	uint32_t i;
+
+	if (k->fragment || k->l4_len < 8)
+		return PORT_TO_STACK;
+	m.error = icmp_errno(k->l4[0], k->l4[1]);
+	if (!m.error || !peek_ip(k->l4 + 8, k->l4_len - 8, &in) || in.proto != IPPROTO_TCP ||
+	    !in.first || in.l4_len < 8)
+		return PORT_TO_STACK;
+	pair = (struct tcp_addr_pair){.local = in.src,
+				      .remote = in.dst,
+				      .local_port = port_at(in.l4),
+				      .remote_port = port_at(in.l4 + 2)};
+	key = flow_key_of(&pair);
+	i = recs_find(&d->recs, &key);
+	if (i == SHM_NIL || rec_at(d, i)->state != REC_TAKEN)
+		return PORT_TO_STACK;
+	r = rec_at(d, i);
+	a = d->apps[r->slot];
+	m.conn = r->conn;
+	m.generation = r->generation;
+	/* Only a hint: connections come first where room is short. */
+	if (take_token(d) && shm_ring_room(&a->to_app->hdr, SHM_MSG_RING) > SHM_MSG_RING / 2)
+		app_push(a, &m);
+	return PORT_DROPPED;
+}
+
+enum port_verdict filter_packet(void *ctx, struct pkt *p)
+{
+	struct daemon *d = ctx;
+	struct peek k;
+
+	p->conn = TD_NO_CONN;
+	if (!peek_pkt(p, &k))
+		return PORT_TO_STACK;
+	if (k.proto == IPPROTO_TCP)
+		return filter_tcp(d, p, &k);
+	if (k.proto == IPPROTO_ICMP)
+		return filter_icmp(d, &k);
+	return PORT_TO_STACK;
+}

@@ -1,0 +1,462 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Listeners and reserved ports. All reservations of one address and port are one group: a kernel
+ * socket that is bound there, so that the kernel's programs and tandem's cannot both have it;
+ * one listener of the core; one entry in `ports`. Its connections go to the members that listen,
+ * by a hash of the pair.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "daemon.h"
+
+#define MAX_MEMBERS 65536u /* of one application */
+
+/* ---- groups ---- */
+
+static struct ip_addr normal(const struct ip_addr *a)
+{
+	return ip_addr_is_any(a) ? (struct ip_addr){0} : *a;
+}
+
+static struct port_key port_key_of(const struct group *g)
+{
+	return (struct port_key){.addr = g->addr, .port = g->port, .proto = IPPROTO_TCP};
+}
+
+static struct group *group_find(const struct daemon *d, const struct ip_addr *addr, uint16_t port)
+{
+	struct group *g;
+
+	for (g = d->groups; g; g = g->next)
+		if (g->port == port && ip_addr_eq(&g->addr, addr))
+			return g;
+	return NULL;
+}
+
+/* The kernel's rules: all with SO_REUSEPORT and of one user, or all with SO_REUSEADDR and quiet. */
+static bool group_admits(const struct group *g, const struct app *a, uint32_t flags)
+{
+	bool port = flags & CTL_LISTEN_REUSEPORT && g->uid == a->uid;
+	bool addr = flags & CTL_LISTEN_REUSEADDR && !g->n_listening;
+
+	for (const struct member *m = g->members; m; m = m->next) {
+		port &= !!(m->flags & CTL_LISTEN_REUSEPORT);
+		addr &= !!(m->flags & CTL_LISTEN_REUSEADDR);
+	}
+	return port || addr;
+}
+
+static int group_new(struct daemon *d, struct app *a, const struct ip_addr *addr, uint16_t port,
+		     uint32_t flags, struct group **out)
+{
+	struct group *g = calloc(1, sizeof(*g));
+	int err;
+
+	if (!g)
+		return -ENOMEM;
+	g->addr = *addr;
+	g->port = port;
+	g->uid = a->uid;
+	g->core_id = SHM_NIL;
+	err = kernel_bind(addr, &g->port, flags & CTL_LISTEN_REUSEADDR, &g->kernel_fd);
+	if (err) {
+		free(g);
+		return err;
+	}
+	g->next = d->groups;
+	d->groups = g;
+	*out = g;
+	return 0;
+}
+
+static void group_free(struct daemon *d, struct group *g)
+{
+	struct group **p = &d->groups;
+
+	while (*p != g)
+		p = &(*p)->next;
+	*p = g->next;
+	close(g->kernel_fd);
+	free(g);
+}
+
+/* ---- members ---- */
+
+static struct member *member_get(const struct app *a, uint32_t id)
+{
+	return id < a->n_members ? a->members[id] : NULL;
+}
+
+/* A free place in the application's table. -errno, or the id. */
+static int64_t member_id(struct app *a)
+{
+	uint32_t old = a->n_members, n = old ? old * 2 : 16;
+	struct member **list;
+
+	for (uint32_t i = 0; i < old; i++)
+		if (!a->members[i])
+			return i;
+	if (n > MAX_MEMBERS)
+		return -ENOBUFS;
+	list = realloc(a->members, n * sizeof(*list));
+	if (!list)
+		return -ENOMEM;
+	memset(list + old, 0, (n - old) * sizeof(*list));
+	a->members = list;
+	a->n_members = n;
+	return old;
+}
+
+static int member_new(struct daemon *d, struct app *a, const struct ctl_listen *req,
+		      struct member **out)
+{
+	struct ip_addr addr = normal(&req->addr);
+	struct group *g = req->port ? group_find(d, &addr, req->port) : NULL;
+	int64_t id = member_id(a);
+	struct member *m;
+	int err;
+
+	if (req->proto != IPPROTO_TCP)
+		return -EPROTONOSUPPORT;
+	if (!ip_addr_is_any(&addr) && !iface_has_addr(d, &addr))
+		return -EADDRNOTAVAIL;
+	if (!port_allowed(a->uid, req->port))
+		return -EACCES;
+	if (id < 0)
+		return (int)id;
+	if (g && !group_admits(g, a, req->flags))
+		return -EADDRINUSE;
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return -ENOMEM;
+	if (!g) {
+		err = group_new(d, a, &addr, req->port, req->flags, &g);
+		if (err) {
+			free(m);
+			return err;
+		}
+	}
+	m->group = g;
+	m->app = a;
+	m->id = (uint32_t)id;
+	m->index = SHM_NIL;
+	m->flags = req->flags;
+	m->next = g->members;
+	g->members = m;
+	a->members[id] = m;
+	*out = m;
+	return 0;
+}
+
+static uint32_t index_alloc(struct app *a)
+{
+	for (uint32_t i = 0; i < SHM_MAX_LISTENERS / 64; i++)
+		if (~a->index_used[i]) {
+			uint32_t bit = (uint32_t)__builtin_ctzll(~a->index_used[i]);
+
+			a->index_used[i] |= 1ull << bit;
+			return i * 64 + bit;
+		}
+	return SHM_NIL;
+}
+
+/* Connections on their way to the member's accept(): what it says is believed within reason. */
+static uint32_t member_waiting(const struct member *m)
+{
+	uint32_t taken = READ_ONCE(arena_listeners(&m->app->arena)[m->index].accepted);
+	uint32_t n = m->handed - taken;
+
+	return n > m->handed ? 0 : n;
+}
+
+static uint32_t group_backlog(const struct group *g)
+{
+	uint64_t n = 0;
+
+	for (const struct member *m = g->members; m; m = m->next)
+		n += m->listening ? m->backlog : 0;
+	return n < INT32_MAX ? (uint32_t)n : INT32_MAX;
+}
+
+static void stop_listening(struct daemon *d, struct group *g)
+{
+	struct port_key k = port_key_of(g);
+
+	xdp_port_del(d->prog, &k);
+	d->by_core[g->core_id] = NULL;
+	tcp_unlisten(d->stack, g->core_id, d->now);
+	g->core_id = SHM_NIL;
+	g->outside = 0;
+	g->again = false;
+}
+
+static void member_free(struct daemon *d, struct member *m)
+{
+	struct group *g = m->group;
+	struct member **p = &g->members;
+	struct app *a = m->app;
+
+	while (*p != m)
+		p = &(*p)->next;
+	*p = m->next;
+	if (m->listening) {
+		a->index_used[m->index / 64] &= ~(1ull << m->index % 64);
+		a->n_listening--;
+		if (--g->n_listening)
+			tcp_listen_backlog(d->stack, g->core_id, group_backlog(g));
+		else
+			stop_listening(d, g);
+	}
+	a->members[m->id] = NULL;
+	if (!g->members)
+		group_free(d, g);
+	free(m);
+}
+
+/* ---- requests ---- */
+
+static void reply_with(const struct member *m, struct ctl_listen_reply *r)
+{
+	r->addr = ip_addr_is_any(&m->group->addr) ? ip_addr_v4(0) : m->group->addr;
+	r->port = m->group->port;
+	r->id = m->id;
+	r->index = m->listening ? m->index : 0;
+}
+
+int listener_bind(struct daemon *d, struct app *a, const struct ctl_listen *req,
+		  struct ctl_listen_reply *r)
+{
+	struct member *m;
+	int err = member_new(d, a, req, &m);
+
+	if (!err)
+		reply_with(m, r);
+	return err;
+}
+
+/* The group's first one: the core's listener, then the port's entry. */
+static int start_listening(struct daemon *d, struct group *g, const struct ctl_listen *req)
+{
+	const struct port_val v = {.slot = TD_SLOT_DAEMON, .conn = TD_NO_CONN};
+	struct port_key k = port_key_of(g);
+	uint32_t id;
+	int err = tcp_listen(d->stack, &g->addr, g->port, req->backlog, 0, &id);
+
+	if (err)
+		return err;
+	if (id >= d->n_core_listeners) {
+		tcp_unlisten(d->stack, id, d->now);
+		return -ENOSPC;
+	}
+	g->core_id = id;
+	d->by_core[id] = g;
+	if (req->defer_accept)
+		tcp_listen_opt(d->stack, id, TOPT_DEFER_ACCEPT, req->defer_accept);
+	err = xdp_port_set(d->prog, &k, &v);
+	if (err)
+		stop_listening(d, g);
+	return err;
+}
+
+static int member_listen(struct daemon *d, struct member *m, const struct ctl_listen *req)
+{
+	struct group *g = m->group;
+	struct app *a = m->app;
+	uint32_t index;
+	int err = 0;
+
+	/* SO_REUSEADDR lets several bind, but one listen. */
+	for (const struct member *o = g->members; o; o = o->next)
+		if (o != m && o->listening &&
+		    !(o->flags & req->flags & CTL_LISTEN_REUSEPORT && g->uid == a->uid))
+			return -EADDRINUSE;
+	index = index_alloc(a);
+	if (index == SHM_NIL)
+		return -ENOBUFS;
+	if (!g->n_listening)
+		err = start_listening(d, g, req);
+	if (err) {
+		a->index_used[index / 64] &= ~(1ull << index % 64);
+		return err;
+	}
+	m->index = index;
+	m->flags = req->flags;
+	m->backlog = req->backlog;
+	m->handed = 0;
+	m->listening = true;
+	WRITE_ONCE(arena_listeners(&a->arena)[index].accepted, 0);
+	a->n_listening++;
+	if (g->n_listening++)
+		tcp_listen_backlog(d->stack, g->core_id, group_backlog(g));
+	return 0;
+}
+
+int listener_listen(struct daemon *d, struct app *a, const struct ctl_listen *req,
+		    struct ctl_listen_reply *r)
+{
+	bool bound = req->id != SHM_NIL;
+	struct member *m = bound ? member_get(a, req->id) : NULL;
+	int err;
+
+	if (bound && (!m || m->listening))
+		return -EINVAL;
+	if (!bound) {
+		err = member_new(d, a, req, &m);
+		if (err)
+			return err;
+	}
+	err = member_listen(d, m, req);
+	if (!err)
+		reply_with(m, r);
+	else if (!bound)
+		member_free(d, m);
+	return err;
+}
+
+int listener_backlog(struct daemon *d, struct app *a, const struct ctl_listen *req)
+{
+	struct member *m = member_get(a, req->id);
+
+	if (!m || !m->listening)
+		return -EINVAL;
+	m->backlog = req->backlog;
+	return tcp_listen_backlog(d->stack, m->group->core_id, group_backlog(m->group));
+}
+
+int listener_unlisten(struct daemon *d, struct app *a, uint32_t id)
+{
+	struct member *m = member_get(a, id);
+
+	if (!m)
+		return -EINVAL;
+	member_free(d, m);
+	return 0;
+}
+
+void listener_app_gone(struct daemon *d, struct app *a)
+{
+	for (uint32_t i = 0; i < a->n_members; i++)
+		if (a->members[i])
+			member_free(d, a->members[i]);
+}
+
+/* ---- connections ---- */
+
+/* The member that gets the connection of @k. */
+static struct member *choose(struct daemon *d, struct group *g, const struct flow_key *k)
+{
+	uint32_t n = g->n_listening;
+	struct member *m = g->members;
+
+	if (n > 1)
+		n = (uint32_t)((recs_hash(&d->recs, k) >> 32) % n);
+	else
+		n = 0;
+	for (; m; m = m->next)
+		if (m->listening && !n--)
+			return m;
+	return NULL;
+}
+
+static bool blocked(const struct group *g)
+{
+	for (const struct member *m = g->members; m; m = m->next)
+		if (m->listening && m->app->ready != SHM_NIL)
+			return true;
+	return false;
+}
+
+static void take(struct daemon *d, struct group *g, uint32_t conn)
+{
+	const struct tcb *t = tcp_get(d->stack, conn);
+	struct tcp_addr_pair p = {t->local, t->remote, t->local_port, t->remote_port};
+	struct flow_key k = flow_key_of(&p);
+	struct member *m = choose(d, g, &k);
+	uint32_t i = m ? rec_new(d, &k, m->app->slot, REC_READY) : SHM_NIL;
+
+	if (i == SHM_NIL) {
+		tcp_abort(d->stack, conn, d->now);
+		return;
+	}
+	rec_at(d, i)->conn = conn;
+	rec_at(d, i)->generation = t->generation;
+	rec_at(d, i)->listener = m->id;
+	m->handed++;
+	handover_flush(d, m->app);
+}
+
+void listener_refused(struct app *a, const struct rec *r)
+{
+	struct member *m = r->flags & REC_F_ACTIVE ? NULL : member_get(a, r->listener);
+
+	if (m && m->listening)
+		m->handed--;
+}
+
+static void accept_all(struct daemon *d, struct group *g)
+{
+	uint32_t conn;
+
+	while (!(g->again = blocked(g)) && !tcp_accept(d->stack, g->core_id, &conn))
+		take(d, g, conn);
+}
+
+static void refresh(struct daemon *d, struct group *g)
+{
+	uint64_t n = 0;
+
+	for (const struct member *m = g->members; m; m = m->next)
+		n += m->listening ? member_waiting(m) : 0;
+	if (n > INT32_MAX)
+		n = INT32_MAX;
+	if (n == g->outside)
+		return;
+	g->outside = (uint32_t)n;
+	tcp_listen_outside(d->stack, g->core_id, g->outside);
+}
+
+void listener_accept(struct daemon *d, uint32_t core_id)
+{
+	struct group *g = core_id < d->n_core_listeners ? d->by_core[core_id] : NULL;
+
+	if (!g)
+		return;
+	accept_all(d, g);
+	refresh(d, g);
+}
+
+void listener_refresh(struct daemon *d)
+{
+	for (struct group *g = d->groups; g; g = g->next) {
+		if (!g->n_listening)
+			continue;
+		if (g->outside)
+			refresh(d, g);
+		if (g->again)
+			accept_all(d, g);
+	}
+}
+
+bool listener_covers(const struct daemon *d, const struct ip_addr *addr, uint16_t port)
+{
+	for (const struct group *g = d->groups; g; g = g->next)
+		if (g->port == port && g->n_listening &&
+		    (ip_addr_is_any(&g->addr) || ip_addr_eq(&g->addr, addr)))
+			return true;
+	return false;
+}
+
+bool listener_reserved(const struct app *a, const struct ip_addr *addr, uint16_t port)
+{
+	for (uint32_t i = 0; i < a->n_members; i++) {
+		const struct group *g = a->members[i] ? a->members[i]->group : NULL;
+
+		if (g && g->port == port &&
+		    (ip_addr_is_any(&g->addr) || ip_addr_eq(&g->addr, addr)))
+			return true;
+	}
+	return false;
+}

@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * report.h: status, counters, connections. TCBs and counters of applications are read once, as
+ * copies: their owners go on meanwhile, and may write anything there.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/resource.h>
+#include "daemon.h"
+#include "report.h"
+
+static const char *endpoint(char *out, size_t size, const struct ip_addr *a, uint16_t port)
+{
+	char text[INET6_ADDRSTRLEN];
+
+	if (ip_addr_is_v4(a))
+		snprintf(out, size, "%s:%u", inet_ntop(AF_INET, &a->w[3], text, sizeof(text)),
+			 ntohs(port));
+	else if (ip_addr_is_any(a))
+		snprintf(out, size, "*:%u", ntohs(port));
+	else
+		snprintf(out, size, "[%s]:%u", inet_ntop(AF_INET6, a->b, text, sizeof(text)),
+			 ntohs(port));
+	return out;
+}
+
+/* ---- status ---- */
+
+static void put_lines(struct jbuf *j, const char *key, const char *text)
+{
+	char line[256];
+
+	jb_open(j, key, '[');
+	while (*text) {
+		size_t n = strcspn(text, "\n");
+
+		snprintf(line, sizeof(line), "%.*s", (int)n, text);
+		if (n)
+			jb_str(j, NULL, line);
+		text += n + (text[n] == '\n');
+	}
+	jb_close(j, ']');
+}
+
+static uint64_t cpu_ms(void)
+{
+	struct rusage ru;
+
+	if (getrusage(RUSAGE_SELF, &ru))
+		return 0;
+	return (uint64_t)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * 1000 +
+	       (uint64_t)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1000;
+}
+
+static void put_interface(struct daemon *d, struct jbuf *j)
+{
+	static const char *const replies[] = {"tx", "redirect", "none"};
+	const uint8_t *m = d->settings.mac;
+	char mac[18], text[INET6_ADDRSTRLEN];
+
+	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4],
+		 m[5]);
+	jb_str(j, "name", d->opt.name);
+	jb_str(j, "ifname", d->opt.ifname);
+	jb_u64(j, "ifindex", (uint64_t)d->link.ifindex);
+	jb_str(j, "netns", d->opt.netns);
+	jb_u64(j, "netns_inode", d->netns_ino);
+	jb_u64(j, "pid", (uint64_t)getpid());
+	jb_str(j, "version", TANDEM_VERSION);
+	jb_u64(j, "uptime_s", mtime_diff_ns(d->now, d->started) / NS_PER_S);
+	jb_u64(j, "cpu_ms", cpu_ms());
+	jb_str(j, "mode", xdp_mode_name(d->probe.mode));
+	jb_str(j, "driver", d->probe.driver);
+	jb_str(j, "claim", d->cfg.claim_all ? "all" : "bound");
+	jb_str(j, "reply_mode", (unsigned)d->probe.reply_mode < 3 ? replies[d->probe.reply_mode] : "?");
+	jb_u64(j, "queues", d->n_queues);
+	jb_u64(j, "mtu", d->settings.mtu);
+	jb_str(j, "mac", mac);
+	jb_bool(j, "zerocopy", d->xsk_opts.zerocopy);
+	jb_bool(j, "multi_buffer", d->xsk_opts.sg);
+	jb_bool(j, "tx_checksum_offload", d->tx_csum);
+	jb_bool(j, "partial_checksums", d->probe.partial_csum);
+	jb_bool(j, "segmentation_offload", d->gso_fd >= 0);
+	put_lines(j, "choices", d->probe.reason);
+	jb_open(j, "addresses", '[');
+	for (uint32_t i = 0; i < d->n_addrs; i++) {
+		const struct ip_addr *a = &d->addrs[i];
+
+		if (ip_addr_is_v4(a)) /* the others are the kernel's */
+			jb_str(j, NULL, inet_ntop(AF_INET, &a->w[3], text, sizeof(text)));
+	}
+	jb_close(j, ']');
+}
+
+static void put_apps(struct daemon *d, struct jbuf *j)
+{
+	jb_open(j, "applications", '[');
+	for (uint32_t s = 1; s < d->slots; s++) {
+		const struct app *a = d->apps[s];
+
+		if (!a || a->stage != APP_ALIVE)
+			continue;
+		jb_open(j, NULL, '{');
+		jb_u64(j, "slot", s);
+		jb_u64(j, "pid", (uint64_t)a->pid);
+		jb_str(j, "comm", a->comm);
+		jb_u64(j, "uid", a->uid);
+		jb_u64(j, "connections", a->n_conns);
+		jb_u64(j, "listeners", a->n_listening);
+		jb_u64(j, "frames", umem_count_slot(&d->umem, a->slot));
+		jb_u64(j, "keeper_runs",
+		       READ_ONCE(((const struct arena_hdr *)(const void *)a->arena.base)->keeper_runs));
+		jb_close(j, '}');
+	}
+	jb_close(j, ']');
+}
+
+static void put_listeners(struct daemon *d, struct jbuf *j)
+{
+	char text[INET6_ADDRSTRLEN];
+
+	jb_open(j, "listeners", '[');
+	for (const struct group *g = d->groups; g; g = g->next) {
+		if (!g->n_listening)
+			continue;
+		for (const struct member *m = g->members; m; m = m->next) {
+			if (!m->listening)
+				continue;
+			jb_open(j, NULL, '{');
+			jb_str(j, "address",
+			       ip_addr_is_any(&g->addr) ? "*"
+							: inet_ntop(AF_INET, &g->addr.w[3], text,
+								    sizeof(text)));
+			jb_u64(j, "port", ntohs(g->port));
+			jb_u64(j, "slot", m->app->slot);
+			jb_str(j, "comm", m->app->comm);
+			jb_u64(j, "backlog", m->backlog);
+			jb_u64(j, "handed_over", m->handed);
+			jb_u64(j, "not_accepted", g->outside);
+			jb_close(j, '}');
+		}
+	}
+	jb_close(j, ']');
+}
+
+/* Frames that were sent stand in the completion rings until somebody needs them. */
+static void reap_completions(struct daemon *d)
+{
+	struct frame_cache c = {0};
+
+	for (uint32_t q = 0; q < d->n_queues; q++)
+		umem_balance(&d->umem, &d->uqs[q], &c, d->fill_target, 0, 0);
+	umem_flush_cache(&d->umem, &c);
+}
+
+static void put_memory(struct daemon *d, struct jbuf *j)
+{
+	struct umem_usage u;
+	struct stack_usage s;
+
+	reap_completions(d);
+	umem_usage(&d->umem, &u);
+	jb_open(j, "frames", '{');
+	jb_u64(j, "total", d->umem.n_frames);
+	jb_u64(j, "pool", u.pool);
+	jb_u64(j, "fill", u.fill);
+	jb_u64(j, "tx", u.tx);
+	jb_u64(j, "owned", u.owned);
+	jb_u64(j, "owned_by_daemon", u.owned_by_daemon);
+	jb_u64(j, "injected", u.injected);
+	jb_u64(j, "bad", u.bad);
+	jb_u64(j, "completions_ignored", u.comp_ignored);
+	jb_u64(j, "recoveries", u.recoveries);
+	jb_close(j, '}');
+	stack_usage(d->stack, &s);
+	jb_open(j, "slow_path", '{');
+	jb_u64(j, "records", d->recs.n);
+	jb_u64(j, "connections", s.tcbs);
+	jb_u64(j, "offered", s.tcbs_exported);
+	jb_u64(j, "orphans", s.orphans);
+	jb_u64(j, "half_open", s.synreqs);
+	jb_u64(j, "time_wait", s.timewaits);
+	jb_u64(j, "chunks", s.chunks);
+	jb_u64(j, "neighbours", s.neighs);
+	jb_u64(j, "routes", s.routes);
+	jb_u64(j, "waiting_packets", s.pending);
+	jb_close(j, '}');
+}
+
+static void fill_status(struct daemon *d, struct jbuf *j)
+{
+	jb_open(j, NULL, '{');
+	put_interface(d, j);
+	put_apps(d, j);
+	put_listeners(d, j);
+	put_memory(d, j);
+	jb_close(j, '}');
+}
+
+/* ---- counters ---- */
+
+static void fill_stat(struct daemon *d, struct jbuf *j)
+{
+	static const char *const names[MIB_MAX] = {
+#define X(group, name) #group #name,
+		MIB_COUNTERS(X)
+#undef X
+	};
+	const struct port_stats *p = port_stats(d->port);
+
+	jb_open(j, NULL, '{');
+	jb_open(j, "counters", '{');
+	for (int m = 0; m < MIB_MAX; m++) {
+		uint64_t n = d->mib_ended[m] + d->view.mib[m];
+
+		for (uint32_t s = 1; s < d->slots; s++)
+			if (d->apps[s] && d->apps[s]->stage == APP_ALIVE)
+				n += READ_ONCE(d->apps[s]->view.mib[m]);
+		jb_u64(j, names[m], n);
+	}
+	jb_close(j, '}');
+	jb_open(j, "slow_path_drops", '{');
+	for (int i = 1; i < DROP_MAX; i++)
+		jb_u64(j, drop_name((enum drop)i), stack_drops(d->stack, (enum drop)i));
+	jb_close(j, '}');
+	jb_open(j, "slow_path_port", '{');
+	jb_u64(j, "rx_packets", p->rx_packets);
+	jb_u64(j, "rx_bytes", p->rx_bytes);
+	jb_u64(j, "tx_packets", p->tx_packets);
+	jb_u64(j, "tx_bytes", p->tx_bytes);
+	jb_u64(j, "tx_full", p->tx_full);
+	jb_u64(j, "tx_drops", p->tx_drops);
+	jb_u64(j, "gso_packets", p->gso_packets);
+	jb_u64(j, "gso_drops", p->gso_drops);
+	jb_u64(j, "bad_descriptors", p->bad_desc);
+	jb_u64(j, "injected_in", p->injected_in);
+	jb_u64(j, "injected_out", p->injected_out);
+	jb_u64(j, "kicks", p->kicks);
+	jb_close(j, '}');
+	jb_close(j, '}');
+}
+
+/* ---- connections ---- */
+
+static const char *tcp_state_name(uint8_t st)
+{
+	static const char *const names[TCP_STATE_MAX] = {
+		[TCP_CLOSED] = "closed",
+		[TCP_LISTEN] = "listen",
+		[TCP_SYN_SENT] = "syn-sent",
+		[TCP_SYN_RECEIVED] = "syn-recv",
+		[TCP_ESTABLISHED] = "established",
+		[TCP_FIN_WAIT_1] = "fin-wait-1",
+		[TCP_FIN_WAIT_2] = "fin-wait-2",
+		[TCP_CLOSE_WAIT] = "close-wait",
+		[TCP_CLOSING] = "closing",
+		[TCP_LAST_ACK] = "last-ack",
+		[TCP_TIME_WAIT] = "time-wait",
+	};
+
+	return st < TCP_STATE_MAX && names[st] ? names[st] : "?";
+}
+
+/* @t is a copy. */
+static void put_conn(struct jbuf *j, const struct tcb *t, const struct app *a)
+{
+	char text[80];
+
+	jb_open(j, NULL, '{');
+	jb_str(j, "state", tcp_state_name(t->state));
+	jb_u64(j, "recv_q", t->rx_bytes);
+	jb_u64(j, "send_q", t->tx_bytes);
+	jb_str(j, "local", endpoint(text, sizeof(text), &t->local, t->local_port));
+	jb_str(j, "remote", endpoint(text, sizeof(text), &t->remote, t->remote_port));
+	jb_str(j, "owner", a ? a->comm : "tandemd");
+	jb_u64(j, "pid", a ? (uint64_t)a->pid : (uint64_t)getpid());
+	jb_u64(j, "slot", a ? a->slot : TD_SLOT_DAEMON);
+	jb_u64(j, "rtt_us", t->srtt);
+	jb_u64(j, "rto_us", t->rto);
+	jb_u64(j, "cwnd", t->cwnd);
+	jb_u64(j, "ssthresh", t->ssthresh);
+	jb_u64(j, "mss", t->mss);
+	jb_u64(j, "snd_wnd", t->snd_wnd);
+	jb_u64(j, "retrans", t->total_retrans);
+	jb_u64(j, "bytes_acked", t->bytes_acked);
+	jb_u64(j, "bytes_received", t->bytes_received);
+	jb_close(j, '}');
+}
+
+static bool piece_full(const struct jbuf *j)
+{
+	return j->failed || j->len >= REPORT_PIECE;
+}
+
+/* Our stack's own; then, by the records, those of applications. True: all are there. */
+static bool put_own(struct daemon *d, struct report *r)
+{
+	uint32_t conn;
+
+	while (!piece_full(&r->j)) {
+		if (!stack_next_conn(d->stack, &r->it, &conn))
+			return true;
+		put_conn(&r->j, tcp_get(d->stack, conn), NULL);
+	}
+	return false;
+}
+
+static bool put_handed(struct daemon *d, struct report *r)
+{
+	for (; r->it < d->recs.used && !piece_full(&r->j); r->it++) {
+		const struct rec *rec = rec_at(d, r->it);
+		const struct app *a = rec->state == REC_TAKEN ? d->apps[rec->slot] : NULL;
+		struct tcb t;
+
+		if (!a)
+			continue;
+		memcpy(&t, &a->view.tcbs[rec->conn], sizeof(t));
+		t.local = rec->key.local;
+		t.remote = rec->key.remote;
+		t.local_port = rec->key.local_port;
+		t.remote_port = rec->key.remote_port;
+		put_conn(&r->j, &t, a);
+	}
+	return r->it >= d->recs.used;
+}
+
+enum ss_stage { SS_BEGIN, SS_OWN, SS_HANDED };
+
+static void fill_ss(struct daemon *d, struct report *r)
+{
+	if (r->stage == SS_BEGIN) {
+		jb_open(&r->j, NULL, '{');
+		put_listeners(d, &r->j);
+		jb_open(&r->j, "connections", '[');
+		r->stage = SS_OWN;
+	}
+	if (r->stage == SS_OWN && put_own(d, r)) {
+		r->it = 0;
+		r->stage = SS_HANDED;
+	}
+	if (r->stage == SS_HANDED && put_handed(d, r)) {
+		jb_close(&r->j, ']');
+		jb_close(&r->j, '}');
+		r->done = true;
+	}
+}
+
+void report_fill(struct daemon *d, struct report *r)
+{
+	if (r->done)
+		return;
+	switch (r->type) {
+	case CTL_STATUS:
+		fill_status(d, &r->j);
+		r->done = true;
+		break;
+	case CTL_STAT:
+		fill_stat(d, &r->j);
+		r->done = true;
+		break;
+	default:
+		fill_ss(d, r);
+	}
+}
