@@ -313,7 +313,11 @@ bool stack_wants_output(const struct stack *s)
 
 struct mtime stack_deadline(const struct stack *s)
 {
-	return stack_wants_output(s) ? s->now : wheel_next(s);
+	/* stack_output() may end a connection: its driver has looked for events before that. */
+	bool events = s->ev_head != SHM_NIL || s->lev_head != SHM_NIL ||
+		      s->freed_head != s->freed_tail;
+
+	return events || stack_wants_output(s) ? s->now : wheel_next(s);
 }
 
 void stack_tick(struct stack *s, struct mtime now)

@@ -172,7 +172,10 @@ bool stack_icmp_quote(const struct pkt *p, struct icmp_quote *q);
 /* The next packet to send, or NULL: nothing to send, or the pool is empty. pkt_free() it. */
 struct pkt *stack_output(struct stack *s, struct mtime now);
 
-/* When stack_tick() has work; MTIME_NEVER: only packets or calls can make some. */
+/*
+ * When the driver's loop has work: timers, output, events that wait to be taken. MTIME_NEVER: only
+ * packets or calls can make some.
+ */
 struct mtime stack_deadline(const struct stack *s);
 void stack_tick(struct stack *s, struct mtime now);
 
