@@ -101,8 +101,11 @@ $(TOOLS): $(B)/tools/%: $(B)/tools/%.o $(call obj,$(wildcard tools/common/*.c)) 
 
 # ---- tests ----
 # Unit tests may use every layer; each file selftests/unit/test_X.c is one program.
-UNIT_LIB := $(call obj,$(wildcard selftests/unit/lib_*.c))
-$(B)/selftests/unit/%: $(B)/selftests/unit/%.o $(UNIT_LIB) $(DAEMON_A) $(IO_A) $(B)/libtandem.a $(CORE_A)
+# lib_*.c is what they share, an archive: a program takes of it what it uses.
+UNIT_A := $(B)/selftests/unit/lib.a
+$(UNIT_A): $(call obj,$(wildcard selftests/unit/lib_*.c))
+	rm -f $@ && ar rcs $@ $^
+$(B)/selftests/unit/%: $(B)/selftests/unit/%.o $(UNIT_A) $(DAEMON_A) $(IO_A) $(B)/libtandem.a $(CORE_A)
 	$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS_IO) -lcmocka
 $(B)/selftests/bpf/%: $(B)/selftests/bpf/%.o $(IO_A) $(CORE_A)
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LDLIBS_IO) -lcmocka
