@@ -415,12 +415,26 @@ void sock_import(struct sock *k)
 		prog_step(k);
 }
 
+static struct sock *sock_of(struct node *n, const struct tcp_addr_pair *a)
+{
+	for (uint32_t i = 0; i < 2 * SIM_MAX_CONNS; i++) {
+		struct sock *k = &n->w->socks[i];
+
+		if (k->used && k->node == n && !memcmp(&k->pair, a, sizeof(*a)))
+			return k;
+	}
+	return NULL;
+}
+
 void node_export_done(struct node *n, uint32_t conn, uint32_t generation)
 {
 	struct host *h = n->host;
+	struct sock *k;
 
 	if (!n->s)
 		return;
+	if (stack_export_done(n->s, conn, generation))
+		world_fail(n->w, "%s: stack_export_done(%u)", n->name, conn);
 	for (uint32_t i = 0; i < h->n_flows; i++) {
 		struct flow *f = &h->flows[i];
 
@@ -428,20 +442,13 @@ void node_export_done(struct node *n, uint32_t conn, uint32_t generation)
 			continue;
 		f->node = f->transit;
 		f->transit = NULL;
-		f->conn = TD_NO_CONN;
-		for (uint32_t j = 0; j < 2 * SIM_MAX_CONNS; j++) {
-			const struct sock *k = &n->w->socks[j];
-
-			if (k->used && k->host == h && k->node == f->node &&
-			    !memcmp(&k->pair, &f->pair, sizeof(f->pair))) {
-				f->conn = k->conn;
-				f->generation = k->generation;
-			}
-		}
-		break;
+		k = sock_of(f->node, &f->pair);
+		f->conn = k ? k->conn : TD_NO_CONN;
+		f->generation = k ? k->generation : 0;
+		if (k && k->close_after && f->node == &h->app)
+			sock_move(k);
+		return;
 	}
-	if (stack_export_done(n->s, conn, generation))
-		world_fail(n->w, "%s: stack_export_done(%u)", n->name, conn);
 }
 
 /* ---- the application dies ---- */

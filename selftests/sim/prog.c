@@ -181,7 +181,7 @@ static void prog_close(struct sock *k, bool abort)
 	if (!t || t->generation != k->generation)
 		return;
 	k->close_after = true;
-	sock_move(k);
+	sock_move(k); /* or as soon as its last move is through */
 }
 
 static void prog_failed(struct sock *k, int err)
