@@ -303,8 +303,8 @@ static void test_netlink_overrun_needs_root(void **state)
 
 	(void)state;
 	need_root();
-	assert_int_equal(setsockopt(nl_mirror_fd(model.m), SOL_SOCKET, SO_RCVBUF, &small,
-				    sizeof(small)), 0);
+	assert_int_equal(
+		setsockopt(nl_mirror_fd(model.m), SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
 	sh("ip route add 10.99.0.0/16 via 10.9.0.2");
 	await(true, NET_ROUTE_ADD, "10.99.0.0", 16);
 	f = popen("ip -batch -", "w");
@@ -347,9 +347,9 @@ static void test_netlink_gone_needs_root(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_netlink_link_get_needs_root),   T(test_netlink_dump_and_changes_needs_root),
-		T(test_netlink_routes_needs_root),     T(test_netlink_ipv6_needs_root),
-		T(test_netlink_overrun_needs_root),    T(test_netlink_gone_needs_root),
+		T(test_netlink_link_get_needs_root), T(test_netlink_dump_and_changes_needs_root),
+		T(test_netlink_routes_needs_root),   T(test_netlink_ipv6_needs_root),
+		T(test_netlink_overrun_needs_root),  T(test_netlink_gone_needs_root),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -81,14 +81,21 @@ static enum drop stale(struct stack *s, struct pkt *p)
 
 static void side_open(struct side *d, struct umem *parent, uint16_t slot, struct shm_pkt_ring *in)
 {
-	struct port_cfg cfg = {.umem = &d->u, .xsks = &d->x, .uqs = &d->q, .n_queues = 1,
-			       .fill_target = FILL_TARGET, .netif = 2, .partial_csum = true,
-			       .gso_fd = -1, .inject_in = in};
+	struct port_cfg cfg = {.umem = &d->u,
+			       .xsks = &d->x,
+			       .uqs = &d->q,
+			       .n_queues = 1,
+			       .fill_target = FILL_TARGET,
+			       .netif = 2,
+			       .partial_csum = true,
+			       .gso_fd = -1,
+			       .inject_in = in};
 
 	memset(d, 0, sizeof(*d));
 	if (parent)
-		assert_int_equal(umem_attach(&d->u, dup(parent->fd), dup(parent->ctl_fd), N_FRAMES,
-					     slot), 0);
+		assert_int_equal(
+			umem_attach(&d->u, dup(parent->fd), dup(parent->ctl_fd), N_FRAMES, slot),
+			0);
 	else
 		assert_int_equal(umem_create(&d->u, N_FRAMES), 0);
 	d->q.fill = PROD(&fill, addr);
@@ -118,7 +125,8 @@ static void side_close(struct side *d)
 	umem_close(&d->u);
 }
 
-/* Every test ends so: no frame is anyone's but the pool's, the fill ring's, or @state's "kernel". */
+/* Every test ends so: no frame is anyone's but the pool's, the fill ring's, or @state's "kernel".
+ */
 static int teardown(void **state)
 {
 	struct side *d = *state;
@@ -128,8 +136,8 @@ static int teardown(void **state)
 	umem_balance(&d->u, &d->q, &c, 0, 0, 0); /* completions, to the pool */
 	while (fill.consumer != fill.producer)
 		umem_reclaim(&d->u, 999,
-			     (uint32_t[]){umem_frame_of(fill.addr[fill.consumer++ & (RING - 1)])}, 1,
-			     true);
+			     (uint32_t[]){umem_frame_of(fill.addr[fill.consumer++ & (RING - 1)])},
+			     1, true);
 	port_close(d->port);
 	umem_usage(&d->u, &us);
 	assert_int_equal(us.pool, N_FRAMES);
@@ -141,8 +149,12 @@ static int teardown(void **state)
 /* The next frame of the fill ring, with @len bytes of @c and metadata in front. */
 static uint64_t kernel_frame(struct side *d, uint32_t len, uint8_t c)
 {
-	const struct pkt_meta m = {.magic = PKT_META_MAGIC, .reason = XR_FLOW_DIRECT, .l3_off = 14,
-				   .l4_off = 34, .conn = 7, .generation = 9};
+	const struct pkt_meta m = {.magic = PKT_META_MAGIC,
+				   .reason = XR_FLOW_DIRECT,
+				   .l3_off = 14,
+				   .l4_off = 34,
+				   .conn = 7,
+				   .generation = 9};
 	uint64_t a;
 
 	assert_true(fill.consumer != fill.producer);
@@ -261,7 +273,7 @@ static void test_port_rx_leaves_frames_that_are_not_the_kernels(void **state)
 
 	kernel_desc(d, UINT64_MAX, 100, false);
 	kernel_desc(d, (uint64_t)N_FRAMES * UMEM_FRAME_SIZE, 1, false);
-	kernel_desc(d, a, UMEM_FRAME_SIZE, false);	       /* beyond its frame */
+	kernel_desc(d, a, UMEM_FRAME_SIZE, false); /* beyond its frame */
 	kernel_desc(d, a, UINT32_MAX, false);
 	kernel_desc(d, (N_FRAMES - 1) * UMEM_FRAME_SIZE, 9, false); /* in the pool */
 	kernel_desc(d, a, 100, true);
@@ -398,7 +410,7 @@ static void make_udp(struct stack *s, struct pkt *p)
 	memset(b, 0, 42);
 	memset(b + 42, 'x', 58);
 	b[42] = (uint8_t)s->inputs++; /* a number, to see the order */
-	b[40] = 0x12; /* the pseudo-header's sum, say */
+	b[40] = 0x12;		      /* the pseudo-header's sum, say */
 	b[41] = 0x34;
 	p->len = p->frag[0].len = 100;
 	p->csum = PKT_CSUM_PARTIAL;
@@ -426,8 +438,9 @@ static void test_port_tx_completes_checksums(void **state)
 	assert_int_equal(desc->options, 0);
 	assert_int_equal(umem_owner(&d->u, umem_frame_of(desc->addr)), FRAME_OWNER(FRAME_TX, 0));
 	/* With the complete checksum in it, the sum less the pseudo-header's is ~0. */
-	assert_int_equal(csum_fold(csum_add(csum_partial(umem_ptr(&d->u, desc->addr) + 34, 66, 0),
-					    0x3412)), 0);
+	assert_int_equal(
+		csum_fold(csum_add(csum_partial(umem_ptr(&d->u, desc->addr) + 34, 66, 0), 0x3412)),
+		0);
 	kernel_sends(d, 1);
 }
 

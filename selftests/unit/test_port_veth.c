@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * xsk.c, umem.c and ports against the kernel, in two namespaces that end with this process:
+ * xsk.c, umem.c and ports against the kernel, over a veth pair (veth_net.h):
  *
  *	namespace A (ours)                  namespace B
  *	AF_XDP ──► v0 10.9.0.1 ───────────── v1 10.9.0.2   kernel's UDP, packet sockets
  *
- * A small XDP program on v0 (generic mode) writes metadata and redirects UDP by the lowest bit of
- * its destination port: to slot 0 (even) or 1 (odd); all else passes. The stack is fake_stack.h.
+ * The XDP program on v0 (generic mode) redirects UDP by the lowest bit of its destination port, to
+ * slot 0 (even) or 1 (odd); all else passes. The stack is fake_stack.h.
  * Needs root; without it every test is skipped, and says so.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -22,8 +20,6 @@
 #include <string.h>
 #include <unistd.h>
 #include <arpa/inet.h>
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 #include <linux/if_ether.h>
 #include <linux/if_link.h>
 #include <linux/if_packet.h>
@@ -31,11 +27,11 @@
 #include <sys/wait.h>
 #include <cmocka.h>
 #include "common/csum.h"
-#include "common/reasons.h"
 #include "fake_stack.h"
 #include "user/io/clock.h"
 #include "user/io/netlink.h"
 #include "user/io/port.h"
+#include "veth_net.h"
 
 #define N_FRAMES 4096u
 #define RX_SIZE 1024u
@@ -75,110 +71,7 @@ static void need_root(void)
 	}
 }
 
-static int sh(const char *cmd)
-{
-	int r = system(cmd);
-
-	if (r)
-		print_error("failed: %s\n", cmd);
-	return r ? -1 : 0;
-}
-
-/* ---- the XDP program, in BPF's own instructions ---- */
-
-#define INSN(c, d, s, o, i)                                                                        \
-	((struct bpf_insn){.code = (c), .dst_reg = (d), .src_reg = (s), .off = (o), .imm = (i)})
-#define MOV(d, s) INSN(BPF_ALU64 | BPF_MOV | BPF_X, d, s, 0, 0)
-#define MOVI(d, i) INSN(BPF_ALU64 | BPF_MOV | BPF_K, d, 0, 0, i)
-#define ADDI(d, i) INSN(BPF_ALU64 | BPF_ADD | BPF_K, d, 0, 0, i)
-#define LD(sz, d, s, o) INSN(BPF_LDX | BPF_MEM | (sz), d, s, o, 0)
-#define STI(o, i) INSN(BPF_ST | BPF_MEM | BPF_W, BPF_REG_2, 0, o, (int)(i))
-#define JGT(d, s, o) INSN(BPF_JMP | BPF_JGT | BPF_X, d, s, o, 0)
-#define JNE(d, i, o) INSN(BPF_JMP | BPF_JNE | BPF_K, d, 0, o, i)
-#define CALL(f) INSN(BPF_JMP | BPF_CALL, 0, 0, 0, f)
-#define EXIT INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
-
-static int load_prog(int map)
-{
-	const struct bpf_insn prog[] = {
-		MOV(BPF_REG_6, BPF_REG_1),
-		LD(BPF_W, BPF_REG_3, BPF_REG_6, 0), /* data */
-		LD(BPF_W, BPF_REG_4, BPF_REG_6, 4), /* data_end */
-		MOV(BPF_REG_5, BPF_REG_3),
-		ADDI(BPF_REG_5, 38),
-		JGT(BPF_REG_5, BPF_REG_4, 23), /* pass */
-		LD(BPF_B, BPF_REG_5, BPF_REG_3, 23),
-		JNE(BPF_REG_5, IPPROTO_UDP, 21), /* pass */
-		LD(BPF_B, BPF_REG_7, BPF_REG_3, 37),
-		INSN(BPF_ALU64 | BPF_AND | BPF_K, BPF_REG_7, 0, 0, 1),
-		MOV(BPF_REG_1, BPF_REG_6),
-		MOVI(BPF_REG_2, -16),
-		CALL(BPF_FUNC_xdp_adjust_meta),
-		JNE(BPF_REG_0, 0, 15), /* pass */
-		LD(BPF_W, BPF_REG_2, BPF_REG_6, 8), /* data_meta */
-		LD(BPF_W, BPF_REG_3, BPF_REG_6, 0),
-		MOV(BPF_REG_5, BPF_REG_2),
-		ADDI(BPF_REG_5, 16),
-		JGT(BPF_REG_5, BPF_REG_3, 10), /* pass */
-		STI(0, PKT_META_MAGIC | XR_PORT_DIRECT << 16),
-		STI(4, 14 | 34 << 16),
-		STI(8, 7),
-		STI(12, 9),
-		INSN(BPF_LD | BPF_DW | BPF_IMM, BPF_REG_1, BPF_PSEUDO_MAP_FD, 0, map),
-		INSN(0, 0, 0, 0, 0),
-		MOV(BPF_REG_2, BPF_REG_7),
-		MOVI(BPF_REG_3, XDP_DROP),
-		CALL(BPF_FUNC_redirect_map),
-		EXIT,
-		MOVI(BPF_REG_0, XDP_PASS),
-		EXIT,
-	};
-	LIBBPF_OPTS(bpf_prog_load_opts, o, .prog_flags = 1u << 5 /* BPF_F_XDP_HAS_FRAGS */);
-
-	return bpf_prog_load(BPF_PROG_TYPE_XDP, "test_redirect", "GPL", prog,
-			     sizeof(prog) / sizeof(prog[0]), &o);
-}
-
 /* ---- the network ---- */
-
-static int make_net(void)
-{
-	int ns_a, r;
-
-	if (unshare(CLONE_NEWNET) < 0)
-		return -1;
-	net.ns_b = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-	if (unshare(CLONE_NEWNET) < 0)
-		return -1;
-	ns_a = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-	if (net.ns_b < 0 || ns_a < 0 || setns(net.ns_b, CLONE_NEWNET) < 0)
-		return -1;
-	/* Made in B and moved to A, which is its parent's: the shell's parent is this process. */
-	r = sh("sysctl -qw net.ipv6.conf.default.disable_ipv6=1; ip link set lo up && ip link add v1 "
-	       "type veth peer name v0 && ip addr add 10.9.0.2/24 dev v1 && ip link set v1 up");
-	if (!r) {
-		char cmd[128];
-
-		snprintf(cmd, sizeof(cmd), "ip link set v0 netns /proc/%d/fd/%d", getpid(), ns_a);
-		r = sh(cmd);
-	}
-	if (setns(ns_a, CLONE_NEWNET) < 0)
-		return -1;
-	close(ns_a);
-	return r ? r : sh("sysctl -qw net.ipv6.conf.all.disable_ipv6=1; ip addr add 10.9.0.1/24 dev v0 && "
-			  "ip link set v0 up");
-}
-
-/* Runs @fn in namespace B. */
-static void in_b(void (*fn)(void *), void *arg)
-{
-	int here = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-
-	assert_int_equal(setns(net.ns_b, CLONE_NEWNET), 0);
-	fn(arg);
-	assert_int_equal(setns(here, CLONE_NEWNET), 0);
-	close(here);
-}
 
 static void open_udp(void *arg)
 {
@@ -195,7 +88,8 @@ static void open_udp(void *arg)
 
 static void open_packet(void *arg)
 {
-	struct sockaddr_ll sa = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP),
+	struct sockaddr_ll sa = {.sll_family = AF_PACKET,
+				 .sll_protocol = htons(ETH_P_IP),
 				 .sll_ifindex = (int)if_nametoindex("v1")};
 	struct timeval tv = {.tv_sec = 2};
 	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
@@ -214,10 +108,13 @@ static void peer_facts(void *arg)
 	(void)arg;
 	assert_int_equal(nl_link_get("v1", &l), 0);
 	memcpy(net.peer_mac, l.mac, 6);
-	/* Nobody answers ARP in A but its kernel, which does: yet the neighbour should not expire. */
-	snprintf(cmd, sizeof(cmd), "ip neigh add 10.9.0.1 dev v1 lladdr %02x:%02x:%02x:%02x:%02x:%02x "
-		 "nud permanent", net.link.mac[0], net.link.mac[1], net.link.mac[2],
-		 net.link.mac[3], net.link.mac[4], net.link.mac[5]);
+	/* Nobody answers ARP in A but its kernel, which does: yet the neighbour should not expire.
+	 */
+	snprintf(cmd, sizeof(cmd),
+		 "ip neigh add 10.9.0.1 dev v1 lladdr %02x:%02x:%02x:%02x:%02x:%02x "
+		 "nud permanent",
+		 net.link.mac[0], net.link.mac[1], net.link.mac[2], net.link.mac[3],
+		 net.link.mac[4], net.link.mac[5]);
 	assert_int_equal(sh(cmd), 0);
 }
 
@@ -262,7 +159,8 @@ static void make_udp_len(struct stack *s, struct pkt *p, uint32_t payload)
 {
 	struct ip_addr src = ip_addr_v4(htonl(0x0a090001)), dst = ip_addr_v4(htonl(0x0a090002));
 	uint8_t *b = p->frag[0].p;
-	uint16_t ip_len = htons((uint16_t)(28 + payload)), udp_len = htons((uint16_t)(8 + payload)), c;
+	uint16_t ip_len = htons((uint16_t)(28 + payload)), udp_len = htons((uint16_t)(8 + payload)),
+		 c;
 	uint32_t nr = s->inputs++;
 
 	memset(b, 0, 42);
@@ -299,8 +197,13 @@ static void make_udp(struct stack *s, struct pkt *p)
 
 static void open_port(bool tx_csum)
 {
-	struct port_cfg cfg = {.umem = &net.u, .xsks = &net.x[0], .uqs = &net.uq, .n_queues = 1,
-			       .fill_target = FILL_TARGET, .partial_csum = true, .tx_csum = tx_csum,
+	struct port_cfg cfg = {.umem = &net.u,
+			       .xsks = &net.x[0],
+			       .uqs = &net.uq,
+			       .n_queues = 1,
+			       .fill_target = FILL_TARGET,
+			       .partial_csum = true,
+			       .tx_csum = tx_csum,
 			       .gso_fd = net.gso_fd};
 
 	assert_int_equal(port_open(&net.port, &cfg), 0);
@@ -332,18 +235,22 @@ static int setup(void **state)
 	net.gso_fd = -1;
 	if (geteuid())
 		return 0;
-	if (make_net() || nl_link_get("v0", &net.link))
+	if (veth_make(&net.ns_b) || nl_link_get("v0", &net.link))
 		return -1;
-	in_b(peer_facts, NULL);
+	in_namespace(net.ns_b, peer_facts, NULL);
 	assert_int_equal(umem_create(&net.u, N_FRAMES), 0);
-	net.opts = (struct xsk_opts){.ifindex = net.link.ifindex, .rx_size = RX_SIZE,
-				     .tx_size = TX_SIZE, .fill_size = FILL_SIZE,
-				     .comp_size = COMP_SIZE, .sg = true, .tx_csum = true};
+	net.opts = (struct xsk_opts){.ifindex = net.link.ifindex,
+				     .rx_size = RX_SIZE,
+				     .tx_size = TX_SIZE,
+				     .fill_size = FILL_SIZE,
+				     .comp_size = COMP_SIZE,
+				     .sg = true,
+				     .tx_csum = true};
 	assert_int_equal(xsk_create(&net.x[0], &net.u, &net.opts, NULL, &net.uq), 0);
 	assert_int_equal(xsk_create(&net.x[1], &net.u, &net.opts, &net.x[0], NULL), 0);
 	net.map = bpf_map_create(BPF_MAP_TYPE_XSKMAP, "xsks", 4, 4, N_SLOTS, NULL);
 	assert_true(net.map >= 0);
-	net.prog = load_prog(net.map);
+	net.prog = veth_prog(net.map);
 	assert_true(net.prog >= 0);
 	for (key = 0; key < N_SLOTS; key++)
 		assert_int_equal(bpf_map_update_elem(net.map, &key, &net.x[key].fd, 0), 0);
@@ -386,7 +293,7 @@ static void test_port_veth_receives_needs_root(void **state)
 
 	(void)state;
 	need_root();
-	in_b(open_udp, &udp);
+	in_namespace(net.ns_b, open_udp, &udp);
 	open_port(true);
 	b_sends(udp, 5000, 300, 100);
 	assert_true(receive(300));
@@ -412,7 +319,7 @@ static void sends_numbered(bool tx_csum, unsigned n)
 	struct mtime end;
 	int udp;
 
-	in_b(open_udp, &udp);
+	in_namespace(net.ns_b, open_udp, &udp);
 	open_port(tx_csum);
 	net.s.to_send = n;
 	end = mtime_add_ms(clock_now(), DEADLINE_MS);
@@ -458,9 +365,9 @@ static void test_port_veth_receives_large_needs_root(void **state)
 
 	(void)state;
 	need_root();
-	in_b(mtu_9000, NULL);
+	in_namespace(net.ns_b, mtu_9000, NULL);
 	assert_int_equal(sh("ip link set v0 mtu 9000"), 0);
-	in_b(open_udp, &udp);
+	in_namespace(net.ns_b, open_udp, &udp);
 	open_port(true);
 	b_sends(udp, 5000, 20, 8900);
 	assert_true(receive(20));
@@ -472,7 +379,8 @@ static void test_port_veth_receives_large_needs_root(void **state)
 	close(udp);
 }
 
-/* A TCP segment of 30,000 bytes, in three pieces that are in no frame, between two small packets. */
+/* A TCP segment of 30,000 bytes, in three pieces that are in no frame, between two small packets.
+ */
 static uint8_t bulk[30000];
 
 static void make_bulk(struct stack *s, struct pkt *p)
@@ -496,8 +404,8 @@ static void make_bulk(struct stack *s, struct pkt *p)
 	memcpy(b + 50, &c, 2);
 	p->frag[0].len = p->hdr_len = 54;
 	for (uint32_t i = 0; i < 3; i++)
-		p->frag[1 + i] = (struct pkt_frag){.p = bulk + 10000 * i, .len = 10000,
-						   .frame = SHM_NIL};
+		p->frag[1 + i] =
+			(struct pkt_frag){.p = bulk + 10000 * i, .len = 10000, .frame = SHM_NIL};
 	p->nfrags = 4;
 	p->len = 54 + 30000;
 	p->csum_off = 16;
@@ -514,7 +422,7 @@ static void test_port_veth_sends_gso_in_order_needs_root(void **state)
 	need_root();
 	net.gso_fd = port_gso_open(net.link.ifindex);
 	assert_true(net.gso_fd >= 0);
-	in_b(open_packet, &raw);
+	in_namespace(net.ns_b, open_packet, &raw);
 	open_port(true);
 	for (unsigned i = 0; i < sizeof(bulk); i++)
 		bulk[i] = (uint8_t)(i * 7);
@@ -567,8 +475,11 @@ static void make_echo(struct stack *s, struct pkt *p)
 
 static void child_echoes(void)
 {
-	struct port_cfg cfg = {.n_queues = 1, .fill_target = FILL_TARGET, .partial_csum = true,
-			       .tx_csum = net.opts.tx_csum, .gso_fd = -1};
+	struct port_cfg cfg = {.n_queues = 1,
+			       .fill_target = FILL_TARGET,
+			       .partial_csum = true,
+			       .tx_csum = net.opts.tx_csum,
+			       .gso_fd = -1};
 	struct umem_queue uq;
 	struct port *port;
 	struct umem u;
@@ -622,7 +533,7 @@ static void test_port_veth_two_processes_and_a_kill_needs_root(void **state)
 
 	(void)state;
 	need_root();
-	in_b(open_udp, &udp);
+	in_namespace(net.ns_b, open_udp, &udp);
 	open_port(net.opts.tx_csum);
 	for (unsigned round = 0; round < 20; round++) {
 		pid = fork();
@@ -729,8 +640,8 @@ static void test_xsk_create_errors_needs_root(void **state)
 	assert_int_equal(xsk_create(&x, &u, &o, NULL, &uq), -EINVAL);
 	umem_close(&u);
 	/* The rings are as long as they are. */
-	assert_true(xsk_attach(&x, net.x[1].fd, 0, RX_SIZE * 16, TX_SIZE, FILL_SIZE, COMP_SIZE, &uq) <
-		    0);
+	assert_true(xsk_attach(&x, net.x[1].fd, 0, RX_SIZE * 16, TX_SIZE, FILL_SIZE, COMP_SIZE,
+			       &uq) < 0);
 }
 
 static void make_on_queue(struct stack *s, struct pkt *p)
@@ -753,8 +664,10 @@ static void test_port_veth_two_queues_needs_root(void **state)
 
 	(void)state;
 	need_root();
-	assert_int_equal(sh("ip link add w0 numrxqueues 2 numtxqueues 2 type veth peer name w1 "
-			    "numrxqueues 2 numtxqueues 2 && ip link set w0 up && ip link set w1 up"), 0);
+	assert_int_equal(
+		sh("ip link add w0 numrxqueues 2 numtxqueues 2 type veth peer name w1 "
+		   "numrxqueues 2 numtxqueues 2 && ip link set w0 up && ip link set w1 up"),
+		0);
 	assert_int_equal(nl_link_get("w0", &l), 0);
 	assert_int_equal(l.n_rx_queues, 2);
 	assert_int_equal(umem_create(&u, 1024), 0);
@@ -793,7 +706,7 @@ static void test_port_veth_cost_needs_root(void **state)
 
 	(void)state;
 	need_root();
-	in_b(open_udp, &udp);
+	in_namespace(net.ns_b, open_udp, &udp);
 	open_port(net.opts.tx_csum);
 	for (unsigned i = 0; i < 200; i++) {
 		b_sends(udp, 5000, 128, 64);

@@ -45,8 +45,8 @@ struct world {
 
 static struct world *world_new(void)
 {
-	void *p = mmap(NULL, sizeof(struct world), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-		       -1, 0);
+	void *p = mmap(NULL, sizeof(struct world), PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	assert_true(p != MAP_FAILED);
 	return p;
@@ -197,8 +197,8 @@ static void check_all_home(struct umem *u, struct umem_queue *q)
 	w = (struct world *)((uint8_t *)q->fill.producer - offsetof(struct world, fill.producer));
 	while (take(&w->fill, &a))
 		if (a < u->size)
-			assert_int_equal(umem_reclaim(u, 999, (uint32_t[]){umem_frame_of(a)}, 1, true),
-					 0);
+			assert_int_equal(
+				umem_reclaim(u, 999, (uint32_t[]){umem_frame_of(a)}, 1, true), 0);
 	umem_usage(u, &us);
 	if (us.pool != N_FRAMES)
 		print_error("pool %u fill %u tx %u owned %u injected %u bad %u\n", us.pool, us.fill,

@@ -173,8 +173,7 @@ static int transact(struct nlmsghdr *nlh, char *buf, mnl_cb_t cb, void *ctx)
 	while (r > MNL_CB_STOP) {
 		ssize_t n = mnl_socket_recvfrom(s, buf, BUF_LEN);
 
-		r = n < 0 ? -1
-			  : mnl_cb_run(buf, (size_t)n, 1, mnl_socket_get_portid(s), cb, ctx);
+		r = n < 0 ? -1 : mnl_cb_run(buf, (size_t)n, 1, mnl_socket_get_portid(s), cb, ctx);
 	}
 	if (r < 0)
 		r = -errno;
@@ -273,7 +272,8 @@ static void parse_link(const struct nlmsghdr *nlh, struct nl_link *l)
 
 static int link_cb(const struct nlmsghdr *nlh, void *ctx)
 {
-	if (nlh->nlmsg_type != RTM_NEWLINK || mnl_nlmsg_get_payload_len(nlh) < sizeof(struct ifinfomsg))
+	if (nlh->nlmsg_type != RTM_NEWLINK ||
+	    mnl_nlmsg_get_payload_len(nlh) < sizeof(struct ifinfomsg))
 		return MNL_CB_OK;
 	parse_link(nlh, ctx);
 	return MNL_CB_STOP;
@@ -501,8 +501,8 @@ static void on_next_hop(struct nl_mirror *m, struct net_event *ev, const struct 
 	if (via && mnl_attr_get_payload_len(via) > sizeof(struct rtvia)) {
 		const struct rtvia *v = mnl_attr_get_payload(via);
 
-		addr_from(v->rtvia_addr, mnl_attr_get_payload_len(via) - sizeof(*v), v->rtvia_family,
-			  &ev->gw);
+		addr_from(v->rtvia_addr, mnl_attr_get_payload_len(via) - sizeof(*v),
+			  v->rtvia_family, &ev->gw);
 	}
 	if (holds)
 		fact_set(m, ev);
@@ -565,8 +565,7 @@ static void on_route(struct nl_mirror *m, const struct nlmsghdr *nlh)
 	if (a.tb[RTA_MULTIPATH])
 		on_multipath(m, &ev, a.tb[RTA_MULTIPATH], rtm->rtm_family, is_new);
 	else if (ev.route_type != NET_RT_UNICAST || (int)oif == m->ifindex)
-		on_next_hop(m, &ev, &a, rtm->rtm_family,
-			    is_new && !(rtm->rtm_flags & RTNH_F_DEAD));
+		on_next_hop(m, &ev, &a, rtm->rtm_family, is_new && !(rtm->rtm_flags & RTNH_F_DEAD));
 	if (is_new && (nlh->nlmsg_flags & NLM_F_REPLACE) && !m->dumping)
 		end_replaced(m, &ev);
 }
@@ -574,10 +573,10 @@ static void on_route(struct nl_mirror *m, const struct nlmsghdr *nlh)
 static void on_neigh(struct nl_mirror *m, const struct nlmsghdr *nlh)
 {
 	const struct ndmsg *ndm = mnl_nlmsg_get_payload(nlh);
-	struct net_event ev = {.kind = NET_NEIGH_SET, .netif = m->netif,
+	struct net_event ev = {.kind = NET_NEIGH_SET,
+			       .netif = m->netif,
 			       .permanent = ndm->ndm_state & NUD_PERMANENT};
-	const uint16_t usable =
-		NUD_PERMANENT | NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE;
+	const uint16_t usable = NUD_PERMANENT | NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE;
 	struct attrs a = attrs_of(nlh, sizeof(*ndm));
 
 	if (ndm->ndm_ifindex != m->ifindex || (ndm->ndm_flags & NTF_PROXY) ||
@@ -683,7 +682,8 @@ int nl_mirror_open(struct nl_mirror **out, int ifindex, uint16_t netif, nl_event
 	r = open_socket(&m->events, groups, SOCK_NONBLOCK);
 	if (r < 0)
 		goto err;
-	setsockopt(mnl_socket_get_fd(m->events), SOL_SOCKET, SO_RCVBUFFORCE, &rcvbuf, sizeof(rcvbuf));
+	setsockopt(mnl_socket_get_fd(m->events), SOL_SOCKET, SO_RCVBUFFORCE, &rcvbuf,
+		   sizeof(rcvbuf));
 	r = dump(m);
 	if (!r)
 		r = m->gone ? -ENODEV : m->err;

@@ -14,7 +14,7 @@ struct nl_mirror;
 struct nl_link {
 	int ifindex;
 	char name[16];
-	char kind[16];	/* "veth", "" for plain hardware, "loopback" for lo */
+	char kind[16]; /* "veth", "" for plain hardware, "loopback" for lo */
 	uint8_t mac[6];
 	uint32_t mtu;
 	uint32_t n_rx_queues, n_tx_queues;

@@ -5,8 +5,8 @@
 
 #include "port.h"
 
-#define PORT_BATCH 64u	  /* descriptors taken from, or given to, a ring at a time */
-#define PORT_PKTS 64u	  /* packets that the stack can build before the first is sent */
+#define PORT_BATCH 64u /* descriptors taken from, or given to, a ring at a time */
+#define PORT_PKTS 64u  /* packets that the stack can build before the first is sent */
 #define PORT_CACHE_LOW 64u
 #define PORT_CACHE_HIGH 512u
 

@@ -193,9 +193,8 @@ static bool add_desc(struct port *p, struct port_part *part, uint64_t addr, uint
 		part->bad = true;
 		port_recycle(p, umem_frame_of(addr));
 	} else {
-		pk->frag[pk->nfrags++] = (struct pkt_frag){.p = umem_ptr(p->cfg.umem, addr),
-							   .len = len,
-							   .frame = umem_frame_of(addr)};
+		pk->frag[pk->nfrags++] = (struct pkt_frag){
+			.p = umem_ptr(p->cfg.umem, addr), .len = len, .frame = umem_frame_of(addr)};
 		p->held++;
 	}
 	if (more)
@@ -349,7 +348,8 @@ bool port_inject(struct port *p, struct pkt *pk, struct shm_pkt_ring *ring, uint
 			(struct shm_pkt){.addr = (uint64_t)(pk->frag[i].p - u->base),
 					 .len = pk->frag[i].len,
 					 .flags = i + 1 < pk->nfrags ? SHM_PKT_MORE : 0};
-	/* The entries stand already, so that the receiver finds the frames if we are killed here. */
+	/* The entries stand already, so that the receiver finds the frames if we are killed here.
+	 */
 	for (uint32_t i = 0; i < pk->nfrags; i++)
 		umem_give(u, pk->frag[i].frame, FRAME_INJECTED, slot);
 	store_release(&ring->hdr.tail, tail + pk->nfrags);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * port.h: sending. Packets of one frame go through the TX ring of their queue, many to one
- * system call; what the kernel is to segment, or stands in several pieces, goes through a packet
- * socket with a virtio-net header. A ring is emptied before such a packet follows, so that
+ * port.h: sending. Packets that fit a frame go through the TX ring of their queue, many to one
+ * system call; what the kernel is to segment, or is larger, goes through a packet socket with a
+ * virtio-net header. A ring is emptied before such a packet follows, so that
  * a connection's packets stay in order.
  */
 #include <errno.h>
@@ -81,8 +81,8 @@ static void kick(struct port *p, uint32_t q)
 static void complete_csum(const struct pkt *pk)
 {
 	uint8_t *field = pk->frag[0].p + pk->csum_start + pk->csum_off;
-	uint16_t c = csum_fold(csum_partial(pk->frag[0].p + pk->csum_start,
-					    pk->len - pk->csum_start, 0));
+	uint16_t c = csum_fold(
+		csum_partial(pk->frag[0].p + pk->csum_start, pk->len - pk->csum_start, 0));
 
 	if (!c && pk->csum_off == UDP_CSUM_OFF)
 		c = 0xffff; /* RFC 768: zero says that there is none */
@@ -118,10 +118,8 @@ static bool send_ring(struct port *p, struct pkt *pk)
 	else if (pk->csum == PKT_CSUM_PARTIAL)
 		complete_csum(pk);
 	umem_give(u, pk->frag[0].frame, FRAME_TX, u->slot);
-	*xsk_ring_prod__tx_desc(&x->tx, idx) =
-		(struct xdp_desc){.addr = (uint64_t)(pk->frag[0].p - u->base),
-				  .len = pk->len,
-				  .options = options};
+	*xsk_ring_prod__tx_desc(&x->tx, idx) = (struct xdp_desc){
+		.addr = (uint64_t)(pk->frag[0].p - u->base), .len = pk->len, .options = options};
 	xsk_ring_prod__submit(&x->tx, 1);
 	p->stats.tx_packets++;
 	p->stats.tx_bytes += pk->len;
@@ -171,7 +169,7 @@ static void send_gso(struct port *p, struct pkt *pk)
 	give_back(p, pk);
 }
 
-/* Makes one piece of it. */
+/* Makes one piece of it: a copy costs less than a system call of its own. */
 static bool linearize(struct pkt *pk)
 {
 	uint32_t at = pk->frag[0].len;
@@ -191,13 +189,11 @@ static bool send_one(struct port *p, struct pkt *pk)
 {
 	bool gso = pk->gso_size && pk->len > (uint32_t)pk->hdr_len + pk->gso_size;
 
-	if (gso || (pk->nfrags > 1 && p->cfg.gso_fd >= 0)) {
-		if (p->cfg.gso_fd >= 0) {
-			send_gso(p, pk);
-			return true;
-		}
-	} else if (pk->nfrags == 1 || linearize(pk)) {
+	if (!gso && (pk->nfrags == 1 || linearize(pk)))
 		return send_ring(p, pk);
+	if (p->cfg.gso_fd >= 0) {
+		send_gso(p, pk);
+		return true;
 	}
 	p->stats.tx_drops++;
 	give_back(p, pk);

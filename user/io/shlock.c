@@ -18,7 +18,7 @@
 #define WAITERS 0x80000000u
 #define SLOT_SHIFT 20
 #define NONCE_MASK 0xfffffu
-#define SPINS 200 /* the lock is held for about a microsecond */
+#define SPINS 200		 /* the lock is held for about a microsecond */
 #define SLICE_NS (2 * NS_PER_MS) /* between looks at whether the holder lives */
 
 _Static_assert(TD_MAX_SLOTS <= 1u << (31 - SLOT_SHIFT), "slots fit the word");
@@ -137,7 +137,8 @@ void shlock_unlock(struct shlock *l, const struct shlock_id *id)
 
 	if (__atomic_compare_exchange_n(&l->word, &w, 0, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
 		return;
-	/* Neither ours nor ours with a waiter: somebody wrote over it, and there is nothing to release. */
+	/* Neither ours nor ours with a waiter: somebody wrote over it, and there is nothing to
+	 * release. */
 	if (w == (id->me | WAITERS) &&
 	    __atomic_compare_exchange_n(&l->word, &w, 0, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
 		syscall(SYS_futex, &l->word, FUTEX_WAKE, 1, NULL, NULL, 0);

@@ -233,7 +233,8 @@ static uint32_t pool_top(struct umem *u)
 	return READ_ONCE(u->ctl->top) <= u->n_frames ? READ_ONCE(u->ctl->top) : 0;
 }
 
-/* Killed between the two steps, the frames are in state FRAME_POOL and pool_rebuild() finds them. */
+/* Killed between the two steps, the frames are in state FRAME_POOL and pool_rebuild() finds them.
+ */
 static void pool_pop(struct umem *u, struct frame_cache *c, uint32_t n)
 {
 	uint32_t *pool = pool_of(u), top = pool_top(u);
@@ -375,8 +376,8 @@ static bool repair(struct umem *u)
 static bool lock(struct umem *u)
 {
 	uint32_t dead = 0;
-	int r = shlock_lock(&u->ctl->lock, &u->id,
-			    u->lock_slow ? LOCK_WAIT_SLOW_NS : LOCK_WAIT_NS, &dead);
+	int r = shlock_lock(&u->ctl->lock, &u->id, u->lock_slow ? LOCK_WAIT_SLOW_NS : LOCK_WAIT_NS,
+			    &dead);
 
 	u->lock_slow = r < 0;
 	if (r <= 0)

@@ -50,7 +50,8 @@ static bool ring_size_ok(uint32_t n)
 static int map_ring(int fd, uint64_t pgoff, const struct xdp_ring_offset *off, size_t len,
 		    void **map)
 {
-	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, (off_t)pgoff);
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd,
+		       (off_t)pgoff);
 
 	if (p == MAP_FAILED)
 		return -errno;
@@ -133,8 +134,7 @@ static int map_fill_comp(int fd, const struct xdp_mmap_offsets *off, struct umem
 	r = map_ring(fd, XDP_UMEM_PGOFF_FILL_RING, &off->fr, uq->fill_map_len, &uq->fill_map);
 	if (r < 0)
 		return r;
-	r = map_ring(fd, XDP_UMEM_PGOFF_COMPLETION_RING, &off->cr, uq->comp_map_len,
-		     &uq->comp_map);
+	r = map_ring(fd, XDP_UMEM_PGOFF_COMPLETION_RING, &off->cr, uq->comp_map_len, &uq->comp_map);
 	if (r < 0) {
 		umem_queue_unmap(uq);
 		return r;
@@ -191,8 +191,8 @@ static int make_rings(int fd, const struct xsk_opts *o, bool own_fill_comp)
 	if (r < 0)
 		return r;
 	/*
-	 * Both only help: a packet counts against the send buffer until the peer's stack has taken it
-	 * up, and one sendto() takes 32 packets unless told otherwise (kernel 6.17).
+	 * Both only help: a packet counts against the send buffer until the peer's stack has taken
+	 * it up, and one sendto() takes 32 packets unless told otherwise (kernel 6.17).
 	 */
 	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &sndbuf, sizeof(sndbuf)) < 0)
 		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &sndbuf, sizeof(sndbuf));
@@ -339,7 +339,8 @@ int xsk_kick(struct xsk *x)
 		x->tx_outstanding = left;
 		if (r && r != -EAGAIN && r != -EBUSY && r != -ENOBUFS && r != -EINTR)
 			return r;
-		/* No room in the completion ring or the send buffer: more of the same will not help. */
+		/* No room in the completion ring or the send buffer: more of the same will not
+		 * help. */
 		if (left == before && ++idle == 2)
 			break;
 	}

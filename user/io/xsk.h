@@ -37,7 +37,8 @@ struct xsk_opts {
  */
 int xsk_create(struct xsk *x, struct umem *u, struct xsk_opts *o, const struct xsk *share,
 	       struct umem_queue *uq);
-/* Maps the rings of @fd (kept open by the caller on failure), fill and completion rings included. */
+/* Maps the rings of @fd (kept open by the caller on failure), fill and completion rings included.
+ */
 int xsk_attach(struct xsk *x, int fd, uint32_t queue, uint32_t rx_size, uint32_t tx_size,
 	       uint32_t fill_size, uint32_t comp_size, struct umem_queue *uq);
 void xsk_close(struct xsk *x);
