@@ -2,8 +2,8 @@
 /*
  * port.h: sending. Packets that fit a frame go through the TX ring of their queue, many to one
  * system call; what the kernel is to segment, or is larger, goes through a packet socket with a
- * virtio-net header. A ring is emptied before such a packet follows, so that
- * a connection's packets stay in order.
+ * virtio-net header. A ring is emptied before such a packet follows, so that a connection's
+ * packets stay in order.
  */
 #include <errno.h>
 #include <stdlib.h>
