@@ -254,15 +254,13 @@ void host_frame(struct host *h, struct frame *f)
 void host_inject(struct node *n, struct frame *f)
 {
 	struct tcp_addr_pair a;
-	struct flow *fl;
+	struct flow *fl = frame_pair(f, &a) ? flow_find(n->host, &a) : NULL;
 
-	if (!n->s || input(n, f, TD_NO_CONN, 0) != DROP_STALE_FLOW) {
+	if (!n->s)
 		free(f);
-		return;
-	}
-	/* It has moved on since. */
-	fl = frame_pair(f, &a) ? flow_find(n->host, &a) : NULL;
-	if (fl)
+	else if (fl && (fl->transit ? fl->transit : fl->node) != n)
+		forward(n, f, fl); /* it has moved on since */
+	else if (input(n, f, TD_NO_CONN, 0) == DROP_STALE_FLOW && fl)
 		forward(n, f, fl);
 	else
 		free(f);

@@ -38,7 +38,7 @@ static uint64_t cookie_of(const struct sock *k)
 
 static void sock_open(struct sock *k, struct node *n, uint32_t conn)
 {
-	const struct side_plan *p = plan_of(k);
+	const struct side_plan *p = plan_of(k), *peer = &n->w->sc->conn[k->plan].side[!k->side];
 	const struct tcb *t = tcp_get(n->s, conn);
 	struct mtime now = n->w->now;
 
@@ -51,7 +51,8 @@ static void sock_open(struct sock *k, struct node *n, uint32_t conn)
 	flow_set(k->host, &k->pair, n, conn);
 	if (p->nodelay)
 		tcp_setopt(n->s, conn, TOPT_NODELAY, 1, now);
-	if (p->keepalive) {
+	/* The one reset of a peer that gives up may be lost: only asking tells then. */
+	if (p->keepalive || peer->end != END_CLEAN || k->host->w->host[!k->host->idx].cfg->crash) {
 		tcp_setopt(n->s, conn, TOPT_KEEPIDLE, 5, now);
 		tcp_setopt(n->s, conn, TOPT_KEEPINTVL, 2, now);
 		tcp_setopt(n->s, conn, TOPT_KEEPALIVE, 1, now);
@@ -351,13 +352,20 @@ void prog_event(struct node *n, const struct stack_ev *ev)
 
 /* ---- the end of a run ---- */
 
-bool prog_done(const struct world *w)
+bool prog_done(const struct world *w, char *why, size_t len)
 {
-	for (uint32_t i = 0; i < w->sc->n_conns; i++) {
-		const struct sock *c = &w->socks[2 * i], *s = c + 1;
+	for (uint32_t i = 0; i < 2 * w->sc->n_conns; i++) {
+		const struct sock *k = &w->socks[i];
 
-		if (!c->closed || (s->used ? !s->closed : w->sc->conn[i].simultaneous))
-			return false;
+		if (k->closed || (k->side && !k->used && !w->sc->conn[i / 2].simultaneous))
+			continue;
+		snprintf(why, len,
+			 "conn %u side %u is not through: %s%s%s%u of %u sent, %u of %u received",
+			 k->plan, k->side, k->used ? "" : "never began, ",
+			 k->node ? "" : "between two stacks, ", k->connected ? "" : "connecting, ",
+			 k->sent, plan_of(k)->total, k->rcvd,
+			 w->sc->conn[k->plan].side[!k->side].total);
+		return false;
 	}
 	return true;
 }

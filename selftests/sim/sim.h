@@ -264,8 +264,8 @@ void prog_start(struct sock *k);
 void prog_accept(struct host *h);
 void prog_event(struct node *n, const struct stack_ev *ev);
 void prog_step(struct sock *k);
-/* All programs are through. */
-bool prog_done(const struct world *w);
+/* All programs are through; else @why says who is not. */
+bool prog_done(const struct world *w, char *why, size_t len);
 /* What was promised and not kept, at the end of a run. */
 void prog_judge(struct world *w);
 

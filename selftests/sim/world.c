@@ -126,17 +126,18 @@ static void dispatch(struct world *w, struct sim_ev *ev)
 static void unlisten(struct world *w)
 {
 	bool any = false;
+	char why[128];
 
 	for (uint32_t i = 0; i < w->sc->n_conns; i++)
 		any |= w->socks[2 * i].closed;
 	for (uint32_t i = 0; i < 2; i++) {
 		struct host *h = &w->host[i];
 
-		if (!h->listening || !(w->sc->unlisten_early ? any : prog_done(w)))
+		if (!h->listening || !(w->sc->unlisten_early ? any : prog_done(w, why, sizeof(why))))
 			continue;
 		if (!w->sc->unlisten_early) {
 			prog_accept(h); /* whoever has come and gone meanwhile */
-			if (!prog_done(w))
+			if (!prog_done(w, why, sizeof(why)))
 				continue;
 		}
 		h->listening = false;
@@ -146,7 +147,7 @@ static void unlisten(struct world *w)
 
 static bool idle(struct world *w, char *why, size_t len)
 {
-	return prog_done(w) && host_idle(&w->host[0], why, len) && host_idle(&w->host[1], why, len);
+	return prog_done(w, why, len) && host_idle(&w->host[0], why, len) && host_idle(&w->host[1], why, len);
 }
 
 static bool frames_fly(const struct world *w)
@@ -161,7 +162,7 @@ static void loop(struct world *w)
 {
 	uint32_t check_each = (uint32_t)rng_range(&w->rng, 1, 48);
 	uint64_t start = w->now.ns;
-	char why[200] = "a program is not through";
+	char why[200] = "";
 
 	while (!w->failed) {
 		uint64_t next = UINT64_MAX;
