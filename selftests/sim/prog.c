@@ -52,7 +52,8 @@ static void sock_open(struct sock *k, struct node *n, uint32_t conn)
 	if (p->nodelay)
 		tcp_setopt(n->s, conn, TOPT_NODELAY, 1, now);
 	/* The one reset of a peer that gives up may be lost: only asking tells then. */
-	if (p->keepalive || peer->end != END_CLEAN || k->host->w->host[!k->host->idx].cfg->crash) {
+	if (p->keepalive || peer->end != END_CLEAN || n->w->sc->unlisten_early ||
+	    n->w->host[!k->host->idx].cfg->crash) {
 		tcp_setopt(n->s, conn, TOPT_KEEPIDLE, 5, now);
 		tcp_setopt(n->s, conn, TOPT_KEEPINTVL, 2, now);
 		tcp_setopt(n->s, conn, TOPT_KEEPALIVE, 1, now);
