@@ -8,18 +8,20 @@
  * a slot of an upper level, that slot's timers move down. What stands in the level 0 slot of the
  * current tick has expired.
  *
- * A node's .slot holds the slot in its low 9 bits and, above, as many low bits of the expiry as its
- * level needs. The two top levels would need more than fit: there the expiry is rounded up (by
- * 2 ticks beyond 36 minutes, by 128 beyond 39 hours). More than 100 days ahead is cut to that.
+ * A node's .slot holds the slot in its low 9 bits and the low 22 bits of the expiry on top. That
+ * says when exactly for what is less than 9 minutes ahead; beyond, the expiry is rounded up to 256
+ * ticks (34 ms) and stands there in such units (bit 9 says so). More than 100 days are cut to that.
  *
  * Invariants: a bit in .bitmap is set exactly when the slot's list is not empty; no timer stands
  * before the current tick; .n timers are in all lists together.
  */
 #include "internal.h"
 
-#define SLOT_BITS 9u
-#define SLOT_MASK ((1u << SLOT_BITS) - 1)
-#define EXPIRY_BITS (32u - SLOT_BITS)
+#define SLOT_MASK 0x1ffu
+#define FAR_BIT 0x200u
+#define EXPIRY_SHIFT 10u
+#define EXPIRY_MASK ((1u << (32 - EXPIRY_SHIFT)) - 1)
+#define FAR_UNIT_SHIFT 8u
 #define TOP (WHEEL_LEVELS - 1u)
 #define TOP_SHIFT (TOP * WHEEL_BITS)
 #define DIGIT(tick, level) ((uint32_t)((tick) >> ((level) * WHEEL_BITS)) & (WHEEL_SLOTS - 1))
@@ -27,6 +29,7 @@
 #define MAX_AHEAD (62ull << TOP_SHIFT)
 
 _Static_assert(WHEEL_LEVELS * WHEEL_SLOTS < SLOT_MASK, "a packed slot is never SHM_NIL");
+_Static_assert(TOP_SHIFT <= 32 - EXPIRY_SHIFT + FAR_UNIT_SHIFT, "enough to come down from the top");
 
 void wheel_init(struct wheel *w, struct mtime now)
 {
@@ -65,31 +68,17 @@ static uint32_t level_of(uint64_t tick, uint64_t expiry)
 	return level < TOP ? level : TOP;
 }
 
-/* Low bits of the expiry that are not kept at this level. */
-static uint32_t level_drop(uint32_t level)
-{
-	uint32_t bits = level * WHEEL_BITS;
-
-	return bits > EXPIRY_BITS ? bits - EXPIRY_BITS : 0;
-}
-
 static void insert(struct stack *s, uint32_t id, uint64_t expiry)
 {
 	struct wheel *w = &s->wheel;
 	struct wheel_node *n = wheel_node(s, id);
-	uint32_t level = level_of(w->tick, expiry), slot;
+	bool far = expiry - w->tick > EXPIRY_MASK;
+	uint32_t unit = far ? FAR_UNIT_SHIFT : 0, level, slot;
 
-	/* Rounding up can carry into a higher level, which rounds more. */
-	for (uint32_t l; level_drop(level); level = l) {
-		uint64_t unit = 1ull << level_drop(level);
-
-		expiry = (expiry + unit - 1) & ~(unit - 1);
-		l = level_of(w->tick, expiry);
-		if (l == level)
-			break;
-	}
+	expiry = (expiry + (1u << unit) - 1) >> unit << unit;
+	level = level_of(w->tick, expiry);
 	slot = level * WHEEL_SLOTS + DIGIT(expiry, level);
-	n->slot = slot | (uint32_t)(expiry >> level_drop(level)) << SLOT_BITS;
+	n->slot = slot | (far ? FAR_BIT : 0) | (uint32_t)(expiry >> unit) << EXPIRY_SHIFT;
 	n->prev = SHM_NIL;
 	n->next = w->slot[slot];
 	if (n->next != SHM_NIL)
@@ -134,15 +123,13 @@ void wheel_set(struct stack *s, uint32_t id, struct mtime when)
 	insert(s, id, expiry);
 }
 
-/* The whole expiry of @n at @level, which is not before the current tick. */
-static uint64_t expiry_of(const struct wheel *w, const struct wheel_node *n, uint32_t level)
+/* The whole expiry: exact when the current tick has entered the timer's slot. */
+static uint64_t expiry_of(const struct wheel *w, const struct wheel_node *n)
 {
-	uint32_t drop = level_drop(level);
-	uint64_t mask = (1ull << EXPIRY_BITS) - 1;
-	uint64_t low = n->slot >> SLOT_BITS, tick = w->tick >> drop;
+	uint32_t unit = n->slot & FAR_BIT ? FAR_UNIT_SHIFT : 0;
+	uint64_t low = n->slot >> EXPIRY_SHIFT, tick = w->tick >> unit;
 
-	/* Exact when the current tick has entered the timer's slot: the rest is less than mask. */
-	return (tick + ((low - tick) & mask)) << drop;
+	return (tick + ((low - tick) & EXPIRY_MASK)) << unit;
 }
 
 /* The first tick at which a slot of @level (not the current one) begins, or UINT64_MAX. */
@@ -189,7 +176,7 @@ static void cascade(struct stack *s)
 			uint32_t next = n->next;
 
 			w->n--;
-			insert(s, id, expiry_of(w, n, level));
+			insert(s, id, expiry_of(w, n));
 			id = next;
 		}
 	}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "lib_stack.h"
+
+static void test_pool_free_list_gives_out_returned_items_first(void **state)
+{
+	uint32_t next[4] = {0};
+	struct free_list f = {.size = 4, .next = next};
+
+	(void)state;
+	assert_int_equal(free_list_get(&f), 0);
+	assert_int_equal(free_list_get(&f), 1);
+	assert_int_equal(free_list_get(&f), 2);
+	free_list_put(&f, 0);
+	free_list_put(&f, 1);
+	assert_int_equal(free_list_in_use(&f), 1);
+	assert_int_equal(free_list_get(&f), 1);
+	assert_int_equal(free_list_get(&f), 0);
+	assert_int_equal(free_list_get(&f), 3);
+	assert_int_equal(free_list_get(&f), SHM_NIL);
+	assert_int_equal(free_list_in_use(&f), 4);
+}
+
+/* What was never used costs no memory: its bytes are still what they were. */
+static void test_pool_unused_items_are_not_touched(void **state)
+{
+	struct tstack t;
+
+	(void)state;
+	ts_open_bare(&t, NULL);
+	memset(&t.a.tcbs[2], 0xa5, 62 * sizeof(struct tcb));
+	memset(&t.a.chunk_hdrs[2], 0xa5, 510 * sizeof(struct chunk_hdr));
+	memset(t.s->tcb_free.next, 0xa5, 64 * sizeof(uint32_t));
+	for (int i = 0; i < 100; i++) {
+		uint32_t a = tcb_alloc(t.s), b = tcb_alloc(t.s), c = chunk_alloc(t.s);
+
+		tcb_release(t.s, a);
+		tcb_release(t.s, b);
+		chunk_free(t.s, c);
+	}
+	for (uint32_t i = 2 * sizeof(struct tcb); i < 64 * sizeof(struct tcb); i++)
+		assert_int_equal(((uint8_t *)t.a.tcbs)[i], 0xa5);
+	for (uint32_t i = 2; i < 512; i++)
+		assert_int_equal(t.a.chunk_hdrs[i].next, 0xa5a5a5a5);
+	for (uint32_t i = 2; i < 64; i++)
+		assert_int_equal(t.s->tcb_free.next[i], 0xa5a5a5a5);
+	ts_close(&t);
+}
+
+static void test_pool_tcb_is_clean_and_generation_counts_uses(void **state)
+{
+	struct tstack t;
+	struct tcb *c;
+	uint32_t i;
+
+	(void)state;
+	ts_open_bare(&t, NULL);
+	i = tcb_alloc(t.s);
+	c = tcb_at(t.s, i);
+	assert_int_equal(c->generation, 1);
+	assert_int_equal(c->owner, TCB_MINE);
+	memset((uint8_t *)c + offsetof(struct tcb, cookie), 0x11, 64);
+	c->cwnd = 5;
+	c->timer.slot = SHM_NIL;
+	tcb_release(t.s, i);
+	assert_int_equal(c->owner, TCB_FREE);
+	assert_int_equal(tcb_alloc(t.s), i);
+	assert_int_equal(c->generation, 2);
+	assert_int_equal(c->cwnd, 0);
+	assert_int_equal(c->cookie, 0);
+	assert_int_equal(c->tx_head, SHM_NIL);
+	assert_int_equal(c->timer.slot, SHM_NIL);
+	tcb_release(t.s, i);
+	/* 0 is no generation. */
+	c->generation = UINT32_MAX;
+	assert_int_equal(tcb_alloc(t.s), i);
+	assert_int_equal(c->generation, 1);
+	tcb_release(t.s, i);
+	ts_close(&t);
+}
+
+static void test_pool_exhausted_gives_nil(void **state)
+{
+	struct tstack t;
+
+	(void)state;
+	ts_open_bare(&t, NULL);
+	for (uint32_t i = 0; i < t.a.n_tcbs; i++)
+		assert_int_equal(tcb_alloc(t.s), i);
+	assert_int_equal(tcb_alloc(t.s), SHM_NIL);
+	tcb_release(t.s, 9);
+	assert_int_equal(tcb_alloc(t.s), 9);
+	for (uint32_t i = 0; i < t.a.n_chunks; i++)
+		assert_int_equal(chunk_alloc(t.s), i);
+	assert_int_equal(chunk_alloc(t.s), SHM_NIL);
+	for (uint32_t i = 0; i < t.a.n_chunks; i++)
+		chunk_free(t.s, i);
+	for (uint32_t i = 0; i < t.a.n_tcbs; i++)
+		tcb_release(t.s, i);
+	ts_close(&t);
+}
+
+static void test_pool_chunk_list_is_freed_whole(void **state)
+{
+	struct tstack t;
+	uint32_t a, b, c;
+
+	(void)state;
+	ts_open_bare(&t, NULL);
+	a = chunk_alloc(t.s);
+	b = chunk_alloc(t.s);
+	c = chunk_alloc(t.s);
+	t.a.chunk_hdrs[a].next = c;
+	t.a.chunk_hdrs[c].next = b;
+	assert_int_equal(t.a.chunk_hdrs[b].next, SHM_NIL);
+	chunk_free_list(t.s, a);
+	chunk_free_list(t.s, SHM_NIL);
+	assert_int_equal(free_list_in_use(&t.s->chunk_free), 0);
+	ts_close(&t);
+}
+
+/* Reports are not lost: while half the ring waits, there are no new connections. */
+static void test_pool_no_tcb_while_reports_wait(void **state)
+{
+	const struct stack_ev ev = {.mask = EV_FREED};
+	struct tstack t;
+	struct stack_ev got;
+	uint32_t half;
+
+	(void)state;
+	ts_open_bare(&t, NULL);
+	half = t.s->freed_size / 2;
+	assert_true(half >= 2 * t.a.n_tcbs + t.s->cfg.n_tw);
+	for (uint32_t i = 0; i + 1 < half; i++)
+		stack_report(t.s, &ev);
+	assert_int_equal(tcb_alloc(t.s), 0);
+	stack_report(t.s, &ev);
+	assert_int_equal(tcb_alloc(t.s), SHM_NIL);
+	assert_true(stack_event_next(t.s, &got));
+	assert_int_equal(tcb_alloc(t.s), 1);
+	tcb_release(t.s, 0);
+	tcb_release(t.s, 1);
+	ts_close(&t);
+}
+
+static void test_pool_check_finds_leaks(void **state)
+{
+	struct tstack t;
+	char why[100];
+	uint32_t c, i;
+
+	(void)state;
+	ts_open_bare(&t, NULL);
+	c = chunk_alloc(t.s);
+	assert_int_equal(pool_check(t.s, why, sizeof(why)), -E_UCLEAN);
+	chunk_free(t.s, c);
+	assert_int_equal(pool_check(t.s, why, sizeof(why)), 0);
+	i = tcb_alloc(t.s);
+	tcb_at(t.s, i)->owner = TCB_FREE;
+	assert_int_equal(pool_check(t.s, why, sizeof(why)), -E_UCLEAN);
+	tcb_at(t.s, i)->owner = TCB_MINE;
+	tcb_release(t.s, i);
+	t.s->n_pending = 1;
+	assert_int_equal(pool_check(t.s, why, sizeof(why)), -E_UCLEAN);
+	t.s->n_pending = 0;
+	ts_close(&t);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_pool_free_list_gives_out_returned_items_first),
+		cmocka_unit_test(test_pool_unused_items_are_not_touched),
+		cmocka_unit_test(test_pool_tcb_is_clean_and_generation_counts_uses),
+		cmocka_unit_test(test_pool_exhausted_gives_nil),
+		cmocka_unit_test(test_pool_chunk_list_is_freed_whole),
+		cmocka_unit_test(test_pool_no_tcb_while_reports_wait),
+		cmocka_unit_test(test_pool_check_finds_leaks),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
