@@ -280,7 +280,6 @@ static enum drop input_syn_sent(struct stack *s, struct tcb *t, struct tcp_seg *
 	if (!ack) { /* simultaneous open: our SYN once more, now with an ACK */
 		tcp_set_state(s, t, TCP_SYN_RECEIVED, now);
 		t->snd_nxt = t->iss;
-		t->t_rtx = 0;
 		return DROP_NONE;
 	}
 	tcp_established(s, t, g, now);

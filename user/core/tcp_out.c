@@ -285,7 +285,7 @@ static struct pkt *retransmit(struct stack *s, struct tcb *t, struct mtime now)
 
 static struct pkt *send_syn(struct stack *s, struct tcb *t, struct mtime now)
 {
-	bool again = t->t_rtx;
+	bool again = t->t_rtx && t->t_rtx <= now.ns;
 	struct pkt *p;
 
 	if (again) {
@@ -294,7 +294,7 @@ static struct pkt *send_syn(struct stack *s, struct tcb *t, struct mtime now)
 		MIB(s, TcpExt_TCPTimeouts);
 		MIB(s, TcpExt_TCPSynRetrans);
 		t->neigh = SHM_NIL;
-	} else {
+	} else if (!t->rtx_first) {
 		t->rtx_first = now.ns; /* TCP_USER_TIMEOUT counts from here */
 	}
 	t->snd_nxt = t->snd_max = t->iss + 1;
