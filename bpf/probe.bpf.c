@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * The probe's program: does a frame sent from XDP reach the other end? User space asks a neighbour by
- * an ARP probe (sender address 0.0.0.0, RFC 5227: nobody's cache changes). The first
- * reply is turned into another such request here and sent out in the way that is to be tried; a
- * second reply of the same neighbour shows that it arrived. All other traffic passes.
+ * The probe's program: does a frame sent from XDP reach the other end? User space asks a neighbour
+ * by an ARP probe (sender address 0.0.0.0, RFC 5227: nobody's cache changes). The first reply is
+ * turned into another such request here and sent out in the way that is to be tried; a second
+ * reply of the same neighbour shows that it arrived. All other traffic passes.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * What parsing reads from (struct pkt_view) and writes to (struct pkt_info). Every read goes through
- * view_at(), which checks the bounds.
+ * What parsing reads from (struct pkt_view) and writes to (struct pkt_info). Every read goes
+ * through view_at(), which checks the bounds.
  */
 #ifndef TANDEM_BPF_VIEW_H
 #define TANDEM_BPF_VIEW_H

@@ -393,14 +393,14 @@ static void test_xdp_malformed(void **state)
 	static const struct damage flow4[] = {
 		{"IPv4 version", 0, 0x55, XR_PASS_MALFORMED, XR_DROP_MALFORMED},
 		{"IPv4 header length below 20", 0, 0x44, XR_PASS_MALFORMED, XR_DROP_MALFORMED},
-		{"IPv4 total length above the frame's", 2, 0x10, XR_PASS_MALFORMED, XR_DROP_MALFORMED},
+		{"IPv4 length above the frame's", 2, 0x10, XR_PASS_MALFORMED, XR_DROP_MALFORMED},
 		{"IPv4 total length below its header", 3, 19, XR_PASS_MALFORMED, XR_DROP_MALFORMED},
 		{"IPv4 total length without ports", 3, 23, XR_PASS_MALFORMED, XR_DROP_MALFORMED},
 		{"TCP header cut short", 3, 39, XR_DROP_MALFORMED, XR_DROP_MALFORMED},
 		{"TCP data offset below 5", 32, 0x40, XR_DROP_MALFORMED, XR_DROP_MALFORMED},
 	}, flow6[] = {
 		{"IPv6 version", 0, 0x40, XR_PASS_MALFORMED, XR_DROP_MALFORMED},
-		{"IPv6 payload length above the frame's", 4, 0x10, XR_PASS_MALFORMED, XR_DROP_MALFORMED},
+		{"IPv6 length above the frame's", 4, 0x10, XR_PASS_MALFORMED, XR_DROP_MALFORMED},
 		{"IPv6 payload without ports", 5, 3, XR_PASS_MALFORMED, XR_DROP_MALFORMED},
 		{"TCP header cut short", 5, 19, XR_DROP_MALFORMED, XR_DROP_MALFORMED},
 		{"TCP header of 60 bytes, all there", 52, 0xf0, XR_FLOW_DIRECT, XR_FLOW_DIRECT},
@@ -430,8 +430,9 @@ static void build_frag6(struct packet *p) { pkt_frag6(p, 50, 0, true, 4711, UDP_
 static void build_vlan(struct packet *p) { build_tagged(p, 0, 0); }
 
 static void (*const builders[])(struct packet *p) = {
-	build_flow4, build_flow6, build_port,  build_unclaimed, build_error4, build_error6, build_echo4,
-	build_echo6, build_arp,	  build_nd,    build_frag4,	build_frag6,  build_vlan,
+	build_flow4, build_flow6, build_port,  build_unclaimed, build_error4, build_error6,
+	build_echo4, build_echo6, build_arp,   build_nd,	build_frag4,  build_frag6,
+	build_vlan,
 };
 
 /* The verdict is its reason's, whatever is missing; what is cut short is never redirected whole. */

@@ -31,7 +31,8 @@ static struct xdp_env env;
 
 /* ---- the world ---- */
 
-static inline void set_flow(const char *peer, const char *us, uint16_t port, uint32_t slot, uint32_t state)
+static inline void set_flow(const char *peer, const char *us, uint16_t port, uint32_t slot,
+			    uint32_t state)
 {
 	struct flow_key k = env_flow_key(peer, port, us, LISTEN, PROTO_TCP);
 

@@ -138,13 +138,15 @@ static int read_link(struct probe *p, const char *ifname)
 	if (err)
 		return fail(p, err, "cannot look up interface %s: %s", ifname, strerror(-err));
 	if (p->link.xdp_prog_id)
-		return fail(p, -EBUSY, "another XDP program (id %u) is attached to %s: `bpftool net` shows "
+		return fail(p, -EBUSY,
+			    "another XDP program (id %u) is attached to %s: `bpftool net` shows "
 			    "it, `ip link set %s xdp off` removes it if no link holds it",
 			    p->link.xdp_prog_id, ifname, ifname);
 	p->out->mtu = p->link.mtu;
 	p->out->n_queues = p->link.n_rx_queues;
 	if (p->out->n_queues > TD_MAX_QUEUES)
-		return fail(p, -E2BIG, "%s has %u receive queues, tandem serves %u at most: `ethtool -L %s "
+		return fail(p, -E2BIG,
+			    "%s has %u receive queues, tandem serves %u at most: `ethtool -L %s "
 			    "combined %u`", ifname, p->out->n_queues, TD_MAX_QUEUES, ifname,
 			    TD_MAX_QUEUES);
 	read_driver(p);
@@ -161,7 +163,8 @@ static int load(struct probe *p)
 	if (p->skel)
 		return 0;
 	if (errno == EPERM)
-		return fail(p, -EPERM, "loading an XDP program is not permitted: run as root (CAP_BPF, "
+		return fail(p, -EPERM,
+			    "loading an XDP program is not permitted: run as root (CAP_BPF, "
 			    "CAP_NET_ADMIN and CAP_PERFMON are needed)");
 	return fail(p, -errno, "the kernel refused the probe's program: %s (%s)", strerror(errno),
 		    libbpf_log_last());
@@ -204,8 +207,9 @@ static int choose_mode(struct probe *p, enum xdp_mode wanted)
 	if (wanted == XDP_MODE_AUTO && (is_veth(p) || is_loopback(p))) {
 		err = attach_generic(p);
 		if (!err)
-			note(p, "mode generic: %s", is_veth(p) ? "native takes a veth's peer its TSO" :
-								  "the only one that lo has");
+			note(p, "mode generic: %s",
+			     is_veth(p) ? "native takes a veth's peer its TSO" :
+					  "the only one that lo has");
 		return err;
 	}
 	err = attach(p, XDP_MODE_NATIVE);
@@ -217,7 +221,8 @@ static int choose_mode(struct probe *p, enum xdp_mode wanted)
 		return 0;
 	}
 	if (wanted == XDP_MODE_NATIVE)
-		return fail(p, -EOPNOTSUPP, "%s (driver %s) cannot run XDP programs in native mode (%s): "
+		return fail(p, -EOPNOTSUPP,
+			    "%s (driver %s) cannot run XDP programs in native mode (%s): "
 			    "choose mode auto or generic", p->link.name, p->out->driver,
 			    strerror(-err));
 	note(p, "mode generic: native refused (%s)", strerror(-err));
@@ -257,7 +262,8 @@ static void on_event(void *ctx, const struct net_event *ev)
 	if (ev->kind == NET_ADDR_ADD && ip_addr_is_v4(&ev->addr)) {
 		add_addr(p->own, &p->n_own, ip_addr_to_v4(&ev->addr));
 		add_usual_hosts(p, ip_addr_to_v4(&ev->addr), ev->plen);
-	} else if (ev->kind == NET_ROUTE_ADD && ip_addr_is_v4(&ev->gw) && !ip_addr_is_any(&ev->gw)) {
+	} else if (ev->kind == NET_ROUTE_ADD && ip_addr_is_v4(&ev->gw) &&
+		   !ip_addr_is_any(&ev->gw)) {
 		add_addr(p->hosts, &p->n_hosts, ip_addr_to_v4(&ev->gw));
 	} else if (ev->kind == NET_NEIGH_SET && ip_addr_is_v4(&ev->addr)) {
 		add_addr(p->hosts, &p->n_hosts, ip_addr_to_v4(&ev->addr));
@@ -365,6 +371,7 @@ static void note_reply(struct probe *p, const char *how)
 
 static void choose_reply_mode(struct probe *p)
 {
+	const char *why_not = p->link.up ? "no neighbour answers" : "the link is down";
 	bool safe = p->out->mode == XDP_MODE_GENERIC || !is_veth(p);
 	enum arrival tx;
 
@@ -384,10 +391,10 @@ static void choose_reply_mode(struct probe *p)
 		p->out->reply_mode = XDP_REPLY_NONE;
 		note(p, "replies not from XDP: what it sends is lost");
 	} else if (safe) {
-		note(p, "replies by XDP_TX: not tried, no neighbour answers");
+		note(p, "replies by XDP_TX: not tried, %s", why_not);
 	} else {
 		p->out->reply_mode = XDP_REPLY_NONE;
-		note(p, "replies not from XDP: no neighbour to try it on");
+		note(p, "replies not from XDP: not tried, %s", why_not);
 	}
 }
 
@@ -418,16 +425,16 @@ static int bind_failed(struct probe *p, int err)
 {
 	switch (err) {
 	case -EBUSY:
-		return fail(p, err, "queue 0 of %s is in use by another AF_XDP socket", p->link.name);
+		return fail(p, err,
+			    "queue 0 of %s is in use by another AF_XDP socket", p->link.name);
 	case -EPERM:
 		return fail(p, err, "AF_XDP sockets are not permitted: run as root (CAP_NET_RAW is "
 			    "needed)");
 	case -EAFNOSUPPORT:
 		return fail(p, err, "the kernel has no AF_XDP (CONFIG_XDP_SOCKETS)");
-	case -ENETDOWN:
-		return fail(p, err, "%s is down: `ip link set %s up`", p->link.name, p->link.name);
 	default:
-		return fail(p, err, "cannot bind an AF_XDP socket to queue 0 of %s: %s", p->link.name,
+		return fail(p, err,
+			    "cannot bind an AF_XDP socket to queue 0 of %s: %s", p->link.name,
 			    strerror(-err));
 	}
 }
@@ -467,7 +474,8 @@ static int choose_bind(struct probe *p)
 	out->sg_ok = copy.sg;
 	out->tx_csum_ok = copy.tx_csum;
 	if (!out->sg_ok && out->mtu > MTU_ONE_FRAME)
-		return fail(p, -EOPNOTSUPP, "%s has MTU %u, and this kernel's AF_XDP takes no packets above "
+		return fail(p, -EOPNOTSUPP,
+			    "%s has MTU %u, and this kernel's AF_XDP takes no packets above "
 			    "%u: `ip link set %s mtu %u`", p->link.name, out->mtu, MTU_ONE_FRAME,
 			    p->link.name, MTU_ONE_FRAME);
 	return 0;
@@ -500,7 +508,8 @@ int xdp_probe(const char *ifname, enum xdp_mode wanted, struct xdp_probe *out, c
 	note(p, "AF_XDP: %s, %s, checksums %s", out->zerocopy_ok ? "zero-copy" : "copy mode",
 	     out->sg_ok ? "multi-buffer" : "single buffer", out->tx_csum_ok ? "offloaded" : "ours");
 	note(p, "%u queue%s, MTU %u, inbound checksums %s", out->n_queues,
-	     out->n_queues == 1 ? "" : "s", out->mtu, out->partial_csum ? "may be partial" : "full");
+	     out->n_queues == 1 ? "" : "s", out->mtu,
+	     out->partial_csum ? "may be partial" : "full");
 out:
 	if (p->link_fd >= 0)
 		close(p->link_fd);

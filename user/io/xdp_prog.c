@@ -72,7 +72,8 @@ int xdp_bpffs_ensure(char *why, size_t len)
 	struct statfs fs;
 
 	if (statfs(TD_BPFFS, &fs) < 0)
-		return say(-errno, why, len, "%s is not there: is sysfs mounted, and does the kernel have "
+		return say(-errno, why, len,
+			   "%s is not there: is sysfs mounted, and does the kernel have "
 			   "CONFIG_BPF_SYSCALL?", TD_BPFFS);
 	if ((unsigned)fs.f_type == BPF_FS_MAGIC)
 		return 0;
@@ -132,27 +133,44 @@ static int pin_all(struct xdp_prog *p, char *why, size_t len)
 	return pin(p->link_fd, p->name, "link", why, len);
 }
 
+/* The last one to detach takes the root away: then it is made again. */
+static int make_dirs(const char *path)
+{
+	for (int tries = 0; tries < 10; tries++) {
+		if (mkdir(TD_PIN_ROOT, 0700) < 0 && errno != EEXIST)
+			return -errno;
+		if (mkdir(path, 0700) == 0)
+			return 0;
+		if (errno != ENOENT)
+			return -errno;
+	}
+	return -EAGAIN;
+}
+
 static int claim_name(const char *name, char *why, size_t len)
 {
 	char path[PATH_LEN];
 	int err;
 
 	if (!name_ok(name))
-		return say(-EINVAL, why, len, "'%s' cannot name a pin directory (no dots or slashes, at most "
+		return say(-EINVAL, why, len,
+			   "'%s' cannot name a pin directory (no dots or slashes, at most "
 			   "%zu characters): choose another name", name,
 			   sizeof(((struct xdp_prog *)0)->name) - 1);
 	err = xdp_bpffs_ensure(why, len);
 	if (err)
 		return err;
-	if (mkdir(TD_PIN_ROOT, 0700) < 0 && errno != EEXIST)
-		return say(-errno, why, len, "cannot create %s: %s", TD_PIN_ROOT, strerror(errno));
 	err = pin_path(path, name, "");
-	if (!err && mkdir(path, 0700) < 0)
-		err = -errno;
+	if (!err)
+		err = make_dirs(path);
 	if (err == -EEXIST)
-		return say(err, why, len, "%s exists: tandem is attached under this name, or was not detached: "
+		return say(err, why, len,
+			   "%s exists: tandem is attached under this name, or was not detached: "
 			   "detach it, or choose another name", path);
-	return err ? say(err, why, len, "cannot create %s: %s", path, strerror(-err)) : 0;
+	if (err)
+		return say(err, why, len, "cannot create %s: %s%s", path, strerror(-err),
+			   geteuid() ? " (root is needed)" : "");
+	return 0;
 }
 
 /* ---- attaching ---- */
@@ -170,10 +188,12 @@ static int load(struct xdp_prog *p, const struct xdp_prog_opts *o, char *why, si
 	if (!err)
 		err = tandem_bpf__load(p->skel);
 	if (err == -EPERM && geteuid() != 0)
-		return say(err, why, len, "loading the XDP program is not permitted: run as root (CAP_BPF, "
+		return say(err, why, len,
+			   "loading the XDP program is not permitted: run as root (CAP_BPF, "
 			   "CAP_NET_ADMIN and CAP_PERFMON are needed)");
 	if (err)
-		return say(err, why, len, "the kernel refused the XDP program: %s (%s)", strerror(-err),
+		return say(err, why, len,
+			   "the kernel refused the XDP program: %s (%s)", strerror(-err),
 			   libbpf_log_last());
 	if (bpf_map_update_elem(bpf_map__fd(p->skel->maps.settings), &zero, &o->settings, 0) < 0)
 		return say(-errno, why, len, "cannot write the settings map: %s", strerror(errno));
@@ -182,29 +202,33 @@ static int load(struct xdp_prog *p, const struct xdp_prog_opts *o, char *why, si
 
 static int attach_failed(int err, const struct xdp_prog_opts *o, char *why, size_t len)
 {
-	char ifname[IF_NAMESIZE] = "?";
+	char ifname[IF_NAMESIZE];
 	uint32_t id = 0;
 
-	if_indextoname((unsigned)o->ifindex, ifname);
+	if (!if_indextoname((unsigned)o->ifindex, ifname))
+		return say(-ENODEV, why, len,
+			   "there is no interface with index %d in this network namespace",
+			   o->ifindex);
 	bpf_xdp_query_id(o->ifindex, 0, &id);
 	switch (err) {
 	case -EBUSY:
 	case -EEXIST:
-		return say(-EBUSY, why, len, "another XDP program (id %u) is attached to %s: `bpftool net` shows "
-			   "it, `ip link set %s xdp off` removes it if no link holds it", id, ifname,
-			   ifname);
+		return say(-EBUSY, why, len,
+			   "another XDP program (id %u) is attached to %s: `bpftool net` shows "
+			   "it, `ip link set %s xdp off` removes it if no link holds it",
+			   id, ifname, ifname);
 	case -EOPNOTSUPP:
 	case -EINVAL:
 		return say(-EOPNOTSUPP, why, len, "%s cannot run XDP programs in %s mode%s", ifname,
 			   xdp_mode_name(o->mode),
 			   o->mode == XDP_MODE_NATIVE ? ": try mode generic" : "");
 	case -ERANGE:
-		return say(-EOPNOTSUPP, why, len, "%s cannot run XDP programs in %s mode at its MTU: lower it, or "
+		return say(-EOPNOTSUPP, why, len,
+			   "%s cannot run XDP programs in %s mode at its MTU: lower it, or "
 			   "try mode generic", ifname, xdp_mode_name(o->mode));
-	case -ENODEV:
-		return say(err, why, len, "there is no interface with index %d", o->ifindex);
 	case -EPERM:
-		return say(err, why, len, "attaching to %s is not permitted: run as root (CAP_NET_ADMIN is "
+		return say(err, why, len,
+			   "attaching to %s is not permitted: run as root (CAP_NET_ADMIN is "
 			   "needed)", ifname);
 	default:
 		return say(err, why, len, "cannot attach to %s in %s mode: %s", ifname,
