@@ -142,6 +142,15 @@ status_is() { status | jq -e "$1" >/dev/null; }
 xdp() { "$TANDEM" stat "$TD" --json | jq ".xdp.$1"; }
 flow_count() { "$TANDEM" flows "$TD" --json | jq length; }
 flows_are() { [ "$(flow_count)" = "$1" ]; }
+# flows_live N: so many, besides those in TIME_WAIT, where the side that closes first waits; these keep
+# their flow, as what may still come for them is not the kernel's.
+flows_live() {
+	local ended
+	ended=$(status | jq .slow_path.time_wait)
+	"$TANDEM" flows "$TD" --json | jq -e --argjson n "$1" --argjson ended "$ended" \
+		'map(select(.state == "closing" and .slot == 0)) as $c | ($c | length) <= $ended and
+		 length - ($c | length) == $n' >/dev/null
+}
 listens() { status_is "[.listeners[]?.port] | index($1)"; }
 
 # ---- servers and clients ----

@@ -112,13 +112,14 @@ check "none got a wrong byte" [ "$(value wrong "$TMP/load")" = 0 ]
 check "none hung" [ "$(value hung "$TMP/load")" = 0 ]
 
 check "the other application is alive" alive "$steady"
-check "only its flow is left" wait_for 10 flows_are 1
+check "only its flow is left, and TIME_WAIT of killed ones" wait_for 10 flows_live 1
 kill -TERM "$steady"
 wait "$steady"
 cat "$TMP/steady"
 check "the other application answered throughout" [ "$(value echoes "$TMP/steady")" -gt "$KILLS" ]
 check "and never paused for a second" [ "$(value worst_ms "$TMP/steady")" -lt 1000 ]
-check "no flow is left" wait_for 10 flows_are 0
+check "no flow is left but TIME_WAIT" wait_for 10 flows_live 0
+check "no connection is left in the daemon" wait_for 10 status_is ".slow_path | .connections == 0 and .orphans == 0"
 # Frames of the dead go back at once, those that were being sent after a grace period.
 frames_ok='.frames | .bad == 0 and .tx == 0 and .pool + .fill + .owned == .total'
 check "no frame is lost" wait_for 15 status_is "$frames_ok"
