@@ -167,8 +167,7 @@ uint32_t app_reply(struct daemon *d, struct app *a, struct ctl_register_reply *r
 
 	r->slot = a->slot;
 	r->flags = (a->gso_fd >= 0 ? CTL_REG_GSO : 0) | (d->tx_csum ? CTL_REG_TX_CSUM : 0) |
-		   (d->probe.partial_csum ? CTL_REG_PARTIAL_CSUM : 0) |
-		   (o->sg ? CTL_REG_SG : 0);
+		   (d->probe.partial_csum ? CTL_REG_PARTIAL_CSUM : 0) | (o->sg ? CTL_REG_SG : 0);
 	r->n_queues = d->n_queues;
 	r->n_frames = d->umem.n_frames;
 	r->rx_size = o->rx_size;

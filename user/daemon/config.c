@@ -31,10 +31,11 @@ static const struct key keys[] = {
 static const struct {
 	const char *name;
 	uint32_t value;
-} levels[] = {{"error", LOG_ERR}, {"warning", LOG_WARNING}, {"info", LOG_INFO}, {"debug", LOG_DEBUG}};
+} levels[] = {
+	{"error", LOG_ERR}, {"warning", LOG_WARNING}, {"info", LOG_INFO}, {"debug", LOG_DEBUG}};
 
 /* What the core has (user/core/cc.c). */
-static const char *const algorithms[] = {"reno"};
+static const char *const algorithms[] = {"reno", "cubic"};
 
 static int complain(char *why, size_t len, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -77,7 +78,7 @@ static void allowed(const struct key *k, char *out, size_t len)
 		snprintf(out, len, "error, warning, info, debug");
 		break;
 	case CC:
-		snprintf(out, len, "reno");
+		snprintf(out, len, "reno, cubic");
 		break;
 	case GROUP:
 		snprintf(out, len, "a group's name or number");
@@ -301,15 +302,33 @@ void config_default(struct config *c)
 		set_value(c, &keys[i], keys[i].def);
 }
 
+#define COMMENT_WIDTH 78u
+
+static void print_comment(FILE *f, const char *text)
+{
+	while (*text) {
+		size_t n = strlen(text);
+
+		if (n > COMMENT_WIDTH)
+			for (n = COMMENT_WIDTH; text[n] != ' ';)
+				n--;
+		fprintf(f, "# %.*s\n", (int)n, text);
+		text += n + (text[n] == ' ');
+	}
+}
+
 void config_print_example(FILE *f)
 {
 	char can[128];
 
-	fprintf(f, "# Settings of tandemd: \"key = value\" lines. Every default works; they stand here\n"
-		   "# commented out. Keys that the kernel has a sysctl for have its name and meaning.\n");
+	print_comment(f,
+		      "Settings of tandemd: \"key = value\" lines. Every default works; they stand "
+		      "here commented out. Keys that the kernel has a sysctl for have its name and "
+		      "meaning.");
 	for (size_t i = 0; i < N_KEYS; i++) {
 		allowed(&keys[i], can, sizeof(can));
-		fprintf(f, "\n# %s\n# Allowed: %s.\n#%s = %s\n", keys[i].help, can, keys[i].name,
-			keys[i].def);
+		fputc('\n', f);
+		print_comment(f, keys[i].help);
+		fprintf(f, "# Allowed: %s.\n#%s = %s\n", can, keys[i].name, keys[i].def);
 	}
 }

@@ -18,74 +18,79 @@
 
 #define CONFIG_KEYS(X)                                                                             \
 	X(claim, CLAIM, claim_all, 0, 1, "bound",                                                  \
-	  "bound: only listening ports and known connections are tandem's, all else goes on to the "  \
-	  "kernel. all: the interface's addresses are tandem's")                                   \
-	X(max_flows, U32, max_flows, 1024, 1u << 26, "1048576", "connections in all, at most")      \
-	X(max_connections, U32, max_connections, 64, 1u << 24, "262144",                            \
-	  "connections of one application, at most")                                               \
-	X(buffer_chunks, U32, buffer_chunks, 64, 1u << 26, "262144",                                \
-	  "4 KiB chunks of socket buffers of one application, at most; memory is used as needed")  \
-	X(umem_frames, POW2, umem_frames, 4096, 1u << 22, "32768",                                  \
-	  "4 KiB packet frames of the interface, shared by the daemon and all applications")       \
-	X(rx_ring, POW2, rx_ring, 64, 32768, "1024", "descriptors of a receive ring")              \
-	X(tx_ring, POW2, tx_ring, 64, 32768, "1024", "descriptors of a transmit ring")             \
-	X(gso, BOOL, gso, 0, 1, "1", "bulk data leaves in segments of up to 64 KB for the kernel to cut")  \
-	X(busy_poll_us, U32, busy_poll_us, 0, 1000000, "50",                                        \
-	  "how long a blocked call spins before it sleeps, at most, µs")                           \
-	X(congestion_control, CC, cc, 0, 0, "reno", "of new connections")                          \
+	  "bound: only listening ports and known connections are tandem's, all else goes "         \
+	  "on to the kernel. all: the interface's addresses are tandem's.")                        \
+	X(max_flows, U32, max_flows, 1024, 1u << 26, "1048576", "Connections in all, at most.")    \
+	X(max_connections, U32, max_connections, 64, 1u << 24, "262144",                           \
+	  "Connections of one application, at most.")                                              \
+	X(buffer_chunks, U32, buffer_chunks, 64, 1u << 26, "262144",                               \
+	  "4 KiB chunks of socket buffers of one application, at most; memory is used as needed.") \
+	X(umem_frames, POW2, umem_frames, 4096, 1u << 22, "32768",                                 \
+	  "4 KiB packet frames of the interface, shared by the daemon and all applications.")      \
+	X(rx_ring, POW2, rx_ring, 64, 32768, "1024", "Descriptors of a receive ring.")             \
+	X(tx_ring, POW2, tx_ring, 64, 32768, "1024", "Descriptors of a transmit ring.")            \
+	X(gso, BOOL, gso, 0, 1, "1",                                                               \
+	  "Bulk data leaves in segments of up to 64 KB, which the kernel or the device cuts.")     \
+	X(busy_poll_us, U32, busy_poll_us, 0, 1000000, "50",                                       \
+	  "How long a blocked call spins before it sleeps, at most, in microseconds.")             \
+	X(congestion_control, CC, cc, 0, 0, "reno", "Congestion control of new connections.")      \
 	X(socket_mode, OCTAL, socket_mode, 0, 0777, "0660",                                        \
-	  "mode of the control socket: who may use tandem on this interface")                      \
-	X(socket_group, GROUP, socket_group, 0, 0, "root", "group of the control socket")          \
-	X(log_level, LEVEL, log_level, 0, 0, "info", "what is logged")                             \
-	X(somaxconn, U32, limits.somaxconn, 1, 1u << 20, "4096", "bound of a listener's backlog")  \
-	X(tcp_max_syn_backlog, U32, limits.tcp_max_syn_backlog, 1, 1u << 20, "4096",                \
-	  "half-open connections of one listener")                                                 \
+	  "Mode of the control socket: who may use tandem on this interface.")                     \
+	X(socket_group, GROUP, socket_group, 0, 0, "root", "Group of the control socket.")         \
+	X(log_level, LEVEL, log_level, 0, 0, "info", "The least important lines that are logged.") \
+	X(somaxconn, U32, limits.somaxconn, 1, 1u << 20, "4096", "Bound of a listener's backlog.") \
+	X(tcp_max_syn_backlog, U32, limits.tcp_max_syn_backlog, 1, 1u << 20, "4096",               \
+	  "Half-open connections of one listener.")                                                \
 	X(tcp_syncookies, BOOL, limits.tcp_syncookies, 0, 1, "1",                                  \
-	  "answer with cookies when that many are half-open")                                      \
+	  "Answer SYNs with cookies when that many are half-open.")                                \
 	X(tcp_abort_on_overflow, BOOL, limits.tcp_abort_on_overflow, 0, 1, "0",                    \
-	  "reset connections for which the accept queue has no room")                              \
-	X(tcp_syn_retries, U32, limits.tcp_syn_retries, 1, 127, "6", "retransmissions of a SYN")   \
-	X(tcp_synack_retries, U32, limits.tcp_synack_retries, 1, 127, "5", "and of a SYN-ACK")     \
+	  "Reset connections for which the accept queue has no room.")                             \
+	X(tcp_syn_retries, U32, limits.tcp_syn_retries, 1, 127, "6", "Retransmissions of a SYN.")  \
+	X(tcp_synack_retries, U32, limits.tcp_synack_retries, 1, 127, "5",                         \
+	  "Retransmissions of a SYN-ACK.")                                                         \
 	X(tcp_retries1, U32, limits.tcp_retries1, 1, 255, "3",                                     \
-	  "timeouts after which the route is doubted")                                             \
+	  "Timeouts after which the route is doubted.")                                            \
 	X(tcp_retries2, U32, limits.tcp_retries2, 1, 255, "15",                                    \
-	  "timeouts after which a connection is given up")                                         \
+	  "Timeouts after which a connection is given up.")                                        \
 	X(tcp_orphan_retries, U32, limits.tcp_orphan_retries, 0, 255, "0",                         \
-	  "the same for a closed one; 0 means 8")                                                  \
+	  "Timeouts after which a closed connection is given up; 0 means 8.")                      \
 	X(tcp_fin_timeout, U32, limits.tcp_fin_timeout, 1, 3600, "60",                             \
-	  "s that a closed connection waits for the peer's FIN")                                   \
+	  "Seconds that a closed connection waits for the peer's FIN.")                            \
 	X(tcp_max_orphans, U32, limits.tcp_max_orphans, 0, 1u << 24, "65536",                      \
-	  "closed connections that are still being finished")                                      \
+	  "Closed connections that may still be finished, at most.")                               \
 	X(tcp_max_tw_buckets, U32, limits.tcp_max_tw_buckets, 1, 1u << 24, "65536",                \
-	  "connections in TIME_WAIT")                                                              \
+	  "Connections in TIME_WAIT, at most.")                                                    \
 	X(tcp_tw_reuse, U32, limits.tcp_tw_reuse, 0, 2, "2",                                       \
-	  "1: connect() may take a pair that is in TIME_WAIT, where timestamps make that safe; 2: on "  \
-	  "loopback only")                                                                         \
+	  "1: connect() may take a pair that is in TIME_WAIT, where timestamps make that safe. "   \
+	  "2: on loopback only.")                                                                  \
 	X(tcp_keepalive_time, U32, limits.tcp_keepalive_time, 1, 32767, "7200",                    \
-	  "s until the first keepalive probe")                                                     \
-	X(tcp_keepalive_intvl, U32, limits.tcp_keepalive_intvl, 1, 32767, "75", "s between probes")  \
+	  "Seconds of silence until the first keepalive probe.")                                   \
+	X(tcp_keepalive_intvl, U32, limits.tcp_keepalive_intvl, 1, 32767, "75",                    \
+	  "Seconds between keepalive probes.")                                                     \
 	X(tcp_keepalive_probes, U32, limits.tcp_keepalive_probes, 1, 127, "9",                     \
-	  "unanswered ones that end a connection")                                                 \
+	  "Unanswered keepalive probes that end a connection.")                                    \
 	X(tcp_rmem, TRIPLE, limits.tcp_rmem, 2304, 1u << 30, "4096 131072 6291456",                \
-	  "receive buffer: least, initial, most, bytes")                                           \
+	  "Receive buffer: least, initial, most, in bytes.")                                       \
 	X(tcp_wmem, TRIPLE, limits.tcp_wmem, 4096, 1u << 30, "4096 16384 4194304",                 \
-	  "send buffer: least, initial, most, bytes")                                              \
-	X(tcp_window_scaling, BOOL, limits.tcp_window_scaling, 0, 1, "1", "RFC 7323")              \
-	X(tcp_timestamps, BOOL, limits.tcp_timestamps, 0, 1, "1", "RFC 7323")                      \
-	X(tcp_sack, BOOL, limits.tcp_sack, 0, 1, "1", "RFC 2018")                                  \
+	  "Send buffer: least, initial, most, in bytes.")                                          \
+	X(tcp_window_scaling, BOOL, limits.tcp_window_scaling, 0, 1, "1",                          \
+	  "Window scaling (RFC 7323).")                                                            \
+	X(tcp_timestamps, BOOL, limits.tcp_timestamps, 0, 1, "1", "Timestamps (RFC 7323).")        \
+	X(tcp_sack, BOOL, limits.tcp_sack, 0, 1, "1", "Selective acknowledgements (RFC 2018).")    \
 	X(tcp_challenge_ack_limit, U32, limits.tcp_challenge_ack_limit, 1, 1u << 30, "1000",       \
-	  "challenge ACKs per second (RFC 5961)")                                                  \
+	  "Challenge ACKs per second (RFC 5961).")                                                 \
 	X(icmp_ratelimit, U32, limits.icmp_ratelimit, 0, 1000000, "1000",                          \
-	  "ICMP errors per second to one host")                                                    \
-	X(ip_default_ttl, U32, limits.ip_default_ttl, 1, 255, "64", "of packets that we send")     \
+	  "ICMP errors per second to one host.")                                                   \
+	X(ip_default_ttl, U32, limits.ip_default_ttl, 1, 255, "64",                                \
+	  "Time to live of packets that are sent.")                                                \
 	X(ip_local_port_range, PORTS, limits.port_lo, 1, 65535, "32768 60999",                     \
-	  "ports that connect() picks from")                                                       \
-	X(gc_thresh3, U32, limits.gc_thresh3, 16, 1u << 20, "1024", "neighbours at most")          \
+	  "Ports that connect() picks from.")                                                      \
+	X(gc_thresh3, U32, limits.gc_thresh3, 16, 1u << 20, "1024", "Neighbours at most.")         \
 	X(unres_qlen, U32, limits.unres_qlen, 1, 4096, "101",                                      \
-	  "packets that wait for one neighbour's address")                                         \
+	  "Packets that wait for one neighbour's address.")                                        \
 	X(ipfrag_high_thresh, U32, limits.ipfrag_high_thresh, 65536, 1u << 30, "4194304",          \
-	  "bytes of fragments that wait for the rest")                                             \
-	X(ipfrag_time, U32, limits.ipfrag_time, 1, 3600, "30", "s that they wait")
+	  "Bytes of fragments that wait for the rest of a packet.")                                \
+	X(ipfrag_time, U32, limits.ipfrag_time, 1, 3600, "30", "Seconds that they wait.")
 
 struct config {
 	struct stack_limits limits;

@@ -153,8 +153,8 @@ static int open_conn(struct daemon *d, struct app *a, const struct shm_msg *m)
 	if (err)
 		return err;
 	t = tcp_get(d->stack, conn);
-	k = flow_key_of(&(struct tcp_addr_pair){t->local, t->remote, t->local_port,
-						t->remote_port});
+	k = flow_key_of(
+		&(struct tcp_addr_pair){t->local, t->remote, t->local_port, t->remote_port});
 	i = rec_new(d, &k, a->slot, REC_OPENING);
 	if (i == SHM_NIL) {
 		tcp_abort(d->stack, conn, d->now);
@@ -176,9 +176,8 @@ static int open_conn(struct daemon *d, struct app *a, const struct shm_msg *m)
 
 void connect_request(struct daemon *d, struct app *a, const struct shm_msg *m)
 {
-	struct shm_msg failed = {.op = SHM_CONN_FAILED,
-				 .cookie = m->cookie,
-				 .error = -open_conn(d, a, m)};
+	struct shm_msg failed = {
+		.op = SHM_CONN_FAILED, .cookie = m->cookie, .error = -open_conn(d, a, m)};
 
 	if (failed.error)
 		app_push(a, &failed);

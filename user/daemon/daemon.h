@@ -89,7 +89,7 @@ struct app {
 	struct watch bell; /* it rings when we sleep */
 	int bell_app;	   /* we ring */
 	int gso_fd;
-	bool wake; /* something was put into its rings */
+	bool wake;			 /* something was put into its rings */
 	uint32_t opening, ready, handed; /* lists of records; .handed: OFFERED and TAKEN */
 	uint32_t n_conns;		 /* in these */
 	struct member **members;	 /* by id; NULL: free */
@@ -150,6 +150,7 @@ struct daemon {
 	uint64_t control_tokens;
 	struct mtime control_filled;
 	bool table_full_said;
+	uint32_t lingering; /* list of records in REC_TIMEWAIT, the oldest first */
 
 	/* applications and listeners */
 	struct app *apps[TD_MAX_SLOTS];
@@ -158,7 +159,7 @@ struct daemon {
 	struct group **by_core; /* [n_core_listeners] */
 	uint32_t n_core_listeners;
 	uint64_t mib_ended[MIB_MAX]; /* of applications that have ended */
-	bool retry; /* something waits for room in an application's ring */
+	bool retry;		     /* something waits for room in an application's ring */
 
 	/* ctl.c */
 	struct watch ctl;
@@ -228,9 +229,7 @@ struct flow_key flow_key_of(const struct tcp_addr_pair *p);
 struct tcp_addr_pair pair_of(const struct flow_key *k);
 /* The record of one of our stack's connections; SHM_NIL. */
 uint32_t rec_of_own(struct daemon *d, uint32_t conn, uint32_t generation);
-/* @r's list of its application, by state. */
-uint32_t *rec_list(struct app *a, enum rec_state st);
-/* Moves it to @st in its application's lists. */
+/* Moves it to @st, from list to list. */
 void rec_set_state(struct daemon *d, uint32_t i, enum rec_state st);
 /* A record for @slot; one in TIME_WAIT is replaced. SHM_NIL: taken, or full. */
 uint32_t rec_new(struct daemon *d, const struct flow_key *k, uint16_t slot, enum rec_state st);
@@ -238,6 +237,8 @@ uint32_t rec_new(struct daemon *d, const struct flow_key *k, uint16_t slot, enum
 int rec_set_flow(struct daemon *d, uint32_t i, uint16_t slot, enum flow_state st);
 /* Forgets it, its flow entry included. */
 void rec_drop(struct daemon *d, uint32_t i);
+/* Drops flow entries that have lingered long enough; when the next ones have. */
+struct mtime handover_expire(struct daemon *d);
 /* Events of the stack that concern records. */
 void handover_event(struct daemon *d, const struct stack_ev *ev);
 /* Ends all that @a had, as the kernel does when a process dies. */

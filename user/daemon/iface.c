@@ -25,9 +25,9 @@
 #define N_ROUTES 16384u
 #define N_LISTENERS 65536u
 #define N_SYNREQS 262144u
-#define N_PENDING 32u	/* half of the packets that the port has for building */
+#define N_PENDING 32u	    /* half of the packets that the port has for building */
 #define DAEMON_FRAMES 1024u /* its cache, and what it sends */
-#define APP_FRAMES 512u	/* an application's cache */
+#define APP_FRAMES 512u	    /* an application's cache */
 
 /* ---- sizes ---- */
 
@@ -56,7 +56,8 @@ static int choose_sizes(struct daemon *d, char *why, size_t len)
 			 d->opt.ifname, d->n_queues, TD_MAX_QUEUES);
 		return -EINVAL;
 	}
-	fill = pow2_at_least(2 * (d->cfg.rx_ring > d->cfg.tx_ring ? d->cfg.rx_ring : d->cfg.tx_ring));
+	fill = pow2_at_least(2 *
+			     (d->cfg.rx_ring > d->cfg.tx_ring ? d->cfg.rx_ring : d->cfg.tx_ring));
 	d->fill_target = fill < d->cfg.umem_frames / 4 / d->n_queues
 				 ? fill
 				 : d->cfg.umem_frames / 4 / d->n_queues;

@@ -15,7 +15,7 @@
 
 #define MAX_EVENTS 64
 #define RX_BUDGET 256u
-#define EPOLL_EVERY 8u	     /* rounds between looks at other descriptors under load */
+#define EPOLL_EVERY 8u		 /* rounds between looks at other descriptors under load */
 #define RETRY_NS (5 * NS_PER_MS) /* full rings: nothing rings when there is room again */
 #define TX_RETRY_NS NS_PER_MS
 
@@ -152,6 +152,7 @@ static struct mtime next_deadline(struct daemon *d)
 
 	t = mtime_min(t, app_removals(d));
 	t = mtime_min(t, ctl_deadline(d));
+	t = mtime_min(t, handover_expire(d));
 	if (d->retry)
 		t = mtime_min(t, mtime_add_ns(d->now, RETRY_NS));
 	if (port_tx_pending(d->port) || stack_wants_output(d->stack))

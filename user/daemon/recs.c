@@ -52,7 +52,8 @@ uint64_t recs_hash(const struct recs *t, const struct flow_key *k)
 
 	memcpy(w, k, sizeof(w));
 	for (int i = 0; i < 5; i++)
-		h = mix(h ^ w[i], t->key[1] ^ 0x9e3779b97f4a7c15ull * (uint64_t)(i + 1)) ^ t->key[0];
+		h = mix(h ^ w[i], t->key[1] ^ 0x9e3779b97f4a7c15ull * (uint64_t)(i + 1)) ^
+		    t->key[0];
 	return mix(h, t->key[1] | 1);
 }
 

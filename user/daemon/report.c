@@ -76,7 +76,8 @@ static void put_interface(struct daemon *d, struct jbuf *j)
 	jb_str(j, "mode", xdp_mode_name(d->probe.mode));
 	jb_str(j, "driver", d->probe.driver);
 	jb_str(j, "claim", d->cfg.claim_all ? "all" : "bound");
-	jb_str(j, "reply_mode", (unsigned)d->probe.reply_mode < 3 ? replies[d->probe.reply_mode] : "?");
+	jb_str(j, "reply_mode",
+	       (unsigned)d->probe.reply_mode < 3 ? replies[d->probe.reply_mode] : "?");
 	jb_u64(j, "queues", d->n_queues);
 	jb_u64(j, "mtu", d->settings.mtu);
 	jb_str(j, "mac", mac);
@@ -113,7 +114,8 @@ static void put_apps(struct daemon *d, struct jbuf *j)
 		jb_u64(j, "listeners", a->n_listening);
 		jb_u64(j, "frames", umem_count_slot(&d->umem, a->slot));
 		jb_u64(j, "keeper_runs",
-		       READ_ONCE(((const struct arena_hdr *)(const void *)a->arena.base)->keeper_runs));
+		       READ_ONCE(((const struct arena_hdr *)(const void *)a->arena.base)
+					 ->keeper_runs));
 		jb_close(j, '}');
 	}
 	jb_close(j, ']');
@@ -132,9 +134,9 @@ static void put_listeners(struct daemon *d, struct jbuf *j)
 				continue;
 			jb_open(j, NULL, '{');
 			jb_str(j, "address",
-			       ip_addr_is_any(&g->addr) ? "*"
-							: inet_ntop(AF_INET, &g->addr.w[3], text,
-								    sizeof(text)));
+			       ip_addr_is_any(&g->addr)
+				       ? "*"
+				       : inet_ntop(AF_INET, &g->addr.w[3], text, sizeof(text)));
 			jb_u64(j, "port", ntohs(g->port));
 			jb_u64(j, "slot", m->app->slot);
 			jb_str(j, "comm", m->app->comm);
@@ -249,16 +251,11 @@ static void fill_stat(struct daemon *d, struct jbuf *j)
 static const char *tcp_state_name(uint8_t st)
 {
 	static const char *const names[TCP_STATE_MAX] = {
-		[TCP_CLOSED] = "closed",
-		[TCP_LISTEN] = "listen",
-		[TCP_SYN_SENT] = "syn-sent",
-		[TCP_SYN_RECEIVED] = "syn-recv",
-		[TCP_ESTABLISHED] = "established",
-		[TCP_FIN_WAIT_1] = "fin-wait-1",
-		[TCP_FIN_WAIT_2] = "fin-wait-2",
-		[TCP_CLOSE_WAIT] = "close-wait",
-		[TCP_CLOSING] = "closing",
-		[TCP_LAST_ACK] = "last-ack",
+		[TCP_CLOSED] = "closed",	   [TCP_LISTEN] = "listen",
+		[TCP_SYN_SENT] = "syn-sent",	   [TCP_SYN_RECEIVED] = "syn-recv",
+		[TCP_ESTABLISHED] = "established", [TCP_FIN_WAIT_1] = "fin-wait-1",
+		[TCP_FIN_WAIT_2] = "fin-wait-2",   [TCP_CLOSE_WAIT] = "close-wait",
+		[TCP_CLOSING] = "closing",	   [TCP_LAST_ACK] = "last-ack",
 		[TCP_TIME_WAIT] = "time-wait",
 	};
 

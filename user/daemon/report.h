@@ -16,7 +16,7 @@ struct daemon;
 struct jbuf {
 	char *text;
 	size_t len, size;
-	bool comma; /* the next value needs one in front */
+	bool comma;  /* the next value needs one in front */
 	bool failed; /* no memory: the text is of no use */
 };
 
