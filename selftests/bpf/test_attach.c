@@ -410,7 +410,7 @@ static void receiver_open(struct receiver *r)
 {
 	struct xsk_opts o = {.ifindex = (int)if_nametoindex("v0"), .rx_size = 64, .tx_size = 64,
 			     .fill_size = 64, .comp_size = 64, .sg = true};
-	uint32_t first;
+	uint32_t first = 0;
 
 	assert_int_equal(umem_create(&r->umem, 128), 0);
 	assert_int_equal(xsk_create(&r->xsk, &r->umem, &o, NULL, &r->uq), 0);
@@ -431,7 +431,7 @@ static const uint8_t *receive(struct receiver *r)
 {
 	struct pollfd p = {.fd = r->xsk.fd, .events = POLLIN};
 	const struct xdp_desc *d;
-	uint32_t at;
+	uint32_t at = 0;
 
 	assert_int_equal(poll(&p, 1, 5000), 1);
 	assert_int_equal(xsk_ring_cons__peek(&r->xsk.rx, 1, &at), 1);
