@@ -213,6 +213,29 @@ static bool limits_ok(const struct stack *s, const struct tcb *c)
 	       c->mss >= TCP_MSS_MIN && c->rcv_mss;
 }
 
+/* What is asked for must be possible, what is outstanding or owed must have its time. */
+static void settle(struct tcb *t, struct mtime now)
+{
+	bool outstanding = t->snd_max != t->snd_una;
+	bool blocked = !outstanding && !tcp_fin_acked(t) &&
+		       (t->tx_bytes || t->flags & TCB_F_FIN_QUEUED);
+
+	if (!outstanding)
+		t->flags &= ~(TCB_F_RTX | TCB_F_RTT_VALID);
+	if (!blocked)
+		t->flags &= ~TCB_F_PROBING;
+	if (!outstanding && !(t->flags & TCB_F_PROBING))
+		t->t_rtx = t->rtx_first = 0;
+	else if (!t->t_rtx)
+		t->t_rtx = mtime_add_us(now, t->rto).ns;
+	if (t->flags & TCB_F_ACK_DELAYED && !t->t_delack)
+		t->t_delack = now.ns;
+	if (t->state == TCP_TIME_WAIT && !t->t_keep)
+		t->t_keep = mtime_add_ns(now, TCP_TIMEWAIT_S * NS_PER_S).ns;
+	if (t->flags & TCB_F_FIN_RCVD || !seq_gt(t->fin_seq, t->rcv_nxt))
+		t->flags &= ~TCB_F_FIN_OOO;
+}
+
 static void clamp_times(struct tcb *t, struct mtime now)
 {
 	t->rto = clamp_u32(t->rto, TCP_RTO_MIN_US, TCP_RTO_MAX_US);
@@ -226,13 +249,6 @@ static void clamp_times(struct tcb *t, struct mtime now)
 	t->t_rtx = clamp_deadline(t->t_rtx, now, TCP_RTO_MAX_US / 1000);
 	t->t_delack = clamp_deadline(t->t_delack, now, 1000);
 	t->t_keep = clamp_deadline(t->t_keep, now, 32767ull * 1000);
-	/* Nothing may be outstanding, or an ACK owed, without a time to act. */
-	if (t->snd_max != t->snd_una && !t->t_rtx)
-		t->t_rtx = mtime_add_us(now, t->rto).ns;
-	if (t->flags & TCB_F_ACK_DELAYED && !t->t_delack)
-		t->t_delack = now.ns;
-	if (t->state == TCP_TIME_WAIT && !t->t_keep)
-		t->t_keep = mtime_add_ns(now, TCP_TIMEWAIT_S * NS_PER_S).ns;
 }
 
 static void clamp_cc(struct tcb *t, struct mtime now)
@@ -307,7 +323,7 @@ static int queues_copy(struct stack *s, struct tcb *t, const struct tcb *c,
 	err = queue_copy(s, t, Q_TX, from, c->tx_head, c->tx_bytes);
 	if (!err)
 		err = queue_copy(s, t, Q_RX, from, c->rx_head, c->rx_bytes);
-	if (!err)
+	if (!err && !(c->flags & TCB_F_FIN_RCVD))
 		err = queue_copy(s, t, Q_OOO, from, c->ooo_head, c->ooo_bytes);
 	return err;
 }
@@ -329,6 +345,7 @@ static int adopt(struct stack *s, const struct arena_view *from, const struct tc
 	err = queues_copy(s, t, c, from);
 	if (err)
 		goto err_release;
+	settle(t, now);
 	conn_table_add(s, *conn);
 	tcp_rearm(s, t, now);
 	if (tcp_check(s, t, why, sizeof(why))) {
