@@ -49,6 +49,7 @@ static void draw_limits(struct rng *r, enum kind k, struct host_cfg *h)
 	stack_limits_default(l);
 	l->tcp_timestamps = !rng_ppm(r, 25 * PERCENT);
 	l->tcp_window_scaling = !rng_ppm(r, 20 * PERCENT);
+	l->tcp_orphan_retries = 15; /* bad luck on a bad link must not look like a failure */
 	l->tcp_tw_reuse = (uint32_t)rng_range(r, 0, 2);
 	l->tcp_abort_on_overflow = rng_ppm(r, 10 * PERCENT);
 	if (rng_ppm(r, 15 * PERCENT))

@@ -311,6 +311,12 @@ static struct pkt *send_syn(struct stack *s, struct tcb *t, struct mtime now)
 	return link_output(s, t, p, now);
 }
 
+/* The highest sequence number that the peer accepts without text (its window may have shrunk). */
+static uint32_t bare_seq(const struct tcb *t)
+{
+	return seq_min(t->snd_max, t->snd_una + t->snd_wnd);
+}
+
 /* A segment without text: pure ACK, probe, keepalive, RST. */
 static struct pkt *send_empty(struct stack *s, struct tcb *t, uint32_t seq, uint8_t flags,
 			      struct mtime now)
@@ -323,15 +329,9 @@ static struct pkt *send_empty(struct stack *s, struct tcb *t, uint32_t seq, uint
 	MIB(s, Tcp_OutSegs);
 	if (flags & TH_RST)
 		MIB(s, Tcp_OutRsts);
-	else
+	else if (seq == bare_seq(t)) /* the ACK of a probe, whose number is old, does not count */
 		ack_sent(s, t, 0);
 	return link_output(s, t, p, now);
-}
-
-/* The highest sequence number that the peer accepts without text (its window may have shrunk). */
-static uint32_t bare_seq(const struct tcb *t)
-{
-	return seq_min(t->snd_max, t->snd_una + t->snd_wnd);
 }
 
 /*
