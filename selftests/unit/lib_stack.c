@@ -354,8 +354,9 @@ static void take_ip(struct out *o, const struct pkt *p)
 	o->dst = addr_at(o->ip + 16);
 	o->l4 = o->ip + hlen;
 	o->l4_len = o->len - 14 - hlen;
-	if (o->frag & 0x3fff)
-		return; /* the checksum is over all fragments */
+	/* The checksum is over all fragments; other protocols have none that is known here. */
+	if (o->frag & 0x3fff || (o->proto != PROTO_ICMP && !csum_off[o->proto]))
+		return;
 	if (o->proto != PROTO_ICMP)
 		sum = csum_pseudo(&o->src, &o->dst, o->proto, o->l4_len);
 	if (p->csum == PKT_CSUM_PARTIAL) {
