@@ -42,13 +42,14 @@ uint32_t tcp_select_window(struct stack *s, struct tcb *t)
 {
 	uint32_t buf = t->rcvbuf / 2, cur = tcp_rcv_wnd(t), shift = t->rcv_wscale, wnd;
 	uint32_t space = buf > t->rx_bytes ? buf - t->rx_bytes : 0;
+	bool was_shut = t->rcv_adv == t->last_ack_sent;
 
 	if (space < cur || space - cur < tcp_min(buf / 2, t->rcv_mss))
 		space = cur;
 	wnd = tcp_min(space >> shift, 65535) << shift;
 	if (wnd < cur && t->rx_bytes <= t->rcvbuf && wnd >> shift < 65535)
 		wnd += 1u << shift;
-	if (!wnd != !cur)
+	if (!wnd != was_shut)
 		mib_inc(s, wnd ? MIB_TcpExt_TCPFromZeroWindowAdv : MIB_TcpExt_TCPToZeroWindowAdv);
 	if (wnd > cur)
 		t->rcv_adv = t->rcv_nxt + wnd;
