@@ -83,7 +83,7 @@ struct file {
 	struct waitq wq;
 };
 
-int file_install(struct file *f);  /* lowest free handle; -EMFILE, -ENOMEM */
+int file_install(struct file *f);  /* gives it the lowest free handle; -EMFILE, -ENOMEM */
 struct file *file_get(int handle); /* no reference taken; NULL */
 void file_remove(struct file *f);  /* out of the table; its reference is the caller's now */
 void file_put(struct file *f);     /* drops a reference, frees with the last */

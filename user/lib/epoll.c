@@ -307,15 +307,25 @@ static int collect(struct epoll *ep, struct epoll_event *evs, int max)
 	return n;
 }
 
-static int collect_kernel(struct epoll *ep, struct epoll_event *evs, int max, int have)
+static int collect_kernel(struct epoll *ep, struct epoll_event *evs, int max)
 {
-	int n;
+	int n = 0;
 
-	if (!ep->n_kernel || have == max || (have && ++ep->since_kernel < KERNEL_EVERY))
-		return have;
 	ep->since_kernel = 0;
-	n = epoll_wait(ep->kfd, evs + have, max - have, 0);
-	return n > 0 ? have + n : have;
+	if (ep->n_kernel && max)
+		n = epoll_wait(ep->kfd, evs, max, 0);
+	return n > 0 ? n : 0;
+}
+
+/* Ours first; but busy sockets of ours must not hide the kernel's descriptors for long. */
+static int collect_both(struct epoll *ep, struct epoll_event *evs, int max)
+{
+	int n = 0;
+
+	if (++ep->since_kernel >= KERNEL_EVERY)
+		n = collect_kernel(ep, evs, max);
+	n += collect(ep, evs + n, max - n);
+	return n ? n : collect_kernel(ep, evs, max);
 }
 
 static int do_epoll_wait(struct epoll *ep, struct epoll_event *evs, int max, int timeout_ms)
@@ -324,10 +334,10 @@ static int do_epoll_wait(struct epoll *ep, struct epoll_event *evs, int max, int
 	struct mtime until = MTIME_NEVER;
 	int n, r = 0;
 
-	/* Before a sleep the engine runs anyway. */
-	if (ep->n_ready || !timeout_ms)
+	/* Before a sleep the engine runs anyway; here, where there may be none. */
+	if (ep->n_ready || ep->n_kernel || !timeout_ms)
 		eng_run(clock_now());
-	n = collect_kernel(ep, evs, max, collect(ep, evs, max));
+	n = collect_both(ep, evs, max);
 	if (n || !timeout_ms)
 		goto out;
 	if (timeout_ms > 0)
@@ -341,7 +351,7 @@ static int do_epoll_wait(struct epoll *ep, struct epoll_event *evs, int max, int
 		if (ep->f.handle < 0)
 			r = -EBADF;
 		else
-			n = collect_kernel(ep, evs, max, collect(ep, evs, max));
+			n = collect_both(ep, evs, max);
 	}
 	waitq_del(&s.watch);
 out:

@@ -63,7 +63,7 @@ uint32_t ev_to_poll(uint32_t ev)
 
 	if (ev & EV_READABLE)
 		e |= EPOLLIN | EPOLLRDNORM;
-	if (ev & (EV_WRITABLE | EV_CONNECTED))
+	if (ev & EV_WRITABLE)
 		e |= EPOLLOUT | EPOLLWRNORM;
 	if (ev & EV_RDHUP)
 		e |= EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;

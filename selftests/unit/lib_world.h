@@ -1,0 +1,722 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A world around the library, in one process and without privileges: the daemon's stack, a
+ * peer's stack on the other end of the wire, and, in place of the AF_XDP sockets, a port of
+ * our own that carries packets between them. The daemon's half of the hand-over is played
+ * here, too. Everything happens within the library's own engine runs; time is real.
+ *
+ * One test program includes this once: it defines port_*(), so that those of user/io/ stay out.
+ */
+#ifndef TANDEM_UNIT_LIB_WORLD_H
+#define TANDEM_UNIT_LIB_WORLD_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include <arpa/inet.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/timerfd.h>
+#include "user/lib/engine.h"
+
+#define N_TCBS 4096u
+#define N_CHUNKS 8192u
+#define N_NEIGHS 16u
+#define N_PKTS 64u
+#define PKT_ROOM 2048u
+#define WIRE_MAX 8192u
+
+#define WORLD_ADDR "10.9.0.1"
+#define PEER_ADDR "10.9.0.2"
+#define PEER_ECHO_PORT 7    /* sends back what comes */
+#define PEER_DISCARD_PORT 9 /* reads and forgets */
+#define PEER_MUTE_PORT 10   /* accepts, but never reads or writes by itself */
+
+/* What tests set to make things hard, and read to see what was done. */
+static struct {
+	bool daemon_stuck;   /* it handles no message */
+	uint32_t drop_every; /* each n-th packet between the stacks is lost; 0: none */
+	uint32_t n_given, n_gone, n_acked, n_refused, n_cancelled;
+	uint32_t n_stale; /* packets that the library passed on to the daemon */
+} world;
+
+struct frame {
+	struct frame *next;
+	uint32_t conn, generation; /* as the XDP program would have found */
+	uint32_t len;
+	uint8_t b[PKT_ROOM];
+};
+
+struct queue {
+	struct frame *head, **tail;
+	uint32_t n;
+};
+
+struct host {
+	struct arena arena;
+	struct stack *stack;
+	void *mem;
+	size_t mem_len;
+	struct pkt_pool pool;
+	struct pkt pkts[N_PKTS];
+	uint8_t (*bufs)[PKT_ROOM];
+};
+
+static struct {
+	struct host dmn, peer;
+	struct pkt app_pkts[N_PKTS];
+	uint8_t (*app_bufs)[PKT_ROOM];
+	struct pkt_pool app_pool;
+	struct queue to_app;
+	int timer_fd, ctl_fd;
+	pthread_t ctl;
+	bool ctl_stop;
+	uint32_t listeners[64]; /* library's listener id is the daemon's + 1 */
+	uint32_t accepted;	/* the peer's last on PEER_MUTE_PORT */
+	uint32_t lost_count;
+	uint64_t flow[65536]; /* by the peer's port: 1 + conn << 32 | generation */
+} w;
+
+/* ---- hosts ---- */
+
+static void pool_init(struct pkt_pool *pool, struct pkt *pkts, uint8_t (*bufs)[PKT_ROOM])
+{
+	for (uint32_t i = 0; i < N_PKTS; i++) {
+		pkts[i].frag[0].p = bufs[i];
+		pkts[i].room = PKT_ROOM;
+		pkt_free(pool, &pkts[i]);
+	}
+}
+
+static void event(struct stack *s, enum net_event_kind kind, const char *addr, uint8_t plen,
+		  uint8_t mac)
+{
+	struct net_event ev = {.kind = kind, .plen = plen, .mtu = 1500, .permanent = true};
+	struct in_addr a;
+
+	assert_int_equal(inet_pton(AF_INET, addr, &a), 1);
+	ev.addr = ip_addr_v4(a.s_addr);
+	ev.mac[0] = 2;
+	ev.mac[5] = mac;
+	assert_int_equal(stack_event(s, &ev, clock_now()), 0);
+}
+
+static struct stack_cfg cfg_of(enum stack_role role)
+{
+	struct stack_cfg c = {.role = role, .key = {1, 2}, .n_pending = 64, .cc = "reno"};
+
+	stack_limits_default(&c.limits);
+	if (role == STACK_FULL) {
+		c.n_listeners = 64;
+		c.n_synreqs = 1024;
+		c.n_tw = 4096;
+		c.n_routes = 16;
+	}
+	return c;
+}
+
+static void host_init(struct host *h, const char *addr, uint8_t mac, const char *other)
+{
+	struct stack_cfg cfg = cfg_of(STACK_FULL);
+	struct arena_layout lay;
+	struct arena_view v;
+
+	arena_layout_make(&lay, N_TCBS, N_CHUNKS, N_NEIGHS);
+	assert_int_equal(arena_create(&h->arena, &lay, 0), 0);
+	v = arena_view(&h->arena);
+	h->bufs = calloc(N_PKTS, PKT_ROOM);
+	pool_init(&h->pool, h->pkts, h->bufs);
+	h->mem_len = stack_mem_size(&cfg, &v);
+	h->mem = mmap(NULL, h->mem_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_true(h->mem != MAP_FAILED);
+	h->stack = stack_init(h->mem, &cfg, &v, &h->pool, clock_now());
+	assert_non_null(h->stack);
+	event(h->stack, NET_LINK_UP, addr, 0, mac);
+	event(h->stack, NET_ADDR_ADD, addr, 24, mac);
+	event(h->stack, NET_ROUTE_ADD, "10.9.0.0", 24, mac);
+	event(h->stack, NET_NEIGH_SET, other, 32, mac == 1 ? 2 : 1);
+}
+
+static void host_free(struct host *h)
+{
+	munmap(h->mem, h->mem_len);
+	arena_close(&h->arena);
+	free(h->bufs);
+	memset(h, 0, sizeof(*h));
+}
+
+/* ---- the wire ---- */
+
+static bool lost(void)
+{
+	return world.drop_every && ++w.lost_count % world.drop_every == 0;
+}
+
+static void input(struct stack *s, uint8_t *b, uint32_t len, uint32_t conn, uint32_t generation,
+		  port_stale_fn stale, void *ctx)
+{
+	struct pkt p = {.nfrags = 1, .len = len, .conn = conn, .generation = generation};
+
+	p.frag[0] = (struct pkt_frag){.p = b, .len = len};
+	if (stack_input(s, &p, clock_now()) == DROP_STALE_FLOW && stale)
+		stale(ctx, &p);
+}
+
+static void queue_put(struct queue *q, const struct pkt *p, uint64_t flow)
+{
+	struct frame *f = malloc(sizeof(*f));
+	uint32_t at = 0;
+
+	assert_true(q->n < WIRE_MAX);
+	*f = (struct frame){.len = p->len, .conn = (uint32_t)(flow >> 32) - 1,
+			    .generation = (uint32_t)flow};
+	for (uint32_t i = 0; i < p->nfrags; i++) {
+		memcpy(f->b + at, p->frag[i].p, p->frag[i].len);
+		at += p->frag[i].len;
+	}
+	*q->tail = f;
+	q->tail = &f->next;
+	q->n++;
+}
+
+static struct frame *queue_get(struct queue *q)
+{
+	struct frame *f = q->head;
+
+	if (!f)
+		return NULL;
+	q->head = f->next;
+	if (!q->head)
+		q->tail = &q->head;
+	q->n--;
+	return f;
+}
+
+static uint16_t port_at(const struct pkt *p, uint32_t off)
+{
+	uint16_t port;
+
+	memcpy(&port, p->frag[0].p + off, sizeof(port));
+	return port;
+}
+
+/* From the peer: as the XDP program would, to the application for a known flow. */
+static void from_peer(struct pkt *p)
+{
+	bool control = p->frag[0].p[14 + 20 + 13] & 6; /* SYN or RST */
+	uint64_t flow = w.flow[port_at(p, 34)];
+	uint8_t copy[PKT_ROOM];
+
+	if (lost())
+		return;
+	if (flow && !control) {
+		queue_put(&w.to_app, p, flow);
+		return;
+	}
+	memcpy(copy, p->frag[0].p, p->len);
+	if (flow) /* the daemon passes what it has checked on, without the index */
+		queue_put(&w.to_app, p, 0);
+	else
+		input(w.dmn.stack, copy, p->len, TD_NO_CONN, 0, NULL, NULL);
+}
+
+static void to_peer(struct pkt *p)
+{
+	uint8_t copy[PKT_ROOM];
+	uint32_t at = 0;
+
+	if (lost())
+		return;
+	for (uint32_t i = 0; i < p->nfrags; i++) {
+		memcpy(copy + at, p->frag[i].p, p->frag[i].len);
+		at += p->frag[i].len;
+	}
+	input(w.peer.stack, copy, p->len, TD_NO_CONN, 0, NULL, NULL);
+}
+
+static bool output(struct stack *s, struct pkt_pool *pool, void (*send)(struct pkt *))
+{
+	struct pkt *p;
+	bool any = false;
+
+	while ((p = stack_output(s, clock_now()))) {
+		uint8_t *mem = p->frag[0].p;
+
+		send(p);
+		p->frag[0].p = mem;
+		pkt_free(pool, p);
+		any = true;
+	}
+	return any;
+}
+
+/* ---- the peer's programs ---- */
+
+static struct tcp_addr_pair pair_of_tcb(const struct tcb *t)
+{
+	return (struct tcp_addr_pair){t->local, t->remote, t->local_port, t->remote_port};
+}
+
+/* What is echoed leaves the receive queue only when it fits into the other. */
+static void peer_serve(uint32_t conn, uint16_t port)
+{
+	struct stack *s = w.peer.stack;
+	struct mtime now = clock_now();
+	uint8_t buf[16384];
+	int64_t n;
+
+	if (port != PEER_ECHO_PORT && port != PEER_DISCARD_PORT)
+		return;
+	while ((n = tcp_recv(s, conn, buf, sizeof(buf), TCP_MSG_PEEK, now)) > 0) {
+		if (port == PEER_ECHO_PORT)
+			n = tcp_send(s, conn, buf, (size_t)n, 0, now);
+		if (n <= 0)
+			break;
+		tcp_recv(s, conn, NULL, (size_t)n, TCP_MSG_TRUNC, now);
+	}
+	if (n != -EAGAIN)
+		tcp_close(s, conn, now);
+}
+
+static void peer_event(const struct stack_ev *ev)
+{
+	struct stack *s = w.peer.stack;
+	uint32_t conn;
+
+	if (ev->mask & EV_ACCEPT) {
+		while (!tcp_accept(s, ev->listener, &conn)) {
+			uint16_t port = ntohs(tcp_get(s, conn)->local_port);
+
+			tcp_set_cookie(s, conn, port);
+			if (port == PEER_MUTE_PORT)
+				w.accepted = conn;
+			peer_serve(conn, port); /* data may have come with the third ACK */
+		}
+	} else if (!(ev->mask & EV_FREED)) {
+		peer_serve(ev->conn, (uint16_t)ev->cookie);
+	}
+}
+
+/* ---- the daemon's half of the hand-over ---- */
+
+static void offer(uint32_t conn, enum shm_op op, uint64_t cookie, uint32_t listener)
+{
+	const struct tcb *t = tcp_get(w.dmn.stack, conn);
+	struct shm_msg m = {.op = op, .conn = conn, .generation = t->generation,
+			    .cookie = cookie, .listener = listener};
+
+	assert_int_equal(stack_export(w.dmn.stack, conn), 0);
+	assert_true(shm_msg_push(eng.to_app, &m));
+}
+
+static void dmn_event(const struct stack_ev *ev)
+{
+	struct shm_msg m = {.op = SHM_CONN_FAILED, .cookie = ev->cookie};
+	uint32_t conn;
+
+	if (ev->mask & EV_ACCEPT)
+		while (!tcp_accept(w.dmn.stack, ev->listener, &conn))
+			offer(conn, SHM_CONN_NEW, 0, ev->listener + 1);
+	else if (ev->cookie && ev->mask & EV_CONNECTED)
+		offer(ev->conn, SHM_CONN_OPENED, ev->cookie, 0);
+	else if (ev->cookie && ev->mask & EV_ERROR) {
+		m.error = tcp_error(w.dmn.stack, ev->conn);
+		assert_true(shm_msg_push(eng.to_app, &m));
+		tcp_set_cookie(w.dmn.stack, ev->conn, 0);
+		tcp_close(w.dmn.stack, ev->conn, clock_now());
+	}
+}
+
+static void dmn_connect(const struct shm_msg *m)
+{
+	struct tcp_addr_pair a = {m->local, m->remote, m->local_port, m->remote_port};
+	struct shm_msg failed = {.op = SHM_CONN_FAILED, .cookie = m->cookie};
+	uint32_t conn;
+	int err = tcp_connect(w.dmn.stack, &a, m->cookie, clock_now(), &conn);
+
+	if (!err)
+		return;
+	failed.error = -err;
+	assert_true(shm_msg_push(eng.to_app, &failed));
+}
+
+static void dmn_message(const struct shm_msg *m)
+{
+	struct shm_msg taken = {.op = SHM_CONN_TAKEN, .conn = m->conn, .generation = m->generation};
+	struct arena_view from = arena_view(&eng.own);
+	const struct tcb *t = &arena_view(&w.dmn.arena).tcbs[m->conn];
+	struct mtime now = clock_now();
+	struct tcp_addr_pair a;
+	uint32_t conn;
+
+	switch (m->op) {
+	case SHM_CONNECT:
+		dmn_connect(m);
+		break;
+	case SHM_CONNECT_CANCEL:
+		world.n_cancelled++;
+		break;
+	case SHM_CONN_ACK:
+		if (m->error) {
+			world.n_refused++;
+			a = pair_of_tcb(t);
+			stack_reset_flow(w.dmn.stack, &a, t->snd_nxt, t->rcv_nxt, now);
+		} else {
+			world.n_acked++;
+			w.flow[t->remote_port] = (uint64_t)(m->new_conn + 1) << 32 |
+						 m->new_generation;
+		}
+		assert_int_equal(stack_export_done(w.dmn.stack, m->conn, m->generation), 0);
+		break;
+	case SHM_CONN_GIVE:
+		world.n_given++;
+		assert_int_equal(stack_import(w.dmn.stack, &from, m->conn, m->generation, 0, now,
+					      &conn), 0);
+		w.flow[tcp_get(w.dmn.stack, conn)->remote_port] = 0;
+		tcp_close(w.dmn.stack, conn, now);
+		assert_true(shm_msg_push(eng.to_app, &taken));
+		break;
+	case SHM_CONN_GONE:
+		world.n_gone++;
+		w.flow[m->remote_port] = 0;
+		break;
+	default:
+		fail_msg("message %u", m->op);
+	}
+}
+
+/* ---- everything goes on until nothing moves ---- */
+
+static bool step(void)
+{
+	struct mtime now = clock_now();
+	struct stack_ev ev;
+	struct shm_msg m;
+	bool any = false;
+
+	stack_tick(w.dmn.stack, now);
+	stack_tick(w.peer.stack, now);
+	while (!world.daemon_stuck && shm_ring_room(&eng.to_app->hdr, SHM_MSG_RING) > 1 &&
+	       shm_msg_pop(eng.to_daemon, &m)) {
+		dmn_message(&m);
+		any = true;
+	}
+	while (stack_event_next(w.dmn.stack, &ev))
+		dmn_event(&ev);
+	while (stack_event_next(w.peer.stack, &ev))
+		peer_event(&ev);
+	any |= output(w.dmn.stack, &w.dmn.pool, to_peer);
+	any |= output(w.peer.stack, &w.peer.pool, from_peer);
+	return any;
+}
+
+static struct mtime world_deadline(void)
+{
+	return mtime_min(stack_deadline(w.dmn.stack), stack_deadline(w.peer.stack));
+}
+
+static void pump(void)
+{
+	struct itimerspec it = {0};
+	struct mtime d;
+
+	while (step())
+		;
+	d = world_deadline();
+	if (!mtime_is_never(d)) {
+		it.it_value.tv_sec = (time_t)(d.ns / NS_PER_S);
+		it.it_value.tv_nsec = (long)(d.ns % NS_PER_S) + 1;
+	}
+	timerfd_settime(w.timer_fd, TFD_TIMER_ABSTIME, &it, NULL);
+}
+
+/* ---- in place of user/io/port_*.c ---- */
+
+struct port {
+	int unused;
+};
+
+uint32_t port_rx(struct port *p, struct stack *s, uint32_t budget, struct mtime now,
+		 port_stale_fn stale, void *ctx)
+{
+	uint32_t n = 0;
+	struct frame *f;
+
+	(void)p;
+	(void)now;
+	pump();
+	while (n < budget && (f = queue_get(&w.to_app))) {
+		input(s, f->b, f->len, f->conn, f->generation, stale, ctx);
+		free(f);
+		n++;
+	}
+	return n;
+}
+
+bool port_rx_pending(const struct port *p)
+{
+	(void)p;
+	return w.to_app.n || !mtime_before(clock_now(), world_deadline()) ||
+	       (!world.daemon_stuck && shm_ring_avail(&eng.to_daemon->hdr, SHM_MSG_RING));
+}
+
+uint32_t port_tx(struct port *p, struct stack *s, struct mtime now)
+{
+	(void)p;
+	(void)now;
+	return output(s, &w.app_pool, to_peer);
+}
+
+bool port_tx_pending(const struct port *p)
+{
+	(void)p;
+	return false;
+}
+
+bool port_inject(struct port *p, struct pkt *pk, struct shm_pkt_ring *ring, uint16_t slot)
+{
+	uint8_t copy[PKT_ROOM];
+
+	(void)p;
+	(void)ring;
+	assert_int_equal(slot, TD_SLOT_DAEMON);
+	world.n_stale++;
+	memcpy(copy, pk->frag[0].p, pk->len);
+	input(w.dmn.stack, copy, pk->len, TD_NO_CONN, 0, NULL, NULL);
+	return true;
+}
+
+uint32_t port_fds(const struct port *p, int *fds, uint32_t max)
+{
+	(void)p;
+	assert_true(max > 0);
+	fds[0] = w.timer_fd;
+	return 1;
+}
+
+int port_open(struct port **out, const struct port_cfg *cfg)
+{
+	(void)cfg;
+	*out = calloc(1, sizeof(**out));
+	return *out ? 0 : -ENOMEM;
+}
+
+void port_close(struct port *p)
+{
+	free(p);
+}
+
+struct pkt_pool *port_pool(struct port *p)
+{
+	(void)p;
+	return &w.app_pool;
+}
+
+/* ---- the control socket, served by a thread ---- */
+
+static int ctl_listen(const struct ctl_listen *req, struct ctl_listen_reply *r)
+{
+	uint32_t id;
+	int err;
+
+	r->addr = req->addr;
+	r->port = req->port ? req->port : htons(40000);
+	r->index = SHM_NIL;
+	r->id = 1000;
+	if (req->hdr.type == CTL_BIND)
+		return ntohs(req->port) == 666 ? -EACCES : 0;
+	if (req->hdr.type == CTL_BACKLOG)
+		return tcp_listen_backlog(w.dmn.stack, req->id - 1, req->backlog);
+	if (req->hdr.type == CTL_UNBIND)
+		return 0;
+	if (req->hdr.type == CTL_UNLISTEN) {
+		tcp_unlisten(w.dmn.stack, req->id - 1, clock_now());
+		return 0;
+	}
+	err = tcp_listen(w.dmn.stack, &req->addr, r->port, req->backlog, 0, &id);
+	r->id = id + 1;
+	r->index = id;
+	return err;
+}
+
+static void *ctl_main(void *arg)
+{
+	struct ctl_listen req;
+
+	while (recv(w.ctl_fd, &req, sizeof(req), 0) == (ssize_t)sizeof(req)) {
+		struct ctl_listen_reply r = {0};
+		uint32_t len = req.hdr.type == CTL_LISTEN || req.hdr.type == CTL_BIND ?
+				       sizeof(r) : sizeof(r.hdr);
+
+		r.hdr = (struct ctl_hdr){CTL_MAGIC, CTL_VERSION, req.hdr.type, 0, len};
+		r.hdr.error = ctl_listen(&req, &r);
+		send(w.ctl_fd, &r, len, MSG_NOSIGNAL);
+	}
+	return arg;
+}
+
+/* ---- set up, take down ---- */
+
+static void app_init(void)
+{
+	struct stack_cfg cfg = cfg_of(STACK_APP);
+	struct port_cfg pc = {0};
+	struct arena_layout lay;
+	struct arena_view v;
+
+	arena_layout_make(&lay, N_TCBS, N_CHUNKS, N_NEIGHS);
+	assert_int_equal(arena_create(&eng.own, &lay, 1), 0);
+	eng.daemon_view = arena_view(&w.dmn.arena);
+	eng.to_daemon = arena_ring_to_daemon(&eng.own);
+	eng.to_app = arena_ring_to_app(&eng.own);
+	eng.pkts_to_daemon = arena_pkts_to_daemon(&eng.own);
+	eng.pkts_to_app = arena_pkts_to_app(&eng.own);
+	eng.shm_listeners = arena_listeners(&eng.own);
+	eng.bell_daemon = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	eng.bell_app = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	eng.limits = cfg.limits;
+	strcpy(eng.cc, "reno");
+	v = arena_view(&eng.own);
+	v.neighs = eng.daemon_view.neighs;
+	v.n_neighs = eng.daemon_view.n_neighs;
+	w.app_bufs = calloc(N_PKTS, PKT_ROOM);
+	pool_init(&w.app_pool, w.app_pkts, w.app_bufs);
+	port_open(&eng.port, &pc);
+	eng.stack_mem_len = stack_mem_size(&cfg, &v);
+	eng.stack_mem = mmap(NULL, eng.stack_mem_len, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	eng.stack = stack_init(eng.stack_mem, &cfg, &v, &w.app_pool, clock_now());
+	assert_non_null(eng.stack);
+	event(eng.stack, NET_LINK_UP, WORLD_ADDR, 0, 1);
+	eng.busy_poll_us = 50;
+	eng.daemon_gone = false;
+	eng.pid = getpid();
+	eng.state = ENGINE_UP;
+}
+
+static inline int world_setup(void **state)
+{
+	static const uint16_t ports[] = {PEER_ECHO_PORT, PEER_DISCARD_PORT, PEER_MUTE_PORT};
+	struct ip_addr any = {0};
+	int sv[2];
+	uint32_t id;
+
+	(void)state;
+	memset(&w, 0, sizeof(w));
+	memset(&world, 0, sizeof(world));
+	w.to_app.tail = &w.to_app.head;
+	w.timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	host_init(&w.dmn, WORLD_ADDR, 1, PEER_ADDR);
+	host_init(&w.peer, PEER_ADDR, 2, WORLD_ADDR);
+	for (size_t i = 0; i < ARRAY_SIZE(ports); i++)
+		assert_int_equal(tcp_listen(w.peer.stack, &any, htons(ports[i]), 1024, 0, &id), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv), 0);
+	w.ctl_fd = sv[1];
+	eng.ctl_fd = sv[0];
+	assert_int_equal(pthread_create(&w.ctl, NULL, ctl_main, NULL), 0);
+	app_init();
+	return 0;
+}
+
+static inline int world_teardown(void **state)
+{
+	struct frame *f;
+
+	(void)state;
+	world.daemon_stuck = false;
+	world.drop_every = 0;
+	tandem_exit();
+	pthread_join(w.ctl, NULL);
+	close(w.ctl_fd);
+	close(w.timer_fd);
+	while ((f = queue_get(&w.to_app)))
+		free(f);
+	host_free(&w.dmn);
+	host_free(&w.peer);
+	free(w.app_bufs);
+	return 0;
+}
+
+/* ---- for the tests ---- */
+
+static inline uint32_t peer_connect(uint16_t port)
+{
+	struct tcp_addr_pair a = {.remote_port = htons(port)};
+	struct in_addr to;
+	uint32_t conn;
+
+	inet_pton(AF_INET, WORLD_ADDR, &to);
+	a.remote = ip_addr_v4(to.s_addr);
+	assert_int_equal(tcp_connect(w.peer.stack, &a, 0, clock_now(), &conn), 0);
+	return conn;
+}
+
+static inline void peer_send(uint32_t conn, const void *buf, size_t len)
+{
+	assert_int_equal(tcp_send(w.peer.stack, conn, buf, len, 0, clock_now()), (int64_t)len);
+}
+
+static inline void peer_close(uint32_t conn)
+{
+	tcp_close(w.peer.stack, conn, clock_now());
+}
+
+static inline void peer_reset(uint32_t conn)
+{
+	tcp_abort(w.peer.stack, conn, clock_now());
+}
+
+/* The last connection that the peer accepted on PEER_MUTE_PORT. */
+static inline uint32_t peer_accepted(void)
+{
+	/* The last ACK of the handshake may have just been sent. */
+	pthread_mutex_lock(&eng.lock);
+	eng_run(clock_now());
+	pthread_mutex_unlock(&eng.lock);
+	return w.accepted;
+}
+
+static inline int64_t peer_recv(uint32_t conn, void *buf, size_t len)
+{
+	return tcp_recv(w.peer.stack, conn, buf, len, 0, clock_now());
+}
+
+static inline enum tcp_state peer_state(uint32_t conn)
+{
+	const struct tcb *t = tcp_get(w.peer.stack, conn);
+
+	return t ? (enum tcp_state)t->state : TCP_CLOSED;
+}
+
+/* Runs the engine until @done() or for five seconds, which fails the test. */
+static inline void world_until(bool (*done)(void *), void *arg)
+{
+	struct mtime until = mtime_add_ms(clock_now(), 5000);
+	struct waiter wait = WAITER_INIT;
+
+	pthread_mutex_lock(&eng.lock);
+	wait.any_packet = true;
+	while (!done(arg)) {
+		struct mtime soon = mtime_add_ms(clock_now(), 5);
+
+		if (!mtime_before(clock_now(), until))
+			fail_msg("nothing came of it");
+		wait.woken = false;
+		waiter_sleep(&wait, soon, NULL, 0);
+	}
+	pthread_mutex_unlock(&eng.lock);
+}
+
+/* TCBs of the library that are in use, frozen ones included. */
+static inline uint32_t world_tcbs_in_use(void)
+{
+	struct stack_usage u;
+
+	stack_usage(eng.stack, &u);
+	return u.tcbs;
+}
+
+#endif
