@@ -31,7 +31,7 @@ measure() { # SETUP TEST [--kernel|--busy-poll N] MODE [OPTIONS]
 	done
 	line=$(in_a timeout $((SECONDS_EACH + 30)) "$APP" "$@" --addr $IP_B \
 		--seconds "$SECONDS_EACH" "${stack[@]}" 2>"$TMP/err") || {
-		fail "$setup $test: $(head -n 1 "$TMP/err")"
+		fail "$setup $test: exit status $?, $(head -n 1 "$TMP/err")"
 		return
 	}
 	jq -c --arg setup "$setup" --arg test "$test" '. + {setup: $setup, test: $test}' <<<"$line" >>"$RAW"
