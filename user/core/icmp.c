@@ -173,6 +173,8 @@ static enum drop echo_input(struct stack *s, struct pkt *p, const struct ip_info
 	icmp[0] = ICMP_ECHO_REPLY;
 	memcpy(&to, icmp, 2);
 	check = csum_replace16(check, from, to);
+	if (!check)
+		check = 0xffff; /* the same value, and right over nothing but zeroes, too */
 	memcpy(icmp + 2, &check, 2);
 	if (ip_send_copy(s, p, ip->l4_off, ip->l4_len, &o, now))
 		return DROP_NO_MEMORY;
