@@ -58,6 +58,13 @@ static bool serves_netns(const char *name, uint64_t netns)
 	return same;
 }
 
+static bool same_netns(const char *name)
+{
+	struct stat st;
+
+	return !stat("/proc/self/ns/net", &st) && serves_netns(name, st.st_ino);
+}
+
 /* The first one in alphabetical order that serves our network namespace, so that it is stable. */
 static int find_daemon(char *name, size_t len)
 {
@@ -112,7 +119,7 @@ static int dial(const char *name)
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
 	if (!connect(fd, (struct sockaddr *)&sun, sizeof(sun)))
-		return fd;
+		return fd_private(fd);
 	err = errno;
 	close(fd);
 	if (err == EACCES || err == EPERM)
@@ -384,6 +391,10 @@ int eng_attach(const char *name)
 	err = request(eng.ctl_fd, &r, fds, &n_fds);
 	if (err)
 		goto out;
+	for (uint32_t i = 0; i < n_fds; i++)
+		fds[i] = fd_private(fds[i]);
+	eng.ifindex = r.ifindex;
+	eng.foreign = !same_netns(eng.name);
 	err = take_memory(&r, fds);
 	if (!err)
 		err = take_sockets(&r, fds);

@@ -4,10 +4,13 @@
  * the life of connections between the two (docs/architecture.md, "Hand-over"). No message
  * is ever lost: what finds its ring full waits in eng.out, in order.
  */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <sys/epoll.h>
 #include "engine.h"
+#include "calls.h"
+#include "shim.h"
 
 #define MSG_BUDGET 256u
 #define EXIT_WAIT_MS 1000u
@@ -21,6 +24,29 @@ struct engine eng = {
 	.keeper_w = WAITER_INIT,
 	.busy_poll_us = UINT32_MAX, /* not chosen */
 };
+
+/* High enough for programs that count descriptors, low enough for a small descriptor table. */
+#define PRIVATE_FDS 960
+
+static void (*private_hook)(int fd);
+
+void lib_private_fds(void (*hook)(int fd))
+{
+	private_hook = hook;
+}
+
+int fd_private(int fd)
+{
+	int n = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, PRIVATE_FDS);
+
+	if (n >= 0)
+		close(fd);
+	else
+		n = fd;
+	if (n >= 0 && private_hook)
+		private_hook(n);
+	return n;
+}
 
 void fd_signal(int efd)
 {
@@ -453,6 +479,13 @@ __attribute__((destructor)) static void at_exit(void)
 	eng.state = ENGINE_DEAD;
 	eng_wind_up();
 	pthread_mutex_unlock(&eng.lock);
+}
+
+int lib_ifindex(void)
+{
+	int r = eng_enter_up();
+
+	return (int)call_end(NULL, r ? r : eng.foreign ? 0 : eng.ifindex);
 }
 
 void tandem_set_busy_poll(unsigned us)

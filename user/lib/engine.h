@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <netinet/in.h>
@@ -43,6 +44,7 @@ void waitq_notify(struct waitq *q, uint32_t events);
 struct waiter {
 	struct waiter *next, **pprev; /* eng.waiters */
 	int efd;		      /* wakes it from ppoll(); -1 while it needs none */
+	const sigset_t *sigmask;      /* for ppoll() alone; NULL: as it is */
 	bool woken;		      /* what it waits for may have happened */
 	bool asleep;		      /* in ppoll() */
 	bool signalled;		      /* efd was written */
@@ -155,6 +157,18 @@ int sock_queue_conn(struct sock *sk, struct conn_ref c);
 
 /* Blocks for events of @sk; -EAGAIN at once for a non-blocking one. Holds no reference itself. */
 int sock_wait(struct sock *sk, struct mtime until);
+static inline uint64_t timespec_ns(const struct timespec *ts)
+{
+	/* A century is as good as for ever, and adds without overflow. */
+	return ts->tv_sec > 3155760000 ? 3155760000ull * NS_PER_S :
+					 (uint64_t)ts->tv_sec * NS_PER_S + (uint64_t)ts->tv_nsec;
+}
+
+static inline struct timespec timespec_ms(int ms)
+{
+	return (struct timespec){ms / 1000, ms % 1000 * (long)NS_PER_MS};
+}
+
 /* waiter_sleep() deadline for a socket's timeout (ns, 0: none). */
 struct mtime timeout_deadline(uint64_t ns);
 /*
@@ -197,6 +211,8 @@ struct engine {
 
 	/* attach.c */
 	int ctl_fd, bell_daemon, bell_app;
+	int ifindex;
+	bool foreign; /* the interface is in another network namespace than we are */
 	struct umem umem;
 	struct arena own, daemon;
 	struct arena_view daemon_view;
@@ -295,6 +311,11 @@ void keeper_join(void); /* drops the lock meanwhile */
 void keeper_oust(void); /* the program polls again */
 void keeper_unpark(void);
 
+/*
+ * Moves a descriptor of the engine's out of the program's way: numbers that it can predict stay its
+ * own. Returns the new one (@fd itself where that is not possible); -1 stays -1.
+ */
+int fd_private(int fd);
 void fd_signal(int efd);
 void fd_drain(int efd);
 

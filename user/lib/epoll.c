@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include "engine.h"
 #include "calls.h"
+#include "shim.h"
 
 #define EP_PRIVATE (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP)
 /* While sockets of ours are ready, the kernel's descriptors are asked this often. */
@@ -34,6 +35,7 @@ struct epoll {
 	struct epitem *rdy_head, **rdy_tail;
 	uint32_t n_ready;
 	int kfd;	   /* -1: no kernel descriptor yet */
+	bool adopted;	   /* kfd is the program's, which closes it */
 	uint32_t n_kernel; /* registered with it; not less than there are */
 	uint32_t since_kernel;
 };
@@ -135,7 +137,7 @@ void epoll_free(struct file *f)
 {
 	struct epoll *ep = container_of(f, struct epoll, f);
 
-	if (ep->kfd >= 0)
+	if (ep->kfd >= 0 && !ep->adopted)
 		close(ep->kfd);
 	free(ep);
 }
@@ -163,7 +165,7 @@ static int64_t epoll_end(struct epoll *ep, int64_t r)
 	return call_end(NULL, r);
 }
 
-static int epoll_new(void)
+static int epoll_new(int kfd, uint32_t n_kernel)
 {
 	struct epoll *ep = calloc(1, sizeof(*ep));
 	int err;
@@ -172,7 +174,9 @@ static int epoll_new(void)
 		return -ENOMEM;
 	ep->f.kind = FILE_EPOLL;
 	ep->f.handle = -1;
-	ep->kfd = -1;
+	ep->kfd = kfd;
+	ep->adopted = kfd >= 0;
+	ep->n_kernel = n_kernel;
 	ep->rdy_tail = &ep->rdy_head;
 	err = file_install(&ep->f);
 	if (err) {
@@ -186,7 +190,14 @@ int tandem_epoll_create(void)
 {
 	int r = eng_enter();
 
-	return (int)call_end(NULL, r ? r : epoll_new());
+	return (int)call_end(NULL, r ? r : epoll_new(-1, 0));
+}
+
+int lib_epoll_adopt(int kfd, uint32_t n_kernel)
+{
+	int r = eng_enter_up();
+
+	return (int)call_end(NULL, r ? r : epoll_new(kfd, n_kernel));
 }
 
 /* ---- epoll_ctl ---- */
@@ -285,6 +296,21 @@ int tandem_epoll_ctl(int epfd, int op, int fd, struct epoll_event *ev)
 	return (int)epoll_end(ep, err);
 }
 
+void lib_epoll_mirror(int fd, int kfd)
+{
+	int err = eng_enter_up();
+	struct file *f = err ? NULL : file_get(fd);
+
+	for (struct watch *w = f ? f->wq.head : NULL; w; w = w->next)
+		if (w->fn == item_event) {
+			struct epitem *it = container_of(w, struct epitem, watch);
+			struct epoll_event ev = {.events = it->events, .data = it->data};
+
+			ctl_kernel(it->ep, EPOLL_CTL_ADD, kfd, &ev);
+		}
+	eng_leave();
+}
+
 /* ---- epoll_wait ---- */
 
 static int collect(struct epoll *ep, struct epoll_event *evs, int max)
@@ -328,20 +354,22 @@ static int collect_both(struct epoll *ep, struct epoll_event *evs, int max)
 	return n ? n : collect_kernel(ep, evs, max);
 }
 
-static int do_epoll_wait(struct epoll *ep, struct epoll_event *evs, int max, int timeout_ms)
+static int do_epoll_wait(struct epoll *ep, struct epoll_event *evs, int max,
+			 const struct timespec *timeout, const sigset_t *sigmask)
 {
-	struct ep_sleeper s = {.watch.fn = no_event, .waiter = WAITER_INIT};
+	struct ep_sleeper s = {.watch.fn = no_event, .waiter = {.efd = -1, .sigmask = sigmask}};
+	bool wait = !timeout || timeout->tv_sec || timeout->tv_nsec;
 	struct mtime until = MTIME_NEVER;
 	int n, r = 0;
 
 	/* Before a sleep the engine runs anyway; here, where there may be none. */
-	if (ep->n_ready || ep->n_kernel || !timeout_ms)
+	if (ep->n_ready || ep->n_kernel || !wait)
 		eng_run(clock_now());
 	n = collect_both(ep, evs, max);
-	if (n || !timeout_ms)
+	if (n || !wait)
 		goto out;
-	if (timeout_ms > 0)
-		until = mtime_add_ns(clock_now(), (uint64_t)timeout_ms * NS_PER_MS);
+	if (timeout)
+		until = mtime_add_ns(clock_now(), timespec_ns(timeout));
 	waitq_add(&ep->f.wq, &s.watch);
 	while (!n && !r) {
 		struct pollfd kernel = {.fd = ep->kfd, .events = POLLIN};
@@ -360,12 +388,20 @@ out:
 	return n ? n : r == -ETIMEDOUT ? 0 : r;
 }
 
-int tandem_epoll_wait(int epfd, struct epoll_event *evs, int max, int timeout_ms)
+int tandem_epoll_pwait2(int epfd, struct epoll_event *evs, int max,
+			const struct timespec *timeout, const sigset_t *sigmask)
 {
 	int err;
 	struct epoll *ep = call_epoll(epfd, &err);
 
 	if (!err && max <= 0)
 		err = -EINVAL;
-	return (int)epoll_end(ep, err ? err : do_epoll_wait(ep, evs, max, timeout_ms));
+	return (int)epoll_end(ep, err ? err : do_epoll_wait(ep, evs, max, timeout, sigmask));
+}
+
+int tandem_epoll_wait(int epfd, struct epoll_event *evs, int max, int timeout_ms)
+{
+	struct timespec ts = timespec_ms(timeout_ms);
+
+	return tandem_epoll_pwait2(epfd, evs, max, timeout_ms < 0 ? NULL : &ts, NULL);
 }

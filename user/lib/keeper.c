@@ -99,7 +99,7 @@ int keeper_start(void)
 	pthread_attr_t a;
 	int err;
 
-	eng.keeper_w = (struct waiter){.efd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
+	eng.keeper_w = (struct waiter){.efd = fd_private(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC))};
 	if (eng.keeper_w.efd < 0)
 		return -errno;
 	eng.keeper_stop = eng.keeper_on = eng.keeper_parked = false;

@@ -8,6 +8,7 @@
 #include <sys/time.h>
 #include "engine.h"
 #include "calls.h"
+#include "shim.h"
 
 /* Linux's SOCK_MIN_RCVBUF and SOCK_MIN_SNDBUF are about these. */
 #define MIN_RCVBUF 2304
@@ -398,4 +399,29 @@ int tandem_getsockopt(int fd, int level, int name, void *val, socklen_t *len)
 	if (!err && name == SO_ERROR && level == SOL_SOCKET)
 		eng_run(clock_now());
 	return (int)call_end(sk, err ? err : do_getsockopt(sk, level, name, val, len));
+}
+
+void lib_options_copy(int fd, int kfd)
+{
+	int err;
+	struct sock *sk = call_sock(fd, &err);
+	static const int names[] = {SO_REUSEADDR, SO_REUSEPORT, SO_RCVTIMEO, SO_SNDTIMEO, SO_LINGER};
+	struct timeval tv;
+	socklen_t len;
+
+	for (size_t i = 0; !err && i < ARRAY_SIZE(names); i++) {
+		len = sizeof(tv);
+		if (!get_socket(sk, names[i], &tv, &len))
+			setsockopt(kfd, SOL_SOCKET, names[i], &tv, len);
+	}
+	for (size_t i = 0; !err && i < ARRAY_SIZE(opts); i++) {
+		int v = (int)sk->o.topt[opts[i].topt];
+
+		if (opts[i].kind == OPT_BUF)
+			v /= 2; /* the kernel doubles it again */
+		if (sk->o.set & 1u << opts[i].topt && opts[i].name != SO_RCVBUFFORCE &&
+		    opts[i].name != SO_SNDBUFFORCE)
+			setsockopt(kfd, opts[i].level, opts[i].name, &v, sizeof(v));
+	}
+	call_end(sk, err);
 }

@@ -79,8 +79,9 @@ static int look(struct poll_set *s)
 	return ready;
 }
 
-static int wait_set(struct poll_set *s, struct waiter *w, int timeout_ms)
+static int wait_set(struct poll_set *s, struct waiter *w, const struct timespec *timeout)
 {
+	bool forever = !timeout, wait = forever || timeout->tv_sec || timeout->tv_nsec;
 	struct mtime until = MTIME_NEVER;
 	int ready, r = 0;
 
@@ -89,9 +90,9 @@ static int wait_set(struct poll_set *s, struct waiter *w, int timeout_ms)
 	if (s->n_kernel && poll(s->kernel, s->n_kernel, 0) < 0)
 		r = -errno;
 	ready = look(s);
-	if (timeout_ms > 0)
-		until = mtime_add_ns(clock_now(), (uint64_t)timeout_ms * NS_PER_MS);
-	while (!ready && timeout_ms && !r) {
+	if (!forever)
+		until = mtime_add_ns(clock_now(), timespec_ns(timeout));
+	while (!ready && wait && !r) {
 		w->woken = false;
 		r = waiter_sleep(w, until, s->kernel, s->n_kernel);
 		ready = look(s);
@@ -106,21 +107,22 @@ static int wait_set(struct poll_set *s, struct waiter *w, int timeout_ms)
 	return ready ? ready : r == -ETIMEDOUT ? 0 : r;
 }
 
-int tandem_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
+int tandem_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
+		 const sigset_t *sigmask)
 {
 	struct poll_watch local_ours[POLL_LOCAL];
 	struct pollfd local_kernel[POLL_LOCAL];
 	nfds_t local_index[POLL_LOCAL];
 	struct poll_set s = {.fds = fds, .n = n, .ours = local_ours, .kernel = local_kernel,
 			     .kernel_index = local_index};
-	struct waiter w = WAITER_INIT;
+	struct waiter w = {.efd = -1, .sigmask = sigmask};
 	bool any = false;
 	int r;
 
 	for (nfds_t i = 0; i < n; i++)
 		any |= tandem_is_socket(fds[i].fd);
 	if (!any)
-		return poll(fds, n, timeout_ms);
+		return ppoll(fds, n, timeout, sigmask);
 	if (n > POLL_LOCAL) {
 		s.ours = calloc(n, sizeof(*s.ours));
 		s.kernel = calloc(n, sizeof(*s.kernel));
@@ -129,7 +131,7 @@ int tandem_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
 	if (s.ours && s.kernel && s.kernel_index) {
 		r = eng_enter_up();
 		if (!r) {
-			r = wait_set(&s, &w, timeout_ms);
+			r = wait_set(&s, &w, timeout);
 		} else {
 			/* No engine: none of these handles exists. */
 			r = 0;
@@ -149,4 +151,11 @@ int tandem_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
 		free(s.kernel_index);
 	}
 	return r;
+}
+
+int tandem_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
+{
+	struct timespec ts = timespec_ms(timeout_ms);
+
+	return tandem_ppoll(fds, n, timeout_ms < 0 ? NULL : &ts, NULL);
 }

@@ -8,6 +8,7 @@
 #include <limits.h>
 #include "engine.h"
 #include "calls.h"
+#include "shim.h"
 
 #define TYPE_FLAGS (SOCK_NONBLOCK | SOCK_CLOEXEC)
 
@@ -231,6 +232,38 @@ static int accept_one(struct sock *sk, struct sockaddr *addr, socklen_t *len, in
 	sock_ended(new);
 	sockaddr_out(&new->remote, addr, len);
 	return new->f.handle;
+}
+
+/* As if accept_one() had never been. */
+static int unaccept(struct sock *sk, struct file *f)
+{
+	struct sock *new = container_of(f, struct sock, f);
+	uint32_t *accepted = &eng.shm_listeners[sk->listen_index].accepted;
+
+	if (sk->state != SK_LISTEN || sock_queue_conn(sk, new->c))
+		return -ENOMEM;
+	/* From the end of the queue to its front. */
+	sk->aq_head = (sk->aq_head - 1) & (sk->aq_size - 1);
+	sk->aq[sk->aq_head] = new->c;
+	store_release(accepted, *accepted - 1);
+	if (conn_get(new->c))
+		tcp_set_cookie(eng.stack, new->c.conn, 0);
+	new->c.conn = SHM_NIL;
+	new->state = SK_NEW;
+	return 0;
+}
+
+void lib_unaccept(int fd, int conn)
+{
+	int err;
+	struct sock *sk = call_sock(fd, &err);
+	struct file *f = err ? NULL : file_get(conn);
+
+	if (f && f->kind == FILE_SOCK) {
+		unaccept(sk, f);
+		sock_close(container_of(f, struct sock, f));
+	}
+	call_end(sk, err);
 }
 
 static int do_accept(struct sock *sk, struct sockaddr *addr, socklen_t *len, int flags)

@@ -23,6 +23,7 @@
 #include <sys/uio.h>
 #include <sys/epoll.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -87,6 +88,9 @@ int tandem_ioctl(int fd, unsigned long req, void *arg);
 
 /* poll(2) over tandem sockets and kernel descriptors together. */
 int tandem_poll(struct pollfd *fds, nfds_t n, int timeout_ms);
+/* @timeout NULL: none; @sigmask: while it sleeps, NULL: as it is. */
+int tandem_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
+		 const sigset_t *sigmask);
 
 /*
  * epoll(7) over both kinds: O(ready). EPOLLIN, OUT, RDHUP, ERR, HUP, ET, ONESHOT. The handle
@@ -95,6 +99,8 @@ int tandem_poll(struct pollfd *fds, nfds_t n, int timeout_ms);
 int tandem_epoll_create(void);
 int tandem_epoll_ctl(int epfd, int op, int fd, struct epoll_event *ev);
 int tandem_epoll_wait(int epfd, struct epoll_event *evs, int max, int timeout_ms);
+int tandem_epoll_pwait2(int epfd, struct epoll_event *evs, int max,
+			const struct timespec *timeout, const sigset_t *sigmask);
 
 /* Is @fd a handle of this library? */
 static inline int tandem_is_socket(int fd)

@@ -68,7 +68,7 @@ static int efd_get(struct waiter *w)
 	if (w->efd >= 0)
 		return 0;
 	w->efd = eng.n_spare ? eng.spare_efds[--eng.n_spare] :
-			       eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+			       fd_private(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
 	return w->efd < 0 ? -errno : 0;
 }
 
@@ -156,7 +156,8 @@ static bool spin(struct waiter *w, struct mtime now, struct mtime until)
 
 /* ---- sleeping ---- */
 
-static int sleep_ppoll(struct pollfd *fds, unsigned n, struct mtime now, struct mtime until)
+static int sleep_ppoll(const struct waiter *w, struct pollfd *fds, unsigned n, struct mtime now,
+		       struct mtime until)
 {
 	struct timespec ts;
 	uint64_t ns = mtime_diff_ns(until, now);
@@ -165,7 +166,7 @@ static int sleep_ppoll(struct pollfd *fds, unsigned n, struct mtime now, struct 
 	ts.tv_sec = (time_t)(ns / NS_PER_S);
 	ts.tv_nsec = (long)(ns % NS_PER_S);
 	pthread_mutex_unlock(&eng.lock);
-	r = ppoll(fds, n, mtime_is_never(until) ? NULL : &ts, NULL);
+	r = ppoll(fds, n, mtime_is_never(until) ? NULL : &ts, w->sigmask);
 	r = r < 0 ? -errno : r;
 	pthread_mutex_lock(&eng.lock);
 	return r;
@@ -233,7 +234,7 @@ int waiter_doze(struct waiter *w, struct mtime now, struct mtime until, struct p
 		until = mtime_min(until, mtime_add_us(now, BACKLOG_RETRY_US));
 	eng.doze_until = until;
 	w->asleep = true;
-	r = sleep_ppoll(fds, n + n_extra, now, until);
+	r = sleep_ppoll(w, fds, n + n_extra, now, until);
 	if (r > 0) {
 		/* A keeper that a leader has replaced meanwhile leaves the doorbell to it. */
 		if (fds[1].revents && eng.dozer == w)
@@ -319,7 +320,7 @@ static int follow(struct waiter *w, struct mtime until, struct pollfd *extra, un
 	for (unsigned i = 0; i < n_extra; i++)
 		fds[1 + i] = extra[i];
 	w->asleep = true;
-	r = sleep_ppoll(fds, 1 + n_extra, now, until);
+	r = sleep_ppoll(w, fds, 1 + n_extra, now, until);
 	if (r < 0)
 		woke(w, NULL, 0, NULL, 0);
 	else

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the preload shim needs of the library besides tandem.h. Not installed: both are built from
+ * one tree into one object.
+ */
+#ifndef TANDEM_LIB_SHIM_H
+#define TANDEM_LIB_SHIM_H
+
+#include <stdint.h>
+#include <stdbool.h>
+#include "tandem.h"
+
+/*
+ * @hook hears of each descriptor that the engine keeps for itself, the program must not close them.
+ * To be set before the engine attaches.
+ */
+void lib_private_fds(void (*hook)(int fd));
+
+/*
+ * The interface that the engine is attached to, by its number in the network namespace of this
+ * process; 0: it is in another one. -1 with errno: not attached.
+ */
+int lib_ifindex(void);
+
+/* The connection that accept() has just made of @conn goes back to the front of @fd's queue. */
+void lib_unaccept(int fd, int conn);
+
+/* Sets on the kernel socket @kfd what has been set on the handle @fd. */
+void lib_options_copy(int fd, int kfd);
+
+/*
+ * An epoll instance over the program's own kernel instance @kfd, which has @n_kernel descriptors
+ * registered and stays the program's to close, after the handle.
+ */
+int lib_epoll_adopt(int kfd, uint32_t n_kernel);
+/* Registers the kernel descriptor @kfd in all epoll instances that the handle @fd is in, alike. */
+void lib_epoll_mirror(int fd, int kfd);
+
+#endif
