@@ -495,6 +495,52 @@ static void test_ip_application_takes_tcp_only_and_answers_nothing(void **state)
 	ts_close(&t);
 }
 
+/* What an application sends besides its connections' segments takes the connection's way. */
+static void test_ip_application_sends_by_its_connection(void **state)
+{
+	struct net_event up = {.kind = NET_LINK_UP, .mtu = 1500, .mac = {2, 0, 0, 0, 0, 1}};
+	struct tcp_addr_pair a = {.local = ip(OUR_IP),
+				  .remote = ip(FAR_IP),
+				  .local_port = htobe16(80),
+				  .remote_port = htobe16(999)};
+	struct tcp_options none = {0};
+	struct stack_cfg c = ts_cfg();
+	struct tstack t;
+	struct tcb *conn;
+	struct out o;
+
+	(void)state;
+	c.role = STACK_APP;
+	ts_open_bare(&t, &c);
+	assert_int_equal(ts_event(&t, up), 0);
+	t.a.neighs[3] = (struct neigh){.addr = ip(GW_IP), .generation = 5};
+	for (int i = 0; i < 6; i++)
+		t.a.neighs[3].mac_state |= (uint64_t)gw_mac[i] << (40 - 8 * i);
+	/* FAILED: the daemon will see to it; the last known MAC is the best that there is. */
+	t.a.neighs[3].mac_state |= (uint64_t)NUD_FAILED << 48;
+	tcp_send_bare(t.s, &a, 1, 2, TH_ACK, 9, &none, 0, t.now);
+	assert_null(stack_output(t.s, t.now)); /* no such connection */
+	conn = tcb_at(t.s, tcb_alloc(t.s));
+	conn->local = a.local;
+	conn->remote = a.remote;
+	conn->local_port = a.local_port;
+	conn->remote_port = a.remote_port;
+	conn->neigh = 3;
+	conn->neigh_gen = 5;
+	conn_table_add(t.s, 0);
+	tcp_send_bare(t.s, &a, 1, 2, TH_ACK, 9, &none, 0, t.now);
+	conn->neigh_gen = 4; /* the entry is another one's by now */
+	tcp_send_bare(t.s, &a, 1, 2, TH_ACK, 9, &none, 0, t.now);
+	conn_table_del(t.s, 0);
+	tcb_release(t.s, 0);
+	ts_expect(&t, &o);
+	assert_memory_equal(o.dmac, gw_mac, 6);
+	assert_ip(o.dst, FAR_IP);
+	ts_expect_none(&t);
+	assert_int_equal(t.pool.n, TS_PKTS);
+	ts_close(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -520,6 +566,7 @@ int main(void)
 		cmocka_unit_test(test_ip_send_fragments_need_room_for_all),
 		cmocka_unit_test(test_ip_transport_checksum_is_left_to_offload),
 		cmocka_unit_test(test_ip_application_takes_tcp_only_and_answers_nothing),
+		cmocka_unit_test(test_ip_application_sends_by_its_connection),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

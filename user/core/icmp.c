@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * ICMP (RFC 792, RFC 1122 §3.2.2): echo replies for what the XDP program leaves, errors about our
- * own segments handed to TCP, errors about what others sent. In an application's stack there is none.
+ * own segments handed to TCP, errors about what others sent. None of it in an application's stack.
  */
 #include "internal.h"
 

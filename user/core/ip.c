@@ -163,9 +163,10 @@ void ip_header(struct stack *s, struct pkt *p, const struct ip_out *o, uint32_t 
 }
 
 /* An application has no routes: its segments go where their connection goes. */
-static int connection_way(const struct stack *s, const struct ip_out *o, const uint8_t *tcp,
-			  struct route_result *r, uint32_t *neigh)
+static int connection_way(struct stack *s, const struct ip_out *o, const uint8_t *tcp,
+			  struct route_result *r, uint32_t *neigh, struct mtime now)
 {
+	const struct tcb *t;
 	uint16_t sport, dport;
 	uint32_t conn;
 
@@ -174,9 +175,11 @@ static int connection_way(const struct stack *s, const struct ip_out *o, const u
 	conn = conn_lookup(s, &o->src, sport, &o->dst, dport);
 	if (conn == SHM_NIL)
 		return -E_NETUNREACH;
-	*neigh = s->a.tcbs[conn].neigh;
-	*r = (struct route_result){.netif = s->a.tcbs[conn].netif,
-				   .mtu = s->netifs[s->a.tcbs[conn].netif].mtu};
+	t = &s->a.tcbs[conn];
+	*r = (struct route_result){.netif = t->netif, .mtu = s->netifs[t->netif].mtu};
+	*neigh = t->neigh;
+	if (t->neigh >= s->a.n_neighs || s->a.neighs[t->neigh].generation != t->neigh_gen)
+		*neigh = neigh_get(s, t->netif, &o->dst, now); /* it may be on the link */
 	return 0;
 }
 
@@ -274,7 +277,7 @@ int ip_send(struct stack *s, struct pkt *p, uint32_t len, const struct ip_out *o
 	if (p->l4_off + len > p->room)
 		MIB(s, Ip_OutDiscards);
 	else if (s->cfg.role == STACK_APP)
-		rc = connection_way(s, &o, ip_payload(p), &r, &neigh);
+		rc = connection_way(s, &o, ip_payload(p), &r, &neigh, now);
 	else
 		rc = find_way(s, &o, &r, &neigh, now);
 	if (!rc && p->l4_off - ETH_HLEN_ + len <= r.mtu) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * Interfaces and their addresses, as the I/O layer reports them. Owns s->netifs and s->addrs.
- * Which addresses are ours, which are nobody's own (RFC 1122 §3.2.1.3), and which one to speak from.
+ * Which addresses are ours, which are nobody's own (RFC 1122 §3.2.1.3), which one to speak from.
  */
 #include "internal.h"
 

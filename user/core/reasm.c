@@ -3,14 +3,16 @@
  * IPv4 reassembly (RFC 791 §3.2, RFC 815). Overlaps end a datagram (RFC 5722 §4, for IPv4 as in
  * Linux); an exact repetition is ignored. Owns s->reasm, its buckets and age list.
  *
- * Data stands in arena chunks at its place in the datagram, behind room for the headers, so that the
- * whole can be delivered as one packet without copying. A bit for each 8 bytes says what is there.
+ * Data stands in arena chunks at its place in the datagram, behind room for the headers, so that
+ * the whole can be delivered as one packet without copying. A bit for each 8 bytes says what is
+ * there.
  *
  * Limits: ipfrag_high_thresh bytes in all, the oldest datagram makes room; PER_SOURCE datagrams
  * of one source, its own oldest makes room; ipfrag_time.
  *
  * Invariants: an entry is in the age list, in its source's bucket and has its timer set; .units
- * bits are set in .got; a dead entry (kept so that what is still to come is dropped, too) has no chunks.
+ * bits are set in .got; a dead entry (kept so that what is still to come is dropped, too) has no
+ * chunks.
  */
 #include "internal.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Routes, as the kernel has them: longest prefix first, then the smallest metric (RFC 1812 §5.2.4.3).
- * Owns s->routes, which stays sorted, so that the first match is the best one.
+ * Routes, as the kernel has them: longest prefix first, then the smallest metric (RFC 1812
+ * §5.2.4.3). Owns s->routes, which stays sorted, so that the first match is the best one.
  */
 #include "internal.h"
 
