@@ -27,11 +27,12 @@ report() { # name passed failed skipped seconds log
 	fi
 }
 
-# Counts of cmocka's summary lines, or of lines "ok ...", "not ok ...", "skip ...".
+# Counts of cmocka's summary lines, of lines "ok ...", "not ok ...", "skip ...", or "N passed, N failed".
 count() { # log -> passed failed skipped
 	awk '/^\[  PASSED  \] [0-9]+ test/ { p += $4 }
 	     /^\[  FAILED  \] [0-9]+ test/ { f += $4 }
 	     /^\[  SKIPPED \] [0-9]+ test/ { s += $4 }
+	     /^[0-9]+ passed, [0-9]+ failed$/ { p += $1; f += $3 }
 	     /^ok / { p++ } /^not ok / { f++ } /^skip / { s++ }
 	     END { print p + 0, f + 0, s + 0 }' "$1"
 }
