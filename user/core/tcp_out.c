@@ -142,43 +142,45 @@ static uint32_t next_hop(struct stack *s, struct tcb *t, struct mtime now)
 	return neigh_get(s, rr.netif, &rr.nexthop, now);
 }
 
-static struct pkt *resolve(struct stack *s, struct tcb *t, struct pkt *p, uint16_t ethertype,
-			   struct mtime now)
-{
-	uint32_t i = next_hop(s, t, now);
-
-	if (i == SHM_NIL) {
-		MIB(s, Td_NeighDrops);
-		pkt_free(s->pool, p);
-		return NULL;
-	}
-	t->neigh = i;
-	t->neigh_gen = s->a.neighs[i].generation;
-	p->netif = t->netif;
-	if (neigh_fill(s, i, t->netif, p->frag[0].p, ethertype, now))
-		return p;
-	if (p->nfrags > 1)
-		pkt_free(s->pool, p); /* its bytes stand in chunks, which may not wait */
-	else
-		neigh_send(s, i, p, now);
-	return NULL;
-}
-
-static bool link_ready(const struct stack *s, const struct tcb *t)
+/* Is the next hop's address known? A packet whose bytes stand in chunks may not wait for it. */
+static bool link_known(const struct stack *s, const struct tcb *t)
 {
 	return t->neigh < s->a.n_neighs && s->a.neighs[t->neigh].generation == t->neigh_gen &&
 	       nud_usable(neigh_state_of(load_acquire(&s->a.neighs[t->neigh].mac_state)));
+}
+
+/* The same after looking for it. */
+static bool link_ready(struct stack *s, struct tcb *t, struct mtime now)
+{
+	uint32_t i;
+
+	if (link_known(s, t))
+		return true;
+	i = next_hop(s, t, now);
+	if (i == SHM_NIL)
+		return false;
+	t->neigh = i;
+	t->neigh_gen = s->a.neighs[i].generation;
+	return link_known(s, t);
 }
 
 /* Completes the packet; NULL: it waits for its neighbour, or was lost. Sent it is in any case. */
 static struct pkt *link_output(struct stack *s, struct tcb *t, struct pkt *p, struct mtime now)
 {
 	uint16_t ethertype = ip_addr_is_v4(&t->remote) ? ETHERTYPE_IP4 : ETHERTYPE_IP6;
+	bool ready = link_ready(s, t, now);
 
-	if (link_ready(s, t) &&
-	    neigh_fill(s, t->neigh, t->netif, p->frag[0].p, ethertype, now))
+	p->netif = t->netif;
+	if (ready && neigh_fill(s, t->neigh, t->netif, p->frag[0].p, ethertype, now))
 		return p;
-	return resolve(s, t, p, ethertype, now);
+	if (t->neigh < s->a.n_neighs && s->a.neighs[t->neigh].generation == t->neigh_gen &&
+	    p->nfrags == 1) {
+		neigh_send(s, t->neigh, p, now);
+	} else {
+		MIB(s, Td_NeighDrops);
+		pkt_free(s->pool, p);
+	}
+	return NULL;
 }
 
 /* ---- what was sent ---- */
@@ -248,7 +250,7 @@ static struct pkt *send_data(struct stack *s, struct tcb *t, uint32_t seq, uint3
 	uint8_t flags = TH_ACK;
 	struct pkt *p;
 
-	if (len > tcp_eff_mss(t) && !link_ready(s, t)) {
+	if (len > tcp_eff_mss(t) && !link_ready(s, t, now)) {
 		len = tcp_eff_mss(t);
 		fin = false;
 	}

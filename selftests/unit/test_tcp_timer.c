@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* tcp_timer.c: retransmission limits, user timeout, keepalive, orphans. */
+#include "lib_tcp.h"
+
+static struct conv c;
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(&c, 0, sizeof(c));
+	return 0;
+}
+
+#define DATA_OUT TX(&c, .flags = TH_ACK | TH_PSH, .seq = 1, .ack = 1, .len = 10)
+
+static uint32_t usage_tcbs(void)
+{
+	struct stack_usage u;
+
+	stack_usage(c.t.s, &u);
+	return u.tcbs;
+}
+
+/* Lets time pass, a second at a time, taking what is sent; returns seconds until CLOSED. */
+static uint32_t seconds_until_closed(uint32_t max)
+{
+	for (uint32_t s = 0; s < max; s++) {
+		ts_advance(&c.t, 1000);
+		tc_tx_all(&c);
+		if (tc_tcb(&c)->owner != TCB_MINE || tc_tcb(&c)->state == TCP_CLOSED)
+			return s;
+	}
+	return max;
+}
+
+/* ---- retransmission ---- */
+
+static void test_tcp_rto_backs_off(void **state)
+{
+	uint64_t ms;
+
+	(void)state;
+	tc_connect(&c, NULL, 100);
+	ms = tc_tcb(&c)->rto / 1000;
+	assert_int_equal(ms, 300);
+	tc_send(&c, 10);
+	DATA_OUT;
+	for (int i = 0; i < 8; i++, ms *= 2) {
+		ts_advance(&c.t, ms - 1);
+		tc_tx_none(&c);
+		ts_advance(&c.t, 2);
+		DATA_OUT;
+	}
+	assert_int_equal(tc_tcb(&c)->total_retrans, 8);
+	tc_close(&c);
+}
+
+static void test_tcp_retries2_gives_up_after_924_s(void **state)
+{
+	uint32_t s;
+
+	(void)state;
+	tc_connect(&c, NULL, 1);
+	tc_send(&c, 10);
+	DATA_OUT;
+	s = seconds_until_closed(2000);
+	assert_in_range(s, 924, 924 + 121);
+	assert_int_equal(tcp_error(c.t.s, c.conn), E_TIMEDOUT);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPAbortOnTimeout), 1);
+	tc_close(&c);
+}
+
+static void test_tcp_user_timeout_gives_up_in_time(void **state)
+{
+	(void)state;
+	tc_connect(&c, NULL, 1);
+	tcp_setopt(c.t.s, c.conn, TOPT_USER_TIMEOUT, 5000, c.t.now);
+	tc_send(&c, 10);
+	DATA_OUT;
+	assert_in_range(seconds_until_closed(100), 4, 6);
+	assert_int_equal(tcp_error(c.t.s, c.conn), E_TIMEDOUT);
+	tc_close(&c);
+}
+
+static void test_tcp_user_timeout_limits_window_probes(void **state)
+{
+	(void)state;
+	tc_accept(&c, NULL);
+	tcp_setopt(c.t.s, c.conn, TOPT_USER_TIMEOUT, 10000, c.t.now);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .wnd = ZERO_WND);
+	tc_send(&c, 10);
+	assert_in_range(seconds_until_closed(100), 9, 12);
+	tc_close(&c);
+}
+
+static void test_tcp_unanswered_probes_give_up(void **state)
+{
+	(void)state;
+	tc_accept(&c, NULL);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .wnd = ZERO_WND);
+	tc_send(&c, 10);
+	assert_in_range(seconds_until_closed(4000), 800, 1600);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPWinProbe), 15);
+	tc_close(&c);
+}
+
+/* ---- keepalive (RFC 1122 §4.2.3.6) ---- */
+
+static void keepalive_on(void)
+{
+	tc_accept(&c, NULL);
+	tcp_setopt(c.t.s, c.conn, TOPT_KEEPIDLE, 60, c.t.now);
+	tcp_setopt(c.t.s, c.conn, TOPT_KEEPINTVL, 10, c.t.now);
+	tcp_setopt(c.t.s, c.conn, TOPT_KEEPCNT, 3, c.t.now);
+	tcp_setopt(c.t.s, c.conn, TOPT_KEEPALIVE, 1, c.t.now);
+	ts_check(&c.t);
+}
+
+static void test_tcp_keepalive_answered_stays(void **state)
+{
+	(void)state;
+	keepalive_on();
+	for (int i = 0; i < 5; i++) {
+		ts_advance(&c.t, 59990);
+		tc_tx_none(&c);
+		ts_advance(&c.t, 20);
+		TX(&c, .flags = TH_ACK, .seq = 0, .ack = 1);
+		RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1);
+	}
+	tc_state(&c, TCP_ESTABLISHED);
+	tc_close(&c);
+}
+
+static void test_tcp_keepalive_traffic_postpones(void **state)
+{
+	(void)state;
+	keepalive_on();
+	ts_advance(&c.t, 50000);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .len = 1);
+	tc_tx_all(&c);
+	ts_advance(&c.t, 59000);
+	tc_tx_none(&c);
+	ts_advance(&c.t, 1100);
+	TX(&c, .flags = TH_ACK, .seq = 0, .ack = 2);
+	tc_close(&c);
+}
+
+static void test_tcp_keepalive_unanswered_times_out(void **state)
+{
+	(void)state;
+	keepalive_on();
+	ts_advance(&c.t, 60001);
+	TX(&c, .flags = TH_ACK, .seq = 0, .ack = 1);
+	for (int i = 0; i < 2; i++) {
+		ts_advance(&c.t, 10001);
+		TX(&c, .flags = TH_ACK, .seq = 0, .ack = 1);
+	}
+	ts_advance(&c.t, 10001);
+	TX(&c, .flags = TH_RST | TH_ACK, .seq = 1, .ack = 1);
+	tc_state(&c, TCP_CLOSED);
+	assert_int_equal(tcp_error(c.t.s, c.conn), E_TIMEDOUT);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPKeepAlive), 3);
+	tc_close(&c);
+}
+
+/* ---- orphans ---- */
+
+static void test_tcp_fin_wait_2_orphan_ends_after_fin_timeout(void **state)
+{
+	(void)state;
+	tc_accept(&c, NULL);
+	tcp_close(c.t.s, c.conn, c.t.now);
+	TX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 2);
+	ts_advance(&c.t, 59900);
+	assert_int_equal(usage_tcbs(), 1);
+	ts_advance(&c.t, 200);
+	tc_tx_none(&c);
+	assert_int_equal(usage_tcbs(), 0);
+	assert_int_equal(tc_events(&c), EV_FREED);
+	tc_close(&c);
+}
+
+static void test_tcp_fin_wait_2_held_has_no_timeout(void **state)
+{
+	(void)state;
+	tc_accept(&c, NULL);
+	tcp_shutdown(c.t.s, c.conn, false, true, c.t.now);
+	TX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 2);
+	ts_advance(&c.t, 1000000);
+	tc_state(&c, TCP_FIN_WAIT_2);
+	tcp_close(c.t.s, c.conn, c.t.now); /* now it has */
+	ts_advance(&c.t, 61000);
+	tc_tx_none(&c);
+	assert_int_equal(usage_tcbs(), 0);
+	tc_close(&c);
+}
+
+static void test_tcp_orphan_gives_up_sooner(void **state)
+{
+	(void)state;
+	tc_connect(&c, NULL, 1);
+	tc_send(&c, 10);
+	DATA_OUT;
+	tcp_close(c.t.s, c.conn, c.t.now);
+	assert_in_range(seconds_until_closed(1000), 100, 210); /* 8 retries */
+	assert_int_equal(usage_tcbs(), 0);
+	tc_close(&c);
+}
+
+static void test_tcp_orphan_zero_window_gives_up(void **state)
+{
+	uint32_t s;
+
+	(void)state;
+	tc_accept(&c, NULL);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .wnd = ZERO_WND);
+	tc_send(&c, 10);
+	tcp_close(c.t.s, c.conn, c.t.now);
+	for (s = 0; s < 3000 && usage_tcbs(); s++) { /* although the peer answers */
+		ts_advance(&c.t, 1000);
+		if (tc_tx_all(&c), usage_tcbs())
+			RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .wnd = ZERO_WND);
+	}
+	assert_in_range(s, 100, 1000);
+	tc_close(&c);
+}
+
+static void test_tcp_too_many_orphans_reset(void **state)
+{
+	struct stack_cfg cfg = ts_cfg();
+
+	(void)state;
+	cfg.limits.tcp_max_orphans = 0;
+	tc_accept(&c, &cfg);
+	tcp_close(c.t.s, c.conn, c.t.now);
+	TX(&c, .flags = TH_RST | TH_ACK, .seq = 1, .ack = 1);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPAbortOnMemory), 1);
+	tc_close(&c);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_tcp_rto_backs_off, setup),
+		cmocka_unit_test_setup(test_tcp_retries2_gives_up_after_924_s, setup),
+		cmocka_unit_test_setup(test_tcp_user_timeout_gives_up_in_time, setup),
+		cmocka_unit_test_setup(test_tcp_user_timeout_limits_window_probes, setup),
+		cmocka_unit_test_setup(test_tcp_unanswered_probes_give_up, setup),
+		cmocka_unit_test_setup(test_tcp_keepalive_answered_stays, setup),
+		cmocka_unit_test_setup(test_tcp_keepalive_traffic_postpones, setup),
+		cmocka_unit_test_setup(test_tcp_keepalive_unanswered_times_out, setup),
+		cmocka_unit_test_setup(test_tcp_fin_wait_2_orphan_ends_after_fin_timeout, setup),
+		cmocka_unit_test_setup(test_tcp_fin_wait_2_held_has_no_timeout, setup),
+		cmocka_unit_test_setup(test_tcp_orphan_gives_up_sooner, setup),
+		cmocka_unit_test_setup(test_tcp_orphan_zero_window_gives_up, setup),
+		cmocka_unit_test_setup(test_tcp_too_many_orphans_reset, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
