@@ -150,7 +150,6 @@ struct daemon {
 	uint64_t control_tokens;
 	struct mtime control_filled;
 	bool table_full_said;
-	uint32_t lingering; /* list of records in REC_TIMEWAIT, the oldest first */
 
 	/* applications and listeners */
 	struct app *apps[TD_MAX_SLOTS];
@@ -237,8 +236,6 @@ uint32_t rec_new(struct daemon *d, const struct flow_key *k, uint16_t slot, enum
 int rec_set_flow(struct daemon *d, uint32_t i, uint16_t slot, enum flow_state st);
 /* Forgets it, its flow entry included. */
 void rec_drop(struct daemon *d, uint32_t i);
-/* Drops flow entries that have lingered long enough; when the next ones have. */
-struct mtime handover_expire(struct daemon *d);
 /* Events of the stack that concern records. */
 void handover_event(struct daemon *d, const struct stack_ev *ev);
 /* Ends all that @a had, as the kernel does when a process dies. */

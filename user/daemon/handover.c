@@ -15,13 +15,6 @@
 
 #define MSG_BUDGET 256u
 #define OUTPUT_EVERY 32u /* packets that may pile up in the stack before they are sent */
-/*
- * A flow entry outlives its connection by this, where packets would go to the kernel without it:
- * time for the peer to send its FIN again should our last ACK be lost. The TIME_WAIT record itself
- * stays for its full time; only a segment that is later than this meets the kernel.
- */
-#define LINGER_NS (4 * NS_PER_S)
-#define LINGER_SLACK_NS NS_PER_S /* so that many go at one wake-up */
 
 /* ---- keys ---- */
 
@@ -87,9 +80,11 @@ static uint32_t rec_of_app(struct daemon *d, const struct app *a, const struct f
 
 /* ---- records and their flow entries ---- */
 
-/* @a: whose it is, NULL: nobody's. */
-static uint32_t *list_of(struct daemon *d, struct app *a, enum rec_state st)
+/* NULL: a state in which it is nobody's. */
+static uint32_t *list_of(struct app *a, enum rec_state st)
 {
+	if (!a)
+		return NULL;
 	switch (st) {
 	case REC_OPENING:
 		return &a->opening;
@@ -98,36 +93,30 @@ static uint32_t *list_of(struct daemon *d, struct app *a, enum rec_state st)
 	case REC_OFFERED:
 	case REC_TAKEN:
 		return &a->handed;
-	case REC_TIMEWAIT:
-		return &d->lingering;
 	default:
 		return NULL;
 	}
-}
-
-static bool has_app(enum rec_state st)
-{
-	return st >= REC_OPENING && st <= REC_TAKEN;
 }
 
 void rec_set_state(struct daemon *d, uint32_t i, enum rec_state st)
 {
 	struct rec *r = rec_at(d, i);
 	struct app *a = d->apps[r->slot];
-	uint32_t *from = list_of(d, a, r->state), *to = list_of(d, a, st);
-	bool was = has_app(r->state), is = has_app(st);
+	uint32_t *from = list_of(a, r->state), *to = list_of(a, st);
 
 	r->state = (uint8_t)st;
-	if (was != is && a)
-		a->n_conns += is ? 1u : UINT32_MAX;
-	if (!is)
+	if (!to)
 		r->slot = TD_SLOT_DAEMON;
 	if (from == to)
 		return;
-	if (from)
+	if (from) {
 		rec_list_del(&d->recs, from, i);
-	if (to)
+		a->n_conns--;
+	}
+	if (to) {
 		rec_list_add(&d->recs, to, i);
+		a->n_conns++;
+	}
 }
 
 int rec_set_flow(struct daemon *d, uint32_t i, uint16_t slot, enum flow_state st)
@@ -386,20 +375,6 @@ static void on_timewait(struct daemon *d, uint32_t i)
 	}
 	rec_set_state(d, i, REC_TIMEWAIT);
 	r->conn = TD_NO_CONN;
-	r->until = d->now.ns + LINGER_NS;
-}
-
-struct mtime handover_expire(struct daemon *d)
-{
-	uint32_t i = d->lingering;
-
-	if (i == SHM_NIL)
-		return MTIME_NEVER;
-	if (rec_at(d, i)->until <= d->now.ns)
-		while ((i = d->lingering) != SHM_NIL &&
-		       rec_at(d, i)->until <= d->now.ns + LINGER_SLACK_NS)
-			rec_drop(d, i);
-	return i == SHM_NIL ? MTIME_NEVER : (struct mtime){rec_at(d, i)->until};
 }
 
 void handover_event(struct daemon *d, const struct stack_ev *ev)
@@ -425,7 +400,7 @@ void handover_event(struct daemon *d, const struct stack_ev *ev)
 		else
 			rec_drop(d, i);
 	} else if (r->state == REC_TIMEWAIT && ev->conn == TD_NO_CONN) {
-		rec_drop(d, i); /* cut short, by a new connection of the pair */
+		rec_drop(d, i);
 	}
 }
 

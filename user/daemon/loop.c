@@ -152,7 +152,6 @@ static struct mtime next_deadline(struct daemon *d)
 
 	t = mtime_min(t, app_removals(d));
 	t = mtime_min(t, ctl_deadline(d));
-	t = mtime_min(t, handover_expire(d));
 	if (d->retry)
 		t = mtime_min(t, mtime_add_ns(d->now, RETRY_NS));
 	if (port_tx_pending(d->port) || stack_wants_output(d->stack))

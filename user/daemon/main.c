@@ -269,7 +269,6 @@ static void daemon_init(struct daemon *d)
 	d->sig.fd = d->ctl.fd = d->arp.fd = d->nl_watch.fd = -1;
 	d->inject_from = TD_SLOT_NONE;
 	d->slots = 1;
-	d->lingering = SHM_NIL;
 }
 
 /* 0, or -errno with all undone. */

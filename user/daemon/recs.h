@@ -20,7 +20,7 @@ enum rec_state {
 	REC_OFFERED,  /* exported, named in a message; .conn is ours, frozen */
 	REC_TAKEN,    /* the application's; .conn is in its arena */
 	REC_ORPHAN,   /* back, being finished; .conn is ours */
-	REC_TIMEWAIT, /* only a TIME_WAIT record of the stack's is left, and for a while the flow */
+	REC_TIMEWAIT, /* only a TIME_WAIT record of the stack's is left */
 };
 
 struct rec {
@@ -35,7 +35,6 @@ struct rec {
 	union {
 		uint64_t cookie;   /* active: names the socket to its application */
 		uint32_t listener; /* passive: the application's listener id */
-		uint64_t until;	   /* REC_TIMEWAIT: when it goes, ns */
 	};
 };
 _Static_assert(sizeof(struct rec) == 72, "one for each connection");
