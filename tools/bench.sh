@@ -29,7 +29,7 @@ measure() { # SETUP TEST [--kernel|--busy-poll N] MODE [OPTIONS]
 		fi
 		shift
 	done
-	line=$(in_a timeout $((SECONDS_EACH + 30)) "$APP" "$@" --addr $IP_B \
+	line=$(in_a timeout $((SECONDS_EACH + 30)) "$APP" "$@" --addr $IP_B --port $port \
 		--seconds "$SECONDS_EACH" "${stack[@]}" 2>"$TMP/err") || {
 		fail "$setup $test: exit status $?, $(head -n 1 "$TMP/err")"
 		return
@@ -55,24 +55,26 @@ tests() { # SETUP SPIN CLIENT-OPTIONS...
 }
 
 server() { # OPTIONS...
-	serve_on "$TMP/server" "$APP" server "$@" || exit 1
+	serve_on "$TMP/server" "$APP" server --port $port "$@" || exit 1
 }
 
 # In $NS_A as $TD-a, for the client, when both ends are tandem's.
 attach_a() { "$TANDEM" attach eth0 --netns "$NS_A" --name "$TD-a" >"$TMP/attach-a" 2>&1; }
 
 round() {
-	local busy
+	local busy port=9000
 	server --kernel
 	tests kernel spin --kernel
 	stop "$PID"
 	attach || exit 1
+	port=9001
 	for busy in spin sleep; do
 		if [ $busy = spin ]; then server; else server --busy-poll 0; fi
 		tests server $busy --kernel
 		stop "$PID"
 	done
 	attach_a || { cat "$TMP/attach-a"; die "attach in $NS_A"; }
+	port=9002 # where no connection of another client is still in TIME_WAIT
 	server
 	tests both spin
 	stop "$PID"
@@ -85,29 +87,32 @@ round() {
 
 # ---- memory of idle connections ----
 
-# Bytes of memory of processes $@: what each has for itself, and the arenas that they share (each
-# file once). The packet memory is of a fixed size, however many connections there are.
+# Bytes of memory, as JSON: what daemon $1 and application $2 have each for itself, the arenas that they
+# share (each file once), the flow table. The packet memory is of a fixed size, however many
+# connections there are. A preallocated table does not grow: then "flow_entry" says what one takes.
+private() { awk '/^Anonymous:/ { print $2 * 1024 }' "/proc/$1/smaps_rollup"; }
 memory_of() {
-	local pid f link
-	for pid in "$@"; do
-		awk '/^Anonymous:/ { print "process", FILENAME, $2 * 1024 }' "/proc/$pid/smaps_rollup"
-		for f in "/proc/$pid/fd/"*; do
-			link=$(readlink "$f")
-			if [[ $link == /memfd:*arena* ]]; then stat -L -c 'file %i %b %B' "$f"; fi
-		done
-	done | sort -u | awk '{ n += $1 == "file" ? $3 * $4 : $3 } END { printf "%d\n", n }'
+	local f arenas
+	arenas=$(for f in "/proc/$1/fd/"* "/proc/$2/fd/"*; do
+		if [[ $(readlink "$f") == /memfd:*arena* ]]; then stat -L -c '%i %b %B' "$f"; fi
+	done | sort -u | awk '{ n += $2 * $3 } END { printf "%d\n", n }')
+	bpftool map show pinned "/sys/fs/bpf/tandem/$TD/flows" -j |
+		jq -c "{daemon: $(private "$1"), application: $(private "$2"), arenas: $arenas,
+			flows: .bytes_memlock, flow_entry: (.bytes_memlock / .max_entries)}"
 }
-flow_bytes() { bpftool map show pinned "/sys/fs/bpf/tandem/$TD/flows" -j | jq .bytes_memlock; }
-flow_max() { bpftool map show pinned "/sys/fs/bpf/tandem/$TD/flows" -j | jq .max_entries; }
+
+# shellcheck disable=SC2016 # for jq
+IDLE_TEXT='\(.test): \(.total) bytes for each: arenas \(.arenas), daemon \(.daemon), application \(.application),'
+IDLE_TEXT+=' flow entry \(.flow_entry); \(.cpu_percent) % CPU of daemon and application'
 
 idle() { # COUNT
-	local count=$1 left=$1 each ports daemon app mem flows clients=() p log cpu
+	local count=$1 left=$1 each ports daemon app before clients=() p log cpu port=9000
 	ports=$((count / 30000 + 1))
 	attach || exit 1
 	server --ports $ports
 	app=$PID
 	daemon=$(status | jq .pid)
-	mem=$(memory_of "$daemon" "$app") flows=$(flow_bytes)
+	before=$(memory_of "$daemon" "$app")
 	mkfifo "$TMP/idle.$count" # never at its end, so the clients hold until they are stopped
 	# A process may open 20,000 files here, so several hold them.
 	while [ "$left" -gt 0 ]; do
@@ -124,16 +129,16 @@ idle() { # COUNT
 		left=$((left - each))
 	done
 	if [ "$left" = 0 ] && wait_for 30 flows_are "$count"; then
-		mem=$(($(memory_of "$daemon" "$app") - mem)) flows=$(($(flow_bytes) - flows))
-		# A preallocated table does not grow: then an entry's share of it counts.
-		[ $flows -gt 0 ] || flows=$(($(flow_bytes) * count / $(flow_max)))
 		cpu=$(($(cpu_us "$daemon") + $(cpu_us "$app")))
 		sleep 3
 		cpu=$(($(cpu_us "$daemon") + $(cpu_us "$app") - cpu))
-		jq -nc --argjson n "$count" --argjson user $mem --argjson flows $flows --argjson cpu $cpu \
-			'{cpu_percent: ($cpu / 300 | round / 100), setup: "idle", test: "idle-\($n)", user_bytes: ($user / $n | round),
-			  flow_bytes: ($flows / $n | round), total_bytes: (($user + $flows) / $n | round)}' |
-			tee -a "$RAW" | jq -r '"  \(.test): \(.user_bytes) bytes in user space + \(.flow_bytes) for the flow entry; \(.cpu_percent) % CPU"'
+		memory_of "$daemon" "$app" | jq -c --argjson n "$count" --argjson was "$before" --argjson cpu $cpu '
+			def each(f): (f - ($was | f)) / $n | round;
+			{setup: "idle", test: "idle-\($n)", cpu_percent: ($cpu / 300 | round / 100),
+			 arenas: each(.arenas), daemon: each(.daemon), application: each(.application),
+			 flow_entry: (if .flows > $was.flows then each(.flows) else .flow_entry | round end)}
+			| .total = .arenas + .daemon + .application + .flow_entry' |
+			tee -a "$RAW" | jq -r "\"  $IDLE_TEXT\""
 	fi
 	for p in "${clients[@]}"; do stop "$p"; done
 	stop "$app"
@@ -145,7 +150,7 @@ summary() {
 		def median: sort | if length % 2 == 1 then .[length / 2 | floor]
 			else (.[length / 2 - 1] + .[length / 2]) / 2 end;
 		def key: if .rate then (if (.test | startswith("rr1")) then "p50_us" else "rate" end)
-			elif .mbit_s then "mbit_s" else "total_bytes" end;
+			elif .mbit_s then "mbit_s" else "total" end;
 		. as $raw
 		| (map(select(.setup != "idle" and .setup != "xdp")) | group_by([.setup, .test]) | map(
 			(.[0] | key) as $k | {setup: .[0].setup, test: .[0].test, unit: $k,
@@ -187,5 +192,5 @@ summary >"$B/bench.json"
 echo
 echo "Medians of $ROUNDS rounds of $SECONDS_EACH s (rr1: median latency of one request; smaller is better)"
 table
-jq -r '.idle[] | "  \(.test): \(.total_bytes) bytes for each connection (\(.user_bytes) user space, \(.flow_bytes) flow entry), \(.cpu_percent) % CPU of daemon and application"' "$B/bench.json"
+jq -r ".idle[] | \"  $IDLE_TEXT\"" "$B/bench.json"
 echo "  all values: $B/bench.json"
