@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* tcp_timewait.c: records of 64 bytes, what ends them and what does not. */
+#include "lib_tcp.h"
+
+static struct conv c;
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(&c, 0, sizeof(c));
+	return 0;
+}
+
+static struct stack_usage usage(void)
+{
+	struct stack_usage u;
+
+	stack_usage(c.t.s, &u);
+	return u;
+}
+
+/* The only report that waits. */
+static struct stack_ev report(void)
+{
+	struct stack_ev ev;
+
+	assert_true(stack_event_next(c.t.s, &ev));
+	while (!(ev.mask & (EV_FREED | EV_TIMEWAIT)))
+		assert_true(stack_event_next(c.t.s, &ev));
+	return ev;
+}
+
+/* We close first, then the peer: its FIN is number 1, ours as well. */
+static void close_both(void)
+{
+	tcp_close(c.t.s, c.conn, c.t.now);
+	TX(&c, .flags = TH_FIN | TH_ACK, .seq = 1, .ack = 1);
+	RX(&c, .flags = TH_FIN | TH_ACK, .seq = 1, .ack = 2);
+	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 2);
+}
+
+static void enter_passive(const struct stack_cfg *cfg)
+{
+	tc_accept(&c, cfg);
+	close_both();
+}
+
+static void test_tcp_time_wait_enter_frees_tcb_and_reports(void **state)
+{
+	uint32_t generation;
+	struct stack_ev ev;
+
+	(void)state;
+	tc_accept(&c, NULL);
+	tcp_set_cookie(c.t.s, c.conn, 77);
+	generation = tc_tcb(&c)->generation;
+	close_both();
+	assert_int_equal(usage().tcbs, 0);
+	assert_int_equal(usage().timewaits, 1);
+	assert_int_equal(usage().orphans, 0);
+	ev = report();
+	assert_int_equal(ev.mask, EV_TIMEWAIT);
+	assert_int_equal(ev.conn, c.conn);
+	assert_int_equal(ev.generation, generation);
+	assert_int_equal(ev.cookie, 77);
+	assert_ip(ev.pair.local, OUR_IP);
+	assert_ip(ev.pair.remote, PEER_IP);
+	assert_int_equal(ev.pair.remote_port, __builtin_bswap16(PEER_PORT));
+	assert_false(stack_event_next(c.t.s, &ev));
+
+	ts_advance(&c.t, 59900);
+	assert_int_equal(usage().timewaits, 1);
+	ts_advance(&c.t, 200);
+	assert_int_equal(usage().timewaits, 0);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TW), 1);
+	ev = report();
+	assert_int_equal(ev.mask, EV_FREED);
+	assert_int_equal(ev.conn, TD_NO_CONN);
+	assert_int_equal(ev.pair.local_port, __builtin_bswap16(OUR_PORT));
+	assert_int_equal(ev.pair.remote_port, __builtin_bswap16(PEER_PORT));
+	tc_close(&c);
+}
+
+static void test_tcp_time_wait_fin_again_acked_and_starts_over(void **state)
+{
+	(void)state;
+	c.ts = true;
+	enter_passive(NULL);
+	ts_advance(&c.t, 40000);
+	c.ts_val += 40000;
+	assert_int_equal(RX(&c, .flags = TH_FIN | TH_ACK, .seq = 1, .ack = 2), DROP_NONE);
+	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 2);
+	/* our clock goes on as if it still was the connection */
+	assert_int_equal(c.opt.ts_val, tcp_ts_now(c.t.s, c.t.now) +
+					       tcp_ts_offset(c.t.s, &c.t.s->tws[0].a));
+	ts_advance(&c.t, 59000);
+	assert_int_equal(usage().timewaits, 1);
+	ts_advance(&c.t, 2000);
+	assert_int_equal(usage().timewaits, 0);
+	tc_close(&c);
+}
+
+static void test_tcp_time_wait_rst_ignored(void **state)
+{
+	(void)state;
+	enter_passive(NULL);
+	assert_int_equal(RX(&c, .flags = TH_RST, .seq = 2), DROP_OUT_OF_WINDOW);
+	assert_int_equal(RX(&c, .flags = TH_RST | TH_ACK, .seq = 2, .ack = 2), DROP_OUT_OF_WINDOW);
+	tc_tx_none(&c);
+	assert_int_equal(usage().timewaits, 1);
+	tc_close(&c);
+}
+
+static void test_tcp_time_wait_ack_in_order_needs_no_answer(void **state)
+{
+	(void)state;
+	enter_passive(NULL);
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 2, .ack = 2), DROP_NONE);
+	assert_int_equal(RX(&c, .flags = TH_PSH, .seq = 2, .len = 3), DROP_OUT_OF_WINDOW);
+	tc_tx_none(&c);
+	/* text that nobody will read is told where we stand */
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 2, .ack = 2, .len = 3), DROP_NONE);
+	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 2);
+	tc_close(&c);
+}
+
+static void test_tcp_time_wait_syn_with_higher_number_begins_anew(void **state)
+{
+	uint32_t old;
+	struct stack_ev ev;
+
+	(void)state;
+	enter_passive(NULL);
+	old = c.iss;
+	assert_int_equal(report().mask, EV_TIMEWAIT);
+	assert_int_equal(RX(&c, .flags = TH_SYN, .seq = 3), DROP_NONE);
+	TX(&c, .flags = TH_SYN | TH_ACK, .ack = 4);
+	/* behind all that the peer may take for the old connection's */
+	assert_int_equal(c.iss, old + 2 + 65537);
+	assert_int_equal(usage().timewaits, 0);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TWRecycled), 1);
+	ev = report();
+	assert_int_equal(ev.mask, EV_FREED);
+	assert_int_equal(ev.conn, TD_NO_CONN);
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 4, .ack = 1), DROP_NONE);
+	assert_int_equal(tcp_accept(c.t.s, c.listener, &c.conn), 0);
+	tc_state(&c, TCP_ESTABLISHED);
+	tc_close(&c);
+}
+
+static void test_tcp_time_wait_syn_passes_full_syn_queue(void **state)
+{
+	(void)state;
+	enter_passive(NULL);
+	assert_int_equal(tcp_listen_backlog(c.t.s, c.listener, 0), 0);
+	c.rport = 9;
+	assert_int_equal(RX(&c, .flags = TH_SYN), DROP_NONE);
+	TX(&c, .flags = TH_SYN | TH_ACK, .ack = 1);
+	c.rport = PEER_PORT;
+	assert_int_equal(RX(&c, .flags = TH_SYN, .seq = 1000), DROP_NONE);
+	TX(&c, .flags = TH_SYN | TH_ACK, .ack = 1001);
+	tc_close(&c);
+}
+
+static void test_tcp_time_wait_syn_old_number(void **state)
+{
+	(void)state;
+	enter_passive(NULL);
+	assert_int_equal(RX(&c, .flags = TH_SYN, .seq = (uint32_t)-1000), DROP_OUT_OF_WINDOW);
+	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 2);
+	assert_int_equal(usage().timewaits, 1);
+	tc_close(&c);
+}
+
+static void test_tcp_time_wait_syn_timestamps_decide(void **state)
+{
+	(void)state;
+	c.ts = true;
+	enter_passive(NULL);
+	/* an old duplicate, whatever its number */
+	assert_int_equal(RX(&c, .flags = TH_SYN, .seq = 1000, .ts_val = 4990), DROP_PAWS);
+	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 2);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_PAWSEstab), 1);
+	/* the same moment and an old number: may be either */
+	assert_int_equal(RX(&c, .flags = TH_SYN, .seq = (uint32_t)-1000), DROP_OUT_OF_WINDOW);
+	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 2);
+	/* newer: RFC 6191 */
+	assert_int_equal(RX(&c, .flags = TH_SYN, .seq = (uint32_t)-1000, .ts_val = 5001), DROP_NONE);
+	TX(&c, .flags = TH_SYN | TH_ACK, .ack = (uint32_t)-999);
+	assert_int_equal(usage().timewaits, 0);
+	tc_close(&c);
+}
+
+static void test_tcp_time_wait_syn_without_listener_refused(void **state)
+{
+	(void)state;
+	enter_passive(NULL);
+	tcp_unlisten(c.t.s, c.listener, c.t.now);
+	assert_int_equal(RX(&c, .flags = TH_SYN, .seq = 1000), DROP_NO_SOCKET);
+	c.iss = 0;
+	TX(&c, .flags = TH_RST | TH_ACK, .ack = 1001);
+	tc_close(&c);
+}
+
+static void test_tcp_time_wait_bounded(void **state)
+{
+	struct stack_cfg cfg = ts_cfg();
+	struct stack_ev ev;
+
+	(void)state;
+	cfg.limits.tcp_max_tw_buckets = 1;
+	enter_passive(&cfg);
+	report();
+	c.rport++;
+	assert_int_equal(RX(&c, .flags = TH_SYN), DROP_NONE);
+	TX(&c, .flags = TH_SYN | TH_ACK, .ack = 1);
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1), DROP_NONE);
+	assert_int_equal(tcp_accept(c.t.s, c.listener, &c.conn), 0);
+	close_both();
+	assert_int_equal(usage().timewaits, 1);
+	assert_int_equal(usage().tcbs, 0);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPTimeWaitOverflow), 1);
+	ev = report();
+	assert_int_equal(ev.mask, EV_FREED);
+	assert_int_equal(ev.conn, c.conn);
+	while (stack_event_next(c.t.s, &ev))
+		assert_false(ev.mask & (EV_FREED | EV_TIMEWAIT));
+	tc_close(&c);
+}
+
+static void test_tcp_time_wait_many_in_one_bucket(void **state)
+{
+	(void)state;
+	tc_accept(&c, NULL);
+	close_both();
+	for (uint32_t i = 1; i < 16; i++) {
+		c.rport++;
+		assert_int_equal(RX(&c, .flags = TH_SYN), DROP_NONE);
+		TX(&c, .flags = TH_SYN | TH_ACK, .ack = 1);
+		assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1), DROP_NONE);
+		assert_int_equal(tcp_accept(c.t.s, c.listener, &c.conn), 0);
+		close_both();
+	}
+	assert_int_equal(usage().timewaits, 16);
+	ts_advance(&c.t, 61000);
+	assert_int_equal(usage().timewaits, 0);
+	tc_close(&c);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_tcp_time_wait_enter_frees_tcb_and_reports, setup),
+		cmocka_unit_test_setup(test_tcp_time_wait_fin_again_acked_and_starts_over, setup),
+		cmocka_unit_test_setup(test_tcp_time_wait_rst_ignored, setup),
+		cmocka_unit_test_setup(test_tcp_time_wait_ack_in_order_needs_no_answer, setup),
+		cmocka_unit_test_setup(test_tcp_time_wait_syn_with_higher_number_begins_anew, setup),
+		cmocka_unit_test_setup(test_tcp_time_wait_syn_passes_full_syn_queue, setup),
+		cmocka_unit_test_setup(test_tcp_time_wait_syn_old_number, setup),
+		cmocka_unit_test_setup(test_tcp_time_wait_syn_timestamps_decide, setup),
+		cmocka_unit_test_setup(test_tcp_time_wait_syn_without_listener_refused, setup),
+		cmocka_unit_test_setup(test_tcp_time_wait_bounded, setup),
+		cmocka_unit_test_setup(test_tcp_time_wait_many_in_one_bucket, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
