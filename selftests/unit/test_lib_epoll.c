@@ -95,6 +95,24 @@ static void test_epoll_oneshot(void **state)
 	tandem_close(ep);
 }
 
+/* A buffer that is nearly full, with no call that found no room: becoming writable is an event. */
+static void test_epoll_writable_after_nearly_full(void **state)
+{
+	int ep = tandem_epoll_create(), fd = connected_to(PEER_DISCARD_PORT), room;
+	socklen_t len = sizeof(room);
+	char *buf;
+
+	(void)state;
+	assert_int_equal(tandem_getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, &len), 0);
+	buf = calloc(1, (size_t)room);
+	assert_int_equal(tandem_send(fd, buf, (size_t)room - 1000, 0), room - 1000);
+	assert_int_equal(ctl(ep, EPOLL_CTL_ADD, fd, EPOLLOUT), 0);
+	assert_int_equal(next_event(ep, 5000, NULL), EPOLLOUT);
+	free(buf);
+	tandem_close(fd);
+	tandem_close(ep);
+}
+
 static void test_epoll_hangup_always_told(void **state)
 {
 	int ep = tandem_epoll_create(), fd = connected_to(PEER_MUTE_PORT);
@@ -292,6 +310,7 @@ int main(void)
 		T(test_epoll_level),
 		T(test_epoll_edge),
 		T(test_epoll_oneshot),
+		T(test_epoll_writable_after_nearly_full),
 		T(test_epoll_hangup_always_told),
 		T(test_epoll_rdhup),
 		T(test_epoll_ctl_errors),

@@ -307,7 +307,7 @@ void tcp_abort(struct stack *s, uint32_t conn, struct mtime now);
 int tcp_setopt(struct stack *s, uint32_t conn, enum tcp_opt opt, int64_t value, struct mtime now);
 int tcp_getopt(const struct stack *s, uint32_t conn, enum tcp_opt opt, int64_t *value);
 
-/* EV_* that hold at this moment (level), for poll(). */
+/* EV_* that hold at this moment (level), for poll(). EV_WRITABLE will follow where it does not. */
 uint32_t tcp_poll(const struct stack *s, uint32_t conn);
 /* Takes the pending error (positive errno) as SO_ERROR does. */
 int tcp_error(struct stack *s, uint32_t conn);

@@ -379,6 +379,8 @@ uint32_t tcp_poll(const struct stack *s, uint32_t conn)
 		ev |= EV_RDHUP;
 	if (wr_end || (send_open(t) && t->tx_bytes <= t->sndbuf / 3 * 2))
 		ev |= EV_WRITABLE;
+	else if (send_open(t)) /* who asks in vain is told when it changes: Linux's SOCK_NOSPACE */
+		t->flags |= TCB_F_TX_FULL;
 	if (rd_end && wr_end)
 		ev |= EV_HUP;
 	if (tcp_synchronised(t))
