@@ -364,7 +364,7 @@ int tcp_getopt(const struct stack *s, uint32_t conn, enum tcp_opt opt, int64_t *
 
 uint32_t tcp_poll(const struct stack *s, uint32_t conn)
 {
-	const struct tcb *t = user_tcb(s, conn);
+	struct tcb *t = user_tcb(s, conn);
 	bool closed, rd_end, wr_end;
 	uint32_t ev = 0;
 
