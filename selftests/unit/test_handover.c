@@ -1,0 +1,717 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * handover.c: connections that change stacks in every state with all that they hold, and what an
+ * importer makes of memory that makes no sense.
+ */
+#include "lib_tcp.h"
+
+/* c: the daemon's stack, and the conversation. app: the application's. */
+static struct conv c;
+static struct tstack app;
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(&c, 0, sizeof(c));
+	return 0;
+}
+
+static void open_app(void)
+{
+	struct net_event up = {.kind = NET_LINK_UP, .mtu = 1500};
+	struct stack_cfg cfg = ts_cfg();
+	struct neigh *own;
+
+	cfg.role = STACK_APP;
+	cfg.n_tw = cfg.n_listeners = cfg.n_synreqs = 0;
+	ts_open_bare(&app, &cfg);
+	/* applications see the daemon's neighbours */
+	own = app.a.neighs;
+	app.s->a.neighs = c.t.a.neighs;
+	memset(own, 0, sizeof(*own));
+	memcpy(up.mac, our_mac, 6);
+	assert_int_equal(ts_event(&app, up), 0);
+	app.now = c.t.now;
+}
+
+static void start(void)
+{
+	tc_accept(&c, NULL);
+	open_app();
+}
+
+static void finish(void)
+{
+	bool app_last = app.s->cfg.role == STACK_FULL;
+
+	for (uint32_t i = 0; i < c.t.a.n_tcbs; i++)
+		tcp_abort(c.t.s, i, c.t.now);
+	for (uint32_t i = 0; i < app.a.n_tcbs; i++)
+		tcp_abort(app.s, i, app.now);
+	/* the application's last packets still need the daemon's neighbours */
+	if (app_last)
+		tc_close(&c);
+	ts_close(&app);
+	if (!app_last)
+		tc_close(&c);
+}
+
+/* The conversation goes on with the other stack. */
+static void swap_stacks(void)
+{
+	struct tstack t = c.t;
+
+	c.t = app;
+	c.t.now = t.now;
+	app = t;
+	/* the pools' pointers into the structs have moved */
+	c.t.s->pool = &c.t.pool;
+	app.s->pool = &app.pool;
+}
+
+static struct stack_usage usage(const struct tstack *t)
+{
+	struct stack_usage u;
+
+	stack_usage(t->s, &u);
+	return u;
+}
+
+static int import(uint32_t conn, uint32_t generation, uint32_t *to)
+{
+	int err = stack_import(app.s, &c.t.s->a, conn, generation, 9, c.t.now, to);
+
+	app.now = c.t.now;
+	ts_check(&app);
+	ts_check(&c.t);
+	return err;
+}
+
+/* Hands the connection over and lets the conversation follow it. */
+static void move(void)
+{
+	uint32_t generation = tc_tcb(&c)->generation, to;
+
+	assert_int_equal(stack_export(c.t.s, c.conn), 0);
+	ts_check(&c.t);
+	assert_int_equal(import(c.conn, generation, &to), 0);
+	assert_int_equal(stack_export_done(c.t.s, c.conn, generation), 0);
+	assert_int_equal(usage(&c.t).tcbs, 0);
+	assert_int_equal(usage(&c.t).chunks, 0);
+	ts_check(&c.t);
+	swap_stacks();
+	c.conn = to;
+}
+
+/* ---- moving ---- */
+
+static void test_handover_established_goes_on(void **state)
+{
+	(void)state;
+	c.ts = true;
+	c.wscale = 3;
+	start();
+	for (uint32_t i = 0; i < 4; i++) {
+		uint32_t seq = 1 + i * 100;
+
+		move();
+		assert_int_equal(tc_tcb(&c)->cookie, 9);
+		assert_int_equal(RX(&c, .flags = TH_ACK, .seq = seq, .ack = seq, .len = 100),
+				 DROP_NONE);
+		assert_true(tc_events(&c) & EV_READABLE);
+		tc_recv(&c, 100);
+		tc_send(&c, 100);
+		tc_tx(&c, &(struct seg){.flags = TH_ACK | TH_PSH, .seq = seq, .ack = seq + 100,
+					.len = 100});
+	}
+	assert_int_equal(ts_mib(&c.t, MIB_Td_HandOversIn) + ts_mib(&app, MIB_Td_HandOversIn), 4);
+	assert_int_equal(ts_mib(&c.t, MIB_Td_HandOversOut) + ts_mib(&app, MIB_Td_HandOversOut), 4);
+	finish();
+}
+
+static void test_handover_moves_all_queues(void **state)
+{
+	(void)state;
+	start();
+	/* unread, and beyond a hole */
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .len = 6000), DROP_NONE);
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 7001, .ack = 1, .len = 5000), DROP_NONE);
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 13001, .ack = 1, .len = 10), DROP_NONE);
+	/* sent and unsent */
+	tc_tx_all(&c);
+	tc_send(&c, 40000);
+	tc_tx_all(&c);
+	tc_recv(&c, 700);
+	move();
+	tc_recv(&c, 5300);
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 6001, .ack = 1, .len = 1000), DROP_NONE);
+	tc_recv(&c, 6000);
+	tc_tx_all(&c);
+	/* what was sent there is acknowledged here, and the rest goes from here */
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 12001, .ack = 14601), DROP_NONE);
+	assert_true(tc_tx_all(&c) > 5);
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 12001, .ack = 40001), DROP_NONE);
+	assert_int_equal(tc_tcb(&c)->tx_bytes, 0);
+	finish();
+}
+
+static void test_handover_retransmission_timer_goes_along(void **state)
+{
+	(void)state;
+	start();
+	tc_send(&c, 100);
+	TX(&c, .flags = TH_ACK | TH_PSH, .seq = 1, .ack = 1, .len = 100);
+	ts_advance(&c.t, 150);
+	move();
+	tc_tx_none(&c);
+	ts_advance(&c.t, 900);
+	TX(&c, .flags = TH_ACK | TH_PSH, .seq = 1, .ack = 1, .len = 100);
+	finish();
+}
+
+static void test_handover_owed_ack_is_sent(void **state)
+{
+	(void)state;
+	start();
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .len = 100), DROP_NONE);
+	move();
+	tc_tx_all(&c);
+	assert_int_equal(c.last.ack, 101);
+	finish();
+}
+
+static void test_handover_events_are_told_again(void **state)
+{
+	uint32_t ev;
+
+	(void)state;
+	start();
+	assert_int_equal(RX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1, .len = 100), DROP_NONE);
+	move();
+	ev = tc_events(&c);
+	assert_true(ev & EV_READABLE && ev & EV_RDHUP && ev & EV_WRITABLE);
+	finish();
+}
+
+/* @steps lead to @st; then it moves there and back, and the peer ends it by @end. */
+static void in_state(void (*steps)(void), enum tcp_state st)
+{
+	setup(NULL);
+	start();
+	steps();
+	tc_state(&c, st);
+	move();
+	tc_state(&c, st);
+	move();
+	tc_state(&c, st);
+	finish();
+}
+
+static void fin_wait_1(void)
+{
+	assert_int_equal(tcp_shutdown(c.t.s, c.conn, false, true, c.t.now), 0);
+	TX(&c, .flags = TH_FIN | TH_ACK, .seq = 1, .ack = 1);
+}
+
+static void fin_wait_2(void)
+{
+	fin_wait_1();
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 2);
+}
+
+static void closing(void)
+{
+	fin_wait_1();
+	RX(&c, .flags = TH_FIN | TH_ACK, .seq = 1, .ack = 1);
+	tc_tx_all(&c);
+}
+
+static void close_wait(void)
+{
+	RX(&c, .flags = TH_FIN | TH_ACK, .seq = 1, .ack = 1);
+	tc_tx_all(&c);
+}
+
+static void last_ack(void)
+{
+	close_wait();
+	assert_int_equal(tcp_shutdown(c.t.s, c.conn, false, true, c.t.now), 0);
+	tc_tx_all(&c);
+}
+
+static void time_wait(void)
+{
+	fin_wait_2();
+	RX(&c, .flags = TH_FIN | TH_ACK, .seq = 1, .ack = 2);
+	tc_tx_all(&c);
+}
+
+static void test_handover_in_each_state(void **state)
+{
+	(void)state;
+	in_state(fin_wait_1, TCP_FIN_WAIT_1);
+	in_state(fin_wait_2, TCP_FIN_WAIT_2);
+	in_state(closing, TCP_CLOSING);
+	in_state(close_wait, TCP_CLOSE_WAIT);
+	in_state(last_ack, TCP_LAST_ACK);
+	in_state(time_wait, TCP_TIME_WAIT);
+}
+
+static void test_handover_of_an_orphan_is_closed_again(void **state)
+{
+	(void)state;
+	start();
+	tc_send(&c, 10);
+	tcp_close(c.t.s, c.conn, c.t.now);
+	assert_int_equal(usage(&c.t).orphans, 1);
+	move();
+	assert_int_equal(usage(&app).orphans, 0);
+	assert_false(tc_tcb(&c)->flags & TCB_F_CLOSED);
+	tcp_close(c.t.s, c.conn, c.t.now);
+	TX(&c, .flags = TH_FIN | TH_ACK | TH_PSH, .seq = 1, .ack = 1, .len = 10);
+	finish();
+}
+
+static void test_handover_time_wait_closed_becomes_record(void **state)
+{
+	(void)state;
+	start();
+	move();
+	time_wait();
+	move();
+	tcp_close(c.t.s, c.conn, c.t.now);
+	assert_int_equal(usage(&c.t).timewaits, 1);
+	assert_int_equal(usage(&c.t).tcbs, 0);
+	finish();
+}
+
+static void test_handover_neighbour_is_known_to_the_application(void **state)
+{
+	uint32_t neigh;
+
+	(void)state;
+	start();
+	tc_send(&c, 1);
+	tc_tx_all(&c);
+	neigh = tc_tcb(&c)->neigh;
+	assert_int_not_equal(neigh, SHM_NIL);
+	move();
+	assert_int_equal(tc_tcb(&c)->neigh, neigh);
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 2), DROP_NONE);
+	tc_send(&c, 1);
+	TX(&c, .flags = TH_ACK | TH_PSH, .seq = 2, .ack = 1, .len = 1);
+	assert_memory_equal(c.o.dmac, peer_mac, 6);
+	/* the daemon looks for itself */
+	move();
+	assert_int_equal(tc_tcb(&c)->neigh, SHM_NIL);
+	finish();
+}
+
+static void test_handover_own_export_can_be_taken_back(void **state)
+{
+	uint32_t generation, back;
+
+	(void)state;
+	start();
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .len = 100), DROP_NONE);
+	generation = tc_tcb(&c)->generation;
+	assert_int_equal(stack_export(c.t.s, c.conn), 0);
+	assert_int_equal(stack_import(c.t.s, &c.t.s->a, c.conn, generation, 1, c.t.now, &back), 0);
+	assert_int_equal(stack_export_done(c.t.s, c.conn, generation), 0);
+	ts_check(&c.t);
+	c.conn = back;
+	tc_recv(&c, 100);
+	finish();
+}
+
+/* ---- what cannot be exported ---- */
+
+static void test_export_refuses(void **state)
+{
+	uint32_t conn;
+
+	(void)state;
+	tc_connect_syn(&c, NULL);
+	open_app();
+	assert_int_equal(stack_export(c.t.s, c.conn), -E_NOTCONN);
+	assert_int_equal(stack_export(c.t.s, 63), -E_BADF);
+	assert_int_equal(stack_export(c.t.s, UINT32_MAX), -E_BADF);
+	assert_int_equal(RX(&c, .flags = TH_SYN | TH_ACK, .ack = 1), DROP_NONE);
+	tc_tx_all(&c);
+	assert_int_equal(stack_export_done(c.t.s, c.conn, tc_tcb(&c)->generation), -E_NOENT);
+	assert_int_equal(stack_export(c.t.s, c.conn), 0);
+	assert_int_equal(stack_export(c.t.s, c.conn), -E_BADF);
+	assert_int_equal(usage(&c.t).tcbs_exported, 1);
+	assert_int_equal(stack_export_done(c.t.s, c.conn, tc_tcb(&c)->generation + 1), -E_NOENT);
+	assert_int_equal(stack_export_done(c.t.s, UINT32_MAX, 1), -E_NOENT);
+	assert_int_equal(import(c.conn, tc_tcb(&c)->generation, &conn), 0);
+	/* the pair is there already */
+	assert_int_equal(import(c.conn, tc_tcb(&c)->generation, &conn), -E_BADMSG);
+	assert_int_equal(stack_export_done(c.t.s, c.conn, tc_tcb(&c)->generation), 0);
+	finish();
+}
+
+static void test_export_reset_to_be_sent_refused(void **state)
+{
+	(void)state;
+	start();
+	tcp_abort(c.t.s, c.conn, c.t.now);
+	assert_int_equal(stack_export(c.t.s, c.conn), -E_NOTCONN);
+	TX(&c, .flags = TH_RST | TH_ACK, .seq = 1, .ack = 1);
+	finish();
+}
+
+/* ---- memory of the other side that makes no sense ---- */
+
+/* A connection that holds a bit of everything, frozen. */
+static struct tcb *frozen(void)
+{
+	start();
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .len = 9000);
+	RX(&c, .flags = TH_ACK, .seq = 10001, .ack = 1, .len = 5000);
+	tc_tx_all(&c);
+	tc_send(&c, 20000);
+	tc_tx_all(&c);
+	tc_events(&c);
+	assert_int_equal(stack_export(c.t.s, c.conn), 0);
+	return tc_tcb(&c);
+}
+
+static struct chunk_hdr *chunk(uint32_t i)
+{
+	return &c.t.a.chunk_hdrs[i];
+}
+
+/* Imports what was changed: nothing may be taken, nothing lost. */
+static void refused(struct tcb *t, const struct tcb *good)
+{
+	uint32_t conn;
+
+	assert_int_equal(stack_import(app.s, &c.t.s->a, c.conn, good->generation, 0, c.t.now, &conn),
+			 -E_BADMSG);
+	ts_check(&app);
+	assert_int_equal(usage(&app).tcbs, 0);
+	assert_int_equal(usage(&app).chunks, 0);
+	*t = *good;
+}
+
+#define REFUSED(field, value)                                                                      \
+	do {                                                                                       \
+		t->field = (value);                                                                \
+		refused(t, &good);                                                                 \
+	} while (0)
+
+static void test_import_bad_tcb_refused(void **state)
+{
+	struct tcb *t, good;
+	uint32_t conn;
+
+	(void)state;
+	t = frozen();
+	good = *t;
+	REFUSED(owner, TCB_FREE);
+	REFUSED(owner, TCB_MINE);
+	REFUSED(owner, 77);
+	REFUSED(generation, good.generation + 1);
+	REFUSED(state, TCP_CLOSED);
+	REFUSED(state, TCP_SYN_SENT);
+	REFUSED(state, TCP_SYN_RECEIVED);
+	REFUSED(state, TCP_FIN_WAIT_1);
+	REFUSED(state, TCP_CLOSE_WAIT);
+	REFUSED(state, TCP_TIME_WAIT);
+	REFUSED(state, TCP_STATE_MAX);
+	REFUSED(state, 255);
+	REFUSED(flags, good.flags | TCB_F_FIN_QUEUED);
+	REFUSED(flags, good.flags | TCB_F_FIN_RCVD);
+	REFUSED(flags, good.flags | TCB_F_RST_SEND);
+	REFUSED(netif, STACK_MAX_NETIFS);
+	REFUSED(local.w[3], 0);
+	REFUSED(remote.w[2], 1);
+	REFUSED(snd_nxt, good.snd_una - 1);
+	REFUSED(snd_nxt, good.snd_max + 1);
+	REFUSED(snd_max, good.snd_una + good.tx_bytes + 1);
+	REFUSED(rcv_adv, good.rcv_nxt - 1);
+	REFUSED(rcv_nxt, good.rcv_nxt + 2000);
+	REFUSED(snd_wscale, 15);
+	REFUSED(rcv_wscale, 255);
+	REFUSED(mss, 0);
+	REFUSED(mss, TCP_MSS_MIN - 1);
+	REFUSED(rcv_mss, 0);
+	REFUSED(tx_bytes, good.tx_bytes + 1);
+	REFUSED(tx_bytes, UINT32_MAX);
+	REFUSED(rx_bytes, good.rx_bytes - 1);
+	REFUSED(rx_bytes, UINT32_MAX);
+	REFUSED(ooo_bytes, 0);
+	REFUSED(ooo_bytes, UINT32_MAX);
+	REFUSED(tx_head, SHM_NIL);
+	REFUSED(rx_head, c.t.a.n_chunks);
+	REFUSED(ooo_head, 0x80000000);
+	REFUSED(ooo_head, good.rx_head);
+	assert_int_equal(import(UINT32_MAX, 1, &conn), -E_BADMSG);
+	assert_int_equal(import(c.t.a.n_tcbs, 1, &conn), -E_BADMSG);
+	/* untouched it is fine */
+	assert_int_equal(import(c.conn, good.generation, &conn), 0);
+	assert_int_equal(stack_export_done(c.t.s, c.conn, good.generation), 0);
+	finish();
+}
+
+static void test_import_bad_chunks_refused(void **state)
+{
+	struct chunk_hdr *rx, *ooo, keep;
+	struct tcb *t, good;
+
+	(void)state;
+	t = frozen();
+	good = *t;
+	rx = chunk(t->rx_head);
+	ooo = chunk(t->ooo_head);
+	keep = *rx;
+#define BAD_RX(field, value)                                                                       \
+	do {                                                                                       \
+		rx->field = (value);                                                               \
+		refused(t, &good);                                                                 \
+		*rx = keep;                                                                        \
+	} while (0)
+	BAD_RX(next, t->rx_head); /* a ring */
+	BAD_RX(next, c.t.a.n_chunks + 5);
+	BAD_RX(next, SHM_NIL);
+	BAD_RX(len, 0);
+	BAD_RX(len, CHUNK_SIZE + 1);
+	BAD_RX(off, 1);
+	BAD_RX(off, UINT16_MAX);
+	keep = *ooo;
+	ooo->seq = t->rcv_nxt;
+	refused(t, &good);
+	ooo->seq = t->rcv_adv;
+	refused(t, &good);
+	*ooo = keep;
+	assert_int_equal(stack_export_done(c.t.s, c.conn, good.generation), 0);
+	finish();
+}
+
+static void test_import_odd_values_are_tamed(void **state)
+{
+	struct tcb *t, good;
+	const struct tcb *n;
+	uint32_t conn;
+
+	(void)state;
+	t = frozen();
+	good = *t;
+	t->rto = 0;
+	t->srtt = t->rttvar = UINT32_MAX;
+	t->backoff = 255;
+	t->t_rtx = t->t_delack = t->t_keep = t->rtt_time = t->last_rcv = UINT64_MAX;
+	t->cwnd = 0;
+	t->ssthresh = 0;
+	t->cc = t->cc_state = 255;
+	t->cc_priv[0] = UINT64_MAX;
+	t->sndbuf = t->rcvbuf = UINT32_MAX;
+	t->rcvlowat = 0;
+	t->ttl = t->keep_cnt = 0;
+	t->keep_idle = t->keep_intvl = 0;
+	t->queue = UINT16_MAX;
+	t->neigh = 0x7fffffff;
+	t->flags |= TCB_F_OUT_QUEUED | TCB_F_EV_QUEUED | TCB_F_ACCEPT_QUEUED | TCB_F_CLOSED |
+		    TCB_F_PROBING | 1u << 31;
+	t->timer.slot = 3;
+	t->out_next = t->ev_next = t->aq_next = t->listener = 5;
+	t->seg_head = 7;
+	assert_int_equal(import(c.conn, t->generation, &conn), 0);
+	n = tcp_get(app.s, conn);
+	assert_int_equal(n->rto, TCP_RTO_MIN_US);
+	assert_true(n->t_rtx <= app.now.ns + 121 * NS_PER_S);
+	assert_true(n->last_rcv <= app.now.ns);
+	assert_true(n->cwnd >= tcp_eff_mss(n));
+	assert_true(n->rcvbuf <= 6291456 && n->sndbuf <= 4194304);
+	assert_int_equal(n->queue, 0);
+	assert_int_equal(n->neigh, SHM_NIL);
+	assert_int_equal(n->listener, SHM_NIL);
+	assert_int_equal(n->seg_head, SHM_NIL);
+	assert_true(n->ttl && n->keep_cnt && n->keep_idle && n->keep_intvl && n->rcvlowat);
+	assert_false(n->flags & (TCB_F_ACCEPT_QUEUED | TCB_F_CLOSED | TCB_F_PROBING | 1u << 31));
+	*t = good;
+	assert_int_equal(stack_export_done(c.t.s, c.conn, t->generation), 0);
+	/* and it ends, though the peer says nothing any more */
+	swap_stacks();
+	c.conn = conn;
+	tc_recv(&c, 9000);
+	tcp_close(c.t.s, conn, c.t.now);
+	for (uint32_t i = 0; i < 600 && usage(&c.t).tcbs; i++) {
+		tc_tx_all(&c);
+		ts_advance(&c.t, 1000);
+	}
+	assert_int_equal(usage(&c.t).tcbs, 0);
+	finish();
+}
+
+static uint32_t next_random(uint64_t *s)
+{
+	*s = *s * 6364136223846793005ull + 1442695040888963407ull;
+	return (uint32_t)(*s >> 33);
+}
+
+static void drain(struct tstack *t)
+{
+	for (struct pkt *p; (p = stack_output(t->s, t->now));)
+		pkt_free(&t->pool, p);
+}
+
+/* Some bytes of the TCB and of its chunk headers are anything: taken or not, all is in order. */
+static void test_import_random_damage_never_hurts(void **state)
+{
+	struct chunk_hdr hdrs[16];
+	uint32_t conn, taken = 0;
+	struct tcb *t, good;
+	uint64_t seed = 1;
+
+	(void)state;
+	t = frozen();
+	good = *t;
+	memcpy(hdrs, c.t.a.chunk_hdrs, sizeof(hdrs));
+	for (uint32_t i = 0; i < 20000; i++) {
+		for (uint32_t n = next_random(&seed) % 4 + 1; n; n--) {
+			if (next_random(&seed) % 3)
+				((uint8_t *)t)[next_random(&seed) % sizeof(*t)] ^=
+					(uint8_t)(1u << next_random(&seed) % 8);
+			else
+				((uint8_t *)c.t.a.chunk_hdrs)[next_random(&seed) % sizeof(hdrs)] =
+					(uint8_t)next_random(&seed);
+		}
+		if (!stack_rescue(app.s, &c.t.s->a, c.conn, good.generation, app.now, &conn)) {
+			taken++;
+			ts_check(&app);
+			if (i % 2)
+				tcp_close(app.s, conn, app.now);
+			drain(&app);
+			tcp_abort(app.s, conn, app.now);
+			drain(&app);
+			for (struct stack_ev ev; stack_event_next(app.s, &ev);)
+				;
+		}
+		ts_check(&app);
+		assert_int_equal(usage(&app).tcbs, 0);
+		assert_int_equal(usage(&app).chunks, 0);
+		*t = good;
+		memcpy(c.t.a.chunk_hdrs, hdrs, sizeof(hdrs));
+	}
+	assert_true(taken > 1000);
+	assert_int_equal(stack_export_done(c.t.s, c.conn, good.generation), 0);
+	finish();
+}
+
+static void test_import_without_memory_takes_nothing(void **state)
+{
+	uint32_t conn, used = 0, c_idx;
+	struct tcb *t;
+
+	(void)state;
+	t = frozen();
+	while ((c_idx = chunk_alloc(app.s)) != SHM_NIL)
+		used++;
+	for (uint32_t i = 0; i < 3; i++)
+		chunk_free(app.s, i);
+	assert_int_equal(stack_import(app.s, &c.t.s->a, c.conn, t->generation, 0, c.t.now, &conn),
+			 -E_NOBUFS);
+	assert_int_equal(usage(&app).tcbs, 0);
+	assert_int_equal(usage(&app).chunks, used - 3);
+	for (uint32_t i = 3; i < used; i++)
+		chunk_free(app.s, i);
+	assert_int_equal(import(c.conn, t->generation, &conn), 0);
+	assert_int_equal(stack_export_done(c.t.s, c.conn, t->generation), 0);
+	finish();
+}
+
+/* ---- rescue ---- */
+
+static void test_rescue_live_connection(void **state)
+{
+	uint32_t conn;
+
+	(void)state;
+	start();
+	tc_send(&c, 3000);
+	tc_tx_all(&c);
+	assert_int_equal(stack_import(app.s, &c.t.s->a, c.conn, tc_tcb(&c)->generation, 0, c.t.now,
+				      &conn),
+			 -E_BADMSG);
+	assert_int_equal(stack_rescue(app.s, &c.t.s->a, c.conn, tc_tcb(&c)->generation, c.t.now,
+				      &conn),
+			 0);
+	assert_int_equal(tcp_get(app.s, conn)->tx_bytes, 3000);
+	assert_int_equal(tcp_get(app.s, conn)->cookie, 0);
+	finish();
+}
+
+static void test_rescue_closes_as_the_kernel_would(void **state)
+{
+	uint32_t conn;
+
+	(void)state;
+	/* all was read: FIN */
+	start();
+	move(); /* to the application … */
+	swap_stacks();
+	assert_int_equal(stack_rescue(c.t.s, &app.s->a, c.conn, app.a.tcbs[c.conn].generation,
+				      app.now, &conn),
+			 0);
+	tcp_close(c.t.s, conn, app.now);
+	c.t.now = app.now;
+	TX(&c, .flags = TH_FIN | TH_ACK, .seq = 1, .ack = 1);
+	finish();
+	/* not all was read: RST */
+	setup(NULL);
+	start();
+	move();
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .len = 10), DROP_NONE);
+	swap_stacks();
+	assert_int_equal(stack_rescue(c.t.s, &app.s->a, c.conn, app.a.tcbs[c.conn].generation,
+				      app.now, &conn),
+			 0);
+	tcp_close(c.t.s, conn, app.now);
+	TX(&c, .flags = TH_RST | TH_ACK, .seq = 1, .ack = 11);
+	finish();
+}
+
+static void test_reset_flow_sends_rst(void **state)
+{
+	struct tcp_addr_pair a = {.local = ip(OUR_IP),
+				  .remote = ip(PEER_IP),
+				  .local_port = __builtin_bswap16(OUR_PORT),
+				  .remote_port = __builtin_bswap16(PEER_PORT)};
+
+	(void)state;
+	start();
+	stack_reset_flow(c.t.s, &a, c.iss + 1, PEER_ISS + 1, c.t.now);
+	TX(&c, .flags = TH_RST | TH_ACK, .seq = 1, .ack = 1);
+	assert_int_equal(ts_mib(&c.t, MIB_Tcp_OutRsts), 1);
+	finish();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_handover_established_goes_on, setup),
+		cmocka_unit_test_setup(test_handover_moves_all_queues, setup),
+		cmocka_unit_test_setup(test_handover_retransmission_timer_goes_along, setup),
+		cmocka_unit_test_setup(test_handover_owed_ack_is_sent, setup),
+		cmocka_unit_test_setup(test_handover_events_are_told_again, setup),
+		cmocka_unit_test_setup(test_handover_in_each_state, setup),
+		cmocka_unit_test_setup(test_handover_of_an_orphan_is_closed_again, setup),
+		cmocka_unit_test_setup(test_handover_time_wait_closed_becomes_record, setup),
+		cmocka_unit_test_setup(test_handover_neighbour_is_known_to_the_application, setup),
+		cmocka_unit_test_setup(test_handover_own_export_can_be_taken_back, setup),
+		cmocka_unit_test_setup(test_export_refuses, setup),
+		cmocka_unit_test_setup(test_export_reset_to_be_sent_refused, setup),
+		cmocka_unit_test_setup(test_import_bad_tcb_refused, setup),
+		cmocka_unit_test_setup(test_import_bad_chunks_refused, setup),
+		cmocka_unit_test_setup(test_import_odd_values_are_tamed, setup),
+		cmocka_unit_test_setup(test_import_random_damage_never_hurts, setup),
+		cmocka_unit_test_setup(test_import_without_memory_takes_nothing, setup),
+		cmocka_unit_test_setup(test_rescue_live_connection, setup),
+		cmocka_unit_test_setup(test_rescue_closes_as_the_kernel_would, setup),
+		cmocka_unit_test_setup(test_reset_flow_sends_rst, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
