@@ -22,7 +22,10 @@ report() { # name passed failed skipped seconds log
 	passed=$((passed + $2)) failed=$((failed + $3)) skipped=$((skipped + $4))
 	printf '%-6s %-28s %4d passed, %d failed, %d skipped  %4ds\n' "$verdict" "$1" "$2" "$3" "$4" "$5"
 	if [ "$3" != 0 ]; then
-		tail -n 30 "$6" | sed 's/^/       | /'
+		# What failed and why, else the end.
+		grep -E -A3 '^(not ok|FAIL|\[  (ERROR|FAILED) )|ERROR: |runtime error' "$6" >"$6.failed" ||
+			tail -n 30 "$6" >"$6.failed"
+		head -n 40 "$6.failed" | sed 's/^/       | /'
 		echo "       | whole output: $6"
 	fi
 }
