@@ -38,6 +38,7 @@ IO_SRC := $(wildcard user/io/*.c)
 DAEMON_SRC := $(wildcard user/daemon/*.c)
 LIB_SRC := $(wildcard user/lib/*.c)
 CLI_SRC := $(wildcard user/cli/*.c)
+PRELOAD_SRC := $(wildcard user/preload/*.c)
 obj = $(patsubst %.c,$(B)/%.o,$(1))
 
 CORE_A := $(B)/libcore.a
@@ -50,9 +51,10 @@ TOOLS := $(patsubst tools/%.c,$(B)/tools/%,$(wildcard tools/*.c))
 UNIT := $(patsubst selftests/unit/%.c,$(B)/selftests/unit/%,$(wildcard selftests/unit/test_*.c))
 BPFTEST := $(patsubst selftests/bpf/%.c,$(B)/selftests/bpf/%,$(wildcard selftests/bpf/test_*.c))
 SIM := $(B)/selftests/sim/sim
+FUZZ := $(patsubst selftests/fuzz/%.c,$(B)/selftests/fuzz/%,$(wildcard selftests/fuzz/fuzz_*.c))
 
 .PHONY: all
-all: $(PROGS) $(B)/libtandem.so $(B)/libtandem.a $(B)/tandem.pc $(TOOLS)
+all: $(PROGS) $(B)/libtandem.so $(B)/libtandem.a $(B)/libtandem-preload.so $(B)/tandem.pc $(TOOLS)
 
 # ---- BPF ----
 $(B)/bpf/%.bpf.o: bpf/%.bpf.c
@@ -91,6 +93,14 @@ $(B)/libtandem.so: $(call obj,$(LIB_SRC)) $(LIB_IO_OBJ) $(call obj,$(CORE_SRC)) 
 $(B)/libtandem.a: $(call obj,$(LIB_SRC)) $(LIB_IO_OBJ) $(call obj,$(CORE_SRC))
 	rm -f $@ && ar rcs $@ $^
 
+# The shim has the library in it, whose calls of libc must not come back to the shim: --wrap.
+PRELOAD_WRAP := $(shell sed -n 's/^\tX.[^,]*, \([a-z_0-9]*\),.*/-Wl,--wrap=\1/p' \
+	user/preload/calls.h)
+$(call obj,$(PRELOAD_SRC)): ALL_CFLAGS += -fvisibility=hidden
+$(B)/libtandem-preload.so: $(call obj,$(PRELOAD_SRC)) $(B)/libtandem.a user/preload/calls.h
+	$(CC) $(LDFLAGS_ALL) -shared -Wl,-z,now,--exclude-libs,ALL $(PRELOAD_WRAP) -o $@ \
+		$(filter %.o,$^) $(B)/libtandem.a -ldl -lpthread
+
 $(B)/tandem.pc: configs/tandem.pc.in Makefile
 	@mkdir -p $(@D)
 	sed -e 's,@PREFIX@,$(PREFIX),g' -e 's,@VERSION@,$(VERSION),g' $< > $@
@@ -112,6 +122,13 @@ $(B)/selftests/bpf/%: $(B)/selftests/bpf/%.o $(IO_A) $(CORE_A)
 $(call obj,$(wildcard selftests/bpf/*.c)): | $(SKEL)
 $(SIM): $(call obj,$(wildcard selftests/sim/*.c)) $(CORE_A)
 	$(CC) $(LDFLAGS_ALL) -o $@ $^
+
+# Fuzz targets: fuzz_X.c with what lib_*.c share, clang only (Makefile.targets: FUZZ_BUILD).
+FUZZ_A := $(B)/selftests/fuzz/lib.a
+$(FUZZ_A): $(call obj,$(wildcard selftests/fuzz/lib_*.c))
+	rm -f $@ && ar rcs $@ $^
+$(FUZZ): $(B)/selftests/fuzz/%: $(B)/selftests/fuzz/%.o $(FUZZ_A) $(DAEMON_A) $(IO_A) $(CORE_A)
+	$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ $(LDLIBS_IO)
 
 .PHONY: tests-build
 tests-build: all $(UNIT) $(BPFTEST) $(SIM)

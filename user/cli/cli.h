@@ -19,6 +19,8 @@ struct cli_args {
 	const char *command;
 	const char *operand;
 	const char *netns, *name, *mode, *claim, *config;
+	const char *on, *busy_poll, *fallback;
+	char **rest; /* a command line, where the command takes one; ends with NULL */
 	bool json;
 };
 
@@ -32,6 +34,7 @@ int cmd_status(const struct cli_args *a);
 int cmd_stat(const struct cli_args *a);
 int cmd_ss(const struct cli_args *a);
 int cmd_flows(const struct cli_args *a);
+int cmd_run(const struct cli_args *a);
 
 /* ---- names.c: attachments on this host ---- */
 

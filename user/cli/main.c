@@ -15,6 +15,7 @@ enum {
 	O_MODE = 8,
 	O_CLAIM = 16,
 	O_CONFIG = 32,
+	O_RUN = 64, /* its operand is a command line: what follows is not ours */
 };
 
 static const struct option_def {
@@ -55,6 +56,24 @@ static const struct option_def {
 	 {NULL},
 	 offsetof(struct cli_args, config),
 	 "settings, see tandem.conf(5)"},
+	{O_RUN,
+	 "on",
+	 "NAME",
+	 {NULL},
+	 offsetof(struct cli_args, on),
+	 "the attachment to use (default: the one of this network namespace)"},
+	{O_RUN,
+	 "busy-poll",
+	 "US",
+	 {NULL},
+	 offsetof(struct cli_args, busy_poll),
+	 "how long a blocked call may spin before it sleeps, in microseconds"},
+	{O_RUN,
+	 "fallback",
+	 "WHAT",
+	 {"kernel"},
+	 offsetof(struct cli_args, fallback),
+	 "where nothing is attached: kernel: use its sockets (default: fail)"},
 	{O_JSON, "json", NULL, {NULL}, offsetof(struct cli_args, json), "print JSON, for programs"},
 };
 #define N_OPTIONS (sizeof(options) / sizeof(options[0]))
@@ -78,6 +97,7 @@ static const struct command {
 	 "counters of the XDP program and the stack"},
 	{"ss", "NAME|IFNAME", false, O_JSON, cmd_ss, "connections and listeners"},
 	{"flows", "NAME|IFNAME", false, O_JSON, cmd_flows, "the XDP program's flow table"},
+	{"run", "COMMAND", true, O_RUN, cmd_run, "run a program on tandem's sockets"},
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -108,9 +128,11 @@ static void help_all(FILE *f)
 static void help_command(const struct command *c)
 {
 	printf("Usage: tandem %s", c->name);
+	if (c->options & O_RUN)
+		printf(" [OPTIONS] [--]");
 	if (c->operand)
 		printf(c->operand_needed ? " %s" : " [%s]", c->operand);
-	printf(" [OPTIONS]\n\n%s\n\nOptions:\n", c->help);
+	printf("%s\n\n%s\n\nOptions:\n", (c->options & O_RUN) ? " [ARGUMENTS]" : " [OPTIONS]", c->help);
 	for (size_t i = 0; i < N_OPTIONS; i++) {
 		const struct option_def *o = &options[i];
 		char head[40];
@@ -218,6 +240,9 @@ static int run_command(const struct command *c, int argc, char **argv)
 			return EXIT_USAGE;
 		} else {
 			a.operand = argv[i];
+			a.rest = &argv[i];
+			if (c->options & O_RUN)
+				break;
 		}
 	}
 	if (c->operand_needed && !a.operand) {

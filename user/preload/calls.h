@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The calls of libc that the shim stands in front of, the single list of them: it makes the pointers to
+ * libc's own (real.c), most of the intercepts (socket.c, rw.c), and the linker's --wrap
+ * options (Makefile, which reads the lines that begin with X), by which the library below the shim
+ * always reaches libc itself. One line each.
+ */
+#ifndef TANDEM_PRELOAD_CALLS_H
+#define TANDEM_PRELOAD_CALLS_H
+
+/* Calls on a descriptor: X(type, name, (parameters after fd), (their names)). */
+#define SOCKET_CALLS(X) \
+	X(int, bind, (__CONST_SOCKADDR_ARG addr, socklen_t len), (addr, len)) \
+	X(int, listen, (int backlog), (backlog)) \
+	X(int, accept, (__SOCKADDR_ARG addr, socklen_t *len), (addr, len)) \
+	X(int, accept4, (__SOCKADDR_ARG addr, socklen_t *len, int flags), (addr, len, flags)) \
+	X(int, connect, (__CONST_SOCKADDR_ARG addr, socklen_t len), (addr, len)) \
+	X(int, shutdown, (int how), (how)) \
+	X(int, getsockopt, \
+	  (int level, int name, void *val, socklen_t *len), (level, name, val, len)) \
+	X(int, setsockopt, \
+	  (int level, int name, const void *val, socklen_t len), \
+	  (level, name, val, len)) \
+	X(int, getsockname, (__SOCKADDR_ARG addr, socklen_t *len), (addr, len)) \
+	X(int, getpeername, (__SOCKADDR_ARG addr, socklen_t *len), (addr, len)) \
+	X(int, __connect, (__CONST_SOCKADDR_ARG addr, socklen_t len), (addr, len))
+
+#define IO_CALLS(X) \
+	X(ssize_t, send, (const void *buf, size_t n, int flags), (buf, n, flags)) \
+	X(ssize_t, sendto, \
+	  (const void *buf, size_t n, int flags, __CONST_SOCKADDR_ARG addr, socklen_t len), \
+	  (buf, n, flags, addr, len)) \
+	X(int, sendmmsg, (struct mmsghdr *msgs, unsigned n, int flags), (msgs, n, flags)) \
+	X(ssize_t, recv, (void *buf, size_t n, int flags), (buf, n, flags)) \
+	X(ssize_t, recvfrom, \
+	  (void *buf, size_t n, int flags, __SOCKADDR_ARG addr, socklen_t *len), \
+	  (buf, n, flags, addr, len)) \
+	X(ssize_t, recvmsg, (struct msghdr *msg, int flags), (msg, flags)) \
+	X(int, recvmmsg, \
+	  (struct mmsghdr *msgs, unsigned n, int flags, struct timespec *timeout), \
+	  (msgs, n, flags, timeout)) \
+	X(ssize_t, read, (void *buf, size_t n), (buf, n)) \
+	X(ssize_t, write, (const void *buf, size_t n), (buf, n)) \
+	X(ssize_t, readv, (const struct iovec *iov, int n), (iov, n)) \
+	X(ssize_t, writev, (const struct iovec *iov, int n), (iov, n)) \
+	X(ssize_t, preadv2, \
+	  (const struct iovec *iov, int n, off_t off, int flags), (iov, n, off, flags)) \
+	X(ssize_t, pwritev2, \
+	  (const struct iovec *iov, int n, off_t off, int flags), (iov, n, off, flags)) \
+	X(ssize_t, sendfile, (int in, off_t *off, size_t n), (in, off, n)) \
+	X(ssize_t, sendfile64, (int in, off_t *off, size_t n), (in, off, n)) \
+	X(ssize_t, __read_chk, (void *buf, size_t n, size_t room), (buf, n, room)) \
+	X(ssize_t, __recv_chk, \
+	  (void *buf, size_t n, size_t room, int flags), (buf, n, room, flags)) \
+	X(ssize_t, __recvfrom_chk, \
+	  (void *buf, size_t n, size_t room, int flags, __SOCKADDR_ARG addr, socklen_t *len), \
+	  (buf, n, room, flags, addr, len)) \
+	X(ssize_t, __read, (void *buf, size_t n), (buf, n)) \
+	X(ssize_t, __write, (const void *buf, size_t n), (buf, n)) \
+	X(ssize_t, __send, (const void *buf, size_t n, int flags), (buf, n, flags))
+
+/* The same where what they pass on depends: X(type, name, type of the second, its name). */
+#define VARIADIC_CALLS(X) \
+	X(int, fcntl, int, cmd) \
+	X(int, fcntl64, int, cmd) \
+	X(int, ioctl, unsigned long, req)
+
+/* The others, whose intercepts are written by hand: X(type, name, (parameters), (their names)). */
+#define OTHER_CALLS(X) \
+	X(int, socket, (int domain, int type, int protocol), (domain, type, protocol)) \
+	X(int, close, (int fd), (fd)) \
+	X(int, __close, (int fd), (fd)) \
+	X(int, dup, (int fd), (fd)) \
+	X(int, dup2, (int fd, int to), (fd, to)) \
+	X(int, dup3, (int fd, int to, int flags), (fd, to, flags)) \
+	X(int, close_range, (unsigned first, unsigned last, int flags), (first, last, flags)) \
+	X(void, closefrom, (int low), (low)) \
+	X(ssize_t, sendmsg, (int fd, const struct msghdr *msg, int flags), (fd, msg, flags)) \
+	X(ssize_t, splice, \
+	  (int in, off64_t *in_off, int out, off64_t *out_off, size_t n, unsigned flags), \
+	  (in, in_off, out, out_off, n, flags)) \
+	X(int, poll, (struct pollfd *fds, nfds_t n, int timeout), (fds, n, timeout)) \
+	X(int, ppoll, \
+	  (struct pollfd *fds, nfds_t n, const struct timespec *ts, const sigset_t *mask), \
+	  (fds, n, ts, mask)) \
+	X(int, __poll_chk, \
+	  (struct pollfd *fds, nfds_t n, int timeout, size_t room), \
+	  (fds, n, timeout, room)) \
+	X(int, __ppoll_chk, \
+	  (struct pollfd *fds, nfds_t n, const struct timespec *ts, const sigset_t *mask, \
+	   size_t room), \
+	  (fds, n, ts, mask, room)) \
+	X(int, select, \
+	  (int n, fd_set *in, fd_set *out, fd_set *ex, struct timeval *tv), \
+	  (n, in, out, ex, tv)) \
+	X(int, pselect, \
+	  (int n, fd_set *in, fd_set *out, fd_set *ex, const struct timespec *ts, \
+	   const sigset_t *mask), \
+	  (n, in, out, ex, ts, mask)) \
+	X(int, epoll_create, (int size), (size)) \
+	X(int, epoll_create1, (int flags), (flags)) \
+	X(int, epoll_ctl, (int ep, int op, int fd, struct epoll_event *ev), (ep, op, fd, ev)) \
+	X(int, epoll_wait, \
+	  (int ep, struct epoll_event *evs, int max, int timeout), \
+	  (ep, evs, max, timeout)) \
+	X(int, epoll_pwait, \
+	  (int ep, struct epoll_event *evs, int max, int timeout, const sigset_t *mask), \
+	  (ep, evs, max, timeout, mask)) \
+	X(int, epoll_pwait2, \
+	  (int ep, struct epoll_event *evs, int max, const struct timespec *ts, \
+	   const sigset_t *mask), \
+	  (ep, evs, max, ts, mask)) \
+	X(FILE *, fdopen, (int fd, const char *mode), (fd, mode)) \
+	X(int, vdprintf, (int fd, const char *fmt, va_list ap), (fd, fmt, ap)) \
+	X(int, __vdprintf_chk, (int fd, int flag, const char *fmt, va_list ap), (fd, flag, fmt, ap))
+
+/* "fd and these", where there may be none of these. */
+#define UNWRAP(...) __VA_ARGS__
+
+#endif

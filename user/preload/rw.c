@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Reading and writing, in all of libc's forms, stdio over a socket included: what fdopen() gives
+ * has its own read and write functions, because libc's would not pass through here.
+ */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "shim.h"
+
+/* ---- one message ---- */
+
+static ssize_t on_send(int h, int fd, const void *buf, size_t n, int flags)
+{
+	(void)fd;
+	return tandem_send(h, buf, n, flags);
+}
+
+static ssize_t on_sendto(int h, int fd, const void *buf, size_t n, int flags,
+			 __CONST_SOCKADDR_ARG addr, socklen_t len)
+{
+	(void)fd;
+	return tandem_sendto(h, buf, n, flags, addr.__sockaddr__, len);
+}
+
+static ssize_t on_recv(int h, int fd, void *buf, size_t n, int flags)
+{
+	(void)fd;
+	return tandem_recv(h, buf, n, flags);
+}
+
+static ssize_t on_recvfrom(int h, int fd, void *buf, size_t n, int flags, __SOCKADDR_ARG addr,
+			   socklen_t *len)
+{
+	(void)fd;
+	return tandem_recvfrom(h, buf, n, flags, addr.__sockaddr__, len);
+}
+
+static ssize_t on_recvmsg(int h, int fd, struct msghdr *msg, int flags)
+{
+	(void)fd;
+	return tandem_recvmsg(h, msg, flags);
+}
+
+static ssize_t on_read(int h, int fd, void *buf, size_t n)
+{
+	(void)fd;
+	return tandem_read(h, buf, n);
+}
+
+static ssize_t on_write(int h, int fd, const void *buf, size_t n)
+{
+	(void)fd;
+	return tandem_write(h, buf, n);
+}
+
+static ssize_t on_readv(int h, int fd, const struct iovec *iov, int n)
+{
+	(void)fd;
+	return tandem_readv(h, iov, n);
+}
+
+static ssize_t on_writev(int h, int fd, const struct iovec *iov, int n)
+{
+	(void)fd;
+	return tandem_writev(h, iov, n);
+}
+
+/* Offset -1: as readv(), with flags (readv(2)). */
+static bool rwf_refused(off_t off, int flags)
+{
+	errno = off != -1 ? ESPIPE : EOPNOTSUPP;
+	return off != -1 || flags & ~(RWF_NOWAIT | RWF_HIPRI);
+}
+
+static ssize_t on_preadv2(int h, int fd, const struct iovec *iov, int n, off_t off, int flags)
+{
+	struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)n};
+
+	(void)fd;
+	if (rwf_refused(off, flags))
+		return -1;
+	return tandem_recvmsg(h, &m, flags & RWF_NOWAIT ? MSG_DONTWAIT : 0);
+}
+
+static ssize_t on_pwritev2(int h, int fd, const struct iovec *iov, int n, off_t off, int flags)
+{
+	struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)n};
+
+	(void)fd;
+	if (rwf_refused(off, flags))
+		return -1;
+	return tandem_sendmsg(h, &m, flags & RWF_NOWAIT ? MSG_DONTWAIT : 0);
+}
+
+static ssize_t on_sendfile(int h, int fd, int in, off_t *off, size_t n)
+{
+	(void)fd;
+	if (is_sock(fd_get(in))) {
+		errno = EINVAL;
+		return -1;
+	}
+	return tandem_sendfile(h, in, off, n);
+}
+
+/* ---- several ---- */
+
+static int on_sendmmsg(int h, int fd, struct mmsghdr *msgs, unsigned n, int flags)
+{
+	unsigned i;
+
+	(void)fd;
+	for (i = 0; i < n; i++) {
+		ssize_t r = tandem_sendmsg(h, &msgs[i].msg_hdr, flags);
+
+		if (r < 0)
+			return i ? (int)i : -1;
+		msgs[i].msg_len = (unsigned)r;
+	}
+	return (int)i;
+}
+
+/* The timeout is only looked at between messages: the kernel's rule (recvmmsg(2), BUGS). */
+static int on_recvmmsg(int h, int fd, struct mmsghdr *msgs, unsigned n, int flags,
+		       struct timespec *timeout)
+{
+	struct timespec end = {0}, now;
+	unsigned i;
+
+	(void)fd;
+	if (timeout) {
+		clock_gettime(CLOCK_MONOTONIC, &end);
+		end.tv_sec += timeout->tv_sec;
+		end.tv_nsec += timeout->tv_nsec;
+	}
+	for (i = 0; i < n; i++) {
+		ssize_t r = tandem_recvmsg(h, &msgs[i].msg_hdr, flags & ~MSG_WAITFORONE);
+
+		if (r < 0)
+			return i ? (int)i : -1;
+		msgs[i].msg_len = (unsigned)r;
+		if (flags & MSG_WAITFORONE)
+			flags |= MSG_DONTWAIT;
+		if (!r)
+			return (int)i + 1;
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		if (timeout && (now.tv_sec - end.tv_sec) * 1000000000ll + now.tv_nsec >= end.tv_nsec)
+			return (int)i + 1;
+	}
+	return (int)i;
+}
+
+/* ---- other names for the same ---- */
+
+static void check_room(size_t n, size_t room)
+{
+	if (n > room)
+		abort();
+}
+
+static ssize_t on___read_chk(int h, int fd, void *buf, size_t n, size_t room)
+{
+	check_room(n, room);
+	return on_read(h, fd, buf, n);
+}
+
+static ssize_t on___recv_chk(int h, int fd, void *buf, size_t n, size_t room, int flags)
+{
+	check_room(n, room);
+	return on_recv(h, fd, buf, n, flags);
+}
+
+static ssize_t on___recvfrom_chk(int h, int fd, void *buf, size_t n, size_t room, int flags,
+				 __SOCKADDR_ARG addr, socklen_t *len)
+{
+	check_room(n, room);
+	return on_recvfrom(h, fd, buf, n, flags, addr, len);
+}
+
+#define on_sendfile64 on_sendfile
+#define on___read on_read
+#define on___write on_write
+#define on___send on_send
+
+#define PROTOTYPE(type, name, params, args) type name(int fd, UNWRAP params);
+IO_CALLS(PROTOTYPE)
+IO_CALLS(FD_INTERCEPT)
+
+/* ---- descriptors in messages; splice ---- */
+
+/* A socket of tandem's lives in its process: another could do nothing with the number. */
+static bool passes_socket(const struct msghdr *msg)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c;
+	     c = CMSG_NXTHDR((struct msghdr *)(uintptr_t)msg, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t at = CMSG_LEN(0); at + sizeof(int) <= c->cmsg_len; at += sizeof(int)) {
+			int fd;
+
+			memcpy(&fd, (char *)c + at, sizeof(fd));
+			if (is_sock(fd_get(fd)))
+				return true;
+		}
+	}
+	return false;
+}
+
+static ssize_t on_sendmsg(int h, const struct msghdr *msg, int flags)
+{
+	/* As the kernel answers for any control message that TCP does not know. */
+	if (msg->msg_controllen && CMSG_FIRSTHDR(msg) &&
+	    CMSG_FIRSTHDR(msg)->cmsg_level == SOL_SOCKET &&
+	    CMSG_FIRSTHDR(msg)->cmsg_type == SCM_RIGHTS) {
+		errno = EINVAL;
+		return -1;
+	}
+	return tandem_sendmsg(h, msg, flags);
+}
+
+PUBLIC ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+	int e = fd_get(fd);
+
+	if (is_sock(e))
+		return SHIM_DO(ssize_t, "sendmsg", fd, on_sendmsg(e, msg, flags));
+	if (msg && msg->msg_controllen && passes_socket(msg)) {
+		shim_note("sendmsg(%d): a tandem socket cannot be passed to another process", fd);
+		errno = EOPNOTSUPP;
+		return -1;
+	}
+	return real.sendmsg(fd, msg, flags);
+}
+
+/* Programs that use it fall back to read() and write() where it is not supported. */
+PUBLIC ssize_t splice(int in, off64_t *in_off, int out, off64_t *out_off, size_t n, unsigned flags)
+{
+	if (is_sock(fd_get(in)) || is_sock(fd_get(out))) {
+		errno = EINVAL;
+		return -1;
+	}
+	return real.splice(in, in_off, out, out_off, n, flags);
+}
+
+/* ---- stdio ---- */
+
+static ssize_t cookie_read(void *cookie, char *buf, size_t n)
+{
+	return read((int)(intptr_t)cookie, buf, n);
+}
+
+static ssize_t cookie_write(void *cookie, const char *buf, size_t n)
+{
+	ssize_t r = write((int)(intptr_t)cookie, buf, n);
+
+	return r < 0 ? 0 : r; /* fopencookie(3): 0 is the error */
+}
+
+static int cookie_close(void *cookie)
+{
+	return close((int)(intptr_t)cookie);
+}
+
+int close(int fd);
+PUBLIC FILE *fdopen(int fd, const char *mode)
+{
+	static const cookie_io_functions_t io = {
+		.read = cookie_read, .write = cookie_write, .close = cookie_close};
+	FILE *f;
+
+	if (!is_sock(fd_get(fd)))
+		return real.fdopen(fd, mode);
+	f = fopencookie((void *)(intptr_t)fd, mode, io);
+	if (f)
+		f->_fileno = fd; /* for fileno() */
+	return f;
+}
+
+/* As libc's: through a stream that lives as long as the call. */
+static int print(int fd, const char *fmt, va_list ap)
+{
+	char *s;
+	int n = vasprintf(&s, fmt, ap), done = 0;
+
+	if (n < 0)
+		return -1;
+	while (done < n) {
+		ssize_t r = write(fd, s + done, (size_t)(n - done));
+
+		if (r < 0)
+			break;
+		done += (int)r;
+	}
+	free(s);
+	return done < n ? -1 : n;
+}
+
+PUBLIC int vdprintf(int fd, const char *fmt, va_list ap)
+{
+	return is_sock(fd_get(fd)) ? print(fd, fmt, ap) : real.vdprintf(fd, fmt, ap);
+}
+
+int __vdprintf_chk(int fd, int flag, const char *fmt, va_list ap);
+PUBLIC int __vdprintf_chk(int fd, int flag, const char *fmt, va_list ap)
+{
+	return is_sock(fd_get(fd)) ? print(fd, fmt, ap) : real.__vdprintf_chk(fd, flag, fmt, ap);
+}
+
+PUBLIC int dprintf(int fd, const char *fmt, ...)
+{
+	va_list ap;
+	int r;
+
+	va_start(ap, fmt);
+	r = vdprintf(fd, fmt, ap);
+	va_end(ap);
+	return r;
+}
+
+int __dprintf_chk(int fd, int flag, const char *fmt, ...);
+PUBLIC int __dprintf_chk(int fd, int flag, const char *fmt, ...)
+{
+	va_list ap;
+	int r;
+
+	va_start(ap, fmt);
+	r = __vdprintf_chk(fd, flag, fmt, ap);
+	va_end(ap);
+	return r;
+}

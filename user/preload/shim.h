@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The shim's parts among themselves. Every descriptor has one entry in a table (table.c), an int:
+ *	0                       the kernel's: the call is libc's
+ *	TANDEM_FD_BASE upwards  a socket of tandem's, the entry is its handle
+ *	1 ...                   an epoll instance, the entry is the number of its struct ep
+ *	FD_PRIVATE              the engine's own; not there, as far as the program is concerned
+ * Several descriptors may have the same entry, after dup(). What stands behind a tandem socket's
+ * descriptor in the kernel is a copy of one unconnected unix socket: it costs no socket, holds the number,
+ * looks like a socket to fstat(), and fails whatever does not pass through the shim.
+ */
+#ifndef TANDEM_PRELOAD_SHIM_H
+#define TANDEM_PRELOAD_SHIM_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include "user/lib/shim.h"
+#include "calls.h"
+
+#define PUBLIC __attribute__((visibility("default")))
+#define likely(x) __builtin_expect(!!(x), 1)
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+/* ---- libc's own (real.c) ---- */
+
+#define POINTER(type, name, params, args) type(*name) params;
+#define FD_POINTER(type, name, params, args) type(*name)(int fd, UNWRAP params);
+#define VARIADIC_POINTER(type, name, t2, n2) type (*name)(int fd, t2 n2, ...);
+struct real {
+	SOCKET_CALLS(FD_POINTER)
+	IO_CALLS(FD_POINTER)
+	VARIADIC_CALLS(VARIADIC_POINTER)
+	OTHER_CALLS(POINTER)
+};
+extern struct real real;
+
+/* ---- the table (table.c) ---- */
+
+#define FD_PRIVATE (-1)
+#define FD_CHUNK 1024u
+#define FD_CHUNKS 1024u /* the kernel's fs.nr_open, unless somebody raises it */
+
+typedef _Atomic int entry;
+extern entry *_Atomic fd_chunks[FD_CHUNKS];
+
+static inline int fd_get(int fd)
+{
+	unsigned c = (unsigned)fd / FD_CHUNK;
+
+	if (c >= FD_CHUNKS)
+		return 0;
+	return atomic_load_explicit(
+		&atomic_load_explicit(&fd_chunks[c], memory_order_relaxed)[(unsigned)fd % FD_CHUNK],
+		memory_order_relaxed);
+}
+
+static inline bool is_sock(int e)
+{
+	return e >= TANDEM_FD_BASE;
+}
+
+static inline bool is_epoll(int e)
+{
+	return e > 0 && e < TANDEM_FD_BASE;
+}
+
+/* 0, or -1 and errno: EMFILE, ENOMEM; never for an entry of 0. */
+int fd_set_entry(int fd, int e);
+/* The next descriptor from @fd up to @last that has an entry, -1. */
+int fd_next(int fd, int last);
+/* A copy of the placeholder with entry @e, which counts as a use of it. -1 and errno. */
+int fd_new(int e, bool cloexec);
+
+/* What the shim knows of a handle. */
+struct ext {
+	_Atomic int refs; /* descriptors with this entry */
+	_Atomic bool decided; /* bound, listening or connecting with tandem: no way back to the kernel */
+};
+
+struct ep {
+	_Atomic int refs;
+	_Atomic int handle;	/* of the library's instance, 0 while there are only kernel descriptors */
+	_Atomic int waiting;	/* threads in the kernel's epoll_wait() */
+	_Atomic bool kicked;	/* the kick may be registered */
+	int n_kernel;		/* descriptors registered, while handle is 0; under ep_lock */
+	int next_free;
+};
+
+struct ext *ext_get(int handle);
+struct ep *ep_get(int e);
+/* A new struct ep with one use; its entry, or -1 and errno. */
+int ep_new(void);
+void ref_entry(int e);
+/* One use less; the last one closes the socket or the library's epoll instance. */
+void unref_entry(int e);
+
+/* ---- the process (shim.c) ---- */
+
+extern bool shim_debug;
+extern int shim_placeholder;
+/* 1: attached, 0: not, but the kernel's sockets will do, -1 and errno (the user has been told). */
+int shim_attach(void);
+/* Not in a child of vfork(), which shares our memory but not our descriptors? */
+bool shim_own_process(void);
+void shim_trace(const char *call, int fd, long r);
+void shim_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* A traced call that is not to be cancelled half-way, which would leave the engine locked. */
+#define SHIM_DO(type, name, fd, call)                                                              \
+	({                                                                                         \
+		int cancel_;                                                                       \
+		type r_;                                                                           \
+                                                                                                   \
+		pthread_testcancel();                                                              \
+		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_);                          \
+		r_ = (call);                                                                       \
+		pthread_setcancelstate(cancel_, NULL);                                             \
+		if (shim_debug)                                                                    \
+			shim_trace(name, fd, (long)r_);                                            \
+		r_;                                                                                \
+	})
+
+/* The intercept of a call on a descriptor: libc's, or on_NAME(entry, fd, ...), kept out of the way. */
+#define FD_INTERCEPT(type, name, params, args)                                                     \
+	static __attribute__((noinline)) type ours_##name(int e, int fd, UNWRAP params)            \
+	{                                                                                          \
+		return SHIM_DO(type, #name, fd, on_##name(e, fd, UNWRAP args));                    \
+	}                                                                                          \
+	PUBLIC type name(int fd, UNWRAP params)                                                    \
+	{                                                                                          \
+		int e = fd_get(fd);                                                                \
+                                                                                                   \
+		if (likely(!is_sock(e)))                                                           \
+			return real.name(fd, UNWRAP args);                                         \
+		return ours_##name(e, fd, UNWRAP args);                                            \
+	}
+
+/* ---- who serves an address (route.c) ---- */
+
+enum server { BY_TANDEM, BY_KERNEL };
+enum server route_local(const struct sockaddr_in *sin); /* a local address, for bind() */
+enum server route_remote(const struct sockaddr_in *sin);
+
+#endif
