@@ -359,7 +359,7 @@ uint32_t eng_run(struct mtime now)
 
 /* ---- beginning and end ---- */
 
-static void forked(void)
+void eng_atfork_child(void)
 {
 	/* Other threads, and their grip on the lock, are not in the child. */
 	pthread_mutex_init(&eng.lock, NULL);
@@ -371,7 +371,7 @@ static void forked(void)
 
 static void watch_forks(void)
 {
-	pthread_atfork(NULL, NULL, forked);
+	pthread_atfork(NULL, NULL, eng_atfork_child);
 }
 
 static int start(const char *name)

@@ -294,6 +294,8 @@ void conn_give(struct conn_ref c);
 const struct tcb *conn_get(struct conn_ref c); /* NULL: not there any more */
 /* Tells the daemon to drop the flow entry. */
 void conn_gone(struct conn_ref c, const struct tcp_addr_pair *a);
+/* In a child of fork(): the engine is its parent's. */
+void eng_atfork_child(void);
 /* All sockets closed, connections given back and taken (bounded), memory kept. */
 void eng_wind_up(void);
 
