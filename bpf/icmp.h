@@ -128,6 +128,8 @@ static __always_inline bool echo_reply4(uint8_t *data, const uint8_t *end, uint3
 	ip->ttl = ECHO_TTL;
 	icmp->check = csum_replace16(icmp->check, ICMP_TYPE_CODE(ICMP4_ECHO, 0),
 				     ICMP_TYPE_CODE(ICMP4_ECHO_REPLY, 0));
+	if (!icmp->check) /* of nothing but zeros, where the update gives the other zero */
+		icmp->check = 0xffff;
 	icmp->type_code = ICMP_TYPE_CODE(ICMP4_ECHO_REPLY, 0);
 	return true;
 }
