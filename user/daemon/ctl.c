@@ -441,7 +441,7 @@ static int listen_at(struct daemon *d, const char *path)
 	umask(022);
 	if (err)
 		return err;
-	if (chown(path, 0, d->cfg.socket_group) || chmod(path, d->cfg.socket_mode) ||
+	if (chown(path, (uid_t)-1, d->cfg.socket_group) || chmod(path, d->cfg.socket_mode) ||
 	    listen(d->ctl.fd, 128))
 		return -errno;
 	d->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);

@@ -7,7 +7,6 @@
 #ifndef TANDEM_DAEMON_DAEMON_H
 #define TANDEM_DAEMON_DAEMON_H
 
-#include <net/if.h>
 #include <sys/types.h>
 #include "common/ctl.h"
 #include "user/core/stack.h"

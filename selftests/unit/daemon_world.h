@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A world around the daemon's code, in one process and without privileges: its stack on
+ * virtual time (lib_stack.h), the XDP program's maps as arrays, a port that counts, and
+ * applications with an arena and a stack of their own but no sockets.
+ *
+ * One test program includes this once: it defines xdp_*() and port_*(), so that those of user/io/
+ * stay out.
+ */
+#ifndef TANDEM_UNIT_DAEMON_WORLD_H
+#define TANDEM_UNIT_DAEMON_WORLD_H
+
+#include "lib_stack.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <unistd.h>
+#include "user/daemon/daemon.h"
+
+#define W_FLOWS 4096u
+#define W_APPS 4u
+#define W_TCBS 256u
+#define W_CHUNKS 512u
+
+static struct {
+	struct tstack t;
+	struct daemon d;
+	struct {
+		struct flow_key k;
+		struct flow_val v;
+	} flows[W_FLOWS];
+	uint32_t n_flows, n_ports;
+	struct { /* an application's side */
+		struct stack *s;
+		void *mem;
+		size_t mem_len;
+		struct pkt pkts[16];
+		uint8_t bufs[16][TS_ROOM];
+		struct pkt_pool pool;
+	} apps[W_APPS];
+	uint32_t n_injected, injected_slot;
+	bool inject_full;
+	uint32_t n_rst, n_fin, n_syn, n_out; /* what the stack has sent */
+	struct out last;		     /* the last TCP segment of that */
+} w;
+
+/* ---- the XDP program's maps ---- */
+
+static uint32_t w_flow(const struct flow_key *k)
+{
+	for (uint32_t i = 0; i < w.n_flows; i++)
+		if (!memcmp(&w.flows[i].k, k, sizeof(*k)))
+			return i;
+	return SHM_NIL;
+}
+
+int xdp_flow_set(struct xdp_prog *p, const struct flow_key *k, const struct flow_val *v)
+{
+	uint32_t i = w_flow(k);
+
+	(void)p;
+	if (i == SHM_NIL) {
+		if (w.n_flows == W_FLOWS)
+			return -E2BIG;
+		i = w.n_flows++;
+	}
+	w.flows[i].k = *k;
+	w.flows[i].v = *v;
+	return 0;
+}
+
+int xdp_flow_del(struct xdp_prog *p, const struct flow_key *k)
+{
+	uint32_t i = w_flow(k);
+
+	(void)p;
+	assert_int_not_equal(i, SHM_NIL);
+	w.flows[i] = w.flows[--w.n_flows];
+	return 0;
+}
+
+int xdp_port_set(struct xdp_prog *p, const struct port_key *k, const struct port_val *v)
+{
+	(void)p;
+	(void)k;
+	(void)v;
+	w.n_ports++;
+	return 0;
+}
+
+int xdp_port_del(struct xdp_prog *p, const struct port_key *k)
+{
+	(void)p;
+	(void)k;
+	w.n_ports--;
+	return 0;
+}
+
+#define W_UNUSED(ret, name, ...)                                                                   \
+	ret name(__VA_ARGS__)                                                                      \
+	{                                                                                          \
+		fail_msg(#name " is not of this world");                                           \
+		return (ret)0;                                                                     \
+	}
+int xdp_xsk_del(struct xdp_prog *p, uint32_t slot, uint32_t queue)
+{
+	(void)p;
+	(void)slot;
+	(void)queue;
+	return 0;
+}
+const char *xdp_mode_name(enum xdp_mode m)
+{
+	(void)m;
+	return "generic";
+}
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+W_UNUSED(int, xdp_xsk_set, struct xdp_prog *p, uint32_t slot, uint32_t queue, int fd)
+W_UNUSED(int, xdp_addr_set, struct xdp_prog *p, const struct ip_addr *a)
+W_UNUSED(int, xdp_addr_del, struct xdp_prog *p, const struct ip_addr *a)
+W_UNUSED(int, xdp_settings_set, struct xdp_prog *p, const struct xdp_settings *s)
+W_UNUSED(int, xdp_prog_attach, struct xdp_prog **out, const struct xdp_prog_opts *o, char *why,
+	 size_t len)
+void xdp_prog_detach(struct xdp_prog *p)
+{
+}
+W_UNUSED(int, xdp_prog_remove_pins, const char *name)
+W_UNUSED(int, xdp_bpffs_ensure, char *why, size_t len)
+W_UNUSED(int, xdp_probe, const char *ifname, enum xdp_mode wanted, struct xdp_probe *out, char *why,
+	 size_t len)
+
+/* ---- the port ---- */
+
+bool port_inject(struct port *p, struct pkt *pk, struct shm_pkt_ring *ring, uint16_t slot)
+{
+	if (w.inject_full)
+		return false;
+	w.n_injected++;
+	w.injected_slot = slot;
+	pk->nfrags = 0;
+	return true;
+}
+
+uint32_t port_tx(struct port *p, struct stack *s, struct mtime now)
+{
+	uint32_t n = 0;
+	struct out o;
+
+	for (; ts_tx(&w.t, &o); n++) {
+		w.n_out++;
+		if (o.ethertype != ETHERTYPE_IP4 || o.proto != PROTO_TCP)
+			continue;
+		w.n_syn += !!(o.l4[13] & TH_SYN);
+		w.n_rst += !!(o.l4[13] & TH_RST);
+		w.n_fin += !!(o.l4[13] & TH_FIN);
+		memcpy(&w.last, &o, sizeof(o));
+		w.last.l4 = w.last.b + (o.l4 - o.b);
+		w.last.ip = w.last.b + (o.ip - o.b);
+	}
+	return n;
+}
+
+const struct port_stats *port_stats(const struct port *p)
+{
+	static const struct port_stats none;
+
+	return &none;
+}
+void port_rescue_ring(struct port *p, struct shm_pkt_ring *ring)
+{
+}
+void port_set_filter(struct port *p, port_filter_fn fn, void *ctx)
+{
+}
+void port_close(struct port *p)
+{
+}
+W_UNUSED(int, port_open, struct port **out, const struct port_cfg *cfg)
+W_UNUSED(struct pkt_pool *, port_pool, struct port *p)
+W_UNUSED(int, port_gso_open, int ifindex)
+W_UNUSED(bool, port_tx_pending, const struct port *p)
+W_UNUSED(uint32_t, port_rx, struct port *p, struct stack *s, uint32_t budget, struct mtime now,
+	 port_stale_fn stale, void *ctx)
+uint32_t port_rx_ring(struct port *p, struct shm_pkt_ring *ring, struct stack *s, uint32_t budget,
+		      struct mtime now, port_stale_fn stale, void *ctx)
+{
+	return 0;
+}
+#pragma GCC diagnostic pop
+
+/* ---- what main.c has ---- */
+
+void say(const struct daemon *d, const char *fmt, ...)
+{
+	(void)d;
+	(void)fmt;
+}
+
+int reload_config(struct daemon *d)
+{
+	(void)d;
+	return 0;
+}
+
+/* ---- opening and closing ---- */
+
+static void w_open(void)
+{
+	struct daemon *d = &w.d;
+	struct stack_cfg sc = ts_cfg();
+	uint64_t key[2] = {3, 4};
+
+	memset(&w, 0, sizeof(w));
+	/* The kernel is asked about ports: ones that it uses little. */
+	sc.limits.port_lo = 20000;
+	sc.limits.port_hi = 29999;
+	ts_open(&w.t, &sc);
+	ts_neigh(&w.t, PEER_IP, peer_mac);
+	config_default(&d->cfg);
+	d->cfg.max_connections = W_TCBS;
+	d->stack = w.t.s;
+	d->view = w.t.a;
+	d->now = w.t.now;
+	d->epfd = epoll_create1(EPOLL_CLOEXEC);
+	d->lock_fd = d->spare_fd = d->gso_fd = d->arena_ro_fd = -1;
+	d->sig.fd = d->ctl.fd = d->arp.fd = d->nl_watch.fd = -1;
+	d->inject_from = TD_SLOT_NONE;
+	d->slots = 1;
+	d->n_core_listeners = sc.n_listeners;
+	d->by_core = calloc(sc.n_listeners, sizeof(struct group *));
+	d->addrs = malloc(sizeof(*d->addrs));
+	d->addrs[0] = ip(OUR_IP);
+	d->n_addrs = 1;
+	assert_int_equal(recs_init(&d->recs, 1024, key), 0);
+	log_set_level(-1);
+}
+
+static struct app *w_app(uint16_t slot)
+{
+	struct stack_cfg sc = ts_cfg();
+	struct app *a = calloc(1, sizeof(*a));
+	struct arena_layout l;
+	struct net_event up = {.kind = NET_LINK_UP, .mtu = 1500};
+	struct arena_view v;
+
+	arena_layout_make(&l, W_TCBS, W_CHUNKS, 0);
+	assert_int_equal(arena_create(&a->arena, &l, slot), 0);
+	a->slot = slot;
+	a->view = arena_view(&a->arena);
+	a->to_daemon = arena_ring_to_daemon(&a->arena);
+	a->to_app = arena_ring_to_app(&a->arena);
+	a->pkts_to_daemon = arena_pkts_to_daemon(&a->arena);
+	a->pkts_to_app = arena_pkts_to_app(&a->arena);
+	a->opening = a->ready = a->handed = SHM_NIL;
+	a->bell.fd = a->bell_app = a->gso_fd = -1;
+	strcpy(a->comm, "test");
+	w.d.apps[slot] = a;
+	if (slot >= w.d.slots)
+		w.d.slots = slot + 1u;
+
+	for (int i = 0; i < 16; i++) {
+		w.apps[slot].pkts[i].frag[0].p = w.apps[slot].bufs[i];
+		w.apps[slot].pkts[i].room = TS_ROOM;
+		pkt_free(&w.apps[slot].pool, &w.apps[slot].pkts[i]);
+	}
+	v = a->view;
+	v.neighs = w.t.a.neighs;
+	v.n_neighs = w.t.a.n_neighs;
+	sc.role = STACK_APP;
+	sc.slot = slot;
+	w.apps[slot].mem_len = stack_mem_size(&sc, &v);
+	w.apps[slot].mem = mmap(NULL, w.apps[slot].mem_len, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	w.apps[slot].s = stack_init(w.apps[slot].mem, &sc, &v, &w.apps[slot].pool, w.t.now);
+	assert_non_null(w.apps[slot].s);
+	memcpy(up.mac, our_mac, 6);
+	assert_int_equal(stack_event(w.apps[slot].s, &up, w.t.now), 0);
+	return a;
+}
+
+static void w_close(void)
+{
+	struct daemon *d = &w.d;
+
+	handover_reset_all(d);
+	assert_int_equal(d->recs.n, 0);
+	assert_int_equal(w.n_flows, 0);
+	app_free_all(d);
+	assert_int_equal(w.n_ports, 0);
+	assert_null(d->groups);
+	for (uint32_t s = 0; s < W_APPS; s++)
+		if (w.apps[s].mem)
+			munmap(w.apps[s].mem, w.apps[s].mem_len);
+	recs_free(&d->recs);
+	free(d->by_core);
+	free(d->addrs);
+	close(d->epfd);
+	ts_close(&w.t);
+}
+
+#endif
