@@ -283,6 +283,145 @@ static struct app *w_app(uint16_t slot)
 	return a;
 }
 
+/* Not every program uses all of these. */
+#define W_HELPER static __attribute__((unused))
+#define CLIENT_ISS 1000u
+
+static uint16_t listen_port; /* host order */
+
+/* ---- packets, and an application that plays its part ---- */
+
+/* What the loop does in a round, but for packets. */
+W_HELPER void w_round(void)
+{
+	w.d.now = w.t.now;
+	listener_refresh(&w.d);
+	loop_events(&w.d);
+	for (uint32_t s = 1; s < w.d.slots; s++)
+		if (w.d.apps[s] && w.d.apps[s]->stage == APP_ALIVE)
+			app_run(&w.d, w.d.apps[s]);
+	loop_events(&w.d);
+	loop_output(&w.d);
+	ts_check(&w.t);
+}
+
+/* A packet as the port gives it: to the filter, then to the stack. */
+W_HELPER enum port_verdict w_rx(const struct spec *x)
+{
+	static uint8_t b[70000];
+	enum port_verdict v;
+	struct pkt p = {.nfrags = 1, .len = ts_build(b, x), .conn = TD_NO_CONN};
+
+	p.frag[0] = (struct pkt_frag){.p = b, .len = p.len, .frame = SHM_NIL};
+	w.d.now = w.t.now;
+	v = filter_packet(&w.d, &p);
+	if (v == PORT_TO_STACK)
+		stack_input(w.t.s, &p, w.t.now);
+	w_round();
+	return v;
+}
+
+/* @a listens on any free port of any address. */
+W_HELPER struct ctl_listen_reply start_listener(struct app *a, uint32_t flags, uint16_t port)
+{
+	struct ctl_listen req = {
+		.port = port, .proto = IPPROTO_TCP, .backlog = 64, .id = SHM_NIL, .flags = flags};
+	struct ctl_listen_reply r;
+
+	assert_int_equal(listener_listen(&w.d, a, &req, &r), 0);
+	listen_port = ntohs(r.port);
+	return r;
+}
+
+/* The peer opens a connection from @sport; its handshake is complete after this. */
+W_HELPER void client_connects(uint16_t sport)
+{
+	struct spec syn = {TCP_PKT,	      .sport = sport,  .dport = listen_port,
+			   .seq = CLIENT_ISS, .flags = TH_SYN, .wnd = 65535};
+	struct spec ack = {
+		TCP_PKT,	 .sport = sport, .dport = listen_port, .seq = CLIENT_ISS + 1,
+		.flags = TH_ACK, .wnd = 65535};
+
+	w_rx(&syn);
+	assert_int_equal(w.last.l4[13], TH_SYN | TH_ACK);
+	ack.ack = get_be32(w.last.l4 + 4) + 1;
+	w_rx(&ack);
+}
+
+W_HELPER struct flow_key client_key(uint16_t sport)
+{
+	struct tcp_addr_pair p = {ip(OUR_IP), ip(PEER_IP), htons(listen_port), htons(sport)};
+
+	return flow_key_of(&p);
+}
+
+W_HELPER struct rec *record(uint16_t sport)
+{
+	struct flow_key k = client_key(sport);
+	uint32_t i = recs_find(&w.d.recs, &k);
+
+	return i == SHM_NIL ? NULL : rec_at(&w.d, i);
+}
+
+W_HELPER const struct flow_val *flow(uint16_t sport)
+{
+	struct flow_key k = client_key(sport);
+	uint32_t i = w_flow(&k);
+
+	return i == SHM_NIL ? NULL : &w.flows[i].v;
+}
+
+W_HELPER struct shm_msg next_msg(struct app *a, uint32_t op)
+{
+	struct shm_msg m;
+
+	assert_true(shm_msg_pop(a->to_app, &m));
+	assert_int_equal(m.op, op);
+	return m;
+}
+
+W_HELPER void no_msg(struct app *a)
+{
+	assert_int_equal(shm_ring_avail(&a->to_app->hdr, SHM_MSG_RING), 0);
+}
+
+/* The application imports what @m offers and says so. Returns the connection in its stack. */
+W_HELPER uint32_t app_takes(struct app *a, const struct shm_msg *m)
+{
+	struct stack *s = w.apps[a->slot].s;
+	struct shm_msg ack = {.op = SHM_CONN_ACK, .conn = m->conn, .generation = m->generation};
+	uint32_t conn;
+
+	assert_int_equal(stack_import(s, &w.t.a, m->conn, m->generation, 0, w.t.now, &conn), 0);
+	ack.new_conn = conn;
+	ack.new_generation = tcp_get(s, conn)->generation;
+	assert_true(shm_msg_push(a->to_daemon, &ack));
+	w_round();
+	return conn;
+}
+
+/* A connection from @sport that is the application's. */
+W_HELPER uint32_t handed_over(struct app *a, uint16_t sport)
+{
+	struct shm_msg m;
+
+	client_connects(sport);
+	m = next_msg(a, SHM_CONN_NEW);
+	return app_takes(a, &m);
+}
+
+W_HELPER void app_gives(struct app *a, uint32_t conn)
+{
+	struct stack *s = w.apps[a->slot].s;
+	struct shm_msg m = {
+		.op = SHM_CONN_GIVE, .conn = conn, .generation = tcp_get(s, conn)->generation};
+
+	tcp_close(s, conn, w.t.now);
+	assert_int_equal(stack_export(s, conn), 0);
+	assert_true(shm_msg_push(a->to_daemon, &m));
+	w_round();
+}
+
 static void w_close(void)
 {
 	struct daemon *d = &w.d;

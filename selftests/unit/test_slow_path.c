@@ -1,0 +1,398 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The daemon's connect(), listeners, filter and records (user/daemon/). */
+#include "daemon_world.h"
+
+/* ---- connect() ---- */
+
+static void ask_connect(struct app *a, uint64_t cookie, uint16_t rport)
+{
+	struct shm_msg m = {.op = SHM_CONNECT,
+			    .cookie = cookie,
+			    .remote = ip(PEER_IP),
+			    .remote_port = htons(rport)};
+
+	shm_msg_push(a->to_daemon, &m);
+	w_round();
+}
+
+/* The peer's answer to the SYN that was sent last. */
+static void answer_syn(uint8_t flags)
+{
+	struct spec x = {
+		TCP_PKT,     .sport = get_be16(w.last.l4 + 2),	 .dport = get_be16(w.last.l4),
+		.seq = 9000, .ack = get_be32(w.last.l4 + 4) + 1, .flags = flags,
+		.wnd = 65535};
+
+	w_rx(&x);
+}
+
+static void test_connect_opens(void **state)
+{
+	struct app *a;
+	struct shm_msg m;
+	uint32_t conn;
+
+	(void)state;
+	w_open();
+	a = w_app(1);
+	ask_connect(a, 42, 80);
+	assert_int_equal(w.n_syn, 1);
+	assert_int_equal(w.n_flows, 1);
+	assert_int_equal(w.flows[0].v.state, FLOW_OPENING);
+	assert_int_equal(w.flows[0].v.slot, TD_SLOT_DAEMON);
+	answer_syn(TH_SYN | TH_ACK);
+	m = next_msg(a, SHM_CONN_OPENED);
+	assert_int_equal(m.cookie, 42);
+	conn = app_takes(a, &m);
+	assert_int_equal(w.flows[0].v.state, FLOW_ESTABLISHED);
+	assert_int_equal(w.flows[0].v.slot, 1);
+	assert_int_equal(w.flows[0].v.conn, conn);
+	w_close();
+}
+
+static void test_connect_fails(void **state)
+{
+	struct app *a;
+	struct shm_msg m;
+
+	(void)state;
+	w_open();
+	a = w_app(1);
+	ask_connect(a, 42, 80);
+	answer_syn(TH_RST | TH_ACK);
+	m = next_msg(a, SHM_CONN_FAILED);
+	assert_int_equal(m.error, ECONNREFUSED);
+	assert_int_equal(m.cookie, 42);
+	assert_int_equal(w.n_flows, 0);
+	assert_int_equal(w.d.recs.n, 0);
+
+	/* Not an address of ours; not one to connect to. */
+	m = (struct shm_msg){.op = SHM_CONNECT,
+			     .cookie = 1,
+			     .local = ip("10.0.0.77"),
+			     .remote = ip(PEER_IP),
+			     .remote_port = htons(80)};
+	shm_msg_push(a->to_daemon, &m);
+	m = (struct shm_msg){.op = SHM_CONNECT,
+			     .cookie = 2,
+			     .remote = ip("224.0.0.1"),
+			     .remote_port = htons(80)};
+	shm_msg_push(a->to_daemon, &m);
+	m = (struct shm_msg){.op = SHM_CONNECT, .cookie = 3, .remote = ip(PEER_IP)};
+	shm_msg_push(a->to_daemon, &m);
+	w_round();
+	assert_int_equal(next_msg(a, SHM_CONN_FAILED).error, EADDRNOTAVAIL);
+	assert_int_equal(next_msg(a, SHM_CONN_FAILED).error, ENETUNREACH);
+	assert_int_equal(next_msg(a, SHM_CONN_FAILED).error, EINVAL);
+	no_msg(a);
+	w_close();
+}
+
+static void test_connect_cancelled(void **state)
+{
+	struct app *a;
+	struct shm_msg m = {.op = SHM_CONNECT_CANCEL, .cookie = 42};
+
+	(void)state;
+	w_open();
+	a = w_app(1);
+	ask_connect(a, 41, 80);
+	ask_connect(a, 42, 80);
+	assert_int_equal(w.n_flows, 2);
+	shm_msg_push(a->to_daemon, &m);
+	w_round();
+	assert_int_equal(w.n_flows, 1);
+	no_msg(a);
+	app_gone(&w.d, a);
+	assert_int_equal(w.n_flows, 0);
+	w_close();
+}
+
+/* A port that the program names must not be one that the kernel has given away. */
+static void test_connect_from_a_port_of_the_kernels(void **state)
+{
+	struct shm_msg m = {.op = SHM_CONNECT, .remote = ip(PEER_IP), .remote_port = htons(80)};
+	struct ip_addr any = ip_addr_v4(0);
+	struct app *a;
+	uint16_t port = 0;
+	int fd;
+
+	(void)state;
+	w_open();
+	a = w_app(1);
+	assert_int_equal(kernel_bind(&any, &port, false, &fd), 0);
+	m.local_port = port;
+	shm_msg_push(a->to_daemon, &m);
+	w_round();
+	assert_int_equal(next_msg(a, SHM_CONN_FAILED).error, EADDRINUSE);
+	close(fd);
+	shm_msg_push(a->to_daemon, &m);
+	w_round();
+	no_msg(a);
+	assert_int_equal(w.n_syn, 1);
+	/* The same pair a second time */
+	shm_msg_push(a->to_daemon, &m);
+	w_round();
+	assert_int_equal(next_msg(a, SHM_CONN_FAILED).error, EADDRNOTAVAIL);
+	w_close();
+}
+
+/* ---- listeners ---- */
+
+static void test_a_port_belongs_to_one(void **state)
+{
+	struct ctl_listen req = {.proto = IPPROTO_TCP, .id = SHM_NIL};
+	struct ctl_listen_reply r;
+	struct ip_addr any = ip_addr_v4(0);
+	struct app *a, *b;
+	uint16_t port;
+
+	(void)state;
+	w_open();
+	a = w_app(1);
+	b = w_app(2);
+	start_listener(a, 0, 0);
+	req.port = port = htons(listen_port);
+	assert_int_equal(listener_bind(&w.d, b, &req, &r), -EADDRINUSE);
+	req.flags = CTL_LISTEN_REUSEPORT | CTL_LISTEN_REUSEADDR;
+	assert_int_equal(listener_listen(&w.d, b, &req, &r), -EADDRINUSE);
+	/* Nor can the kernel's programs have it. */
+	assert_int_equal(kernel_bind(&any, &port, true, NULL), -EADDRINUSE);
+	assert_int_equal(listener_unlisten(&w.d, a, 0), 0);
+	assert_int_equal(kernel_bind(&any, &port, true, NULL), 0);
+	assert_int_equal(listener_listen(&w.d, b, &req, &r), 0);
+	/* Not an address of this interface; not a protocol of ours; no such id */
+	req.addr = ip("127.0.0.1");
+	assert_int_equal(listener_bind(&w.d, b, &req, &r), -EADDRNOTAVAIL);
+	req.proto = IPPROTO_UDP;
+	assert_int_equal(listener_bind(&w.d, b, &req, &r), -EPROTONOSUPPORT);
+	assert_int_equal(listener_unlisten(&w.d, b, 99), -EINVAL);
+	w_close();
+}
+
+static void test_a_bound_port_turns_into_a_listener(void **state)
+{
+	struct ctl_listen req = {.proto = IPPROTO_TCP, .id = SHM_NIL, .backlog = 5};
+	struct ctl_listen_reply r;
+	struct app *a;
+	uint16_t port;
+
+	(void)state;
+	w_open();
+	a = w_app(1);
+	assert_int_equal(listener_bind(&w.d, a, &req, &r), 0);
+	assert_int_not_equal(r.port, 0);
+	assert_int_equal(w.n_ports, 0);
+	port = r.port;
+	req.id = r.id;
+	assert_int_equal(listener_listen(&w.d, a, &req, &r), 0);
+	assert_int_equal(r.port, port);
+	assert_int_equal(w.n_ports, 1);
+	assert_int_equal(listener_listen(&w.d, a, &req, &r), -EINVAL);
+	w_close();
+}
+
+static void test_reuseport_spreads_over_applications(void **state)
+{
+	struct app *a, *b;
+	struct shm_msg m;
+	uint32_t n[2] = {0};
+
+	(void)state;
+	w_open();
+	a = w_app(1);
+	b = w_app(2);
+	start_listener(a, CTL_LISTEN_REUSEPORT, 0);
+	start_listener(b, CTL_LISTEN_REUSEPORT, htons(listen_port));
+	assert_int_equal(w.n_ports, 1);
+	for (uint16_t i = 0; i < 40; i++)
+		client_connects((uint16_t)(5000 + i));
+	while (shm_msg_pop(a->to_app, &m))
+		n[0]++;
+	while (shm_msg_pop(b->to_app, &m))
+		n[1]++;
+	assert_int_equal(n[0] + n[1], 40);
+	assert_true(n[0] > 5 && n[1] > 5);
+	/* One goes, the other has all. */
+	app_gone(&w.d, a);
+	assert_int_equal(w.n_ports, 1);
+	client_connects(7000);
+	next_msg(b, SHM_CONN_NEW);
+	w_close();
+}
+
+/* ---- the filter ---- */
+
+static void test_filter_sends_to_the_owner(void **state)
+{
+	struct spec seg = {TCP_PKT,
+			   .sport = 5000,
+			   .seq = CLIENT_ISS + 1,
+			   .flags = TH_ACK,
+			   .data = "0123456789abcdef",
+			   .len = 16};
+	struct app *a;
+
+	(void)state;
+	w_open();
+	a = w_app(1);
+	start_listener(a, 0, 0);
+	seg.dport = listen_port;
+	handed_over(a, 5000);
+	w.n_injected = 0;
+	assert_int_equal(w_rx(&seg), PORT_TAKEN);
+	seg.flags = TH_RST;
+	assert_int_equal(w_rx(&seg), PORT_TAKEN);
+	seg.flags = TH_SYN;
+	assert_int_equal(w_rx(&seg), PORT_TAKEN);
+	assert_int_equal(w.n_injected, 3);
+	assert_true(a->wake);
+	/* A fragment, no room, or from that application itself: lost, but never reset. */
+	seg.flags = TH_ACK;
+	seg.frag_len = 24;
+	assert_int_equal(w_rx(&seg), PORT_DROPPED);
+	seg.frag_len = 0;
+	w.inject_full = true;
+	assert_int_equal(w_rx(&seg), PORT_DROPPED);
+	w.inject_full = false;
+	w.d.inject_from = 1;
+	assert_int_equal(w_rx(&seg), PORT_DROPPED);
+	w.d.inject_from = TD_SLOT_NONE;
+	assert_int_equal(w.n_rst, 0);
+	/* Another pair is the stack's. */
+	seg.sport = 5001;
+	assert_int_equal(w_rx(&seg), PORT_TO_STACK);
+	w_close();
+}
+
+static void test_filter_limits_floods_of_resets(void **state)
+{
+	struct spec rst = {TCP_PKT, .sport = 5000, .seq = 1, .flags = TH_RST};
+	struct app *a;
+	uint32_t n = 0;
+
+	(void)state;
+	w_open();
+	a = w_app(1);
+	start_listener(a, 0, 0);
+	rst.dport = listen_port;
+	handed_over(a, 5000);
+	for (int i = 0; i < 10000; i++)
+		n += w_rx(&rst) == PORT_TAKEN;
+	assert_in_range(n, 1, 3000);
+	ts_advance(&w.t, 100);
+	assert_int_equal(w_rx(&rst), PORT_TAKEN);
+	w_close();
+}
+
+static void test_filter_tells_of_icmp_errors(void **state)
+{
+	static uint8_t quoted[70000];
+	struct spec inner = {TCP_PKT, .src = OUR_IP, .dst = PEER_IP, .dport = 5000,
+			     .flags = TH_ACK};
+	struct spec err = {ICMP_PKT, .type = 3, .code = 1, .data = quoted};
+	struct shm_msg m;
+	struct app *a;
+	uint32_t conn;
+
+	(void)state;
+	w_open();
+	a = w_app(1);
+	start_listener(a, 0, 0);
+	conn = handed_over(a, 5000);
+	inner.sport = listen_port;
+	err.len = ts_build_ip(quoted, &inner);
+	ts_advance(&w.t, 10);
+	assert_int_equal(w_rx(&err), PORT_DROPPED);
+	m = next_msg(a, SHM_CONN_ICMP);
+	assert_int_equal(m.conn, conn);
+	assert_int_equal(m.error, EHOSTUNREACH);
+	/* Cut short, it is the stack's to judge. */
+	err.len = 24;
+	assert_int_equal(w_rx(&err), PORT_TO_STACK);
+	no_msg(a);
+	w_close();
+}
+
+/* Any bytes at all, any length. */
+static void test_filter_survives_noise(void **state)
+{
+	static uint8_t b[256];
+
+	(void)state;
+	w_open();
+	w_app(1);
+	for (int i = 0; i < 100000; i++) {
+		struct pkt p = {.nfrags = 1, .conn = 5};
+
+		getrandom(b, 64, 0);
+		b[12] = 8;
+		b[13] = 0;
+		b[14] = (uint8_t)(0x40 | (b[14] & 15));
+		b[23] = i & 1 ? PROTO_TCP : PROTO_ICMP;
+		p.len = (uint32_t)i % 100;
+		p.l3_off = (uint16_t)(i & 2 ? 14 : 0);
+		p.frag[0] = (struct pkt_frag){.p = b, .len = p.len, .frame = SHM_NIL};
+		assert_int_equal(filter_packet(&w.d, &p), PORT_TO_STACK);
+		assert_int_equal(p.conn, TD_NO_CONN);
+	}
+	w_close();
+}
+
+/* ---- records ---- */
+
+static void test_records_against_a_model(void **state)
+{
+	const uint64_t key[2] = {5, 6};
+	uint32_t at[300], head = SHM_NIL, n = 0;
+	struct recs t;
+
+	(void)state;
+	assert_int_equal(recs_init(&t, 256, key), 0);
+	for (uint32_t i = 0; i < 300; i++)
+		at[i] = SHM_NIL;
+	for (uint32_t step = 0; step < 50000; step++) {
+		struct flow_key k = {.proto = 6};
+		uint32_t i = (step * 2654435761u) % 300;
+
+		k.remote = ip_addr_v4(i);
+		assert_int_equal(recs_find(&t, &k), at[i]);
+		if (at[i] == SHM_NIL) {
+			at[i] = recs_add(&t, &k);
+			assert_int_equal(at[i] == SHM_NIL, n == 256);
+			if (at[i] != SHM_NIL)
+				rec_list_add(&t, &head, at[i]);
+			n += at[i] != SHM_NIL;
+		} else if (step % 3) {
+			rec_list_del(&t, &head, at[i]);
+			recs_del(&t, at[i]);
+			at[i] = SHM_NIL;
+			n--;
+		}
+		assert_int_equal(t.n, n);
+	}
+	for (; head != SHM_NIL; n--)
+		rec_list_del(&t, &head, head);
+	assert_int_equal(n, 0);
+	recs_free(&t);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_connect_opens),
+		cmocka_unit_test(test_connect_fails),
+		cmocka_unit_test(test_connect_cancelled),
+		cmocka_unit_test(test_connect_from_a_port_of_the_kernels),
+		cmocka_unit_test(test_a_port_belongs_to_one),
+		cmocka_unit_test(test_a_bound_port_turns_into_a_listener),
+		cmocka_unit_test(test_reuseport_spreads_over_applications),
+		cmocka_unit_test(test_filter_sends_to_the_owner),
+		cmocka_unit_test(test_filter_limits_floods_of_resets),
+		cmocka_unit_test(test_filter_tells_of_icmp_errors),
+		cmocka_unit_test(test_filter_survives_noise),
+		cmocka_unit_test(test_records_against_a_model),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
