@@ -22,12 +22,12 @@ documented=$(sed -n 's/^\.It Cm \([a-z_0-9]*\) No = .*/\1/p' man/tandem.conf.5)
 agree "each key of tandem.conf is in its manual page" "$keys" "$documented"
 agree "the manual page names no other key" "$documented" "$keys"
 for c in $("$B/tandem" --help | awk '/^Commands:/ { on = 1; next } /^$/ { on = 0 } on { print $1 }'); do
-	options=$("$B/tandem" "$c" --help | grep -o '^  --[a-z]*' | tr -d ' -' | grep -v help)
+	options=$("$B/tandem" "$c" --help | grep -oE '^  --[a-z-]+' | sed 's/^  --//' | grep -vx help)
 	agree "tandem $c: its options are in the manual page" "$options" \
-		"$(grep -oE 'Fl -[a-z]+' man/tandem.8 | sed 's/Fl -//')"
+		"$(grep -oE 'Fl -[a-z-]+' man/tandem.8 | sed 's/Fl -//')"
 	agree "tandem $c: they are completed" "$options" \
-		"$(grep -oE -- '--[a-z]+' configs/completion/tandem.bash | tr -d -)"
-	agree "tandem $c is in the manual page" "$c" "$(grep -oE '[a-z]+' man/tandem.8)"
+		"$(grep -oE -- '--[a-z-]+' configs/completion/tandem.bash | sed 's/^--//')"
+	agree "tandem $c is in the manual page" "$c" "$(sed -n 's/^.It Cm \([a-z]*\).*/\1/p' man/tandem.8)"
 done
 
 dest=$(mktemp -d)

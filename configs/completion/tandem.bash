@@ -18,17 +18,21 @@ _tandem()
 	local words=
 
 	if [ "$COMP_CWORD" = 1 ]; then
-		words="attach detach list status stat ss flows --help --version"
+		words="attach detach list status stat ss flows run --help --version"
 	else
 		case $prev in
 		--mode) words="auto native generic" ;;
 		--claim) words="bound all" ;;
 		--netns) words=$(_tandem_namespaces) ;;
 		--config) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
-		--name) return ;;
+		--on) words=$(_tandem_names) ;;
+		--fallback) words=kernel ;;
+		--name | --busy-poll) return ;;
 		*)
 			case $cmd:$cur in
 			attach:-*) words="--netns --name --mode --claim --config --json --help" ;;
+			run:-*) words="--on --busy-poll --fallback --help" ;;
+			run:*) mapfile -t COMPREPLY < <(compgen -c -f -- "$cur"); return ;;
 			*:-*) words="--json --help" ;;
 			attach:*) words=$(cd /sys/class/net && ls) ;;
 			list:*) ;;
