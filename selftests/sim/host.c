@@ -17,6 +17,7 @@
 #define MSG_DELAY_MAX 3000u /* us */
 #define N_NEIGHS 16u
 #define GSO_MAX 61440u
+#define MAX_FORGETS 100u
 #define ENOBUFS_ 105
 
 struct ip_addr host_addr(uint32_t idx)
@@ -140,8 +141,25 @@ int host_init(struct host *h)
 		node_init(&h->app, h, STACK_APP, h->idx ? "app1" : "app0");
 	err = tcp_listen(h->full.s, &addr, __builtin_bswap16(80), h->w->sc->backlog, 0,
 			 &h->listener);
+	if (!err && h->cfg->rcvbuf)
+		err = tcp_listen_opt(h->full.s, h->listener, TOPT_RCVBUF, h->cfg->rcvbuf);
+	if (!err && h->cfg->defer_accept)
+		err = tcp_listen_opt(h->full.s, h->listener, TOPT_DEFER_ACCEPT,
+				     h->cfg->defer_accept);
 	h->listening = !err;
 	return err;
+}
+
+void host_forget(struct host *h)
+{
+	struct net_event ev = {.kind = NET_NEIGH_DEL, .addr = host_addr(!h->idx)};
+	struct world *w = h->w;
+	char why[8];
+
+	stack_event(h->full.s, &ev, w->now); /* it may not be there */
+	if (h->forgets++ < MAX_FORGETS && !prog_done(w, why, sizeof(why)))
+		world_at(w, w->now.ns + rng_range(&w->rng, 1, h->cfg->forget) * NS_PER_MS,
+			 (struct sim_ev){.kind = SEV_FORGET, .host = h});
 }
 
 void host_free(struct host *h)
@@ -165,9 +183,10 @@ struct flow *flow_find(struct host *h, const struct tcp_addr_pair *a)
 	return NULL;
 }
 
-void flow_set(struct host *h, const struct tcp_addr_pair *a, struct node *n, uint32_t conn)
+void flow_set(struct sock *k, struct node *n, uint32_t conn)
 {
-	struct flow *f = flow_find(h, a);
+	struct host *h = k->host;
+	struct flow *f = flow_find(h, &k->pair);
 
 	if (!f) {
 		if (h->n_flows == SIM_MAX_FLOWS) {
@@ -176,7 +195,7 @@ void flow_set(struct host *h, const struct tcp_addr_pair *a, struct node *n, uin
 		}
 		f = &h->flows[h->n_flows++];
 	}
-	*f = (struct flow){.pair = *a, .node = n, .conn = conn,
+	*f = (struct flow){.pair = k->pair, .node = n, .sock = k, .conn = conn,
 			   .generation = tcp_get(n->s, conn)->generation};
 }
 
@@ -368,7 +387,7 @@ void sock_move(struct sock *k)
 	struct world *w = from->w;
 	struct flow *f = flow_find(k->host, &k->pair);
 
-	if (!f || f->transit || stack_export(from->s, k->conn))
+	if (!f || f->sock != k || f->transit || stack_export(from->s, k->conn))
 		return;
 	k->from = from;
 	k->to = to;
@@ -413,21 +432,9 @@ void sock_import(struct sock *k)
 		prog_step(k);
 }
 
-static struct sock *sock_of(struct node *n, const struct tcp_addr_pair *a)
-{
-	for (uint32_t i = 0; i < 2 * SIM_MAX_CONNS; i++) {
-		struct sock *k = &n->w->socks[i];
-
-		if (k->used && k->node == n && !memcmp(&k->pair, a, sizeof(*a)))
-			return k;
-	}
-	return NULL;
-}
-
 void node_export_done(struct node *n, uint32_t conn, uint32_t generation)
 {
 	struct host *h = n->host;
-	struct sock *k;
 
 	if (!n->s)
 		return;
@@ -440,11 +447,10 @@ void node_export_done(struct node *n, uint32_t conn, uint32_t generation)
 			continue;
 		f->node = f->transit;
 		f->transit = NULL;
-		k = sock_of(f->node, &f->pair);
-		f->conn = k ? k->conn : TD_NO_CONN;
-		f->generation = k ? k->generation : 0;
-		if (k && k->close_after && f->node == &h->app)
-			sock_move(k);
+		f->conn = f->sock->conn;
+		f->generation = f->sock->generation;
+		if (f->sock->close_after && f->node == &h->app)
+			sock_move(f->sock);
 		return;
 	}
 }
@@ -477,7 +483,8 @@ static void finish(struct host *h, struct sock *k, uint32_t conn)
 		flow_del(h, &k->pair);
 		return;
 	}
-	flow_set(h, &k->pair, &h->full, conn);
+	flow_set(k, &h->full, conn);
+	k->conn = conn;
 	tcp_close(h->full.s, conn, h->w->now);
 }
 

@@ -128,6 +128,50 @@ void link_send_pkt(struct world *w, uint32_t from, const struct pkt *p)
 	link_send(w, from, f);
 }
 
+/* ---- as a router ---- */
+
+/* ICMP destination unreachable, fragmentation needed (RFC 1191), about @f. */
+static struct frame *frag_needed(const struct frame *f, uint32_t mtu)
+{
+	const uint32_t quote = IP_LEN + 8;
+	struct frame *e = frame_alloc(ETH_LEN + IP_LEN + 8 + quote);
+	uint8_t *ip = e->data + ETH_LEN, *icmp = ip + IP_LEN;
+	uint16_t sum;
+
+	memset(e->data, 0, e->len);
+	memcpy(e->data, f->data + 6, 6);
+	memcpy(e->data + 6, f->data, 6);
+	put16(e->data + 12, 0x0800);
+	ip[0] = 0x45;
+	put16(ip + 2, e->len - ETH_LEN);
+	ip[8] = 64;
+	ip[9] = 1;
+	put32(ip + 12, 0x0a0000feu); /* 10.0.0.254 */
+	memcpy(ip + 16, f->data + ETH_LEN + 12, 4);
+	ip4_csum(ip);
+	icmp[0] = 3;
+	icmp[1] = 4;
+	put16(icmp + 6, mtu);
+	memcpy(icmp + 8, f->data + ETH_LEN, quote);
+	sum = csum_fold(csum_partial(icmp, 8 + quote, 0));
+	memcpy(icmp + 2, &sum, 2);
+	return e;
+}
+
+static bool too_large(struct world *w, uint32_t from, const struct frame *f)
+{
+	struct link *l = &w->link[from];
+	uint32_t mtu = l->cfg->path_mtu;
+	uint64_t at = w->now.ns + l->cfg->delay * NS_PER_US;
+
+	if (!mtu || f->len <= ETH_LEN + mtu)
+		return false;
+	if (!rng_ppm(&l->rng, l->cfg->loss))
+		world_at(w, at, (struct sim_ev){.kind = SEV_FRAME, .host = &w->host[from],
+						.frame = frag_needed(f, mtu)});
+	return true;
+}
+
 /* ---- as a wire ---- */
 
 static bool is_ip(const struct frame *f)
@@ -195,7 +239,7 @@ void link_send(struct world *w, uint32_t from, struct frame *f)
 	const char *note = NULL;
 
 	l->sent++;
-	if (lost(w, l, f->len)) {
+	if (too_large(w, from, f) || lost(w, l, f->len)) {
 		l->lost++;
 		if (w->pcap)
 			pcapng_frame(w->pcap, from, w->now.ns, f, "lost");

@@ -9,6 +9,7 @@
 
 #define ENOENT_ 2
 #define EAGAIN_ 11
+#define EADDRNOTAVAIL_ 99
 #define PORT(p) __builtin_bswap16((uint16_t)(p))
 
 static const struct side_plan *plan_of(const struct sock *k)
@@ -34,6 +35,41 @@ static uint64_t cookie_of(const struct sock *k)
 	return (uint64_t)(k - k->host->w->socks) + 1;
 }
 
+/* ---- end ---- */
+
+static void prog_close(struct sock *k, bool abort)
+{
+	struct node *n = k->node;
+	struct stack *s = n->s;
+	const struct tcb *t;
+
+	k->open = false;
+	k->closed = true;
+	world_log(n->w, "conn %u side %u: %s, %u sent, %u received", k->plan, k->side,
+		  abort ? "aborts" : "closes", k->sent, k->rcvd);
+	if (abort)
+		tcp_abort(s, k->conn, n->w->now);
+	else
+		tcp_close(s, k->conn, n->w->now);
+	if (n->role == STACK_FULL)
+		return;
+	/* As libtandem: what can go goes, the rest is the daemon's. */
+	node_output(n);
+	t = tcp_get(s, k->conn);
+	if (!t || t->generation != k->generation)
+		return;
+	k->close_after = true;
+	sock_move(k); /* or as soon as its last move is through */
+}
+
+static void prog_failed(struct sock *k, int err)
+{
+	k->failed = true;
+	k->err = err;
+	world_log(k->host->w, "conn %u side %u: error %d", k->plan, k->side, err);
+	prog_close(k, false);
+}
+
 /* ---- beginning ---- */
 
 static void sock_open(struct sock *k, struct node *n, uint32_t conn)
@@ -48,7 +84,8 @@ static void sock_open(struct sock *k, struct node *n, uint32_t conn)
 	k->generation = t->generation;
 	k->pair = (struct tcp_addr_pair){t->local, t->remote, t->local_port, t->remote_port};
 	tcp_set_cookie(n->s, conn, cookie_of(k));
-	flow_set(k->host, &k->pair, n, conn);
+	flow_set(k, n, conn);
+	k->iss = t->iss;
 	if (p->nodelay)
 		tcp_setopt(n->s, conn, TOPT_NODELAY, 1, now);
 	/* The one reset of a peer that gives up may be lost: only asking tells then. */
@@ -110,20 +147,35 @@ void prog_start(struct sock *k)
 		.remote = host_addr(!k->host->idx),
 		.remote_port = PORT(80),
 	};
+	struct flow *f;
 	uint32_t conn;
 	int err;
 
-	if (p->wrap || p->simultaneous)
-		a.local_port = PORT((k->side ? 21000 : 20000) + k->plan);
+	if (p->port || p->wrap || p->simultaneous)
+		a.local_port = PORT(p->port ? p->port : (k->side ? 21000 : 20000) + k->plan);
 	if (p->simultaneous)
 		a.remote_port = PORT((k->side ? 20000 : 21000) + k->plan);
-	err = tcp_connect(k->host->full.s, &a, cookie_of(k), w->now, &conn);
+	a.local = host_addr(k->host->idx);
+	/* As the daemon: its own records come first, the application may still have the pair. */
+	f = flow_find(k->host, &a);
+	err = f && f->conn != TD_NO_CONN
+		      ? -EADDRNOTAVAIL_
+		      : tcp_connect(k->host->full.s, &a, cookie_of(k), w->now, &conn);
+	if (err == -EADDRNOTAVAIL_ && p->port) { /* its last user, or that one's TIME_WAIT */
+		world_at(w, w->now.ns + rng_range(&w->rng, 1, 20 * NS_PER_S),
+			 (struct sim_ev){.kind = SEV_START, .sock = k});
+		return;
+	}
 	if (err) {
 		world_fail(w, "conn %u: tcp_connect: %d", k->plan, err);
 		return;
 	}
-	if (!wait_for_wrap(k, conn))
-		sock_open(k, &k->host->full, conn);
+	if (wait_for_wrap(k, conn))
+		return;
+	sock_open(k, &k->host->full, conn);
+	if (k->host->w->sc->conn[k->plan].side[k->side].end == END_ABORT &&
+	    rng_ppm(&w->rng, 20 * PERCENT))
+		prog_close(k, true);
 }
 
 static struct sock *server_sock(struct host *h, const struct tcb *t)
@@ -134,7 +186,7 @@ static struct sock *server_sock(struct host *h, const struct tcb *t)
 		const struct sock *c = &w->socks[2 * i];
 
 		if (c->used && c->host != h && !w->sc->conn[i].simultaneous &&
-		    c->pair.local_port == t->remote_port)
+		    c->pair.local_port == t->remote_port && c->iss == t->irs)
 			return &w->socks[2 * i + 1];
 	}
 	return NULL;
@@ -157,41 +209,6 @@ void prog_accept(struct host *h)
 		k->connected = true;
 		prog_step(k);
 	}
-}
-
-/* ---- end ---- */
-
-static void prog_close(struct sock *k, bool abort)
-{
-	struct node *n = k->node;
-	struct stack *s = n->s;
-	const struct tcb *t;
-
-	k->open = false;
-	k->closed = true;
-	world_log(n->w, "conn %u side %u: %s, %u sent, %u received", k->plan, k->side,
-		  abort ? "aborts" : "closes", k->sent, k->rcvd);
-	if (abort)
-		tcp_abort(s, k->conn, n->w->now);
-	else
-		tcp_close(s, k->conn, n->w->now);
-	if (n->role == STACK_FULL)
-		return;
-	/* As libtandem: what can go goes, the rest is the daemon's. */
-	node_output(n);
-	t = tcp_get(s, k->conn);
-	if (!t || t->generation != k->generation)
-		return;
-	k->close_after = true;
-	sock_move(k); /* or as soon as its last move is through */
-}
-
-static void prog_failed(struct sock *k, int err)
-{
-	k->failed = true;
-	k->err = err;
-	world_log(k->host->w, "conn %u side %u: error %d", k->plan, k->side, err);
-	prog_close(k, false);
 }
 
 /* ---- reading and writing ---- */
@@ -277,6 +294,23 @@ static bool prog_read(struct sock *k)
 	return true;
 }
 
+/* Options that may change what is sent when, but not whether it arrives. */
+static void flip_options(struct sock *k)
+{
+	static const enum tcp_opt opts[] = {TOPT_NODELAY, TOPT_CORK, TOPT_QUICKACK, TOPT_KEEPALIVE,
+					    TOPT_RCVBUF, TOPT_SNDBUF};
+	struct world *w = k->host->w;
+	enum tcp_opt o = opts[rng_range(&w->rng, 0, sizeof(opts) / sizeof(opts[0]) - 1)];
+	int64_t v = rng_range(&w->rng, 0, 1);
+
+	if (o == TOPT_RCVBUF || o == TOPT_SNDBUF)
+		v = (int64_t)rng_range(&w->rng, 2000, 100000);
+	/* Whoever waits for the rest must not have been corked. */
+	if (o == TOPT_CORK && k->sent == plan_of(k)->total)
+		v = 0;
+	tcp_setopt(k->node->s, k->conn, o, v, w->now);
+}
+
 void prog_step(struct sock *k)
 {
 	const struct side_plan *p = plan_of(k);
@@ -289,6 +323,8 @@ void prog_step(struct sock *k)
 		if (!k->node)
 			return;
 	}
+	if (p->flip)
+		flip_options(k);
 	if (!prog_write(k) || !prog_read(k))
 		return;
 	if (p->end == END_CLEAN) {
@@ -320,13 +356,16 @@ void prog_event(struct node *n, const struct stack_ev *ev)
 	struct flow *f;
 	struct sock *k;
 
-	if (ev->mask & EV_FREED) {
-		flow_del(n->host, &ev->pair);
-		return;
-	}
-	if (ev->mask & EV_TIMEWAIT) {
+	if (ev->mask & (EV_FREED | EV_TIMEWAIT)) {
 		f = flow_find(n->host, &ev->pair);
-		if (f) {
+		/* The pair may have its next user already. */
+		if (!f || (f->transit ? f->transit : f->node) != n ||
+		    (f->conn != ev->conn && !f->transit) ||
+		    (f->conn != TD_NO_CONN && f->generation != ev->generation && !f->transit))
+			return;
+		if (ev->mask & EV_FREED) {
+			flow_del(n->host, &ev->pair);
+		} else {
 			f->node = n;
 			f->transit = NULL;
 			f->conn = TD_NO_CONN;

@@ -42,6 +42,14 @@ static void draw_link(struct rng *r, enum kind k, struct link_cfg *l)
 	}
 }
 
+static void draw_router(struct rng *r, struct scenario *sc)
+{
+	for (uint32_t i = 0; i < 2; i++)
+		/* In an application's stack nobody hears the router. */
+		if (!sc->host[i].pair && !sc->host[!i].merged && rng_ppm(r, 10 * PERCENT))
+			sc->link[i].path_mtu = PICK(r, 576, 700, 1000, 1400);
+}
+
 static void draw_limits(struct rng *r, enum kind k, struct host_cfg *h)
 {
 	struct stack_limits *l = &h->limits;
@@ -74,6 +82,9 @@ static void draw_host(struct rng *r, enum kind k, struct host_cfg *h)
 	h->csum_offload = rng_ppm(r, 50 * PERCENT);
 	h->merged = k != K_CORRUPT && k != K_WILD && rng_ppm(r, 50 * PERCENT);
 	h->hints = rng_ppm(r, 50 * PERCENT);
+	h->forget = rng_ppm(r, 8 * PERCENT) ? PICK(r, 10, 300, 5000) : 0;
+	h->defer_accept = rng_ppm(r, 8 * PERCENT) ? (uint32_t)rng_range(r, 1, 30) : 0;
+	h->rcvbuf = rng_ppm(r, 8 * PERCENT) ? (uint32_t)rng_range(r, 2304, 200000) : 0;
 	if (h->pair) {
 		h->move = PICK(r, 0, 1000, 2 * PERCENT, 20 * PERCENT);
 		h->crash = rng_ppm(r, 15 * PERCENT);
@@ -83,11 +94,11 @@ static void draw_host(struct rng *r, enum kind k, struct host_cfg *h)
 
 static void draw_side(struct rng *r, enum kind k, struct side_plan *p)
 {
-	uint32_t max = PICK(r, 0, 1, 100, 1460, 5000, 70000, 300000);
+	uint32_t max = PICK(r, 0, 1, 100, 1460, 5000, 70000, 300000, 2000000);
 
 	if (k == K_TINY || k == K_SLOW)
 		max = max > 20000 ? 20000 : max;
-	if (k == K_WILD || k == K_LOSSY || k == K_CORRUPT)
+	if (k == K_WILD || k == K_LOSSY || k == K_CORRUPT || k == K_CROWD)
 		max = max > 70000 ? 70000 : max;
 	p->total = (uint32_t)rng_range(r, 0, max);
 	p->write_max = PICK(r, 1, 100, 1460, 16384, 65536);
@@ -107,12 +118,33 @@ static void draw_side(struct rng *r, enum kind k, struct side_plan *p)
 	p->keepalive = rng_ppm(r, 20 * PERCENT);
 	p->nodelay = rng_ppm(r, 30 * PERCENT);
 	p->more = rng_ppm(r, 10 * PERCENT);
+	p->flip = rng_ppm(r, 5 * PERCENT);
+}
+
+/* Much data, small buffers and long rests together take days: each alone is enough. */
+static void tame(const struct scenario *sc, struct conn_plan *c)
+{
+	for (uint32_t i = 0; i < 2; i++) {
+		const struct stack_limits *a = &sc->host[c->client ^ i].limits;
+		const struct stack_limits *b = &sc->host[c->client ^ i ^ 1].limits;
+		struct side_plan *p = &c->side[i], *q = &c->side[!i];
+		uint32_t piece = q->read_max < 2000 ? q->read_max : 2000;
+
+		if ((a->tcp_wmem[1] < 10000 || b->tcp_rmem[1] < 10000) && p->total > 40000)
+			p->total = 40000;
+		if (p->total / p->write_max > 500)
+			p->write_pause = 0;
+		if (p->total / piece > 500)
+			q->read_pause = 0;
+		if (p->end_after > p->total)
+			p->end_after = p->total;
+	}
 }
 
 static void draw_conns(struct rng *r, enum kind k, struct scenario *sc)
 {
 	uint32_t spread = PICK(r, 0, 1000, 500000, 5000000);
-	bool wrap = rng_ppm(r, 20 * PERCENT);
+	bool wrap = rng_ppm(r, 20 * PERCENT), again = rng_ppm(r, 15 * PERCENT);
 
 	sc->n_conns = k == K_CROWD ? (uint32_t)rng_range(r, 12, SIM_MAX_CONNS)
 				   : (uint32_t)rng_range(r, 1, 6);
@@ -123,8 +155,11 @@ static void draw_conns(struct rng *r, enum kind k, struct scenario *sc)
 		c->client = rng_ppm(r, 30 * PERCENT);
 		c->simultaneous = rng_ppm(r, 4 * PERCENT);
 		c->wrap = wrap && !c->simultaneous && rng_ppm(r, 50 * PERCENT);
+		if (again && !c->simultaneous && !c->wrap)
+			c->port = (uint16_t)(10000 + rng_range(r, 0, 1));
 		draw_side(r, k, &c->side[0]);
 		draw_side(r, k, &c->side[1]);
+		tame(sc, c);
 	}
 }
 
@@ -136,12 +171,13 @@ static bool is_lossless(const struct scenario *sc)
 		const struct host_cfg *h = &sc->host[i];
 
 		if (l->loss || l->burst || l->reorder || l->dup || l->corrupt || l->rate ||
-		    h->move || h->crash || h->n_chunks < 2048 || h->limits.tcp_rmem[1] < 65536 ||
+		    h->move || h->crash || h->forget || h->defer_accept || l->path_mtu || h->n_chunks < 2048 || h->limits.tcp_rmem[1] < 65536 ||
 		    l->jitter > 1000)
 			return false;
 	}
 	for (uint32_t i = 0; i < sc->n_conns; i++)
-		if (sc->conn[i].simultaneous)
+		if (sc->conn[i].simultaneous || sc->conn[i].port || sc->conn[i].side[0].flip ||
+		    sc->conn[i].side[1].flip)
 			return false;
 	return sc->backlog >= SIM_MAX_CONNS && !sc->unlisten_early;
 }
@@ -159,6 +195,7 @@ void scenario_draw(struct scenario *sc, uint64_t seed)
 		draw_link(r, k, &sc->link[i]);
 		draw_host(r, k, &sc->host[i]);
 	}
+	draw_router(r, sc);
 	sc->backlog = k == K_CROWD || rng_ppm(r, 20 * PERCENT) ? (uint32_t)rng_range(r, 0, 4) : 128;
 	sc->slow_accept = rng_ppm(r, 30 * PERCENT);
 	sc->accept_pause = PICK(r, 100, 100000, 2000000);
@@ -179,24 +216,25 @@ void scenario_print(const struct scenario *sc, FILE *f)
 
 		fprintf(f,
 			"  from host%u: loss %u dup %u reorder %u (%u us) corrupt %u burst %u (%u ms) "
-			"ppm, delay %u + %u us, rate %u B/ms, queue %u\n",
+			"ppm, delay %u + %u us, rate %u B/ms, queue %u, path MTU %u\n",
 			i, l->loss, l->dup, l->reorder, l->reorder_max, l->corrupt, l->burst,
-			l->burst_max, l->delay, l->jitter, l->rate, l->queue);
+			l->burst_max, l->delay, l->jitter, l->rate, l->queue, l->path_mtu);
 		fprintf(f,
-			"  host%u: %s%s%s%s%s%s move %u ppm, %u chunks, rmem %u, wmem %u, %s%s%s\n", i,
+			"  host%u: %s%s%s%s%s%s move %u ppm, %u chunks, rmem %u, wmem %u, %s%s%s, "
+			"defer accept %u s, neighbour lost each %u ms\n", i,
 			h->pair ? "daemon + application " : "one stack ", h->gso ? "gso " : "",
 			h->csum_offload ? "csum " : "", h->merged ? "merged " : "",
 			h->crash ? "crash " : "", h->hostile ? "hostile " : "", h->move,
 			h->n_chunks, h->limits.tcp_rmem[1], h->limits.tcp_wmem[1], h->cc,
 			h->limits.tcp_timestamps ? " ts" : "",
-			h->limits.tcp_window_scaling ? " wscale" : "");
+			h->limits.tcp_window_scaling ? " wscale" : "", h->defer_accept, h->forget);
 	}
 	for (uint32_t i = 0; i < sc->n_conns; i++) {
 		static const char *const ends[END_MAX] = {"clean", "close", "abort"};
 		const struct conn_plan *c = &sc->conn[i];
 
-		fprintf(f, "  conn %u from host%u at %lu us:%s%s %u bytes (%s), back %u (%s)\n", i,
-			c->client, c->start, c->simultaneous ? " simultaneous" : "",
+		fprintf(f, "  conn %u from host%u port %u at %lu us:%s%s %u bytes (%s), back %u (%s)\n",
+			i, c->client, c->port, c->start, c->simultaneous ? " simultaneous" : "",
 			c->wrap ? " wraps" : "", c->side[0].total, ends[c->side[0].end],
 			c->side[1].total, ends[c->side[1].end]);
 	}

@@ -56,6 +56,7 @@ struct link_cfg {
 	uint32_t reorder_max; /* us more than the others */
 	uint32_t rate;	      /* bytes per ms, 0: without limit */
 	uint32_t queue;	      /* bytes that may wait for the rate, 0: without limit */
+	uint32_t path_mtu;    /* a router on the way takes no more, and says so; 0: as the link */
 };
 
 struct host_cfg {
@@ -66,6 +67,9 @@ struct host_cfg {
 	bool crash;	  /* the application dies once */
 	bool hostile;	  /* … and had scribbled over its arena */
 	uint32_t move;	  /* ppm: a connection changes stacks at a step of its program */
+	uint32_t forget;  /* ms at most between losses of a neighbour entry; 0: none is lost */
+	uint32_t defer_accept; /* s */
+	uint32_t rcvbuf;  /* of the listener, 0: default */
 	struct stack_limits limits;
 	const char *cc;
 	uint32_t n_chunks;
@@ -76,7 +80,7 @@ struct host_cfg {
 enum end_plan {
 	END_CLEAN,   /* all is sent, half-close, read to the end, close */
 	END_CLOSE,   /* close at some moment, unread data or not */
-	END_ABORT,   /* reset at some moment */
+	END_ABORT,   /* reset at some moment, before it is connected perhaps */
 	END_MAX,
 };
 
@@ -89,6 +93,7 @@ struct side_plan {
 	uint32_t end_after; /* END_CLOSE, END_ABORT: after so many bytes read or written */
 	uint8_t end;	    /* enum end_plan */
 	bool keepalive, nodelay, more;
+	bool flip; /* sets options to and fro */
 };
 
 struct conn_plan {
@@ -96,6 +101,7 @@ struct conn_plan {
 	uint8_t client; /* which host */
 	bool simultaneous; /* both connect */
 	bool wrap;	/* the client's sequence numbers pass 2^32 */
+	uint16_t port;	/* the client's, 0: any. More than one connection may have it, in turn */
 	struct side_plan side[2]; /* 0: client */
 };
 
@@ -142,6 +148,7 @@ enum sim_event {
 	SEV_IMPORT, /* .sock arrives at its new stack */
 	SEV_DONE,   /* the exporter may free its copy */
 	SEV_CRASH,  /* .host's application dies */
+	SEV_FORGET, /* .host loses its neighbour entry */
 };
 
 struct sim_ev {
@@ -196,6 +203,7 @@ struct node {
 struct flow {
 	struct tcp_addr_pair pair;
 	struct node *node;
+	struct sock *sock; /* whose connection it is, or was */
 	uint32_t conn, generation;
 	struct node *transit; /* handed over to this one, which has not acknowledged yet */
 	uint64_t import_at;
@@ -212,6 +220,7 @@ struct host {
 	struct flow flows[SIM_MAX_FLOWS];
 	uint32_t n_flows;
 	bool crashed;
+	uint32_t forgets;
 };
 
 int host_init(struct host *h);
@@ -229,7 +238,7 @@ struct ip_addr host_addr(uint32_t idx);
 uint64_t host_mib(const struct host *h, enum mib m);
 
 struct flow *flow_find(struct host *h, const struct tcp_addr_pair *a);
-void flow_set(struct host *h, const struct tcp_addr_pair *a, struct node *n, uint32_t conn);
+void flow_set(struct sock *k, struct node *n, uint32_t conn);
 void flow_del(struct host *h, const struct tcp_addr_pair *a);
 
 /* Hands @k over to the host's other stack. */
@@ -237,6 +246,7 @@ void sock_move(struct sock *k);
 void sock_import(struct sock *k);
 void node_export_done(struct node *n, uint32_t conn, uint32_t generation);
 void host_crash(struct host *h);
+void host_forget(struct host *h);
 
 /* ---- programs ---- */
 
@@ -251,6 +261,7 @@ struct sock {
 	uint32_t side; /* 0: client */
 	bool connected, wr_shut, eof, failed, closed, probed;
 	int err;
+	uint32_t iss; /* of the client */
 	uint32_t sent, rcvd;
 	uint64_t write_at, read_at; /* rests until then */
 	/* hand-over under way */

@@ -118,6 +118,9 @@ static void dispatch(struct world *w, struct sim_ev *ev)
 	case SEV_CRASH:
 		host_crash(ev->host);
 		break;
+	case SEV_FORGET:
+		host_forget(ev->host);
+		break;
 	}
 	(void)w;
 }
@@ -207,6 +210,9 @@ static void judge_retransmissions(struct world *w)
 
 	for (uint32_t i = 0; i < 2; i++) {
 		n += host_mib(&w->host[i], MIB_Tcp_RetransSegs);
+		/* A receiver without memory drops packets that are up to 40 segments. */
+		trouble += host_mib(&w->host[i], MIB_TcpExt_TCPRcvQDrop) +
+			   host_mib(&w->host[i], MIB_TcpExt_TCPOFODrop);
 		trouble += w->link[i].lost + w->link[i].duplicated + w->link[i].reordered +
 			   w->link[i].corrupted;
 	}
@@ -271,6 +277,8 @@ bool world_run(const struct scenario *sc, bool verbose, FILE *pcap, char *why, s
 		stack_set_trace(h->full.s, trace, &h->full);
 		if (h->app.s)
 			stack_set_trace(h->app.s, trace, &h->app);
+		if (h->cfg->forget)
+			world_at(w, w->now.ns, (struct sim_ev){.kind = SEV_FORGET, .host = h});
 		if (h->cfg->crash)
 			world_at(w, w->now.ns + rng_range(&w->rng, 0, 3 * NS_PER_S),
 				 (struct sim_ev){.kind = SEV_CRASH, .host = h});
