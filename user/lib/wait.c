@@ -186,7 +186,8 @@ static unsigned own_fds(struct pollfd *fds, int efd)
 
 	fds[n++] = (struct pollfd){.fd = efd, .events = POLLIN};
 	fds[n++] = (struct pollfd){.fd = eng.bell_app, .events = POLLIN};
-	fds[n++] = (struct pollfd){.fd = eng.daemon_gone ? -1 : eng.ctl_fd, .events = POLLIN};
+	/* For its end only: replies are for the thread that has asked (ctl_call()). */
+	fds[n++] = (struct pollfd){.fd = eng.daemon_gone ? -1 : eng.ctl_fd};
 	for (unsigned i = 0; i < nx; i++)
 		fds[n++] = (struct pollfd){.fd = xsk[i], .events = POLLIN};
 	return n;
