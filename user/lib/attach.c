@@ -250,6 +250,9 @@ static int take_memory(const struct ctl_register_reply *r, int *fds)
 		eng.umem.base = NULL;
 		return err;
 	}
+	/* Without /proc its lock is of the kind that closing any copy would undo (shlock.c). */
+	if (!access("/proc/self/fd", F_OK))
+		eng.umem.id.fd = fd_private(eng.umem.id.fd);
 	fds[0] = fds[1] = -1;
 	err = arena_attach(&eng.own, fds[2], &r->own, true);
 	if (err) {
