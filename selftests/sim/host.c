@@ -277,6 +277,9 @@ void host_inject(struct node *n, struct frame *f)
 
 	if (!n->s)
 		free(f);
+	else if (fl && fl->transit == n && n->w->now.ns < fl->import_at) /* no memory yet */
+		world_at(n->w, fl->import_at,
+			 (struct sim_ev){.kind = SEV_INJECT, .node = n, .frame = f});
 	else if (fl && (fl->transit ? fl->transit : fl->node) != n)
 		forward(n, f, fl); /* it has moved on since */
 	else if (input(n, f, TD_NO_CONN, 0) == DROP_STALE_FLOW && fl)

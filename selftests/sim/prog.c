@@ -297,7 +297,7 @@ static bool prog_read(struct sock *k)
 /* Options that may change what is sent when, but not whether it arrives. */
 static void flip_options(struct sock *k)
 {
-	static const enum tcp_opt opts[] = {TOPT_NODELAY, TOPT_CORK, TOPT_QUICKACK, TOPT_KEEPALIVE,
+	static const enum tcp_opt opts[] = {TOPT_NODELAY, TOPT_CORK, TOPT_QUICKACK,
 					    TOPT_RCVBUF, TOPT_SNDBUF};
 	struct world *w = k->host->w;
 	enum tcp_opt o = opts[rng_range(&w->rng, 0, sizeof(opts) / sizeof(opts[0]) - 1)];
