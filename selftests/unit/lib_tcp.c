@@ -52,7 +52,8 @@ enum drop tc_rx(struct conv *c, const struct seg *g)
 		b[hlen + i] = pattern(g->seq + i);
 	sum = csum_partial(b, hlen + g->len, csum_pseudo(&src, &dst, PROTO_TCP, hlen + g->len));
 	memcpy(b + 16, &(uint16_t){csum_fold(sum)}, 2);
-	d = ts_rx(&c->t, &(struct spec){IP_PKT, .proto = PROTO_TCP, .data = b, .len = hlen + g->len});
+	d = ts_rx(&c->t,
+		  &(struct spec){IP_PKT, .proto = PROTO_TCP, .data = b, .len = hlen + g->len});
 	free(b);
 	return d;
 }
@@ -197,7 +198,8 @@ void tc_accept(struct conv *c, const struct stack_cfg *cfg)
 
 void tc_connect_syn(struct conv *c, const struct stack_cfg *cfg)
 {
-	struct tcp_addr_pair a = {.remote = ip(PEER_IP), .remote_port = __builtin_bswap16(OUR_PORT)};
+	struct tcp_addr_pair a = {.remote = ip(PEER_IP),
+				  .remote_port = __builtin_bswap16(OUR_PORT)};
 
 	tc_open(c, cfg);
 	assert_int_equal(tcp_connect(c->t.s, &a, 2, c->t.now, &c->conn), 0);

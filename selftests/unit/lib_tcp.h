@@ -36,7 +36,7 @@ struct conv {
 	struct tstack t;
 	uint32_t conn;
 	uint32_t listener;
-	uint32_t iss;	/* the stack's */
+	uint32_t iss; /* the stack's */
 	uint16_t lport, rport;
 	/* what the peer offers; to be set before tc_accept(), tc_connect() */
 	bool ts;

@@ -18,7 +18,8 @@ static int setup(void **state)
 
 static void ack(const struct cc_ops *cc, uint32_t n, bool limited)
 {
-	cc->ack(&t, &(struct cc_ack){.acked = n, .in_flight = t.cwnd, .cwnd_limited = limited}, now);
+	cc->ack(&t, &(struct cc_ack){.acked = n, .in_flight = t.cwnd, .cwnd_limited = limited},
+		now);
 }
 
 /* One window acknowledged in one round trip, segment by segment. */

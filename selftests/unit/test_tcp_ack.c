@@ -213,6 +213,26 @@ static void test_tcp_recovery_inflated_window_sends_new(void **state)
 	tc_close(&c);
 }
 
+static void test_tcp_fast_retransmit_works_after_gigabytes(void **state)
+{
+	struct tcb *t;
+
+	(void)state;
+	start(11);
+	t = tc_tcb(&c);
+	tc_tx_all(&c);
+	/* many segments later: what was the mark of the last recovery is not half a circle behind
+	 */
+	ACK(END(1));
+	tc_tx_all(&c);
+	assert_int_equal(t->recover, t->snd_una - 1);
+	for (int i = 0; i < 3; i++)
+		ACK(END(1));
+	SEG(1);
+	assert_int_equal(t->cc_state, CC_RECOVERY);
+	tc_close(&c);
+}
+
 static void test_tcp_duplicate_needs_same_window_and_no_data(void **state)
 {
 	(void)state;
@@ -317,6 +337,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_three_duplicates_retransmit_full_ack_ends, setup),
 		cmocka_unit_test_setup(test_tcp_recovery_partial_ack_retransmits_next_hole, setup),
 		cmocka_unit_test_setup(test_tcp_recovery_inflated_window_sends_new, setup),
+		cmocka_unit_test_setup(test_tcp_fast_retransmit_works_after_gigabytes, setup),
 		cmocka_unit_test_setup(test_tcp_duplicate_needs_same_window_and_no_data, setup),
 		cmocka_unit_test_setup(test_tcp_window_update_only_from_newer_segment, setup),
 		cmocka_unit_test_setup(test_tcp_slow_start_doubles_each_round_trip, setup),

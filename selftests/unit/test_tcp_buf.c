@@ -128,7 +128,8 @@ static void test_ooo_merge_packs_small_chunks(void **state)
 	(void)state;
 	/* every second 10 bytes, backwards: a chunk for each */
 	for (uint32_t k = 10, i = 19; k > 0; k--, i -= 2)
-		assert_int_equal(ooo_insert(c.t.s, t, base + 10 * i, packet(10 * i, 10), 0, 10), 10);
+		assert_int_equal(ooo_insert(c.t.s, t, base + 10 * i, packet(10 * i, 10), 0, 10),
+				 10);
 	assert_int_equal(t->n_chunks, 10);
 	for (uint32_t i = 0; i < 20; i += 2) {
 		assert_int_equal(rxq_append(c.t.s, t, packet(10 * i, 10), 0, 10), 10);
@@ -191,9 +192,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_pkt_copy_crosses_fragments, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rxq_append_read_random_sizes, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_ooo_random_segments_come_out_in_order, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_ooo_random_segments_come_out_in_order, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_ooo_merge_packs_small_chunks, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_txq_copy_frags_acked_random_sizes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_txq_copy_frags_acked_random_sizes, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_txq_frags_stops_at_its_limit, setup, teardown),
 	};
 

@@ -241,10 +241,10 @@ static void test_tcp_icmp_fragmentation_needed_lowers_mss(void **state)
 	a = pair();
 	tc_send(&c, 1460);
 	TX(&c, .flags = TH_ACK | TH_PSH, .seq = 1, .ack = 1, .len = 1460);
-	tcp_icmp(c.t.s, &a, c.iss + 5000, E_MSGSIZE, false, 1000, c.t.now);
+	tcp_icmp(c.t.s, &a, c.iss + 5000, E_MSGSIZE, 1000, c.t.now);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_OutOfWindowIcmps), 1);
 	tc_tx_none(&c);
-	tcp_icmp(c.t.s, &a, c.iss + 1, E_MSGSIZE, false, 1000, c.t.now);
+	tcp_icmp(c.t.s, &a, c.iss + 1, E_MSGSIZE, 1000, c.t.now);
 	ts_check(&c.t);
 	TX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .len = 960);
 	TX(&c, .flags = TH_ACK | TH_PSH, .seq = 961, .ack = 1, .len = 500);
@@ -252,16 +252,16 @@ static void test_tcp_icmp_fragmentation_needed_lowers_mss(void **state)
 	tc_close(&c);
 }
 
-static void test_tcp_syn_sent_icmp_hard_error_fails(void **state)
+static void test_tcp_syn_sent_icmp_error_fails(void **state)
 {
 	struct tcp_addr_pair a;
 
 	(void)state;
 	tc_connect_syn(&c, NULL);
 	a = pair();
-	tcp_icmp(c.t.s, &a, c.iss, E_HOSTUNREACH, false, 0, c.t.now);
+	tcp_icmp(c.t.s, &a, c.iss + 1, E_CONNREFUSED, 0, c.t.now); /* not what was sent */
 	tc_state(&c, TCP_SYN_SENT);
-	tcp_icmp(c.t.s, &a, c.iss, E_CONNREFUSED, true, 0, c.t.now);
+	tcp_icmp(c.t.s, &a, c.iss, E_CONNREFUSED, 0, c.t.now);
 	tc_state(&c, TCP_CLOSED);
 	assert_int_equal(tcp_error(c.t.s, c.conn), E_CONNREFUSED);
 	tc_close(&c);
@@ -276,7 +276,7 @@ static void test_tcp_established_icmp_hard_error_ignored(void **state)
 	a = pair();
 	tc_send(&c, 10);
 	tc_tx_all(&c);
-	tcp_icmp(c.t.s, &a, c.iss + 1, E_CONNREFUSED, true, 0, c.t.now);
+	tcp_icmp(c.t.s, &a, c.iss + 1, E_CONNREFUSED, 0, c.t.now);
 	tc_state(&c, TCP_ESTABLISHED);
 	tc_close(&c);
 }
@@ -298,7 +298,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_no_socket_reset, setup),
 		cmocka_unit_test_setup(test_tcp_app_unknown_is_stale_and_silent, setup),
 		cmocka_unit_test_setup(test_tcp_icmp_fragmentation_needed_lowers_mss, setup),
-		cmocka_unit_test_setup(test_tcp_syn_sent_icmp_hard_error_fails, setup),
+		cmocka_unit_test_setup(test_tcp_syn_sent_icmp_error_fails, setup),
 		cmocka_unit_test_setup(test_tcp_established_icmp_hard_error_ignored, setup),
 	};
 

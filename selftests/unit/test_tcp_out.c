@@ -90,10 +90,11 @@ static void test_tcp_gso_retransmits_one_segment(void **state)
 /* From now on the peer is behind a gateway that has not been heard of yet. */
 static void move_behind(const char *gw)
 {
-	ts_event(&c.t, (struct net_event){.kind = NET_ROUTE_DEL, .addr = ip("0.0.0.0"),
-					  .gw = ip(GW_IP)});
-	ts_event(&c.t, (struct net_event){.kind = NET_ROUTE_ADD, .addr = ip(PEER_IP), .plen = 32,
-					  .gw = ip(gw)});
+	ts_event(&c.t,
+		 (struct net_event){.kind = NET_ROUTE_DEL, .addr = ip("0.0.0.0"), .gw = ip(GW_IP)});
+	ts_event(&c.t,
+		 (struct net_event){
+			 .kind = NET_ROUTE_ADD, .addr = ip(PEER_IP), .plen = 32, .gw = ip(gw)});
 	tc_tcb(&c)->neigh = SHM_NIL;
 }
 
@@ -152,14 +153,16 @@ static void test_tcp_no_route_loses_segment(void **state)
 	(void)state;
 	tc_accept(&c, NULL);
 	ts_event(&c.t, (struct net_event){.kind = NET_NEIGH_DEL, .addr = ip(PEER_IP)});
-	ts_event(&c.t, (struct net_event){.kind = NET_ROUTE_DEL, .addr = ip("10.0.0.0"), .plen = 24});
-	ts_event(&c.t, (struct net_event){.kind = NET_ROUTE_DEL, .addr = ip("0.0.0.0"),
-					  .gw = ip(GW_IP)});
+	ts_event(&c.t,
+		 (struct net_event){.kind = NET_ROUTE_DEL, .addr = ip("10.0.0.0"), .plen = 24});
+	ts_event(&c.t,
+		 (struct net_event){.kind = NET_ROUTE_DEL, .addr = ip("0.0.0.0"), .gw = ip(GW_IP)});
 	tc_tcb(&c)->neigh = SHM_NIL;
 	tc_send(&c, 10);
 	tc_tx_none(&c);
 	assert_true(ts_mib(&c.t, MIB_Ip_OutNoRoutes) > 0);
-	ts_event(&c.t, (struct net_event){.kind = NET_ROUTE_ADD, .addr = ip("10.0.0.0"), .plen = 24});
+	ts_event(&c.t,
+		 (struct net_event){.kind = NET_ROUTE_ADD, .addr = ip("10.0.0.0"), .plen = 24});
 	ts_neigh(&c.t, PEER_IP, peer_mac);
 	ts_advance(&c.t, 1001);
 	TX(&c, .flags = TH_ACK | TH_PSH, .seq = 1, .ack = 1, .len = 10);

@@ -59,7 +59,8 @@ static void test_tcp_parse_header_fields(void **state)
 
 static void test_tcp_parse_syn_options(void **state)
 {
-	static const uint8_t o[] = {2, 4, 5, 0xb4, 4, 2, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 3, 3, 200};
+	static const uint8_t o[] = {2, 4, 5, 0xb4, 4, 2, 8, 10, 1, 2,
+				    3, 4, 5, 6,	   7, 8, 1, 3,	3, 200};
 	struct tcp_seg g;
 
 	(void)state;
@@ -114,7 +115,8 @@ static void test_tcp_parse_cut_options_end_the_list(void **state)
 static void test_tcp_parse_bad_lengths_dropped(void **state)
 {
 	uint8_t b[60] = {0};
-	struct pkt p = {.nfrags = 1, .csum = PKT_CSUM_GOOD, .frag = {{.p = b, .len = 60}}, .len = 60};
+	struct pkt p = {
+		.nfrags = 1, .csum = PKT_CSUM_GOOD, .frag = {{.p = b, .len = 60}}, .len = 60};
 	struct ip_info ii = {.l4_off = 34, .l4_len = 19};
 	struct tcp_seg g;
 
@@ -147,8 +149,14 @@ static void test_tcp_parse_bad_checksum_counted(void **state)
 
 static void test_tcp_put_options_round_trip(void **state)
 {
-	const struct tcp_options all = {.mss = 1234, .has_wscale = true, .wscale = 5, .has_ts = true,
-					.sack_ok = true, .ts_val = 77, .ts_ecr = 88, .n_sack = 2,
+	const struct tcp_options all = {.mss = 1234,
+					.has_wscale = true,
+					.wscale = 5,
+					.has_ts = true,
+					.sack_ok = true,
+					.ts_val = 77,
+					.ts_ecr = 88,
+					.n_sack = 2,
 					.sack = {{1, 2}, {3, 4}}};
 	struct tcp_seg g;
 	uint8_t b[40];
@@ -181,9 +189,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_tcp_parse_header_fields, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_tcp_parse_syn_options, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_tcp_parse_sack_blocks, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_tcp_parse_cut_options_end_the_list, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_tcp_parse_bad_lengths_dropped, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_tcp_parse_bad_checksum_counted, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_tcp_parse_cut_options_end_the_list, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_tcp_parse_bad_lengths_dropped, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_tcp_parse_bad_checksum_counted, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_tcp_put_options_round_trip, setup, teardown),
 	};
 

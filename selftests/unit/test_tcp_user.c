@@ -206,11 +206,14 @@ static void test_tcp_options_set_and_get(void **state)
 		enum tcp_opt opt;
 		int64_t v;
 	} o[] = {
-		{TOPT_NODELAY, 1}, {TOPT_CORK, 1}, {TOPT_KEEPALIVE, 1}, {TOPT_OOBINLINE, 1},
-		{TOPT_KEEPIDLE, 11}, {TOPT_KEEPINTVL, 12}, {TOPT_KEEPCNT, 13},
-		{TOPT_USER_TIMEOUT, 14000}, {TOPT_LINGER, 15}, {TOPT_LINGER, -1},
-		{TOPT_RCVBUF, 16000}, {TOPT_SNDBUF, 17000}, {TOPT_RCVLOWAT, 18},
-		{TOPT_TTL, 19}, {TOPT_TOS, 20},
+		{TOPT_NODELAY, 1},    {TOPT_CORK, 1},
+		{TOPT_KEEPALIVE, 1},  {TOPT_OOBINLINE, 1},
+		{TOPT_KEEPIDLE, 11},  {TOPT_KEEPINTVL, 12},
+		{TOPT_KEEPCNT, 13},   {TOPT_USER_TIMEOUT, 14000},
+		{TOPT_LINGER, 15},    {TOPT_LINGER, -1},
+		{TOPT_RCVBUF, 16000}, {TOPT_SNDBUF, 17000},
+		{TOPT_RCVLOWAT, 18},  {TOPT_TTL, 19},
+		{TOPT_TOS, 20},
 	};
 	int64_t v;
 
@@ -232,7 +235,8 @@ static void test_tcp_options_set_and_get(void **state)
 
 static void test_tcp_maxseg_limits_segments(void **state)
 {
-	struct tcp_addr_pair a = {.remote = ip(PEER_IP), .remote_port = __builtin_bswap16(OUR_PORT)};
+	struct tcp_addr_pair a = {.remote = ip(PEER_IP),
+				  .remote_port = __builtin_bswap16(OUR_PORT)};
 
 	(void)state;
 	tc_open(&c, NULL);

@@ -6,6 +6,8 @@
 #include "internal.h"
 
 #define MS_TO_US 1000u
+/* What fits behind the headers in a packet's first fragment: with offload, frames are larger. */
+#define TCP_MSS_ROOM (3840u - ETH_HLEN_ - IP6_HLEN - TCP_HLEN)
 
 static inline uint32_t tcp_min(uint32_t a, uint32_t b)
 {
@@ -46,10 +48,15 @@ static inline uint64_t tcp_rto_us(const struct tcb *t)
 /* The state of @t has changed: output where there is something to do, else the timer. */
 void tcp_kick(struct stack *s, struct tcb *t, struct mtime now);
 
+/* tcp_out.c: finds the next hop where it is not known. May it be sent to? */
+bool tcp_link_ready(struct stack *s, struct tcb *t, struct mtime now);
+
+/* tcp_rearm() for who has asked tcp_next() already. */
+void tcp_sleep(struct stack *s, struct tcb *t, struct tcp_next n, struct mtime now);
+
 /* tcp_ack.c */
 void tcp_ack_new(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct mtime now);
-void tcp_ack_duplicate(struct stack *s, struct tcb *t, const struct tcp_seg *g,
-		       struct mtime now);
+void tcp_ack_duplicate(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct mtime now);
 void tcp_window_update(struct tcb *t, const struct tcp_seg *g);
 /* The retransmission timer has expired: what RFC 6298 §5.4-5.6 and RFC 5681 §3.1 ask for. */
 void tcp_rto_expired(struct stack *s, struct tcb *t, struct mtime now);
@@ -87,7 +94,7 @@ void tcp_buf_release_ooo(struct stack *s, struct tcb *t);
 void tcp_established(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct mtime now);
 /* 2 MSL: a TCB while a program holds it, else a record, and @t is gone. */
 void tcp_time_wait(struct stack *s, struct tcb *t, struct mtime now);
-/* Reset: RST to the peer, and the TCB is an orphan whose last act that is. */
+/* RST to the peer as the last act of an orphan. */
 void tcp_reset_orphan(struct stack *s, struct tcb *t, struct mtime now);
 /* RST to the peer; a program that holds it reads EOF. */
 void tcp_abort_on_data(struct stack *s, struct tcb *t, struct mtime now);

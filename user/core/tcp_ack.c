@@ -95,8 +95,7 @@ static void recovery_ack(struct tcb *t, uint32_t acked)
 	t->lost++;
 }
 
-static void cwnd_ack(struct tcb *t, uint32_t acked, uint32_t rtt, uint32_t flight,
-		     struct mtime now)
+static void cwnd_ack(struct tcb *t, uint32_t acked, uint32_t rtt, uint32_t flight, struct mtime now)
 {
 	struct cc_ack a = {
 		.acked = acked,
@@ -113,6 +112,9 @@ static void cwnd_ack(struct tcb *t, uint32_t acked, uint32_t rtt, uint32_t fligh
 	}
 	if (t->cc_state == CC_LOSS && seq_ge(t->snd_una, t->recover))
 		t->cc_state = CC_OPEN;
+	/* An old mark is drawn along: 2 GB further on it would look like a new one. */
+	if (seq_gt(t->snd_una, t->recover))
+		t->recover = t->snd_una - 1;
 	cc_get(t->cc)->ack(t, &a, now);
 }
 

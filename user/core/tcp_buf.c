@@ -104,8 +104,7 @@ static bool rx_chunks_full(const struct tcb *t)
 	return rx_chunks(t) >= t->rcvbuf / CHUNK_SIZE + 4;
 }
 
-uint32_t rxq_append(struct stack *s, struct tcb *t, const struct pkt *p, uint32_t off,
-		    uint32_t len)
+uint32_t rxq_append(struct stack *s, struct tcb *t, const struct pkt *p, uint32_t off, uint32_t len)
 {
 	uint32_t done = 0;
 
@@ -197,8 +196,8 @@ static uint32_t ooo_fill(struct stack *s, struct tcb *t, uint32_t *prev, uint32_
 	return n;
 }
 
-uint32_t ooo_insert(struct stack *s, struct tcb *t, uint32_t seq, const struct pkt *p,
-		    uint32_t off, uint32_t len)
+uint32_t ooo_insert(struct stack *s, struct tcb *t, uint32_t seq, const struct pkt *p, uint32_t off,
+		    uint32_t len)
 {
 	uint32_t prev = SHM_NIL, c = t->ooo_head, held = 0;
 
@@ -308,8 +307,8 @@ void txq_copy(struct stack *s, struct tcb *t, uint32_t seq, uint8_t *out, uint32
 	}
 }
 
-uint32_t txq_frags(struct stack *s, struct tcb *t, uint32_t seq, uint32_t len,
-		   struct pkt_frag *fr, uint32_t max, uint32_t *got)
+uint32_t txq_frags(struct stack *s, struct tcb *t, uint32_t seq, uint32_t len, struct pkt_frag *fr,
+		   uint32_t max, uint32_t *got)
 {
 	uint32_t c, n_fr = 0;
 
@@ -317,7 +316,8 @@ uint32_t txq_frags(struct stack *s, struct tcb *t, uint32_t seq, uint32_t len,
 	if (!len)
 		return 0;
 	for (c = txq_find(s, t, seq); *got < len && n_fr < max; c = hdr(s, c)->next) {
-		uint32_t skip = seq - hdr(s, c)->seq, n = tcp_min(hdr(s, c)->len - skip, len - *got);
+		uint32_t skip = seq - hdr(s, c)->seq,
+			 n = tcp_min(hdr(s, c)->len - skip, len - *got);
 
 		fr[n_fr++] = (struct pkt_frag){
 			.p = chunk_bytes(s, c) + skip, .len = n, .frame = SHM_NIL};

@@ -106,8 +106,8 @@ static int check_state(const struct stack *s, const struct tcb *t, char *why, si
 {
 	bool fin_rcvd = t->state == TCP_CLOSE_WAIT || t->state == TCP_CLOSING ||
 			t->state == TCP_LAST_ACK || t->state == TCP_TIME_WAIT;
-	bool fin_queued = tcp_synchronised(t) && t->state != TCP_ESTABLISHED &&
-			  t->state != TCP_CLOSE_WAIT;
+	bool fin_queued =
+		tcp_synchronised(t) && t->state != TCP_ESTABLISHED && t->state != TCP_CLOSE_WAIT;
 	bool fin_acked = t->state == TCP_FIN_WAIT_2 || t->state == TCP_TIME_WAIT;
 
 	if (t->state >= TCP_STATE_MAX || t->state == TCP_LISTEN)

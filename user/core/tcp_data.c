@@ -25,13 +25,13 @@ static void ack_each(struct tcb *t)
 static void rcv_mss_learn(const struct stack *s, struct tcb *t, uint32_t len)
 {
 	if (len > t->rcv_mss)
-		t->rcv_mss = (uint16_t)tcp_min(len,
-					       tcp_mtu_mss(s->netifs[t->netif].mtu, &t->remote));
+		t->rcv_mss =
+			(uint16_t)tcp_min(len, tcp_mtu_mss(s->netifs[t->netif].mtu, &t->remote));
 }
 
 /*
- * At once: two full segments, the first segments of a connection (its peer is in slow start), unless
- * answers carry the ACKs anyway. Else within 40 ms.
+ * At once: two full segments, the first segments of a connection (its peer is in slow start),
+ * unless answers carry the ACKs anyway. Else within 40 ms.
  */
 static void ack_schedule(const struct stack *s, struct tcb *t, uint32_t len, struct mtime now)
 {
@@ -193,7 +193,8 @@ static void rcvbuf_tune(const struct stack *s, struct tcb *t, uint32_t n, struct
 		t->rd_bytes = 0;
 		return;
 	}
-	if (t->rd_bytes < t->rcvbuf / 2 || free_list_in_use(&s->chunk_free) > s->chunk_free.size / 2)
+	if (t->rd_bytes < t->rcvbuf / 2 ||
+	    free_list_in_use(&s->chunk_free) > s->chunk_free.size / 2)
 		return;
 	t->rcvbuf = tcp_min(2 * t->rcvbuf, max);
 	t->rd_time = tick;

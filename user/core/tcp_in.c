@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Segments on their way in: to whom (tcp_input), then segment arrival as RFC 9293 §3.10.7 has it, in
- * its order: check sequence number, RST, SYN, ACK, URG, text, FIN; SYN-SENT apart
- * (§3.10.7.3). Before that a short way for what nearly all segments are: in order, and an ACK.
+ * Segments on their way in: to whom (tcp_input), then segment arrival as RFC 9293 §3.10.7 has it,
+ * in its order: check sequence number, RST, SYN, ACK, URG, text, FIN; SYN-SENT apart (§3.10.7.3).
+ * Before that a short way for what nearly all segments are: in order, and an ACK.
  *
  * RFC 5961 (challenge ACKs), RFC 7323 §5 (PAWS). A step that ends the processing returns false and
  * leaves the reason; after it the TCB may be gone.
@@ -257,8 +257,7 @@ static bool input_predicted(struct stack *s, struct tcb *t, struct tcp_seg *g, s
 
 /* ---- SYN-SENT (§3.10.7.3) ---- */
 
-static enum drop input_syn_sent(struct stack *s, struct tcb *t, struct tcp_seg *g,
-				struct mtime now)
+static enum drop input_syn_sent(struct stack *s, struct tcb *t, struct tcp_seg *g, struct mtime now)
 {
 	bool ack = g->flags & TH_ACK;
 
@@ -405,8 +404,8 @@ static void mtu_lowered(struct stack *s, struct tcb *t, uint32_t mtu, struct mti
 	tcp_kick(s, t, now);
 }
 
-void tcp_icmp(struct stack *s, const struct tcp_addr_pair *a, uint32_t seq, int err, bool hard,
-	      uint32_t mtu, struct mtime now)
+void tcp_icmp(struct stack *s, const struct tcp_addr_pair *a, uint32_t seq, int err, uint32_t mtu,
+	      struct mtime now)
 {
 	uint32_t i = conn_lookup(s, &a->local, a->local_port, &a->remote, a->remote_port);
 	struct tcb *t;
@@ -421,6 +420,6 @@ void tcp_icmp(struct stack *s, const struct tcp_addr_pair *a, uint32_t seq, int 
 	}
 	if (mtu)
 		mtu_lowered(s, t, mtu, now);
-	else if (hard && t->state == TCP_SYN_SENT) /* RFC 5927 §5.2: later it is a hint only */
+	else if (t->state == TCP_SYN_SENT) /* as Linux; RFC 5927 §5.2: later it is a hint only */
 		tcp_conn_drop(s, t, err, now);
 }

@@ -177,7 +177,7 @@ static void arm(struct stack *s, struct tcb *t, struct mtime when)
 	wheel_set(s, TIMER_ID(TK_CONN, tcb_index(s, t)), when);
 }
 
-static void rearm(struct stack *s, struct tcb *t, struct tcp_next n, struct mtime now)
+void tcp_sleep(struct stack *s, struct tcb *t, struct tcp_next n, struct mtime now)
 {
 	if (n.act == TCP_ACT_NONE && blocked(t)) {
 		/* RFC 9293 §3.8.6.1: probe the window from now on */
@@ -191,7 +191,7 @@ static void rearm(struct stack *s, struct tcb *t, struct tcp_next n, struct mtim
 
 void tcp_rearm(struct stack *s, struct tcb *t, struct mtime now)
 {
-	rearm(s, t, tcp_next(s, t, now), now);
+	tcp_sleep(s, t, tcp_next(s, t, now), now);
 }
 
 void tcp_kick(struct stack *s, struct tcb *t, struct mtime now)
@@ -201,5 +201,5 @@ void tcp_kick(struct stack *s, struct tcb *t, struct mtime now)
 	if (n.act != TCP_ACT_NONE)
 		tcp_want_output(s, t);
 	else
-		rearm(s, t, n, now);
+		tcp_sleep(s, t, n, now);
 }

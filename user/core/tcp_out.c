@@ -68,8 +68,8 @@ static void syn_options(const struct stack *s, const struct tcb *t, struct tcp_o
 }
 
 /* Writes header and options at @h, returns their length. */
-static uint32_t put_header(struct stack *s, struct tcb *t, uint8_t *h, uint32_t seq,
-			   uint8_t flags, struct mtime now)
+static uint32_t put_header(struct stack *s, struct tcb *t, uint8_t *h, uint32_t seq, uint8_t flags,
+			   struct mtime now)
 {
 	struct tcp_options o = {.has_ts = t->opt & TCB_OPT_TS};
 	bool syn = flags & TH_SYN;
@@ -96,11 +96,16 @@ static uint32_t put_header(struct stack *s, struct tcb *t, uint8_t *h, uint32_t 
 }
 
 /* A segment of @len bytes from @seq on; more than the MSS: for the device to cut. */
-static struct pkt *build(struct stack *s, struct tcb *t, uint32_t seq, uint32_t len,
-			 uint8_t flags, struct mtime now)
+static struct pkt *build(struct stack *s, struct tcb *t, uint32_t seq, uint32_t len, uint8_t flags,
+			 struct mtime now)
 {
-	struct ip_out o = {.src = t->local, .dst = t->remote, .proto = PROTO_TCP, .ttl = t->ttl,
-			   .tos = t->tos, .df = true, .queue = t->queue};
+	struct ip_out o = {.src = t->local,
+			   .dst = t->remote,
+			   .proto = PROTO_TCP,
+			   .ttl = t->ttl,
+			   .tos = t->tos,
+			   .df = true,
+			   .queue = t->queue};
 	struct pkt *p = ip_pkt_alloc(s, !ip_addr_is_v4(&t->remote));
 	uint32_t hlen, got;
 
@@ -149,8 +154,7 @@ static bool link_known(const struct stack *s, const struct tcb *t)
 	       nud_usable(neigh_state_of(load_acquire(&s->a.neighs[t->neigh].mac_state)));
 }
 
-/* The same after looking for it. */
-static bool link_ready(struct stack *s, struct tcb *t, struct mtime now)
+bool tcp_link_ready(struct stack *s, struct tcb *t, struct mtime now)
 {
 	uint32_t i;
 
@@ -168,7 +172,7 @@ static bool link_ready(struct stack *s, struct tcb *t, struct mtime now)
 static struct pkt *link_output(struct stack *s, struct tcb *t, struct pkt *p, struct mtime now)
 {
 	uint16_t ethertype = ip_addr_is_v4(&t->remote) ? ETHERTYPE_IP4 : ETHERTYPE_IP6;
-	bool ready = link_ready(s, t, now);
+	bool ready = tcp_link_ready(s, t, now);
 
 	p->netif = t->netif;
 	if (ready && neigh_fill(s, t->neigh, t->netif, p->frag[0].p, ethertype, now))
@@ -250,7 +254,7 @@ static struct pkt *send_data(struct stack *s, struct tcb *t, uint32_t seq, uint3
 	uint8_t flags = TH_ACK;
 	struct pkt *p;
 
-	if (len > tcp_eff_mss(t) && !link_ready(s, t, now)) {
+	if (len > tcp_eff_mss(t) && !tcp_link_ready(s, t, now)) {
 		len = tcp_eff_mss(t);
 		fin = false;
 	}
@@ -437,7 +441,7 @@ struct pkt *tcp_output(struct stack *s, struct tcb *t, struct mtime now)
 		else if (n.act == TCP_ACT_NONE)
 			t->flags &= ~TCB_F_CWND_LIMITED;
 		if (n.act == TCP_ACT_NONE) {
-			tcp_rearm(s, t, now);
+			tcp_sleep(s, t, n, now);
 			return NULL;
 		}
 		if (!s->pool->free) { /* on the list again, for when there are packets */

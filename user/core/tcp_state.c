@@ -22,8 +22,7 @@ static const uint16_t state_edges[TCP_STATE_MAX] = {
 	[TCP_TIME_WAIT] = BIT(CLOSED),
 };
 
-static void count_edge(struct stack *s, const struct tcb *t, enum tcp_state from,
-		       enum tcp_state to)
+static void count_edge(struct stack *s, const struct tcb *t, enum tcp_state from, enum tcp_state to)
 {
 	if (to == TCP_SYN_SENT)
 		MIB(s, Tcp_ActiveOpens);
@@ -38,8 +37,8 @@ static void count_edge(struct stack *s, const struct tcb *t, enum tcp_state from
 static void timers_off(struct stack *s, struct tcb *t)
 {
 	t->t_rtx = t->t_delack = t->t_keep = 0;
-	t->flags &= ~(TCB_F_ACK_NOW | TCB_F_ACK_DELAYED | TCB_F_PROBING | TCB_F_RTX |
-		      TCB_F_RTT_VALID);
+	t->flags &=
+		~(TCB_F_ACK_NOW | TCB_F_ACK_DELAYED | TCB_F_PROBING | TCB_F_RTX | TCB_F_RTT_VALID);
 	t->ack_owed = 0;
 	wheel_del(s, TIMER_ID(TK_CONN, tcb_index(s, t)));
 }
@@ -102,8 +101,8 @@ static void tcb_init(struct stack *s, struct tcb *t, const struct tcp_addr_pair 
 	t->rcvbuf = l->tcp_rmem[1];
 	t->rcvlowat = 1;
 	t->rcv_wscale = tcp_offer_wscale(s, t->rcvbuf);
-	t->opt = (l->tcp_window_scaling ? TCB_OPT_WSCALE : 0) |
-		 (l->tcp_timestamps ? TCB_OPT_TS : 0);
+	t->opt =
+		(l->tcp_window_scaling ? TCB_OPT_WSCALE : 0) | (l->tcp_timestamps ? TCB_OPT_TS : 0);
 	t->keep_idle = (uint16_t)tcp_min(l->tcp_keepalive_time, UINT16_MAX);
 	t->keep_intvl = (uint16_t)tcp_min(l->tcp_keepalive_intvl, UINT16_MAX);
 	t->keep_cnt = (uint8_t)tcp_min(l->tcp_keepalive_probes, UINT8_MAX);
@@ -127,7 +126,7 @@ uint32_t tcp_conn_create(struct stack *s, const struct tcp_addr_pair *a, struct 
 	t = tcb_at(s, i);
 	tcb_init(s, t, a, now);
 	t->netif = (uint8_t)rr.netif;
-	t->mss = tcp_mtu_mss(rr.mtu, &a->remote);
+	t->mss = (uint16_t)tcp_min(tcp_mtu_mss(rr.mtu, &a->remote), TCP_MSS_ROOM);
 	t->rcv_mss = (uint16_t)tcp_min(t->mss, TCP_MSS_DEFAULT);
 	conn_table_add(s, i);
 	return i;
@@ -199,8 +198,7 @@ void tcp_established(struct stack *s, struct tcb *t, const struct tcp_seg *g, st
 /* ---- end ---- */
 
 /* Takes @conn out of a list that is linked through the TCBs. */
-static void unlink_from(struct stack *s, uint32_t *head, uint32_t *tail, uint32_t conn,
-			size_t link)
+static void unlink_from(struct stack *s, uint32_t *head, uint32_t *tail, uint32_t conn, size_t link)
 {
 	uint32_t prev = SHM_NIL, i = *head, *next;
 
@@ -320,10 +318,6 @@ void tcp_abort_on_data(struct stack *s, struct tcb *t, struct mtime now)
 
 void tcp_reset_orphan(struct stack *s, struct tcb *t, struct mtime now)
 {
-	if (!(t->flags & TCB_F_CLOSED)) {
-		t->flags |= TCB_F_CLOSED;
-		s->n_orphans++;
-	}
 	if (t->state == TCP_CLOSED || t->state == TCP_SYN_SENT || t->state == TCP_TIME_WAIT) {
 		tcp_conn_free(s, t, now);
 		return;

@@ -83,8 +83,7 @@ static bool user_timed_out(const struct tcb *t, uint64_t since, struct mtime now
 
 bool tcp_timer_rtx_over(const struct stack *s, const struct tcb *t, struct mtime now)
 {
-	uint32_t retries = t->flags & TCB_F_CLOSED ? orphan_retries(s)
-						   : s->cfg.limits.tcp_retries2;
+	uint32_t retries = t->flags & TCB_F_CLOSED ? orphan_retries(s) : s->cfg.limits.tcp_retries2;
 
 	if (!t->rtx_first)
 		return false;
