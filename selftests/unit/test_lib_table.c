@@ -8,7 +8,7 @@
 
 static struct sock *install(int *handle)
 {
-	struct sock *sk = sock_new(NULL);
+	struct sock *sk = sock_new();
 
 	assert_non_null(sk);
 	assert_int_equal(file_install(&sk->f), 0);

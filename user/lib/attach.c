@@ -452,6 +452,7 @@ void eng_detach(void)
 	close_fd(&eng.bell_daemon);
 	close_fd(&eng.bell_app);
 	close_fd(&eng.keeper_w.efd);
+	spare_efds_free();
 	if (eng.own.base)
 		arena_close(&eng.own);
 	if (eng.daemon.base)

@@ -223,10 +223,12 @@ static bool import(const struct shm_msg *m, struct mtime now)
 			sock_connect_failed(sk, ECONNABORTED);
 		return true;
 	}
-	sock_opts_apply(&sk->o, c.conn, now);
-	if (!passive)
+	if (!passive) {
 		sock_connected(sk, c, now);
-	else if (sock_queue_conn(sk, c))
+		return true;
+	}
+	sock_opts_apply(sk->o, c.conn, now);
+	if (sock_queue_conn(sk, c))
 		conn_end(c, true, now);
 	return true;
 }
@@ -238,7 +240,7 @@ static void icmp(const struct shm_msg *m)
 
 	/* Linux: an error about an established connection is soft, whatever its code. */
 	if (sk && m->error > 0 && m->error < 256)
-		sk->soft_err = m->error;
+		sk->soft_err = (uint8_t)m->error;
 }
 
 static void handle(const struct shm_msg *m, struct mtime now)

@@ -71,6 +71,7 @@ int waiter_doze(struct waiter *w, struct mtime now, struct mtime until, struct p
 bool signals_restart(void);
 /* The other threads that are in waiter_sleep() return with -EBADF; waits until they have. */
 void waiters_expel(void);
+void spare_efds_free(void);
 /* Whoever dozes may have to wake earlier than it thought: after a call that changed the stack. */
 void wait_deadline_moved(void);
 
@@ -103,40 +104,48 @@ enum sock_state {
 	SK_FAILED,     /* connect() failed: .err, then as SK_NEW */
 };
 
-/* Options that the program has set, kept for the connection to come; values as tcp_setopt(). */
+/* Options set before there is a connection to keep them, or for a listener's; values as tcp_setopt(). */
 #define SOCK_N_TOPT (TOPT_OOBINLINE + 1)
 struct sock_opts {
 	uint32_t set; /* bit for each enum tcp_opt */
 	int64_t topt[SOCK_N_TOPT];
-	uint64_t rcv_timeo, snd_timeo; /* ns, 0: none */
-	bool reuseaddr, reuseport;
 };
 
 struct conn_ref {
 	uint32_t conn, generation;
 };
 
-struct sock {
-	struct file f;
-	enum sock_state state;
-	bool nonblock;
-	bool bound;	      /* .local is reserved or fixed */
-	bool connect_seen;    /* connect() has returned 0 for this connection */
-	bool gone_sent;	      /* the daemon knows that the connection is dead */
-	int err;	      /* pending error that is not the stack's */
-	int soft_err;	      /* from ICMP: reported instead of ETIMEDOUT */
-	uint64_t cookie;      /* names this socket in the stack and to the daemon; 0: none */
-	struct conn_ref c;    /* .conn SHM_NIL: none */
-	struct sockaddr_in local, remote;
-	uint32_t bind_id;     /* of CTL_BIND, SHM_NIL: none */
-	uint32_t listen_id, listen_index;
-	struct sock *listen_next; /* eng.listeners */
-	struct conn_ref *aq;  /* accept queue: a ring of aq_size (a power of two) */
+/* What only a listening socket has. */
+struct sock_listen {
+	struct sock *next; /* eng.listeners */
+	uint32_t id, index;
+	struct conn_ref *aq; /* accept queue: a ring of aq_size (a power of two) */
 	uint32_t aq_size, aq_head, aq_len;
-	struct sock_opts o;
 };
 
-struct sock *sock_new(const struct sock_opts *o);
+/* A server has one of these for each connection: what few sockets need stands apart. */
+struct sock {
+	struct file f;
+	uint8_t state; /* enum sock_state */
+	bool nonblock;
+	bool bound;	   /* .local is reserved or fixed */
+	bool connect_seen; /* connect() has returned 0 for this connection */
+	bool gone_sent;	   /* the daemon knows that the connection is dead */
+	bool reuseaddr, reuseport;
+	uint8_t soft_err;     /* from ICMP: reported instead of ETIMEDOUT */
+	int err;	      /* pending error that is not the stack's */
+	uint64_t cookie;      /* names this socket in the stack and to the daemon; 0: none */
+	struct conn_ref c;    /* .conn SHM_NIL: none; its TCB knows both addresses */
+	uint32_t local_addr;  /* network order, as bound */
+	uint16_t local_port;
+	uint32_t bind_id;     /* of CTL_BIND, SHM_NIL: none */
+	uint64_t rcv_timeo, snd_timeo; /* ns, 0: none */
+	struct sock_opts *o;	/* NULL: none set */
+	struct sock_listen *l;	/* state SK_LISTEN */
+};
+
+struct sock *sock_new(void);
+void sock_free(struct sock *sk);
 struct sock *sock_by_cookie(uint64_t cookie);
 void sock_set_cookie(struct sock *sk); /* a new, unique one; the socket must be in the table */
 uint32_t sock_poll(struct sock *sk);   /* EPOLL* that hold now */
@@ -145,7 +154,7 @@ uint32_t ev_to_poll(uint32_t ev);      /* EV_* of the stack as EPOLL* */
 void sock_release(struct sock *sk, struct mtime now);
 /* The same for the program's last close(), SO_LINGER included; may sleep. */
 void sock_close(struct sock *sk);
-/* Gives a new connection the options that its socket, or listener, was given. */
+/* Gives a new connection the options that its socket, or listener, was given; @o may be NULL. */
 void sock_opts_apply(const struct sock_opts *o, uint32_t conn, struct mtime now);
 void sock_connected(struct sock *sk, struct conn_ref c, struct mtime now);
 void sock_connect_failed(struct sock *sk, int err); /* positive errno */
@@ -169,7 +178,7 @@ static inline struct timespec timespec_ms(int ms)
 	return (struct timespec){ms / 1000, ms % 1000 * (long)NS_PER_MS};
 }
 
-/* waiter_sleep() deadline for a socket's timeout (ns, 0: none). */
+/* When a socket's timeout (ns, 0: none) that starts now is over. */
 struct mtime timeout_deadline(uint64_t ns);
 /*
  * Turns the result of a wait that ended early into the call's error: -ETIMEDOUT is @on_timeout;
@@ -177,9 +186,8 @@ struct mtime timeout_deadline(uint64_t ns);
  */
 int wait_error(int r, uint64_t timeo, int on_timeout);
 
-void sockaddr_from(struct sockaddr_in *sin, const struct ip_addr *a, uint16_t port);
 /* Copies an address out as getsockname() does: cut to *len, *len is the full length. */
-void sockaddr_out(const struct sockaddr_in *sin, struct sockaddr *addr, socklen_t *len);
+void sockaddr_out(uint32_t be_addr, uint16_t port, struct sockaddr *addr, socklen_t *len);
 
 /* ---- epoll ---- */
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Socket options: socket(7), tcp(7), ip(7), with Linux's value ranges. What the program sets is
- * kept in the socket, and passed to its connection now or when there is one; an accepted
- * connection inherits its listener's. The stack takes SO_*BUF in bytes after Linux's doubling.
+ * Socket options: socket(7), tcp(7), ip(7), with Linux's value ranges. A connection keeps its own;
+ * before there is one the socket keeps them for it, and a listener for those that it
+ * accepts. The stack takes SO_*BUF in bytes after Linux's doubling.
  */
 #include <linux/tcp.h>
+#include <stdlib.h>
 #include <sys/time.h>
 #include "engine.h"
 #include "calls.h"
@@ -76,19 +77,21 @@ static int get_int(const void *val, socklen_t len, bool byte_ok, int *out)
 
 static int topt_set(struct sock *sk, enum tcp_opt topt, int64_t v)
 {
-	int err = 0;
-
 	if (conn_get(sk->c)) {
 		struct mtime now = clock_now();
+		int err = tcp_setopt(eng.stack, sk->c.conn, topt, v, now);
 
-		err = tcp_setopt(eng.stack, sk->c.conn, topt, v, now);
 		eng_output(now);
+		return err;
 	}
-	if (!err) {
-		sk->o.set |= 1u << topt;
-		sk->o.topt[topt] = v;
+	if (!sk->o) {
+		sk->o = calloc(1, sizeof(*sk->o));
+		if (!sk->o)
+			return -ENOBUFS;
 	}
-	return err;
+	sk->o->set |= 1u << topt;
+	sk->o->topt[topt] = v;
+	return 0;
 }
 
 static int set_desc(struct sock *sk, const struct opt_desc *d, const void *val, socklen_t len)
@@ -147,9 +150,9 @@ static int set_socket(struct sock *sk, int name, const void *val, socklen_t len)
 
 	switch (name) {
 	case SO_RCVTIMEO:
-		return set_timeo(&sk->o.rcv_timeo, val, len);
+		return set_timeo(&sk->rcv_timeo, val, len);
 	case SO_SNDTIMEO:
-		return set_timeo(&sk->o.snd_timeo, val, len);
+		return set_timeo(&sk->snd_timeo, val, len);
 	case SO_LINGER:
 		if (len < sizeof(l))
 			return -EINVAL;
@@ -163,7 +166,7 @@ static int set_socket(struct sock *sk, int name, const void *val, socklen_t len)
 		err = get_int(val, len, false, &v);
 		if (err)
 			return err;
-		*(name == SO_REUSEADDR ? &sk->o.reuseaddr : &sk->o.reuseport) = v != 0;
+		*(name == SO_REUSEADDR ? &sk->reuseaddr : &sk->reuseport) = v != 0;
 		return 0;
 	case SO_TYPE:
 	case SO_DOMAIN:
@@ -265,7 +268,7 @@ static int64_t topt_get(const struct sock *sk, enum tcp_opt topt)
 
 	if (conn_get(sk->c) && !tcp_getopt(eng.stack, sk->c.conn, topt, &v))
 		return v;
-	return sk->o.set & 1u << topt ? sk->o.topt[topt] : topt_default(topt);
+	return sk->o && sk->o->set & 1u << topt ? sk->o->topt[topt] : topt_default(topt);
 }
 
 static int get_socket(struct sock *sk, int name, void *val, socklen_t *len)
@@ -287,12 +290,12 @@ static int get_socket(struct sock *sk, int name, void *val, socklen_t *len)
 	case SO_ACCEPTCONN:
 		return put_int(val, len, sk->state == SK_LISTEN, false);
 	case SO_REUSEADDR:
-		return put_int(val, len, sk->o.reuseaddr, false);
+		return put_int(val, len, sk->reuseaddr, false);
 	case SO_REUSEPORT:
-		return put_int(val, len, sk->o.reuseport, false);
+		return put_int(val, len, sk->reuseport, false);
 	case SO_RCVTIMEO:
 	case SO_SNDTIMEO:
-		ns = name == SO_RCVTIMEO ? sk->o.rcv_timeo : sk->o.snd_timeo;
+		ns = name == SO_RCVTIMEO ? sk->rcv_timeo : sk->snd_timeo;
 		tv.tv_sec = (time_t)(ns / NS_PER_S);
 		tv.tv_usec = (suseconds_t)(ns % NS_PER_S / NS_PER_US);
 		return put_out(val, len, &tv, sizeof(tv));
@@ -334,7 +337,7 @@ static int get_info(struct sock *sk, void *val, socklen_t *len)
 	uint32_t mss;
 
 	if (sk->state == SK_LISTEN)
-		i.tcpi_unacked = sk->aq_len;
+		i.tcpi_unacked = sk->l->aq_len;
 	if (!t)
 		return put_out(val, len, &i, sizeof(i));
 	mss = t->opt & TCB_OPT_TS ? t->mss - 12u : t->mss;
@@ -415,11 +418,11 @@ void lib_options_copy(int fd, int kfd)
 			setsockopt(kfd, SOL_SOCKET, names[i], &tv, len);
 	}
 	for (size_t i = 0; !err && i < ARRAY_SIZE(opts); i++) {
-		int v = (int)sk->o.topt[opts[i].topt];
+		int v = (int)topt_get(sk, opts[i].topt);
 
 		if (opts[i].kind == OPT_BUF)
 			v /= 2; /* the kernel doubles it again */
-		if (sk->o.set & 1u << opts[i].topt && opts[i].name != SO_RCVBUFFORCE &&
+		if (sk->o && sk->o->set & 1u << opts[i].topt && opts[i].name != SO_RCVBUFFORCE &&
 		    opts[i].name != SO_SNDBUFFORCE)
 			setsockopt(kfd, opts[i].level, opts[i].name, &v, sizeof(v));
 	}

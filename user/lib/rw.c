@@ -104,12 +104,11 @@ static int64_t take(struct sock *sk, struct cursor *c, unsigned flags, struct mt
 
 static size_t recv_target(const struct sock *sk, size_t len, int flags)
 {
-	size_t low = 1;
+	size_t low;
 
 	if (flags & MSG_WAITALL)
 		return len;
-	if (sk->o.set & 1u << TOPT_RCVLOWAT)
-		low = (size_t)sk->o.topt[TOPT_RCVLOWAT];
+	low = conn_get(sk->c)->rcvlowat;
 	return low > len ? len : low ? low : 1;
 }
 
@@ -159,9 +158,9 @@ static int64_t do_recv(struct sock *sk, const struct iovec *iov, size_t n, int f
 			eng_run(now);
 			continue;
 		}
-		if (sk->o.rcv_timeo && mtime_is_never(until))
-			until = mtime_add_ns(now, sk->o.rcv_timeo);
-		r = wait_error(sock_wait(sk, until), sk->o.rcv_timeo, -EAGAIN);
+		if (sk->rcv_timeo && mtime_is_never(until))
+			until = mtime_add_ns(now, sk->rcv_timeo);
+		r = wait_error(sock_wait(sk, until), sk->rcv_timeo, -EAGAIN);
 		if (r)
 			break;
 	}
@@ -290,9 +289,9 @@ static int64_t do_send(struct sock *sk, const struct iovec *iov, size_t n, int f
 			eng_run(now);
 			continue;
 		}
-		if (sk->o.snd_timeo && mtime_is_never(until))
-			until = mtime_add_ns(now, sk->o.snd_timeo);
-		r = wait_error(sock_wait(sk, until), sk->o.snd_timeo, -EAGAIN);
+		if (sk->snd_timeo && mtime_is_never(until))
+			until = mtime_add_ns(now, sk->snd_timeo);
+		r = wait_error(sock_wait(sk, until), sk->snd_timeo, -EAGAIN);
 		if (r)
 			break;
 	}

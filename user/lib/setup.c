@@ -6,6 +6,7 @@
  */
 #include <fcntl.h>
 #include <limits.h>
+#include <stdlib.h>
 #include "engine.h"
 #include "calls.h"
 #include "shim.h"
@@ -42,7 +43,7 @@ int64_t call_end(struct sock *sk, int64_t r)
 
 static int socket_new(int type)
 {
-	struct sock *sk = sock_new(NULL);
+	struct sock *sk = sock_new();
 	int err;
 
 	if (!sk)
@@ -50,8 +51,7 @@ static int socket_new(int type)
 	sk->nonblock = type & SOCK_NONBLOCK;
 	err = file_install(&sk->f);
 	if (err) {
-		sk->f.refs = 1;
-		file_put(&sk->f);
+		sock_free(sk);
 		return err;
 	}
 	return sk->f.handle;
@@ -85,8 +85,8 @@ static int sockaddr_in(const struct sockaddr *addr, socklen_t len, struct sockad
 
 static uint32_t listen_flags(const struct sock *sk)
 {
-	return (sk->o.reuseport ? CTL_LISTEN_REUSEPORT : 0) |
-	       (sk->o.reuseaddr ? CTL_LISTEN_REUSEADDR : 0);
+	return (sk->reuseport ? CTL_LISTEN_REUSEPORT : 0) |
+	       (sk->reuseaddr ? CTL_LISTEN_REUSEADDR : 0);
 }
 
 static int do_bind(struct sock *sk, const struct sockaddr *addr, socklen_t len)
@@ -112,8 +112,8 @@ static int do_bind(struct sock *sk, const struct sockaddr *addr, socklen_t len)
 		return err;
 	sk->bound = true;
 	sk->bind_id = rep.id;
-	sk->local.sin_addr = sin.sin_addr;
-	sk->local.sin_port = rep.port;
+	sk->local_addr = sin.sin_addr.s_addr;
+	sk->local_port = rep.port;
 	return 0;
 }
 
@@ -133,7 +133,12 @@ static int do_name(struct sock *sk, bool peer, struct sockaddr *addr, socklen_t 
 		return -ENOTCONN;
 	if ((int)*len < 0)
 		return -EINVAL;
-	sockaddr_out(peer ? &sk->remote : &sk->local, addr, len);
+	if (peer)
+		sockaddr_out(ip_addr_to_v4(&t->remote), t->remote_port, addr, len);
+	else if (t)
+		sockaddr_out(ip_addr_to_v4(&t->local), t->local_port, addr, len);
+	else
+		sockaddr_out(sk->local_addr, sk->local_port, addr, len);
 	return 0;
 }
 
@@ -155,38 +160,50 @@ int tandem_getpeername(int fd, struct sockaddr *addr, socklen_t *len)
 
 /* ---- passive open ---- */
 
+static int start_listening(struct sock *sk, struct ctl_listen *req)
+{
+	struct sock_listen *l = calloc(1, sizeof(*l));
+	struct ctl_listen_reply rep;
+	int err;
+
+	if (!l)
+		return -ENOBUFS;
+	err = ctl_call(req, CTL_LISTEN, &rep);
+	if (err) {
+		free(l);
+		return err;
+	}
+	sk->bind_id = SHM_NIL;
+	sk->bound = true;
+	sk->local_port = rep.port;
+	l->id = rep.id;
+	l->index = rep.index;
+	l->next = eng.listeners;
+	eng.listeners = sk;
+	sk->l = l;
+	sk->state = SK_LISTEN;
+	sk->err = 0;
+	return 0;
+}
+
 static int do_listen(struct sock *sk, int backlog)
 {
 	struct ctl_listen req = {.proto = IPPROTO_TCP, .id = sk->bind_id};
-	struct ctl_listen_reply rep;
-	int err;
 
 	/* Linux compares unsigned: negative is the most there can be. */
 	req.backlog = backlog < 0 ? INT_MAX : (uint32_t)backlog;
 	if (sk->state == SK_LISTEN) {
-		req.id = sk->listen_id;
+		req.id = sk->l->id;
 		return ctl_call(&req, CTL_BACKLOG, NULL);
 	}
 	if (sk->state != SK_NEW && sk->state != SK_FAILED)
 		return -EINVAL;
-	req.addr = ip_addr_v4(sk->local.sin_addr.s_addr);
-	req.port = sk->local.sin_port;
+	req.addr = ip_addr_v4(sk->local_addr);
+	req.port = sk->local_port;
 	req.flags = listen_flags(sk);
-	if (sk->o.set & 1u << TOPT_DEFER_ACCEPT)
-		req.defer_accept = (uint32_t)sk->o.topt[TOPT_DEFER_ACCEPT];
-	err = ctl_call(&req, CTL_LISTEN, &rep);
-	if (err)
-		return err;
-	sk->bind_id = SHM_NIL;
-	sk->bound = true;
-	sk->local.sin_port = rep.port;
-	sk->listen_id = rep.id;
-	sk->listen_index = rep.index;
-	sk->listen_next = eng.listeners;
-	eng.listeners = sk;
-	sk->state = SK_LISTEN;
-	sk->err = 0;
-	return 0;
+	if (sk->o && sk->o->set & 1u << TOPT_DEFER_ACCEPT)
+		req.defer_accept = (uint32_t)sk->o->topt[TOPT_DEFER_ACCEPT];
+	return start_listening(sk, &req);
 }
 
 int tandem_listen(int fd, int backlog)
@@ -200,8 +217,9 @@ int tandem_listen(int fd, int backlog)
 /* Makes a socket of the oldest connection in the queue. Its handle, or -errno: it stays queued. */
 static int accept_one(struct sock *sk, struct sockaddr *addr, socklen_t *len, int flags)
 {
-	struct conn_ref c = sk->aq[sk->aq_head];
-	struct sock *new = sock_new(&sk->o);
+	struct sock_listen *l = sk->l;
+	struct conn_ref c = l->aq[l->aq_head];
+	struct sock *new = sock_new();
 	uint32_t *accepted;
 	const struct tcb *t;
 	int err;
@@ -210,41 +228,42 @@ static int accept_one(struct sock *sk, struct sockaddr *addr, socklen_t *len, in
 		return -ENOMEM;
 	err = file_install(&new->f);
 	if (err) {
-		new->f.refs = 1;
-		file_put(&new->f);
+		sock_free(new);
 		return err;
 	}
-	sk->aq_head = (sk->aq_head + 1) & (sk->aq_size - 1);
-	sk->aq_len--;
-	accepted = &eng.shm_listeners[sk->listen_index].accepted;
+	l->aq_head = (l->aq_head + 1) & (l->aq_size - 1);
+	l->aq_len--;
+	accepted = &eng.shm_listeners[l->index].accepted;
 	store_release(accepted, *accepted + 1);
 	new->nonblock = flags & SOCK_NONBLOCK;
 	new->state = SK_CONNECTED;
 	new->bound = new->connect_seen = true;
+	new->reuseaddr = sk->reuseaddr;
+	new->reuseport = sk->reuseport;
+	new->rcv_timeo = sk->rcv_timeo;
+	new->snd_timeo = sk->snd_timeo;
 	new->c = c;
 	sock_set_cookie(new);
 	tcp_set_cookie(eng.stack, c.conn, new->cookie);
-	t = conn_get(c);
-	if (t) {
-		sockaddr_from(&new->local, &t->local, t->local_port);
-		sockaddr_from(&new->remote, &t->remote, t->remote_port);
-	}
 	sock_ended(new);
-	sockaddr_out(&new->remote, addr, len);
+	t = conn_get(c);
+	if (t)
+		sockaddr_out(ip_addr_to_v4(&t->remote), t->remote_port, addr, len);
 	return new->f.handle;
 }
 
 /* As if accept_one() had never been. */
-static int unaccept(struct sock *sk, struct file *f)
+static int unaccept(struct sock *sk, struct sock *new)
 {
-	struct sock *new = container_of(f, struct sock, f);
-	uint32_t *accepted = &eng.shm_listeners[sk->listen_index].accepted;
+	struct sock_listen *l = sk->l;
+	uint32_t *accepted;
 
 	if (sk->state != SK_LISTEN || sock_queue_conn(sk, new->c))
 		return -ENOMEM;
 	/* From the end of the queue to its front. */
-	sk->aq_head = (sk->aq_head - 1) & (sk->aq_size - 1);
-	sk->aq[sk->aq_head] = new->c;
+	l->aq_head = (l->aq_head - 1) & (l->aq_size - 1);
+	l->aq[l->aq_head] = new->c;
+	accepted = &eng.shm_listeners[l->index].accepted;
 	store_release(accepted, *accepted - 1);
 	if (conn_get(new->c))
 		tcp_set_cookie(eng.stack, new->c.conn, 0);
@@ -260,7 +279,7 @@ void lib_unaccept(int fd, int conn)
 	struct file *f = err ? NULL : file_get(conn);
 
 	if (f && f->kind == FILE_SOCK) {
-		unaccept(sk, f);
+		unaccept(sk, container_of(f, struct sock, f));
 		sock_close(container_of(f, struct sock, f));
 	}
 	call_end(sk, err);
@@ -268,18 +287,18 @@ void lib_unaccept(int fd, int conn)
 
 static int do_accept(struct sock *sk, struct sockaddr *addr, socklen_t *len, int flags)
 {
-	struct mtime until = timeout_deadline(sk->o.rcv_timeo);
+	struct mtime until = timeout_deadline(sk->rcv_timeo);
 
 	if (flags & ~TYPE_FLAGS)
 		return -EINVAL;
-	if (sk->state == SK_LISTEN && !sk->aq_len)
+	if (sk->state == SK_LISTEN && !sk->l->aq_len)
 		eng_run(clock_now());
-	while (sk->state == SK_LISTEN && !sk->aq_len) {
+	while (sk->state == SK_LISTEN && !sk->l->aq_len) {
 		int r;
 
 		if (sk->nonblock)
 			return -EAGAIN;
-		r = wait_error(sock_wait(sk, until), sk->o.rcv_timeo, -EAGAIN);
+		r = wait_error(sock_wait(sk, until), sk->rcv_timeo, -EAGAIN);
 		if (r)
 			return r;
 	}
@@ -308,13 +327,12 @@ static void send_connect(struct sock *sk, const struct sockaddr_in *to)
 	struct shm_msg m = {.op = SHM_CONNECT};
 
 	sock_set_cookie(sk);
-	sk->remote = *to;
 	sk->state = SK_CONNECTING;
 	sk->connect_seen = false;
 	sk->err = 0;
 	m.cookie = sk->cookie;
-	m.local = ip_addr_v4(sk->local.sin_addr.s_addr);
-	m.local_port = sk->bound ? sk->local.sin_port : 0;
+	m.local = ip_addr_v4(sk->local_addr);
+	m.local_port = sk->local_port;
 	m.remote = ip_addr_v4(to->sin_addr.s_addr);
 	m.remote_port = to->sin_port;
 	eng_send_msg(&m);
@@ -331,17 +349,17 @@ static int disconnect(struct sock *sk)
 	}
 	sock_release(sk, now);
 	sk->bound = false;
-	memset(&sk->local.sin_addr, 0, sizeof(sk->local.sin_addr));
-	sk->local.sin_port = 0;
+	sk->local_addr = 0;
+	sk->local_port = 0;
 	return 0;
 }
 
 int connect_wait(struct sock *sk)
 {
-	struct mtime until = timeout_deadline(sk->o.snd_timeo);
+	struct mtime until = timeout_deadline(sk->snd_timeo);
 
 	while (sk->state == SK_CONNECTING) {
-		int r = wait_error(sock_wait(sk, until), sk->o.snd_timeo, -EINPROGRESS);
+		int r = wait_error(sock_wait(sk, until), sk->snd_timeo, -EINPROGRESS);
 
 		/* Interrupted: it goes on in the background (connect(2)). */
 		if (r)

@@ -10,7 +10,7 @@
 
 #define COOKIE_INDEX(c) ((int)((c)&0xffffffffu))
 
-struct sock *sock_new(const struct sock_opts *o)
+struct sock *sock_new(void)
 {
 	struct sock *sk = calloc(1, sizeof(*sk));
 
@@ -19,11 +19,14 @@ struct sock *sock_new(const struct sock_opts *o)
 	sk->f.kind = FILE_SOCK;
 	sk->f.handle = -1;
 	sk->c.conn = SHM_NIL;
-	sk->bind_id = sk->listen_id = SHM_NIL;
-	sk->local.sin_family = sk->remote.sin_family = AF_INET;
-	if (o)
-		sk->o = *o;
+	sk->bind_id = SHM_NIL;
 	return sk;
+}
+
+void sock_free(struct sock *sk)
+{
+	free(sk->o);
+	free(sk);
 }
 
 void sock_set_cookie(struct sock *sk)
@@ -50,8 +53,8 @@ struct sock *listener_by_id(uint32_t id)
 {
 	struct sock *sk = eng.listeners;
 
-	while (sk && sk->listen_id != id)
-		sk = sk->listen_next;
+	while (sk && sk->l->id != id)
+		sk = sk->l->next;
 	return sk;
 }
 
@@ -83,7 +86,7 @@ uint32_t sock_poll(struct sock *sk)
 		e = EPOLLOUT | EPOLLWRNORM | EPOLLHUP;
 		break;
 	case SK_LISTEN:
-		return sk->aq_len ? EPOLLIN | EPOLLRDNORM : 0;
+		return sk->l->aq_len ? EPOLLIN | EPOLLRDNORM : 0;
 	case SK_CONNECTING:
 		break;
 	case SK_CONNECTED:
@@ -139,40 +142,34 @@ int sock_wait(struct sock *sk, struct mtime until)
 
 void sock_opts_apply(const struct sock_opts *o, uint32_t conn, struct mtime now)
 {
-	for (uint32_t set = o->set; set; set &= set - 1) {
+	for (uint32_t set = o ? o->set : 0; set; set &= set - 1) {
 		enum tcp_opt opt = (enum tcp_opt)__builtin_ctz(set);
 
 		tcp_setopt(eng.stack, conn, opt, o->topt[opt], now);
 	}
 }
 
-void sockaddr_from(struct sockaddr_in *sin, const struct ip_addr *a, uint16_t port)
+void sockaddr_out(uint32_t be_addr, uint16_t port, struct sockaddr *addr, socklen_t *len)
 {
-	memset(sin, 0, sizeof(*sin));
-	sin->sin_family = AF_INET;
-	sin->sin_port = port;
-	sin->sin_addr.s_addr = ip_addr_to_v4(a);
-}
+	struct sockaddr_in sin = {
+		.sin_family = AF_INET, .sin_port = port, .sin_addr.s_addr = be_addr};
 
-void sockaddr_out(const struct sockaddr_in *sin, struct sockaddr *addr, socklen_t *len)
-{
 	if (!addr || !len)
 		return;
-	memcpy(addr, sin, *len < sizeof(*sin) ? *len : sizeof(*sin));
-	*len = sizeof(*sin);
+	memcpy(addr, &sin, *len < sizeof(sin) ? *len : sizeof(sin));
+	*len = sizeof(sin);
 }
 
 void sock_connected(struct sock *sk, struct conn_ref c, struct mtime now)
 {
-	const struct tcb *t = tcp_get(eng.stack, c.conn);
-
 	sk->c = c;
 	sk->state = SK_CONNECTED;
 	sk->gone_sent = false;
 	sk->soft_err = 0;
-	sockaddr_from(&sk->local, &t->local, t->local_port);
-	sockaddr_from(&sk->remote, &t->remote, t->remote_port);
-	sock_opts_apply(&sk->o, c.conn, now);
+	/* From here on the TCB keeps them. */
+	sock_opts_apply(sk->o, c.conn, now);
+	free(sk->o);
+	sk->o = NULL;
 	waitq_notify(&sk->f.wq, EPOLLOUT | EPOLLWRNORM);
 }
 
@@ -185,20 +182,22 @@ void sock_connect_failed(struct sock *sk, int err)
 
 int sock_queue_conn(struct sock *sk, struct conn_ref c)
 {
-	if (sk->aq_len == sk->aq_size) {
-		uint32_t size = sk->aq_size ? sk->aq_size * 2 : 16;
+	struct sock_listen *l = sk->l;
+
+	if (l->aq_len == l->aq_size) {
+		uint32_t size = l->aq_size ? l->aq_size * 2 : 16;
 		struct conn_ref *aq = malloc(size * sizeof(*aq));
 
 		if (!aq)
 			return -ENOMEM;
-		for (uint32_t i = 0; i < sk->aq_len; i++)
-			aq[i] = sk->aq[(sk->aq_head + i) & (sk->aq_size - 1)];
-		free(sk->aq);
-		sk->aq = aq;
-		sk->aq_size = size;
-		sk->aq_head = 0;
+		for (uint32_t i = 0; i < l->aq_len; i++)
+			aq[i] = l->aq[(l->aq_head + i) & (l->aq_size - 1)];
+		free(l->aq);
+		l->aq = aq;
+		l->aq_size = size;
+		l->aq_head = 0;
 	}
-	sk->aq[(sk->aq_head + sk->aq_len++) & (sk->aq_size - 1)] = c;
+	l->aq[(l->aq_head + l->aq_len++) & (l->aq_size - 1)] = c;
 	waitq_notify(&sk->f.wq, EPOLLIN | EPOLLRDNORM);
 	return 0;
 }
@@ -220,21 +219,21 @@ void sock_ended(struct sock *sk)
 
 static void unlisten(struct sock *sk, struct mtime now)
 {
-	struct ctl_listen req = {.id = sk->listen_id};
+	struct sock_listen *l = sk->l;
+	struct ctl_listen req = {.id = l->id};
 	struct sock **p = &eng.listeners;
 
 	while (*p != sk)
-		p = &(*p)->listen_next;
-	*p = sk->listen_next;
+		p = &(*p)->l->next;
+	*p = l->next;
 	ctl_call(&req, CTL_UNLISTEN, NULL);
-	sk->listen_id = SHM_NIL;
-	while (sk->aq_len) {
-		struct conn_ref c = sk->aq[sk->aq_head];
-
-		sk->aq_head = (sk->aq_head + 1) & (sk->aq_size - 1);
-		sk->aq_len--;
-		conn_end(c, true, now);
+	for (; l->aq_len; l->aq_len--) {
+		conn_end(l->aq[l->aq_head], true, now);
+		l->aq_head = (l->aq_head + 1) & (l->aq_size - 1);
 	}
+	free(l->aq);
+	free(l);
+	sk->l = NULL;
 }
 
 void sock_release(struct sock *sk, struct mtime now)

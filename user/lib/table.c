@@ -74,12 +74,10 @@ void file_put(struct file *f)
 {
 	if (--f->refs)
 		return;
-	if (f->kind == FILE_SOCK) {
-		free(container_of(f, struct sock, f)->aq);
-		free(container_of(f, struct sock, f));
-	} else {
+	if (f->kind == FILE_SOCK)
+		sock_free(container_of(f, struct sock, f));
+	else
 		epoll_free(f);
-	}
 }
 
 struct file *file_next(int handle)

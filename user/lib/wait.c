@@ -90,6 +90,15 @@ static void efd_put(struct waiter *w)
 	eng.spare_efds[eng.n_spare++] = w->efd;
 }
 
+void spare_efds_free(void)
+{
+	while (eng.n_spare)
+		close(eng.spare_efds[--eng.n_spare]);
+	free(eng.spare_efds);
+	eng.spare_efds = NULL;
+	eng.max_spare = 0;
+}
+
 /* ---- how long to spin ---- */
 
 static uint32_t spin_bound_ns(void)
@@ -134,6 +143,17 @@ static void spun(bool hit)
 		eng.spin_hold = SPIN_HOLD_MAX;
 }
 
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#else
+	__asm__ volatile("" ::: "memory");
+#endif
+}
+
 /* True: there is something to do. Drops the lock. */
 static bool spin(struct waiter *w, struct mtime now, struct mtime until)
 {
@@ -145,7 +165,7 @@ static bool spin(struct waiter *w, struct mtime now, struct mtime until)
 	do {
 		for (int i = 0; i < 32 && !hit; i++) {
 			hit = eng_activity() || READ_ONCE(w->woken) || READ_ONCE(eng.expelling);
-			__builtin_ia32_pause();
+			cpu_relax();
 		}
 	} while (!hit && mtime_before(clock_now(), end));
 	pthread_mutex_lock(&eng.lock);
