@@ -56,6 +56,21 @@ static void finish(void)
 		tc_close(&c);
 }
 
+static void test_export_takes_next_hop_along(void **state)
+{
+	struct tcb *t;
+
+	(void)state;
+	start();
+	t = tcb_at(c.t.s, c.conn);
+	t->neigh = SHM_NIL; /* nothing was sent yet */
+	assert_int_equal(stack_export(c.t.s, c.conn), 0);
+	assert_true(t->neigh < c.t.a.n_neighs);
+	assert_int_equal(t->neigh_gen, c.t.a.neighs[t->neigh].generation);
+	assert_int_equal(stack_export_done(c.t.s, c.conn, t->generation), 0);
+	finish();
+}
+
 /* The conversation goes on with the other stack. */
 static void swap_stacks(void)
 {
@@ -545,6 +560,21 @@ static void test_import_odd_values_are_tamed(void **state)
 	finish();
 }
 
+static void test_import_time_wait_is_short(void **state)
+{
+	uint32_t conn;
+
+	(void)state;
+	start();
+	time_wait();
+	assert_int_equal(stack_export(c.t.s, c.conn), 0);
+	tc_tcb(&c)->t_keep = UINT64_MAX;
+	assert_int_equal(import(c.conn, tc_tcb(&c)->generation, &conn), 0);
+	assert_int_equal(tcp_get(app.s, conn)->t_keep, app.now.ns + TCP_TIMEWAIT_S * NS_PER_S);
+	assert_int_equal(stack_export_done(c.t.s, c.conn, tc_tcb(&c)->generation), 0);
+	finish();
+}
+
 static uint32_t next_random(uint64_t *s)
 {
 	*s = *s * 6364136223846793005ull + 1442695040888963407ull;
@@ -691,6 +721,7 @@ static void test_reset_flow_sends_rst(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_export_takes_next_hop_along, setup),
 		cmocka_unit_test_setup(test_handover_established_goes_on, setup),
 		cmocka_unit_test_setup(test_handover_moves_all_queues, setup),
 		cmocka_unit_test_setup(test_handover_retransmission_timer_goes_along, setup),
@@ -706,6 +737,7 @@ int main(void)
 		cmocka_unit_test_setup(test_import_bad_tcb_refused, setup),
 		cmocka_unit_test_setup(test_import_bad_chunks_refused, setup),
 		cmocka_unit_test_setup(test_import_odd_values_are_tamed, setup),
+		cmocka_unit_test_setup(test_import_time_wait_is_short, setup),
 		cmocka_unit_test_setup(test_import_random_damage_never_hurts, setup),
 		cmocka_unit_test_setup(test_import_without_memory_takes_nothing, setup),
 		cmocka_unit_test_setup(test_rescue_live_connection, setup),

@@ -230,8 +230,9 @@ static void settle(struct tcb *t, struct mtime now)
 		t->t_rtx = mtime_add_us(now, t->rto).ns;
 	if (t->flags & TCB_F_ACK_DELAYED && !t->t_delack)
 		t->t_delack = now.ns;
-	if (t->state == TCP_TIME_WAIT && !t->t_keep)
-		t->t_keep = mtime_add_ns(now, TCP_TIMEWAIT_S * NS_PER_S).ns;
+	if (t->state == TCP_TIME_WAIT)
+		t->t_keep = clamp_deadline(t->t_keep ? t->t_keep : UINT64_MAX, now,
+					   TCP_TIMEWAIT_S * 1000);
 	if (t->flags & TCB_F_FIN_RCVD || !seq_gt(t->fin_seq, t->rcv_nxt))
 		t->flags &= ~TCB_F_FIN_OOO;
 }
