@@ -128,6 +128,7 @@ static void test_errors_say_what_is_allowed(void **state)
 	refused("log_level = loud", "error, warning, info, debug");
 	refused("congestion_control = fast", "reno");
 	refused("socket_group = no-such-group-here", "group");
+	refused("socket_group = 2nd", "group");
 }
 
 static void test_a_long_line_is_refused(void **state)

@@ -121,12 +121,14 @@ static bool numbers(const char *text, const struct key *k, int base, uint32_t *o
 static bool set_group(const char *text, uint32_t *gid)
 {
 	const struct group *g = getgrnam(text);
+	uint32_t n;
 
-	if (g) {
-		*gid = g->gr_gid;
-		return true;
-	}
-	return number(&text, 10, 0, UINT32_MAX - 1, gid) && !*text;
+	if (g)
+		n = g->gr_gid;
+	else if (!number(&text, 10, 0, UINT32_MAX - 1, &n) || *text)
+		return false;
+	*gid = n;
+	return true;
 }
 
 static bool set_value(struct config *c, const struct key *k, const char *text)
