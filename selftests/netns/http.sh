@@ -44,6 +44,10 @@ check "unsupported method refused" code 405 -X BREW "$url/small"
 check "50 requests over one connection" sh -c "
 	nsenter --net=/run/netns/$NS_A curl -sS -o /dev/null -w '%{num_connects}\n' '$url/small?[1-50]' |
 	awk '{ n += \$1 } END { exit NR != 50 || n != 1 }'"
+ip -n "$NS_A" addr add 192.0.2.1/32 dev lo
+ip -n "$NS_B" route add 192.0.2.0/24 via $IP_A
+check "a client behind a gateway" sh -c "
+	nsenter --net=/run/netns/$NS_A curl -sS --max-time 20 --interface 192.0.2.1 $url/mid | cmp - $root/mid"
 check "$BIG_MB MB, checksum equal" sh -c "
 	nsenter --net=/run/netns/$NS_A curl -sS --max-time 300 $url/big | cmp - $root/big"
 check "no flow is left" wait_for 10 flows_are 0

@@ -9,7 +9,7 @@
  * against the sizes that we know; walks are bounded; the bytes themselves may be anything. What
  * comes out satisfies every invariant of a connection of our own, whatever went in.
  */
-#include "internal.h"
+#include "tcp.h"
 
 /* What stays true of a connection wherever it is; the rest is about the owner's lists. */
 #define FLAGS_KEPT                                                                                 \
@@ -34,6 +34,9 @@ int stack_export(struct stack *s, uint32_t conn)
 		return -E_BADF;
 	if (!tcp_synchronised(t) || t->flags & TCB_F_RST_SEND)
 		return -E_NOTCONN;
+	/* An application has no routes: the next hop goes with the connection. */
+	if (s->cfg.role == STACK_FULL)
+		tcp_link_ready(s, t, s->now);
 	tcp_unlink(s, t);
 	/* A connection that was closed here is to be closed once more by the importer. */
 	if (t->flags & TCB_F_CLOSED)

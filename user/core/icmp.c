@@ -147,7 +147,7 @@ static enum drop error_input(struct stack *s, struct pkt *p, const struct ip_inf
 		return DROP_NO_SOCKET;
 	ours = conn_lookup(s, &q.pair.local, q.pair.local_port, &q.pair.remote,
 			   q.pair.remote_port) != SHM_NIL;
-	tcp_icmp(s, &q.pair, q.seq, q.err, q.hard, q.mtu, now);
+	tcp_icmp(s, &q.pair, q.seq, q.err, q.mtu, now);
 	return ours ? DROP_NONE : DROP_NO_SOCKET;
 }
 

@@ -355,9 +355,9 @@ uint32_t tcp_put_options(uint8_t *p, const struct tcp_options *o, bool syn);
 enum drop tcp_input(struct stack *s, struct pkt *p, const struct ip_info *ip, struct mtime now);
 /* A segment for connection @t; also called with the third ACK right after tcp_conn_create(). */
 enum drop tcp_conn_input(struct stack *s, struct tcb *t, struct tcp_seg *g, struct mtime now);
-/* ICMP error that quotes a segment of ours; @err a positive errno. */
-void tcp_icmp(struct stack *s, const struct tcp_addr_pair *a, uint32_t seq, int err, bool hard,
-	      uint32_t mtu, struct mtime now);
+/* ICMP error that quotes a segment of ours; @err a positive errno; @mtu: of the path, or 0. */
+void tcp_icmp(struct stack *s, const struct tcp_addr_pair *a, uint32_t seq, int err, uint32_t mtu,
+	      struct mtime now);
 
 /* tcp_state.c: the one setter, creation and the end of a connection */
 void tcp_set_state(struct stack *s, struct tcb *t, enum tcp_state to, struct mtime now);

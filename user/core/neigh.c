@@ -294,7 +294,7 @@ static void tell_sender(struct stack *s, struct pkt *p, struct mtime now)
 	}
 	drop_pkt(s, p);
 	if (is_tcp)
-		tcp_icmp(s, &a, seq, E_HOSTUNREACH, false, 0, now);
+		tcp_icmp(s, &a, seq, E_HOSTUNREACH, 0, now);
 }
 
 static void fail(struct stack *s, uint32_t idx, struct mtime now)
