@@ -6,7 +6,8 @@ set -u
 
 build="gcc libc6-dev make pkg-config clang llvm bpftool linux-libc-dev libbpf-dev libxdp-dev
 	libelf-dev zlib1g-dev libmnl-dev libjson-c-dev libcmocka-dev"
-run="iproute2 iputils-ping ethtool procps util-linux curl nginx-light python3 jq tcpdump man-db openssl"
+run="iproute2 iputils-ping ethtool procps util-linux curl nginx-light python3 jq tcpdump man-db openssl
+	redis-server redis-tools memcached haproxy iperf3 wrk"
 
 # Without root the tests that need more than a build are skipped.
 [ "$(id -u)" = 0 ] || run=
@@ -27,7 +28,6 @@ if [ "$(id -u)" != 0 ]; then
 	echo "deps: missing packages; as root:  apt-get install$missing" >&2
 	exit 1
 fi
-had_nginx=$(command -v nginx)
 echo "deps: installing$missing"
 export DEBIAN_FRONTEND=noninteractive
 # shellcheck disable=SC2086 # a list of words
@@ -35,8 +35,13 @@ if ! { apt-get update -q && apt-get install -y -q --no-install-recommends $missi
 	echo "deps: apt-get failed; see above" >&2
 	exit 1
 fi
-# The tests run an nginx of their own; the one that the package starts on port 80 is not wanted.
-if [ -z "$had_nginx" ] && [ -d /run/systemd/system ]; then
-	echo "deps: stopping and disabling the nginx service that the package has just started"
-	systemctl disable --now nginx
-fi
+# The tests run servers of their own; those that the packages start are not wanted.
+[ -d /run/systemd/system ] || exit 0
+for service in nginx redis-server memcached haproxy iperf3; do
+	case "$missing " in
+	*" $service "* | *" $service-light "*)
+		echo "deps: stopping and disabling the $service service that its package has just started"
+		systemctl disable --now "$service"
+		;;
+	esac
+done
