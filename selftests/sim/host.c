@@ -18,6 +18,7 @@
 #define N_NEIGHS 16u
 #define GSO_MAX 61440u
 #define MAX_FORGETS 100u
+#define MAX_TRIES 20u
 #define ENOBUFS_ 105
 
 struct ip_addr host_addr(uint32_t idx)
@@ -397,10 +398,31 @@ void sock_move(struct sock *k)
 	k->from_conn = k->conn;
 	k->from_generation = k->generation;
 	k->node = NULL;
+	k->tries = 0;
 	f->transit = to;
 	f->import_at = w->now.ns + rng_range(&w->rng, 0, MSG_DELAY_MAX) * NS_PER_US;
 	world_log(w, "conn %u side %u: %s -> %s", k->plan, k->side, from->name, to->name);
 	world_at(w, f->import_at, (struct sim_ev){.kind = SEV_IMPORT, .sock = k});
+}
+
+/* The other side has no memory for it; its peer may be waiting for ours in turn. */
+static void take_back(struct sock *k)
+{
+	struct world *w = k->host->w;
+	struct flow *f = flow_find(k->host, &k->pair);
+
+	if (stack_export_cancel(k->from->s, k->from_conn, k->from_generation, w->now))
+		world_fail(w, "%s: stack_export_cancel", k->from->name);
+	if (f && f->sock == k)
+		f->transit = NULL;
+	k->node = k->from;
+	k->conn = k->from_conn;
+	k->from = k->to = NULL;
+	world_log(w, "conn %u side %u: back to %s", k->plan, k->side, k->node->name);
+	if (k->close_after)
+		tcp_close(k->node->s, k->conn, w->now);
+	else
+		prog_step(k);
 }
 
 void sock_import(struct sock *k)
@@ -414,10 +436,14 @@ void sock_import(struct sock *k)
 		return;
 	err = stack_import(k->to->s, &k->from->view, k->from_conn, k->from_generation,
 			   (uint64_t)(k - w->socks) + 1, w->now, &k->conn);
-	if (err == -ENOBUFS_) {
+	if (err == -ENOBUFS_ && k->tries++ < MAX_TRIES) {
 		if (f)
 			f->import_at = later;
 		world_at(w, later, (struct sim_ev){.kind = SEV_IMPORT, .sock = k});
+		return;
+	}
+	if (err == -ENOBUFS_) {
+		take_back(k);
 		return;
 	}
 	if (err) {
@@ -509,11 +535,10 @@ static void rescue(struct host *h, struct sock *k)
 			world_fail(w, "host%u: stack_rescue: %d", h->idx, err);
 		if (err)
 			stack_reset_flow(h->full.s, &k->pair, (uint32_t)rng_u64(&w->rng), 0, w->now);
-	} else { /* on its way to the dead one: our own copy is good */
-		err = stack_import(h->full.s, &h->full.view, conn, generation, 0, w->now, &conn);
-		if (err && err != -ENOBUFS_)
-			world_fail(w, "host%u: import of the own export: %d", h->idx, err);
-		stack_export_done(h->full.s, k->from_conn, k->from_generation);
+	} else { /* on its way to the dead one */
+		err = stack_export_cancel(h->full.s, conn, generation, w->now);
+		if (err)
+			world_fail(w, "host%u: stack_export_cancel: %d", h->idx, err);
 	}
 	if (err)
 		flow_del(h, &k->pair);

@@ -267,6 +267,7 @@ struct sock {
 	/* hand-over under way */
 	struct node *from, *to;
 	uint32_t from_conn, from_generation;
+	uint32_t tries;	  /* imports that found no memory */
 	bool close_after; /* closed meanwhile: the new owner finishes it */
 };
 

@@ -339,6 +339,30 @@ static void test_handover_own_export_can_be_taken_back(void **state)
 	finish();
 }
 
+static void test_export_cancel_goes_on_here(void **state)
+{
+	uint32_t generation;
+
+	(void)state;
+	start();
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .len = 100), DROP_NONE);
+	tc_send(&c, 50);
+	tc_events(&c);
+	generation = tc_tcb(&c)->generation;
+	assert_int_equal(stack_export(c.t.s, c.conn), 0);
+	tc_tx_none(&c);
+	assert_int_equal(stack_export_cancel(c.t.s, c.conn, generation + 1, c.t.now), -E_NOENT);
+	assert_int_equal(stack_export_cancel(c.t.s, c.conn, generation, c.t.now), 0);
+	assert_int_equal(stack_export_cancel(c.t.s, c.conn, generation, c.t.now), -E_NOENT);
+	ts_check(&c.t);
+	assert_int_equal(usage(&c.t).tcbs_exported, 0);
+	assert_true(tc_events(&c) & EV_READABLE);
+	TX(&c, .flags = TH_ACK | TH_PSH, .seq = 1, .ack = 101, .len = 50);
+	tc_recv(&c, 100);
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 101, .ack = 51), DROP_NONE);
+	finish();
+}
+
 /* ---- what cannot be exported ---- */
 
 static void test_export_refuses(void **state)
@@ -732,6 +756,7 @@ int main(void)
 		cmocka_unit_test_setup(test_handover_time_wait_closed_becomes_record, setup),
 		cmocka_unit_test_setup(test_handover_neighbour_is_known_to_the_application, setup),
 		cmocka_unit_test_setup(test_handover_own_export_can_be_taken_back, setup),
+		cmocka_unit_test_setup(test_export_cancel_goes_on_here, setup),
 		cmocka_unit_test_setup(test_export_refuses, setup),
 		cmocka_unit_test_setup(test_export_reset_to_be_sent_refused, setup),
 		cmocka_unit_test_setup(test_import_bad_tcb_refused, setup),

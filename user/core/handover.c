@@ -48,18 +48,43 @@ int stack_export(struct stack *s, uint32_t conn)
 	return 0;
 }
 
+static struct tcb *exported(struct stack *s, uint32_t conn, uint32_t generation)
+{
+	struct tcb *t = conn < s->a.n_tcbs ? tcb_at(s, conn) : NULL;
+
+	return t && t->owner == TCB_EXPORTED && t->generation == generation ? t : NULL;
+}
+
 int stack_export_done(struct stack *s, uint32_t conn, uint32_t generation)
 {
-	struct tcb *t;
+	struct tcb *t = exported(s, conn, generation);
 
-	if (conn >= s->a.n_tcbs)
-		return -E_NOENT;
-	t = tcb_at(s, conn);
-	if (t->owner != TCB_EXPORTED || t->generation != generation)
+	if (!t)
 		return -E_NOENT;
 	tcp_buf_release(s, t);
 	tcb_release(s, conn);
 	s->n_exported--;
+	return 0;
+}
+
+/* Whatever was left to be done or said is done and said here. */
+static void resume(struct stack *s, struct tcb *t, struct mtime now)
+{
+	tcp_want_output(s, t);
+	tcp_event(s, t, tcp_poll(s, tcb_index(s, t)));
+	tcp_rearm(s, t, now);
+}
+
+int stack_export_cancel(struct stack *s, uint32_t conn, uint32_t generation, struct mtime now)
+{
+	struct tcb *t = exported(s, conn, generation);
+
+	if (!t)
+		return -E_NOENT;
+	__atomic_store_n(&t->owner, TCB_MINE, __ATOMIC_RELEASE);
+	s->n_exported--;
+	conn_table_add(s, conn);
+	resume(s, t, now);
 	return 0;
 }
 
@@ -356,9 +381,7 @@ static int adopt(struct stack *s, const struct arena_view *from, const struct tc
 		err = -E_BADMSG;
 		goto err_unlink;
 	}
-	/* Whatever the last owner left to be done or said is done and said here. */
-	tcp_want_output(s, t);
-	tcp_event(s, t, tcp_poll(s, *conn));
+	resume(s, t, now);
 	return 0;
 
 err_unlink:

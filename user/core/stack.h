@@ -342,6 +342,12 @@ int stack_import(struct stack *s, const struct arena_view *from, uint32_t idx, u
 int stack_rescue(struct stack *s, const struct arena_view *from, uint32_t idx, uint32_t generation,
 		 struct mtime now, uint32_t *conn);
 
+/*
+ * Takes an exported connection back as if nothing had been (an orphan: to be closed once more).
+ * The other side must not have it, nor import it later. 0, -ENOENT.
+ */
+int stack_export_cancel(struct stack *s, uint32_t conn, uint32_t generation, struct mtime now);
+
 /* Frees an exported TCB and its chunks, once the other side has it. */
 int stack_export_done(struct stack *s, uint32_t conn, uint32_t generation);
 
