@@ -171,8 +171,8 @@ static void queue_put(struct queue *q, const struct pkt *p, uint64_t flow)
 	uint32_t at = 0;
 
 	assert_true(q->n < WIRE_MAX);
-	*f = (struct frame){.len = p->len, .conn = (uint32_t)(flow >> 32) - 1,
-			    .generation = (uint32_t)flow};
+	*f = (struct frame){
+		.len = p->len, .conn = (uint32_t)(flow >> 32) - 1, .generation = (uint32_t)flow};
 	for (uint32_t i = 0; i < p->nfrags; i++) {
 		memcpy(f->b + at, p->frag[i].p, p->frag[i].len);
 		at += p->frag[i].len;
@@ -305,8 +305,11 @@ static void peer_event(const struct stack_ev *ev)
 static void offer(uint32_t conn, enum shm_op op, uint64_t cookie, uint32_t listener)
 {
 	const struct tcb *t = tcp_get(w.dmn.stack, conn);
-	struct shm_msg m = {.op = op, .conn = conn, .generation = t->generation,
-			    .cookie = cookie, .listener = listener};
+	struct shm_msg m = {.op = op,
+			    .conn = conn,
+			    .generation = t->generation,
+			    .cookie = cookie,
+			    .listener = listener};
 
 	assert_int_equal(stack_export(w.dmn.stack, conn), 0);
 	assert_true(shm_msg_push(eng.to_app, &m));
@@ -366,15 +369,15 @@ static void dmn_message(const struct shm_msg *m)
 			stack_reset_flow(w.dmn.stack, &a, t->snd_nxt, t->rcv_nxt, now);
 		} else {
 			world.n_acked++;
-			w.flow[t->remote_port] = (uint64_t)(m->new_conn + 1) << 32 |
-						 m->new_generation;
+			w.flow[t->remote_port] =
+				(uint64_t)(m->new_conn + 1) << 32 | m->new_generation;
 		}
 		assert_int_equal(stack_export_done(w.dmn.stack, m->conn, m->generation), 0);
 		break;
 	case SHM_CONN_GIVE:
 		world.n_given++;
-		assert_int_equal(stack_import(w.dmn.stack, &from, m->conn, m->generation, 0, now,
-					      &conn), 0);
+		assert_int_equal(
+			stack_import(w.dmn.stack, &from, m->conn, m->generation, 0, now, &conn), 0);
 		w.flow[tcp_get(w.dmn.stack, conn)->remote_port] = 0;
 		tcp_close(w.dmn.stack, conn, now);
 		assert_true(shm_msg_push(eng.to_app, &taken));
@@ -548,8 +551,9 @@ static void *ctl_main(void *arg)
 
 	while (recv(w.ctl_fd, &req, sizeof(req), 0) == (ssize_t)sizeof(req)) {
 		struct ctl_listen_reply r = {0};
-		uint32_t len = req.hdr.type == CTL_LISTEN || req.hdr.type == CTL_BIND ?
-				       sizeof(r) : sizeof(r.hdr);
+		uint32_t len = req.hdr.type == CTL_LISTEN || req.hdr.type == CTL_BIND
+				       ? sizeof(r)
+				       : sizeof(r.hdr);
 
 		r.hdr = (struct ctl_hdr){CTL_MAGIC, CTL_VERSION, req.hdr.type, 0, len};
 		r.hdr.error = ctl_listen(&req, &r);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* keeper.c, and what fork() and exit() do: the engine with nobody, or the wrong process, calling. */
+/* keeper.c, and what fork() and exit() do: the engine with nobody, or the wrong process, calling.
+ */
 #include "lib_world.h"
 #include <sys/wait.h>
 
@@ -185,8 +186,8 @@ int main(void)
 						keeper_setup, world_teardown),
 		cmocka_unit_test_setup_teardown(test_keeper_leaves_when_program_returns,
 						keeper_setup, world_teardown),
-		cmocka_unit_test_setup_teardown(test_keeper_parks_while_program_waits,
-						keeper_setup, world_teardown),
+		cmocka_unit_test_setup_teardown(test_keeper_parks_while_program_waits, keeper_setup,
+						world_teardown),
 		cmocka_unit_test_setup_teardown(test_fork_child_has_no_sockets, world_setup,
 						world_teardown),
 		cmocka_unit_test_setup_teardown(test_exit_gives_all_back, keeper_setup,

@@ -279,8 +279,8 @@ static void echo_all(int fd, size_t total)
 
 	fill(out, total, 1);
 	while (got < total) {
-		struct pollfd p = {.fd = fd, .events = (short)(sent < total ? POLLIN | POLLOUT :
-									      POLLIN)};
+		struct pollfd p = {.fd = fd,
+				   .events = (short)(sent < total ? POLLIN | POLLOUT : POLLIN)};
 		ssize_t n;
 
 		assert_int_equal(tandem_poll(&p, 1, 5000), 1);

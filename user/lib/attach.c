@@ -126,8 +126,9 @@ static int dial(const char *name)
 		return fail(-EACCES, "%s may not be opened: its owner, group or mode exclude you",
 			    sun.sun_path);
 	if (err == ENOENT || err == ECONNREFUSED)
-		return fail(-ENODEV, "nothing serves '%s': `tandem attach --name %s IFNAME` starts it",
-			    name, name);
+		return fail(-ENODEV,
+			    "nothing serves '%s': `tandem attach --name %s IFNAME` starts it", name,
+			    name);
 	return fail(-err, "%s: %s", sun.sun_path, strerror(err));
 }
 
@@ -197,8 +198,8 @@ int ctl_call(struct ctl_listen *req, uint16_t type, struct ctl_listen_reply *rep
 	}
 	if (n < 0)
 		return (int)n;
-	if (with_id && ((size_t)n != sizeof(r) ||
-			(type == CTL_LISTEN && r.index >= SHM_MAX_LISTENERS)))
+	if (with_id &&
+	    ((size_t)n != sizeof(r) || (type == CTL_LISTEN && r.index >= SHM_MAX_LISTENERS)))
 		return -EPROTO;
 	if (reply)
 		*reply = r;

@@ -160,9 +160,13 @@ const struct tcb *conn_get(struct conn_ref c)
 
 void conn_gone(struct conn_ref c, const struct tcp_addr_pair *a)
 {
-	struct shm_msg m = {.op = SHM_CONN_GONE, .conn = c.conn, .generation = c.generation,
-			    .local = a->local, .remote = a->remote,
-			    .local_port = a->local_port, .remote_port = a->remote_port};
+	struct shm_msg m = {.op = SHM_CONN_GONE,
+			    .conn = c.conn,
+			    .generation = c.generation,
+			    .local = a->local,
+			    .remote = a->remote,
+			    .local_port = a->local_port,
+			    .remote_port = a->remote_port};
 
 	eng_send_msg(&m);
 }
@@ -251,8 +255,10 @@ static void handle(const struct shm_msg *m, struct mtime now)
 	case SHM_CONN_NEW:
 	case SHM_CONN_OPENED:
 		if (!import(m, now) && fifo_put(&eng.imports, m)) {
-			struct shm_msg ack = {.op = SHM_CONN_ACK, .conn = m->conn,
-					      .generation = m->generation, .error = ENOBUFS};
+			struct shm_msg ack = {.op = SHM_CONN_ACK,
+					      .conn = m->conn,
+					      .generation = m->generation,
+					      .error = ENOBUFS};
 
 			eng_send_msg(&ack);
 		}

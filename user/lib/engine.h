@@ -51,7 +51,10 @@ struct waiter {
 	bool any_packet;	      /* any activity wakes it */
 };
 
-#define WAITER_INIT {.efd = -1}
+#define WAITER_INIT                                                                                \
+	{                                                                                          \
+		.efd = -1                                                                          \
+	}
 void waiter_wake(struct waiter *w);
 void waiter_rouse(struct waiter *w); /* out of its sleep, to look again */
 
@@ -67,7 +70,7 @@ int waiter_sleep(struct waiter *w, struct mtime until, struct pollfd *extra, uns
  */
 int waiter_doze(struct waiter *w, struct mtime now, struct mtime until, struct pollfd *extra,
 		unsigned n_extra);
-/* Would every handler that this program has installed restart an interrupted call? No lock needed. */
+/* Would every handler that this program has restart an interrupted call? Needs no lock. */
 bool signals_restart(void);
 /* The other threads that are in waiter_sleep() return with -EBADF; waits until they have. */
 void waiters_expel(void);
@@ -89,7 +92,7 @@ struct file {
 int file_install(struct file *f);  /* gives it the lowest free handle; -EMFILE, -ENOMEM */
 struct file *file_get(int handle); /* no reference taken; NULL */
 void file_remove(struct file *f);  /* out of the table; its reference is the caller's now */
-void file_put(struct file *f);     /* drops a reference, frees with the last */
+void file_put(struct file *f);	   /* drops a reference, frees with the last */
 /* Walks: the first open file with handle >= @handle, NULL. */
 struct file *file_next(int handle);
 void file_table_free(void);
@@ -97,14 +100,14 @@ void file_table_free(void);
 /* ---- sockets ---- */
 
 enum sock_state {
-	SK_NEW,	       /* nothing asked for; bound where .bound */
+	SK_NEW, /* nothing asked for; bound where .bound */
 	SK_LISTEN,
 	SK_CONNECTING, /* SHM_CONNECT is out */
 	SK_CONNECTED,  /* has a connection, in whatever TCP state; also after its end */
 	SK_FAILED,     /* connect() failed: .err, then as SK_NEW */
 };
 
-/* Options set before there is a connection to keep them, or for a listener's; values as tcp_setopt(). */
+/* Options set before there is a connection to keep them, or on a listener: tcp_setopt() values. */
 #define SOCK_N_TOPT (TOPT_OOBINLINE + 1)
 struct sock_opts {
 	uint32_t set; /* bit for each enum tcp_opt */
@@ -132,16 +135,16 @@ struct sock {
 	bool connect_seen; /* connect() has returned 0 for this connection */
 	bool gone_sent;	   /* the daemon knows that the connection is dead */
 	bool reuseaddr, reuseport;
-	uint8_t soft_err;     /* from ICMP: reported instead of ETIMEDOUT */
-	int err;	      /* pending error that is not the stack's */
-	uint64_t cookie;      /* names this socket in the stack and to the daemon; 0: none */
-	struct conn_ref c;    /* .conn SHM_NIL: none; its TCB knows both addresses */
-	uint32_t local_addr;  /* network order, as bound */
+	uint8_t soft_err;    /* from ICMP: reported instead of ETIMEDOUT */
+	int err;	     /* pending error that is not the stack's */
+	uint64_t cookie;     /* names this socket in the stack and to the daemon; 0: none */
+	struct conn_ref c;   /* .conn SHM_NIL: none; its TCB knows both addresses */
+	uint32_t local_addr; /* network order, as bound */
 	uint16_t local_port;
-	uint32_t bind_id;     /* of CTL_BIND, SHM_NIL: none */
+	uint32_t bind_id;	       /* of CTL_BIND, SHM_NIL: none */
 	uint64_t rcv_timeo, snd_timeo; /* ns, 0: none */
-	struct sock_opts *o;	/* NULL: none set */
-	struct sock_listen *l;	/* state SK_LISTEN */
+	struct sock_opts *o;	       /* NULL: none set */
+	struct sock_listen *l;	       /* state SK_LISTEN */
 };
 
 struct sock *sock_new(void);
@@ -159,7 +162,7 @@ void sock_opts_apply(const struct sock_opts *o, uint32_t conn, struct mtime now)
 void sock_connected(struct sock *sk, struct conn_ref c, struct mtime now);
 void sock_connect_failed(struct sock *sk, int err); /* positive errno */
 struct sock *listener_by_id(uint32_t id);
-void sock_ended(struct sock *sk);  /* events say error or end: tell the daemon if it is dead */
+void sock_ended(struct sock *sk);     /* events say error or end: tell the daemon if it is dead */
 int sock_take_error(struct sock *sk); /* positive errno, SO_ERROR */
 /* Puts an imported connection on the accept queue. -ENOMEM */
 int sock_queue_conn(struct sock *sk, struct conn_ref c);
@@ -169,8 +172,8 @@ int sock_wait(struct sock *sk, struct mtime until);
 static inline uint64_t timespec_ns(const struct timespec *ts)
 {
 	/* A century is as good as for ever, and adds without overflow. */
-	return ts->tv_sec > 3155760000 ? 3155760000ull * NS_PER_S :
-					 (uint64_t)ts->tv_sec * NS_PER_S + (uint64_t)ts->tv_nsec;
+	return ts->tv_sec > 3155760000 ? 3155760000ull * NS_PER_S
+				       : (uint64_t)ts->tv_sec * NS_PER_S + (uint64_t)ts->tv_nsec;
 }
 
 static inline struct timespec timespec_ms(int ms)
@@ -239,24 +242,25 @@ struct engine {
 	char cc[16];
 
 	/* engine.c */
-	uint32_t runs;	    /* wraps; changes with each run that a program's thread makes */
-	uint32_t n_given;   /* connections handed over, not yet taken */
+	uint32_t runs;		 /* wraps; changes with each run that a program's thread makes */
+	uint32_t n_given;	 /* connections handed over, not yet taken */
 	struct msg_fifo out;	 /* messages that found their ring full */
 	struct msg_fifo imports; /* connections that found no memory to be imported into */
 	struct sock *listeners;
 
 	/* sock.c */
 	struct file **files;
-	uint64_t *used; /* bitmap of handles */
-	uint32_t n_files; /* size of both */
+	uint64_t *used;	     /* bitmap of handles */
+	uint32_t n_files;    /* size of both */
 	uint32_t first_free; /* no free handle below it */
 	uint32_t cookie_seq;
 
 	/* wait.c */
 	struct waiter *waiters;
 	struct waiter *leader; /* the one that polls, NULL: none does */
-	struct waiter *dozer;  /* who answers for the doorbell: the leader or the keeper, in ppoll() */
-	uint32_t n_any;	       /* waiters with .any_packet */
+	struct waiter
+		*dozer; /* who answers for the doorbell: the leader or the keeper, in ppoll() */
+	uint32_t n_any; /* waiters with .any_packet */
 	struct mtime doze_until, doze_since;
 	bool expelling;
 	int *spare_efds;

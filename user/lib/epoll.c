@@ -2,9 +2,9 @@
 /*
  * epoll(7) over sockets of ours and kernel descriptors together. An instance has a list of those of
  * our sockets that may be ready, which epoll_wait() looks through, O(ready), and one kernel epoll
- * descriptor, made when it is first needed, that all kernel descriptors are registered with and that
- * takes part in our sleep. Level-triggered items go back to the end of the list after each report,
- * and leave it when they turn out not to be ready: as fs/eventpoll.c does it.
+ * descriptor, made when it is first needed, that all kernel descriptors are registered with and
+ * that takes part in our sleep. Level-triggered items go back to the end of the list after each
+ * report, and leave it when they turn out not to be ready: as fs/eventpoll.c does it.
  */
 #include <stdlib.h>
 #include <unistd.h>
@@ -291,8 +291,7 @@ int tandem_epoll_ctl(int epfd, int op, int fd, struct epoll_event *ev)
 	struct epoll *ep = call_epoll(epfd, &err);
 
 	if (!err)
-		err = tandem_is_socket(fd) ? ctl_ours(ep, op, fd, ev) :
-					     ctl_kernel(ep, op, fd, ev);
+		err = tandem_is_socket(fd) ? ctl_ours(ep, op, fd, ev) : ctl_kernel(ep, op, fd, ev);
 	return (int)epoll_end(ep, err);
 }
 
@@ -388,8 +387,8 @@ out:
 	return n ? n : r == -ETIMEDOUT ? 0 : r;
 }
 
-int tandem_epoll_pwait2(int epfd, struct epoll_event *evs, int max,
-			const struct timespec *timeout, const sigset_t *sigmask)
+int tandem_epoll_pwait2(int epfd, struct epoll_event *evs, int max, const struct timespec *timeout,
+			const sigset_t *sigmask)
 {
 	int err;
 	struct epoll *ep = call_epoll(epfd, &err);

@@ -136,10 +136,11 @@ static int set_timeo(uint64_t *ns, const void *val, socklen_t len)
 	memcpy(&tv, val, sizeof(tv));
 	if (tv.tv_usec < 0 || tv.tv_usec >= 1000000)
 		return -EDOM;
-	/* Negative: as Linux, an immediate timeout. */
-	*ns = tv.tv_sec < 0 ? 1 :
-	      (uint64_t)tv.tv_sec > UINT32_MAX ? 0 :
-	      (uint64_t)tv.tv_sec * NS_PER_S + (uint64_t)tv.tv_usec * NS_PER_US;
+	*ns = (uint64_t)tv.tv_sec * NS_PER_S + (uint64_t)tv.tv_usec * NS_PER_US;
+	if (tv.tv_sec < 0) /* as Linux: at once */
+		*ns = 1;
+	else if (tv.tv_sec > UINT32_MAX) /* a century is as good as none */
+		*ns = 0;
 	return 0;
 }
 
@@ -159,8 +160,8 @@ static int set_socket(struct sock *sk, int name, const void *val, socklen_t len)
 		memcpy(&l, val, sizeof(l));
 		if (!l.l_onoff)
 			return topt_set(sk, TOPT_LINGER, -1);
-		return topt_set(sk, TOPT_LINGER, l.l_linger < 0 || l.l_linger > 65535 ? 65535 :
-											l.l_linger);
+		return topt_set(sk, TOPT_LINGER,
+				l.l_linger < 0 || l.l_linger > 65535 ? 65535 : l.l_linger);
 	case SO_REUSEADDR:
 	case SO_REUSEPORT:
 		err = get_int(val, len, false, &v);
@@ -313,10 +314,10 @@ static int get_socket(struct sock *sk, int name, void *val, socklen_t *len)
 static uint8_t linux_state(const struct sock *sk, const struct tcb *t)
 {
 	static const uint8_t of[TCP_STATE_MAX] = {
-		[TCP_CLOSED] = 7,      [TCP_LISTEN] = 10,    [TCP_SYN_SENT] = 2,
+		[TCP_CLOSED] = 7,	[TCP_LISTEN] = 10,     [TCP_SYN_SENT] = 2,
 		[TCP_SYN_RECEIVED] = 3, [TCP_ESTABLISHED] = 1, [TCP_FIN_WAIT_1] = 4,
-		[TCP_FIN_WAIT_2] = 5,  [TCP_CLOSE_WAIT] = 8, [TCP_CLOSING] = 11,
-		[TCP_LAST_ACK] = 9,    [TCP_TIME_WAIT] = 6,
+		[TCP_FIN_WAIT_2] = 5,	[TCP_CLOSE_WAIT] = 8,  [TCP_CLOSING] = 11,
+		[TCP_LAST_ACK] = 9,	[TCP_TIME_WAIT] = 6,
 	};
 
 	if (t && t->state < TCP_STATE_MAX)
@@ -365,8 +366,9 @@ static int get_info(struct sock *sk, void *val, socklen_t *len)
 	i.tcpi_last_data_recv = ms_since(t->last_rcv, now);
 	i.tcpi_last_ack_recv = i.tcpi_last_data_recv;
 	i.tcpi_rcv_space = t->rcvbuf / 2;
-	i.tcpi_notsent_bytes = t->tx_bytes - (t->snd_nxt - t->snd_una < t->tx_bytes ?
-						      t->snd_nxt - t->snd_una : t->tx_bytes);
+	i.tcpi_notsent_bytes =
+		t->tx_bytes -
+		(t->snd_nxt - t->snd_una < t->tx_bytes ? t->snd_nxt - t->snd_una : t->tx_bytes);
 	i.tcpi_bytes_acked = t->bytes_acked;
 	i.tcpi_bytes_received = t->bytes_received;
 	i.tcpi_segs_out = t->segs_out;
@@ -408,7 +410,8 @@ void lib_options_copy(int fd, int kfd)
 {
 	int err;
 	struct sock *sk = call_sock(fd, &err);
-	static const int names[] = {SO_REUSEADDR, SO_REUSEPORT, SO_RCVTIMEO, SO_SNDTIMEO, SO_LINGER};
+	static const int names[] = {SO_REUSEADDR, SO_REUSEPORT, SO_RCVTIMEO, SO_SNDTIMEO,
+				    SO_LINGER};
 	struct timeval tv;
 	socklen_t len;
 

@@ -113,7 +113,10 @@ int tandem_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
 	struct poll_watch local_ours[POLL_LOCAL];
 	struct pollfd local_kernel[POLL_LOCAL];
 	nfds_t local_index[POLL_LOCAL];
-	struct poll_set s = {.fds = fds, .n = n, .ours = local_ours, .kernel = local_kernel,
+	struct poll_set s = {.fds = fds,
+			     .n = n,
+			     .ours = local_ours,
+			     .kernel = local_kernel,
 			     .kernel_index = local_index};
 	struct waiter w = {.efd = -1, .sigmask = sigmask};
 	bool any = false;

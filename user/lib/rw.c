@@ -68,7 +68,8 @@ static int64_t peek(struct sock *sk, const struct iovec *iov, size_t n, size_t l
 	if (!buf)
 		return -ENOBUFS;
 	r = tcp_recv(eng.stack, sk->c.conn, buf, len ? len : 1, TCP_MSG_PEEK, now);
-	for (left = r, from = buf; left > 0 && (room = cursor_here(&c, &p)); left -= (int64_t)room) {
+	for (left = r, from = buf; left > 0 && (room = cursor_here(&c, &p));
+	     left -= (int64_t)room) {
 		room = room < (size_t)left ? room : (size_t)left;
 		memcpy(p, from, room);
 		from += room;
@@ -273,8 +274,7 @@ static int64_t do_send(struct sock *sk, const struct iovec *iov, size_t n, int f
 		struct mtime now = clock_now();
 
 		/* Earlier data wait for acknowledgements, which may have come. */
-		if (!polled && port_rx_pending(eng.port) &&
-		    tcp_unsent_bytes(eng.stack, sk->c.conn))
+		if (!polled && port_rx_pending(eng.port) && tcp_unsent_bytes(eng.stack, sk->c.conn))
 			eng_run(now);
 		r = put(sk, &c, len - done, flags, now);
 		if (r > 0)

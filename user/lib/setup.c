@@ -235,7 +235,7 @@ static int accept_one(struct sock *sk, struct sockaddr *addr, socklen_t *len, in
 	l->aq_len--;
 	accepted = &eng.shm_listeners[l->index].accepted;
 	store_release(accepted, *accepted + 1);
-	new->nonblock = flags & SOCK_NONBLOCK;
+	new->nonblock = flags &SOCK_NONBLOCK;
 	new->state = SK_CONNECTED;
 	new->bound = new->connect_seen = true;
 	new->reuseaddr = sk->reuseaddr;

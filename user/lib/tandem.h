@@ -13,7 +13,11 @@
  * The first call connects to the daemon that serves this network namespace (tandem_init() to
  * choose one); errno ENODEV: nothing is attached here, EACCES: its socket may not be opened,
  * EPROTO: library and daemon differ in version, ENOBUFS: umem_frames is too small for another
- * application. After fork() the child must not use the parent's sockets; exec() ends them.
+ * application. After fork() the child must not use the parent's sockets (EBADF); exec() ends them.
+ *
+ * What cannot be as in the kernel: a blocked call that a signal interrupts is restarted if every
+ * handler of the program has SA_RESTART, and else fails with EINTR, whichever handler it was; and
+ * until connect() has succeeded, getsockname() tells only what bind() has fixed.
  */
 #ifndef TANDEM_H
 #define TANDEM_H
@@ -99,8 +103,8 @@ int tandem_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
 int tandem_epoll_create(void);
 int tandem_epoll_ctl(int epfd, int op, int fd, struct epoll_event *ev);
 int tandem_epoll_wait(int epfd, struct epoll_event *evs, int max, int timeout_ms);
-int tandem_epoll_pwait2(int epfd, struct epoll_event *evs, int max,
-			const struct timespec *timeout, const sigset_t *sigmask);
+int tandem_epoll_pwait2(int epfd, struct epoll_event *evs, int max, const struct timespec *timeout,
+			const sigset_t *sigmask);
 
 /* Is @fd a handle of this library? */
 static inline int tandem_is_socket(int fd)

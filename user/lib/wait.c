@@ -67,8 +67,8 @@ static int efd_get(struct waiter *w)
 {
 	if (w->efd >= 0)
 		return 0;
-	w->efd = eng.n_spare ? eng.spare_efds[--eng.n_spare] :
-			       fd_private(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+	w->efd = eng.n_spare ? eng.spare_efds[--eng.n_spare]
+			     : fd_private(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
 	return w->efd < 0 ? -errno : 0;
 }
 
