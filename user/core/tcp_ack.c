@@ -142,12 +142,15 @@ void tcp_rto_expired(struct stack *s, struct tcb *t, struct mtime now)
 
 /* ---- acknowledgements ---- */
 
+/* As cwnd grows, unless half of all buffer memory is taken. */
 void tcp_sndbuf_tune(const struct stack *s, struct tcb *t)
 {
 	uint32_t want = 3 * tcp_min(t->cwnd, INT32_MAX / 3);
 
-	if (!(t->sockopt & TCB_SNDBUF_LOCK) && want > t->sndbuf)
-		t->sndbuf = tcp_max(t->sndbuf, tcp_min(want, s->cfg.limits.tcp_wmem[2]));
+	if (t->sockopt & TCB_SNDBUF_LOCK || want <= t->sndbuf ||
+	    free_list_in_use(&s->chunk_free) > s->chunk_free.size / 2)
+		return;
+	t->sndbuf = tcp_max(t->sndbuf, tcp_min(want, s->cfg.limits.tcp_wmem[2]));
 }
 
 void tcp_writable_check(struct stack *s, struct tcb *t)
