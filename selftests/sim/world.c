@@ -210,9 +210,9 @@ static void judge_retransmissions(struct world *w)
 
 	for (uint32_t i = 0; i < 2; i++) {
 		n += host_mib(&w->host[i], MIB_Tcp_RetransSegs);
-		/* A receiver without memory drops packets that are up to 40 segments. */
-		trouble += host_mib(&w->host[i], MIB_TcpExt_TCPRcvQDrop) +
-			   host_mib(&w->host[i], MIB_TcpExt_TCPOFODrop);
+		/* A receiver without memory drops packets that may be 120 segments each. */
+		trouble += 4 * (host_mib(&w->host[i], MIB_TcpExt_TCPRcvQDrop) +
+				host_mib(&w->host[i], MIB_TcpExt_TCPOFODrop));
 		trouble += w->link[i].lost + w->link[i].duplicated + w->link[i].reordered +
 			   w->link[i].corrupted;
 	}
