@@ -422,6 +422,14 @@ W_HELPER void app_gives(struct app *a, uint32_t conn)
 	w_round();
 }
 
+/* Its control connection ends; its connections are dealt with. */
+W_HELPER void app_ends(struct app *a)
+{
+	app_gone(&w.d, a);
+	while (a->stage == APP_ENDING)
+		app_removals(&w.d);
+}
+
 static void w_close(void)
 {
 	struct daemon *d = &w.d;

@@ -240,7 +240,7 @@ static void test_death_ends_connections_as_the_kernel_does(void **state)
 		p.frag[0] = (struct pkt_frag){.p = b, .len = p.len, .frame = SHM_NIL};
 		assert_int_equal(stack_input(w.apps[1].s, &p, w.t.now), DROP_NONE);
 	}
-	app_gone(&w.d, a);
+	app_ends(a);
 	w_round();
 	assert_int_equal(w.n_fin, 1);
 	assert_int_equal(w.n_rst, 2);
@@ -263,7 +263,7 @@ static void test_death_with_a_scribbled_arena_resets(void **state)
 	for (uint16_t i = 0; i < 20; i++)
 		handed_over(a, (uint16_t)(5000 + i));
 	assert_int_equal(getrandom(a->view.tcbs, 60000, 0), 60000);
-	app_gone(&w.d, a);
+	app_ends(a);
 	w_round();
 	assert_int_equal(w.d.recs.n, 0);
 	assert_int_equal(w.n_flows, 0);
@@ -327,7 +327,7 @@ static void test_scribbled_ring_headers_do_no_harm(void **state)
 		client_connects((uint16_t)(6000 + i));
 		w_round();
 	}
-	app_gone(&w.d, a);
+	app_ends(a);
 	w_close();
 }
 

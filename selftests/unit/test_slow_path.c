@@ -103,7 +103,7 @@ static void test_connect_cancelled(void **state)
 	w_round();
 	assert_int_equal(w.n_flows, 1);
 	no_msg(a);
-	app_gone(&w.d, a);
+	app_ends(a);
 	assert_int_equal(w.n_flows, 0);
 	w_close();
 }
@@ -214,7 +214,7 @@ static void test_reuseport_spreads_over_applications(void **state)
 	assert_int_equal(n[0] + n[1], 40);
 	assert_true(n[0] > 5 && n[1] > 5);
 	/* One goes, the other has all. */
-	app_gone(&w.d, a);
+	app_ends(a);
 	assert_int_equal(w.n_ports, 1);
 	client_connects(7000);
 	next_msg(b, SHM_CONN_NEW);

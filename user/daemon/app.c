@@ -4,9 +4,9 @@
  * application's rings, and its end. Whatever stands in its arena is read once and checked.
  *
  * The end is in steps. At once: out of the `xsks` map (packets come to slot 0 from then on), its
- * listeners and connections. A little later, when no packet can be on its way into its sockets any
- * more: the frames in their rings, the sockets. After a grace: frames that the kernel was still
- * sending; then the slot is free.
+ * listeners; its connections, some in each round of the loop. A little later, when no packet can be
+ * on its way into its sockets any more: the frames in their rings, the sockets. After a grace:
+ * frames that the kernel was still sending; then the slot is free.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +22,7 @@
 /* A packet that found the socket in `xsks` is in its ring within one softirq. */
 #define QUIESCE_NS (100 * NS_PER_MS)
 #define GRACE_NS NS_PER_S
+#define END_BUDGET 1024u /* connections ended in one round */
 
 /* ---- registration ---- */
 
@@ -262,11 +263,10 @@ void app_gone(struct daemon *d, struct app *a)
 	a->wake = false;
 	watch_del(d, &a->bell);
 	listener_app_gone(d, a);
-	handover_app_gone(d, a);
 	for (int m = 0; m < MIB_MAX; m++)
 		d->mib_ended[m] += READ_ONCE(a->view.mib[m]);
-	a->stage = APP_QUIESCING;
-	a->next_step = mtime_add_ns(d->now, QUIESCE_NS);
+	a->stage = APP_ENDING;
+	a->next_step = d->now;
 }
 
 static void drain_sockets(struct daemon *d, struct app *a)
@@ -287,6 +287,13 @@ static bool removal_step(struct daemon *d, struct app *a)
 	bool force = a->stage == APP_DRAINING;
 	uint32_t left;
 
+	if (a->stage == APP_ENDING) {
+		if (!handover_app_gone(d, a, END_BUDGET))
+			return false;
+		a->stage = APP_QUIESCING;
+		a->next_step = mtime_add_ns(d->now, QUIESCE_NS);
+		return false;
+	}
 	if (!force)
 		drain_sockets(d, a);
 	left = umem_reclaim(&d->umem, a->slot, a->rx_left, a->n_rx_left, force);

@@ -67,6 +67,7 @@ struct group {
 
 enum app_stage {
 	APP_ALIVE = 0,
+	APP_ENDING,    /* its connections are being ended */
 	APP_QUIESCING, /* out of `xsks`; packets on their way may still arrive in its sockets */
 	APP_DRAINING,  /* sockets closed; the kernel may still send frames of it */
 };
@@ -207,7 +208,7 @@ int app_register(struct daemon *d, struct client *c, const struct ctl_register *
 uint32_t app_reply(struct daemon *d, struct app *a, struct ctl_register_reply *r, int *fds);
 /* It is gone, in whatever condition: takes everything back. The slot is free after a grace. */
 void app_gone(struct daemon *d, struct app *a);
-/* Next steps of removals that are due. Returns when there is more to do. */
+/* Next steps of removals that are due. When there is more to do. */
 struct mtime app_removals(struct daemon *d);
 /* Frees at once what is left of all; at the end. */
 void app_free_all(struct daemon *d);
@@ -237,8 +238,8 @@ int rec_set_flow(struct daemon *d, uint32_t i, uint16_t slot, enum flow_state st
 void rec_drop(struct daemon *d, uint32_t i);
 /* Events of the stack that concern records. */
 void handover_event(struct daemon *d, const struct stack_ev *ev);
-/* Ends all that @a had, as the kernel does when a process dies. */
-void handover_app_gone(struct daemon *d, struct app *a);
+/* Ends up to @budget connections of @a, as the kernel does when a process dies. True: all. */
+bool handover_app_gone(struct daemon *d, struct app *a, uint32_t budget);
 /* Resets everything, also what applications still hold; at detach. */
 void handover_reset_all(struct daemon *d);
 

@@ -406,25 +406,26 @@ void handover_event(struct daemon *d, const struct stack_ev *ev)
 
 /* ---- ends ---- */
 
-void handover_app_gone(struct daemon *d, struct app *a)
+bool handover_app_gone(struct daemon *d, struct app *a, uint32_t budget)
 {
-	uint32_t n = 0, i;
+	uint32_t i;
 
-	while ((i = a->opening) != SHM_NIL || (i = a->ready) != SHM_NIL) {
-		tcp_abort(d->stack, rec_at(d, i)->conn, d->now);
-		rec_drop(d, i);
-		if (++n % OUTPUT_EVERY == 0)
+	for (uint32_t n = 1; n <= budget; n++) {
+		if ((i = a->opening) != SHM_NIL || (i = a->ready) != SHM_NIL) {
+			tcp_abort(d->stack, rec_at(d, i)->conn, d->now);
+			rec_drop(d, i);
+		} else if ((i = a->handed) == SHM_NIL) {
 			loop_output(d);
-	}
-	while ((i = a->handed) != SHM_NIL) {
-		if (rec_at(d, i)->state == REC_OFFERED)
+			return true;
+		} else if (rec_at(d, i)->state == REC_OFFERED) {
 			reset_exported(d, i);
-		else
+		} else {
 			take_back(d, a, i, true);
-		if (++n % OUTPUT_EVERY == 0)
+		}
+		if (n % OUTPUT_EVERY == 0)
 			loop_output(d);
 	}
-	loop_output(d);
+	return false;
 }
 
 void handover_reset_all(struct daemon *d)
