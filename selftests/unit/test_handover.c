@@ -547,6 +547,7 @@ static void test_import_odd_values_are_tamed(void **state)
 	t->cc_priv[0] = UINT64_MAX;
 	t->sndbuf = t->rcvbuf = UINT32_MAX;
 	t->rcvlowat = 0;
+	t->mss = UINT16_MAX;
 	t->ttl = t->keep_cnt = 0;
 	t->keep_idle = t->keep_intvl = 0;
 	t->queue = UINT16_MAX;
@@ -563,6 +564,7 @@ static void test_import_odd_values_are_tamed(void **state)
 	assert_true(n->last_rcv <= app.now.ns);
 	assert_true(n->cwnd >= tcp_eff_mss(n));
 	assert_true(n->rcvbuf <= 6291456 && n->sndbuf <= 4194304);
+	assert_int_equal(n->mss, 1460); /* by the interface's MTU */
 	assert_int_equal(n->queue, 0);
 	assert_int_equal(n->neigh, SHM_NIL);
 	assert_int_equal(n->listener, SHM_NIL);

@@ -296,7 +296,12 @@ static void clamp_cc(struct tcb *t, struct mtime now)
 static void clamp_options(const struct stack *s, struct tcb *t)
 {
 	const struct stack_limits *l = &s->cfg.limits;
+	uint32_t mtu = s->netifs[t->netif].mtu;
 
+	/* Segments must fit the interface and a packet, as tcp_conn_create() sees to. */
+	t->mss = (uint16_t)tcp_min(t->mss, TCP_MSS_ROOM);
+	if (mtu)
+		t->mss = (uint16_t)tcp_min(t->mss, tcp_mtu_mss(mtu, &t->remote));
 	t->opt &= OPT_KNOWN;
 	t->sockopt &= SOCKOPT_KNOWN;
 	t->queue = t->queue < TD_MAX_QUEUES ? t->queue : 0;
