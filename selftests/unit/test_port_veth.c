@@ -440,6 +440,40 @@ static void test_port_veth_sends_gso_in_order_needs_root(void **state)
 	assert_true(recv(net.gso_fd, buf, sizeof(buf), MSG_DONTWAIT) < 0);
 }
 
+/* Where the device does not cut it the kernel does, which the short way to the device has no room
+ * for. */
+static void test_port_veth_gso_where_tso_is_off_needs_root(void **state)
+{
+	static uint8_t buf[65536];
+	uint32_t got = 0;
+	int raw;
+
+	(void)state;
+	need_root();
+	assert_int_equal(sh("ethtool -K v0 tso off >/dev/null"), 0);
+	net.gso_fd = port_gso_open(net.link.ifindex);
+	assert_true(net.gso_fd >= 0);
+	in_namespace(net.ns_b, open_packet, &raw);
+	open_port(true);
+	for (unsigned i = 0; i < sizeof(bulk); i++)
+		bulk[i] = (uint8_t)(i * 7);
+	net.s.make = make_bulk;
+	net.s.to_send = 3;
+	assert_int_equal(port_tx(net.port, &net.s, clock_now()), 3);
+	assert_int_equal(port_stats(net.port)->gso_packets, 1);
+	assert_int_equal(recv(raw, buf, sizeof(buf), 0), 54);
+	while (got < sizeof(bulk)) {
+		ssize_t n = recv(raw, buf, sizeof(buf), 0);
+
+		assert_in_range(n, 55, 54 + 1448);
+		assert_memory_equal(buf + 54, bulk + got, (size_t)n - 54);
+		got += (uint32_t)n - 54;
+	}
+	assert_int_equal(got, sizeof(bulk));
+	assert_int_equal(recv(raw, buf, sizeof(buf), 0), 54);
+	close(raw);
+}
+
 /* Without that socket such a packet cannot go: it is counted, and nothing is lost with it. */
 static void test_port_veth_no_gso_socket_needs_root(void **state)
 {
@@ -736,6 +770,7 @@ int main(void)
 		T(test_port_veth_sends_kernel_csum_needs_root),
 		T(test_port_veth_receives_large_needs_root),
 		T(test_port_veth_sends_gso_in_order_needs_root),
+		T(test_port_veth_gso_where_tso_is_off_needs_root),
 		T(test_port_veth_no_gso_socket_needs_root),
 		T(test_port_veth_two_processes_and_a_kill_needs_root),
 		T(test_xsk_bind_waits_for_a_queue_to_be_released_needs_root),

@@ -138,6 +138,21 @@ static uint8_t gso_type(const struct pkt *pk)
 	return type == htons(ETH_P_IPV6) ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4;
 }
 
+/*
+ * The short way to the device has no room for what the kernel has to cut, where the device does not
+ * (TSO is off, or not there): ENOBUFS, always. False: it was not that way.
+ */
+static bool take_long_way(int fd)
+{
+	int bypass = 0;
+	socklen_t len = sizeof(bypass);
+
+	if (getsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &bypass, &len) < 0 || !bypass)
+		return false;
+	bypass = 0;
+	return setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &bypass, sizeof(bypass)) == 0;
+}
+
 static void send_gso(struct port *p, struct pkt *pk)
 {
 	uint32_t q = pk->queue % p->cfg.n_queues;
@@ -159,7 +174,9 @@ static void send_gso(struct port *p, struct pkt *pk)
 	for (uint32_t i = 0; i < pk->nfrags; i++)
 		iov[i + 1] = (struct iovec){pk->frag[i].p, pk->frag[i].len};
 	p->stats.kicks++;
-	if (sendmsg(p->cfg.gso_fd, &msg, MSG_DONTWAIT) < 0) {
+	if (sendmsg(p->cfg.gso_fd, &msg, MSG_DONTWAIT) < 0 &&
+	    (errno != ENOBUFS || !take_long_way(p->cfg.gso_fd) ||
+	     sendmsg(p->cfg.gso_fd, &msg, MSG_DONTWAIT) < 0)) {
 		p->stats.gso_drops++; /* as lost on the way: TCP sends it again */
 	} else {
 		p->stats.tx_packets++;
