@@ -197,6 +197,26 @@ static void test_the_example_is_the_defaults(void **state)
 	assert_memory_equal(&c, &def, sizeof(c));
 }
 
+/* Run from the top of the tree, as the tests are. */
+static void test_the_example_is_the_file(void **state)
+{
+	char *text = NULL, file[65536];
+	FILE *f = fopen("configs/tandem.conf", "re"), *m;
+	size_t len, n;
+
+	(void)state;
+	if (!f)
+		skip();
+	n = fread(file, 1, sizeof(file), f);
+	fclose(f);
+	m = open_memstream(&text, &len);
+	config_print_example(m);
+	fclose(m);
+	assert_int_equal(n, len); /* else: tandemd --example-config >configs/tandem.conf */
+	assert_memory_equal(file, text, len);
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -206,6 +226,7 @@ int main(void)
 		cmocka_unit_test(test_a_long_line_is_refused),
 		cmocka_unit_test(test_a_file_names_its_line),
 		cmocka_unit_test(test_the_example_is_the_defaults),
+		cmocka_unit_test(test_the_example_is_the_file),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -180,6 +180,31 @@ static void test_offers_wait_while_the_ring_is_full(void **state)
 	w_close();
 }
 
+static void test_one_that_dies_while_it_waits_is_not_offered(void **state)
+{
+	static const struct shm_msg filler = {.op = SHM_CONN_ICMP};
+	struct spec rst = {TCP_PKT, .sport = 5000, .seq = CLIENT_ISS + 1, .flags = TH_RST};
+	struct app *a;
+	struct shm_msg m;
+
+	(void)state;
+	w_open();
+	a = w_app(1);
+	start_listener(a, 0, 0);
+	while (shm_msg_push(a->to_app, &filler))
+		;
+	client_connects(5000);
+	rst.dport = listen_port;
+	assert_int_equal(w_rx(&rst), PORT_TO_STACK);
+	while (shm_msg_pop(a->to_app, &m))
+		;
+	w_round();
+	no_msg(a);
+	assert_null(record(5000));
+	assert_int_equal(a->members[0]->handed, 0);
+	w_close();
+}
+
 static void test_the_backlog_counts_what_waits_in_the_application(void **state)
 {
 	struct ctl_listen_reply r;
@@ -340,6 +365,7 @@ int main(void)
 		cmocka_unit_test(test_time_wait_keeps_a_flow_that_nothing_else_matches),
 		cmocka_unit_test(test_a_dead_connection_takes_its_flow_along),
 		cmocka_unit_test(test_offers_wait_while_the_ring_is_full),
+		cmocka_unit_test(test_one_that_dies_while_it_waits_is_not_offered),
 		cmocka_unit_test(test_the_backlog_counts_what_waits_in_the_application),
 		cmocka_unit_test(test_death_ends_connections_as_the_kernel_does),
 		cmocka_unit_test(test_death_with_a_scribbled_arena_resets),
