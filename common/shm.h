@@ -46,7 +46,7 @@ enum shm_op {
 	SHM_CONN_OPENED = 2,  /* connect() .cookie succeeded: import .conn */
 	SHM_CONN_FAILED = 3,  /* connect() .cookie failed with .error */
 	SHM_CONN_TAKEN = 4,   /* the daemon has imported .conn of your arena: free it */
-	SHM_CONN_ICMP = 5,    /* ICMP error .error about your .conn, soft unless .hard */
+	SHM_CONN_ICMP = 5,    /* soft ICMP error .error about your .conn; "too big" is injected whole */
 	/* application -> daemon */
 	SHM_CONNECT = 16,     /* open .local:.local_port -> .remote:.remote_port, .cookie is yours */
 	SHM_CONNECT_CANCEL = 17, /* forget .cookie */

@@ -199,8 +199,8 @@ enum drop icmp_input(struct stack *s, struct pkt *p, const struct ip_info *ip, s
 	}
 	type = p->frag[0].p[ip->l4_off];
 	switch (type) {
-	case ICMP_ECHO:
-		return echo_input(s, p, ip, now);
+	case ICMP_ECHO: /* applications are given errors only */
+		return s->cfg.role == STACK_APP ? DROP_NO_SOCKET : echo_input(s, p, ip, now);
 	case ICMP_UNREACH:
 		MIB(s, Icmp_InDestUnreachs);
 		return error_input(s, p, ip, now);

@@ -432,7 +432,7 @@ static enum drop udp_input(struct stack *s, struct pkt *p, const struct ip_info 
 enum drop ip_deliver(struct stack *s, struct pkt *p, const struct ip_info *ip, struct mtime now)
 {
 	p->l4_off = ip->l4_off;
-	if (s->cfg.role == STACK_APP && ip->proto != PROTO_TCP)
+	if (s->cfg.role == STACK_APP && ip->proto != PROTO_TCP && ip->proto != PROTO_ICMP)
 		return DROP_NO_SOCKET;
 	switch (ip->proto) {
 	case PROTO_TCP:

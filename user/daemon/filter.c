@@ -110,7 +110,7 @@ static enum port_verdict forward(struct daemon *d, struct pkt *p, const struct p
 	/* It comes from that very application: round and round it would go. */
 	if (d->inject_from == r->slot)
 		return PORT_DROPPED;
-	if (k->l4_len > 13 && k->l4[13] & 6 && !take_token(d)) /* SYN, RST */
+	if (k->proto == IPPROTO_TCP && k->l4_len > 13 && k->l4[13] & 6 && !take_token(d)) /* SYN, RST */
 		return PORT_DROPPED;
 	if (!port_inject(d->port, p, a->pkts_to_app, a->slot))
 		return PORT_DROPPED; /* no room: as lost on the way */
@@ -189,7 +189,7 @@ static int icmp_errno(uint8_t type, uint8_t code)
 	}
 }
 
-static enum port_verdict filter_icmp(struct daemon *d, const struct peek *k)
+static enum port_verdict filter_icmp(struct daemon *d, struct pkt *p, const struct peek *k)
 {
 	struct tcp_addr_pair pair;
 	struct shm_msg m = {.op = SHM_CONN_ICMP};
@@ -214,6 +214,9 @@ static enum port_verdict filter_icmp(struct daemon *d, const struct peek *k)
 	if (i == SHM_NIL || rec_at(d, i)->state != REC_TAKEN)
 		return PORT_TO_STACK;
 	r = rec_at(d, i);
+	/* The owner's stack knows what is outstanding, so whether to believe it (RFC 5927 §4). */
+	if (m.error == EMSGSIZE)
+		return take_token(d) ? forward(d, p, k, r) : PORT_DROPPED;
 	a = d->apps[r->slot];
 	m.conn = r->conn;
 	m.generation = r->generation;
@@ -234,6 +237,6 @@ enum port_verdict filter_packet(void *ctx, struct pkt *p)
 	if (k.proto == IPPROTO_TCP)
 		return filter_tcp(d, p, &k);
 	if (k.proto == IPPROTO_ICMP)
-		return filter_icmp(d, &k);
+		return filter_icmp(d, p, &k);
 	return PORT_TO_STACK;
 }
