@@ -178,18 +178,21 @@ void prog_start(struct sock *k)
 		prog_close(k, true);
 }
 
+/* The server's end of the connection that @t is; where two clients had the same ISN, the live one's. */
 static struct sock *server_sock(struct host *h, const struct tcb *t)
 {
 	struct world *w = h->w;
+	struct sock *found = NULL;
 
 	for (uint32_t i = 0; i < w->sc->n_conns; i++) {
-		const struct sock *c = &w->socks[2 * i];
+		struct sock *c = &w->socks[2 * i];
 
-		if (c->used && c->host != h && !w->sc->conn[i].simultaneous &&
-		    c->pair.local_port == t->remote_port && c->iss == t->irs)
-			return &w->socks[2 * i + 1];
+		if (c->used && c->host != h && !w->sc->conn[i].simultaneous && !c[1].used &&
+		    c->pair.local_port == t->remote_port && c->iss == t->irs &&
+		    (!found || c->open))
+			found = c + 1;
 	}
-	return NULL;
+	return found;
 }
 
 void prog_accept(struct host *h)
@@ -201,7 +204,7 @@ void prog_accept(struct host *h)
 	while (h->listening && !tcp_accept(s, h->listener, &conn)) {
 		struct sock *k = server_sock(h, tcp_get(s, conn));
 
-		if (!k || k->used) {
+		if (!k) {
 			world_fail(h->w, "host%u accepts a connection that nobody opened", h->idx);
 			return;
 		}
