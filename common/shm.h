@@ -47,6 +47,7 @@ enum shm_op {
 	SHM_CONN_FAILED = 3,  /* connect() .cookie failed with .error */
 	SHM_CONN_TAKEN = 4,   /* the daemon has imported .conn of your arena: free it */
 	SHM_CONN_ICMP = 5,    /* soft ICMP error .error about your .conn; "too big" is injected whole */
+	SHM_LINK = 6,	      /* the interface has changed: MTU .flags, MAC .remote.b, CTL_REG_* .conn */
 	/* application -> daemon */
 	SHM_CONNECT = 16,     /* open .local:.local_port -> .remote:.remote_port, .cookie is yours */
 	SHM_CONNECT_CANCEL = 17, /* forget .cookie */

@@ -161,14 +161,20 @@ int app_register(struct daemon *d, struct client *c, const struct ctl_register *
 	return 0;
 }
 
+static uint32_t reg_flags(const struct daemon *d, const struct app *a)
+{
+	return (a->gso_fd >= 0 ? CTL_REG_GSO : 0) | (d->tx_csum ? CTL_REG_TX_CSUM : 0) |
+	       (d->probe.partial_csum ? CTL_REG_PARTIAL_CSUM : 0) |
+	       (d->xsk_opts.sg ? CTL_REG_SG : 0);
+}
+
 uint32_t app_reply(struct daemon *d, struct app *a, struct ctl_register_reply *r, int *fds)
 {
 	const struct xsk_opts *o = &d->xsk_opts;
 	uint32_t n = 0;
 
 	r->slot = a->slot;
-	r->flags = (a->gso_fd >= 0 ? CTL_REG_GSO : 0) | (d->tx_csum ? CTL_REG_TX_CSUM : 0) |
-		   (d->probe.partial_csum ? CTL_REG_PARTIAL_CSUM : 0) | (o->sg ? CTL_REG_SG : 0);
+	r->flags = reg_flags(d, a);
 	r->n_queues = d->n_queues;
 	r->n_frames = d->umem.n_frames;
 	r->rx_size = o->rx_size;
@@ -222,17 +228,29 @@ void app_sleeps(struct app *a, bool sleeping)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
+static void tell_link(struct daemon *d, struct app *a)
+{
+	struct shm_msg m = {.op = SHM_LINK, .conn = reg_flags(d, a), .flags = d->link.mtu};
+
+	memcpy(m.remote.b, d->link.mac, sizeof(d->link.mac));
+	a->link_changed = !app_push(a, &m);
+}
+
 uint32_t app_run(struct daemon *d, struct app *a)
 {
-	uint32_t n = app_messages(d, a);
+	uint32_t n;
 
+	if (a->link_changed)
+		tell_link(d, a);
+	n = app_messages(d, a);
 	d->inject_from = a->slot;
 	n += port_rx_ring(d->port, a->pkts_to_daemon, d->stack, PKT_BUDGET, d->now, NULL, NULL);
 	d->inject_from = TD_SLOT_NONE;
 	if (a->ready != SHM_NIL)
 		handover_flush(d, a);
-	if (a->ready != SHM_NIL || (shm_ring_avail(&a->to_daemon->hdr, SHM_MSG_RING) &&
-				    !shm_ring_room(&a->to_app->hdr, SHM_MSG_RING)))
+	if (a->link_changed || a->ready != SHM_NIL ||
+	    (shm_ring_avail(&a->to_daemon->hdr, SHM_MSG_RING) &&
+	     !shm_ring_room(&a->to_app->hdr, SHM_MSG_RING)))
 		d->retry = true;
 	return n;
 }

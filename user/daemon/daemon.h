@@ -90,6 +90,7 @@ struct app {
 	int bell_app;	   /* we ring */
 	int gso_fd;
 	bool wake;			 /* something was put into its rings */
+	bool link_changed;		 /* it is to be told of that */
 	uint32_t opening, ready, handed; /* lists of records; .handed: OFFERED and TAKEN */
 	uint32_t n_conns;		 /* in these */
 	struct member **members;	 /* by id; NULL: free */
@@ -178,6 +179,8 @@ void watch_mod(struct daemon *d, struct watch *w, uint32_t events);
 void watch_del(struct daemon *d, struct watch *w); /* closes it, too */
 int loop_open(struct daemon *d);
 void loop_run(struct daemon *d);
+/* One round at d->now over all that can bring work. Returns how much came in. */
+uint32_t loop_round(struct daemon *d);
 void loop_stop(struct daemon *d, const char *why);
 /* Sends what the stack has; to be called now and then by whoever makes many packets at once. */
 void loop_output(struct daemon *d);
@@ -278,6 +281,8 @@ enum port_verdict filter_packet(void *ctx, struct pkt *p);
 /* ctl.c */
 int ctl_open(struct daemon *d, char *why, size_t len);
 void ctl_close(struct daemon *d);
+/* The other end of @fd, taken over, is a client. */
+void ctl_adopt(struct daemon *d, int fd);
 struct mtime ctl_deadline(const struct daemon *d);
 void ctl_expire(struct daemon *d); /* clients that do not read */
 void ctl_reap(struct daemon *d);   /* frees clients that have ended; not within an event */

@@ -110,7 +110,8 @@ static enum port_verdict forward(struct daemon *d, struct pkt *p, const struct p
 	/* It comes from that very application: round and round it would go. */
 	if (d->inject_from == r->slot)
 		return PORT_DROPPED;
-	if (k->proto == IPPROTO_TCP && k->l4_len > 13 && k->l4[13] & 6 && !take_token(d)) /* SYN, RST */
+	if (k->proto == IPPROTO_TCP && k->l4_len > 13 && k->l4[13] & 6 &&
+	    !take_token(d)) /* SYN, RST */
 		return PORT_DROPPED;
 	if (!port_inject(d->port, p, a->pkts_to_app, a->slot))
 		return PORT_DROPPED; /* no room: as lost on the way */

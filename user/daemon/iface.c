@@ -64,7 +64,7 @@ static int choose_sizes(struct daemon *d, char *why, size_t len)
 	need = iface_frames_for(d, 1);
 	if (need > d->cfg.umem_frames || d->fill_target < 64) {
 		snprintf(why, len,
-			 "umem_frames = %u is too few for %u queues with rx_ring = %u: %u would do",
+			 "umem_frames = %u is too few for %u queue(s) with rx_ring = %u: %u would do",
 			 d->cfg.umem_frames, d->n_queues, d->cfg.rx_ring, pow2_at_least(2 * need));
 		return -EINVAL;
 	}
@@ -355,6 +355,9 @@ static void link_changed(struct daemon *d, const struct net_event *ev)
 	memcpy(d->link.mac, ev->mac, sizeof(ev->mac));
 	d->settings.mtu = d->link.mtu = ev->mtu;
 	xdp_settings_set(d->prog, &d->settings);
+	for (uint32_t s = 1; s < d->slots; s++)
+		if (d->apps[s])
+			d->apps[s]->link_changed = true;
 	log_info("%s: MAC address or MTU has changed; MTU is %u", d->opt.ifname, ev->mtu);
 }
 

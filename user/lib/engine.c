@@ -247,6 +247,16 @@ static void icmp(const struct shm_msg *m)
 		sk->soft_err = (uint8_t)m->error;
 }
 
+static void link_changed(const struct shm_msg *m, struct mtime now)
+{
+	struct net_event up = {.kind = NET_LINK_UP,
+			       .mtu = m->flags,
+			       .partial_csum = m->conn & CTL_REG_PARTIAL_CSUM};
+
+	memcpy(up.mac, m->remote.b, sizeof(up.mac));
+	stack_event(eng.stack, &up, now);
+}
+
 static void handle(const struct shm_msg *m, struct mtime now)
 {
 	struct sock *sk;
@@ -274,6 +284,9 @@ static void handle(const struct shm_msg *m, struct mtime now)
 		break;
 	case SHM_CONN_ICMP:
 		icmp(m);
+		break;
+	case SHM_LINK:
+		link_changed(m, now);
 		break;
 	}
 }
