@@ -233,6 +233,33 @@ static void test_the_backlog_counts_what_waits_in_the_application(void **state)
 	w_close();
 }
 
+static void test_a_change_of_the_link_is_told_when_there_is_room(void **state)
+{
+	static const struct shm_msg filler = {.op = SHM_CONN_ICMP};
+	struct app *a;
+	struct shm_msg m;
+
+	(void)state;
+	w_open();
+	a = w_app(1);
+	while (shm_msg_push(a->to_app, &filler))
+		;
+	w.d.link.mtu = 1400;
+	memcpy(w.d.link.mac, peer_mac, 6);
+	a->link_changed = true;
+	w_round();
+	while (shm_msg_pop(a->to_app, &m))
+		assert_int_equal(m.op, SHM_CONN_ICMP);
+	assert_true(w.d.retry);
+	w_round();
+	m = next_msg(a, SHM_LINK);
+	assert_int_equal(m.flags, 1400);
+	assert_memory_equal(m.remote.b, peer_mac, 6);
+	w_round();
+	no_msg(a);
+	w_close();
+}
+
 /* ---- an application's end ---- */
 
 static void test_death_ends_connections_as_the_kernel_does(void **state)
@@ -367,6 +394,7 @@ int main(void)
 		cmocka_unit_test(test_offers_wait_while_the_ring_is_full),
 		cmocka_unit_test(test_one_that_dies_while_it_waits_is_not_offered),
 		cmocka_unit_test(test_the_backlog_counts_what_waits_in_the_application),
+		cmocka_unit_test(test_a_change_of_the_link_is_told_when_there_is_room),
 		cmocka_unit_test(test_death_ends_connections_as_the_kernel_does),
 		cmocka_unit_test(test_death_with_a_scribbled_arena_resets),
 		cmocka_unit_test(test_random_messages_do_no_harm),
