@@ -195,6 +195,8 @@ void sockaddr_out(uint32_t be_addr, uint16_t port, struct sockaddr *addr, sockle
 /* ---- epoll ---- */
 
 void epoll_forget(struct waitq *q); /* takes a closing socket out of all epoll instances */
+uint32_t file_poll(struct file *f); /* EPOLL* that hold now, for a socket or an instance */
+int epoll_kernel_fd(struct file *f); /* that an instance waits for too; -1 */
 void epoll_close(struct file *f);   /* the handle is closed: lets go of all that it watches */
 void epoll_free(struct file *f);
 

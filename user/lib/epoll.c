@@ -5,6 +5,8 @@
  * descriptor, made when it is first needed, that all kernel descriptors are registered with and
  * that takes part in our sleep. Level-triggered items go back to the end of the list after each
  * report, and leave it when they turn out not to be ready: as fs/eventpoll.c does it.
+ * An instance within another is ready when its list is; its kernel descriptor is within the
+ * other's.
  */
 #include <stdlib.h>
 #include <unistd.h>
@@ -19,8 +21,8 @@
 struct epoll;
 
 struct epitem {
-	struct watch watch; /* on the socket */
-	struct sock *sk;
+	struct watch watch; /* on the socket, or instance */
+	struct file *file;
 	struct epoll *ep;
 	uint32_t events; /* EPOLLERR and EPOLLHUP included; without any, after EPOLLONESHOT */
 	epoll_data_t data;
@@ -52,15 +54,20 @@ static void no_event(struct watch *w, uint32_t events)
 	(void)events;
 }
 
-/* One event wakes one thread that is not awake already. */
+/* One event wakes one thread that is not awake already, and all who watch the instance as a whole. */
 static void wake_one(struct epoll *ep)
 {
-	for (struct watch *w = ep->f.wq.head; w; w = w->next) {
+	bool done = false;
+
+	for (struct watch *w = ep->f.wq.head, *next; w; w = next) {
 		struct ep_sleeper *s = container_of(w, struct ep_sleeper, watch);
 
-		if (!s->waiter.woken) {
+		next = w->next;
+		if (w->fn != no_event) {
+			w->fn(w, EPOLLIN | EPOLLRDNORM);
+		} else if (!done && !s->waiter.woken) {
 			waiter_wake(&s->waiter);
-			return;
+			done = true;
 		}
 	}
 }
@@ -128,8 +135,14 @@ void epoll_close(struct file *f)
 		file_remove(f);
 	while (ep->items)
 		item_free(ep->items);
-	for (struct watch *w = f->wq.head; w; w = w->next)
-		waiter_wake(&container_of(w, struct ep_sleeper, watch)->waiter);
+	epoll_forget(&f->wq);
+	for (struct watch *w = f->wq.head, *next; w; w = next) {
+		next = w->next;
+		if (w->fn == no_event)
+			waiter_wake(&container_of(w, struct ep_sleeper, watch)->waiter);
+		else
+			w->fn(w, EPOLLHUP);
+	}
 	file_put(f);
 }
 
@@ -202,13 +215,19 @@ int lib_epoll_adopt(int kfd, uint32_t n_kernel)
 
 /* ---- epoll_ctl ---- */
 
+static int make_kernel(struct epoll *ep)
+{
+	if (ep->kfd < 0)
+		ep->kfd = epoll_create1(EPOLL_CLOEXEC);
+	return ep->kfd < 0 ? -errno : 0;
+}
+
 static int ctl_kernel(struct epoll *ep, int op, int fd, struct epoll_event *ev)
 {
-	if (ep->kfd < 0) {
-		ep->kfd = epoll_create1(EPOLL_CLOEXEC);
-		if (ep->kfd < 0)
-			return -errno;
-	}
+	int err = make_kernel(ep);
+
+	if (err)
+		return err;
 	if (epoll_ctl(ep->kfd, op, fd, ev))
 		return -errno;
 	ep->n_kernel += op == EPOLL_CTL_ADD;
@@ -216,9 +235,29 @@ static int ctl_kernel(struct epoll *ep, int op, int fd, struct epoll_event *ev)
 	return 0;
 }
 
-static struct epitem *item_find(const struct epoll *ep, const struct sock *sk)
+uint32_t file_poll(struct file *f)
 {
-	for (struct watch *w = sk->f.wq.head; w; w = w->next)
+	struct epoll *ep = container_of(f, struct epoll, f);
+	struct epitem *it;
+
+	if (f->kind == FILE_SOCK)
+		return sock_poll(container_of(f, struct sock, f));
+	while ((it = ep->rdy_head)) {
+		if (file_poll(it->file) & it->events & ~EP_PRIVATE)
+			return EPOLLIN | EPOLLRDNORM;
+		ready_del(it);
+	}
+	return 0;
+}
+
+int epoll_kernel_fd(struct file *f)
+{
+	return f->kind == FILE_EPOLL ? container_of(f, struct epoll, f)->kfd : -1;
+}
+
+static struct epitem *item_find(const struct epoll *ep, const struct file *f)
+{
+	for (struct watch *w = f->wq.head; w; w = w->next)
 		if (w->fn == item_event) {
 			struct epitem *it = container_of(w, struct epitem, watch);
 
@@ -233,19 +272,19 @@ static void item_set(struct epitem *it, const struct epoll_event *ev)
 	it->events = ev->events | EPOLLERR | EPOLLHUP;
 	it->data = ev->data;
 	/* What is ready already is an event, also for EPOLLET (epoll(7)). */
-	item_event(&it->watch, sock_poll(it->sk));
+	item_event(&it->watch, file_poll(it->file));
 }
 
-static int item_add(struct epoll *ep, struct sock *sk, const struct epoll_event *ev)
+static int item_add(struct epoll *ep, struct file *f, const struct epoll_event *ev)
 {
 	struct epitem *it = calloc(1, sizeof(*it));
 
 	if (!it)
 		return -ENOMEM;
 	it->ep = ep;
-	it->sk = sk;
+	it->file = f;
 	it->watch.fn = item_event;
-	waitq_add(&sk->f.wq, &it->watch);
+	waitq_add(&f->wq, &it->watch);
 	it->next = ep->items;
 	it->pprev = &ep->items;
 	if (it->next)
@@ -255,24 +294,35 @@ static int item_add(struct epoll *ep, struct sock *sk, const struct epoll_event 
 	return 0;
 }
 
-static int ctl_ours(struct epoll *ep, int op, int fd, const struct epoll_event *ev)
+static int ctl_ours(struct epoll *ep, int op, int fd, struct epoll_event *ev)
 {
 	struct file *f = file_get(fd);
 	struct epitem *it;
-	struct sock *sk;
 
 	if (!f)
 		return -EBADF;
-	if (f->kind != FILE_SOCK || (op != EPOLL_CTL_DEL && !ev))
-		return f->kind != FILE_SOCK ? -EINVAL : -EFAULT;
-	sk = container_of(f, struct sock, f);
-	it = item_find(ep, sk);
+	if (f == &ep->f)
+		return -EINVAL;
+	if (op != EPOLL_CTL_DEL && !ev)
+		return -EFAULT;
+	if (f->kind == FILE_EPOLL) {
+		/* The kernel's halves alike; it also finds loops. */
+		struct epoll *in = container_of(f, struct epoll, f);
+		int err = make_kernel(in);
+
+		err = err ? err : ctl_kernel(ep, op, in->kfd, ev);
+		if (err)
+			return err;
+	}
+	it = item_find(ep, f);
 	switch (op) {
 	case EPOLL_CTL_ADD:
-		return it ? -EEXIST : item_add(ep, sk, ev);
+		return it ? -EEXIST : item_add(ep, f, ev);
 	case EPOLL_CTL_MOD:
 		if (!it)
 			return -ENOENT;
+		if ((it->events | ev->events) & EPOLLEXCLUSIVE)
+			return -EINVAL;
 		item_set(it, ev);
 		return 0;
 	case EPOLL_CTL_DEL:
@@ -318,7 +368,7 @@ static int collect(struct epoll *ep, struct epoll_event *evs, int max)
 
 	for (uint32_t todo = ep->n_ready; todo && n < max; todo--) {
 		struct epitem *it = ep->rdy_head;
-		uint32_t e = sock_poll(it->sk) & it->events & ~EP_PRIVATE;
+		uint32_t e = file_poll(it->file) & it->events & ~EP_PRIVATE;
 
 		ready_del(it);
 		if (!e)

@@ -393,7 +393,8 @@ static int do_getsockopt(struct sock *sk, int level, int name, void *val, sockle
 		return get_info(sk, val, len);
 	if (level == IPPROTO_TCP && name == TCP_CONGESTION)
 		return put_out(val, len, eng.cc, sizeof(eng.cc));
-	return -ENOPROTOOPT;
+	return level == SOL_SOCKET || level == IPPROTO_TCP || level == IPPROTO_IP ? -ENOPROTOOPT :
+										    -EOPNOTSUPP;
 }
 
 int tandem_getsockopt(int fd, int level, int name, void *val, socklen_t *len)

@@ -11,7 +11,7 @@
 struct poll_watch {
 	struct watch watch;
 	struct waiter *waiter;
-	struct sock *sk; /* referenced */
+	struct file *file; /* referenced */
 	struct pollfd *pfd;
 };
 
@@ -32,6 +32,12 @@ static void wake(struct watch *w, uint32_t events)
 		waiter_wake(pw->waiter);
 }
 
+static void add_kernel(struct poll_set *s, nfds_t i, int fd)
+{
+	s->kernel[s->n_kernel] = (struct pollfd){.fd = fd, .events = s->fds[i].events};
+	s->kernel_index[s->n_kernel++] = i;
+}
+
 static void split(struct poll_set *s, struct waiter *w)
 {
 	for (nfds_t i = 0; i < s->n; i++) {
@@ -40,22 +46,19 @@ static void split(struct poll_set *s, struct waiter *w)
 
 		p->revents = 0;
 		if (!tandem_is_socket(p->fd)) {
-			s->kernel[s->n_kernel] = *p;
-			s->kernel_index[s->n_kernel++] = i;
+			add_kernel(s, i, p->fd);
 			continue;
 		}
 		f = file_get(p->fd);
-		if (!f || f->kind != FILE_SOCK) {
+		if (!f) {
 			p->revents = POLLNVAL;
 			continue;
 		}
+		if (epoll_kernel_fd(f) >= 0)
+			add_kernel(s, i, epoll_kernel_fd(f));
 		f->refs++;
 		s->ours[s->n_ours] = (struct poll_watch){
-			.watch.fn = wake,
-			.waiter = w,
-			.sk = container_of(f, struct sock, f),
-			.pfd = p,
-		};
+			.watch.fn = wake, .waiter = w, .file = f, .pfd = p};
 		waitq_add(&f->wq, &s->ours[s->n_ours++].watch);
 	}
 }
@@ -65,15 +68,17 @@ static int look(struct poll_set *s)
 {
 	int ready = 0;
 
+	for (unsigned i = 0; i < s->n_ours; i++)
+		s->ours[i].pfd->revents = 0;
+	for (unsigned i = 0; i < s->n_kernel; i++)
+		s->fds[s->kernel_index[i]].revents = s->kernel[i].revents;
 	for (unsigned i = 0; i < s->n_ours; i++) {
 		struct poll_watch *pw = &s->ours[i];
 		uint32_t want = (uint16_t)pw->pfd->events | POLLERR | POLLHUP;
-		uint32_t e = pw->sk->f.handle < 0 ? POLLNVAL : sock_poll(pw->sk) & want;
+		uint32_t e = pw->file->handle < 0 ? POLLNVAL : file_poll(pw->file) & want;
 
-		pw->pfd->revents = (short)e;
+		pw->pfd->revents |= (short)e;
 	}
-	for (unsigned i = 0; i < s->n_kernel; i++)
-		s->fds[s->kernel_index[i]].revents = s->kernel[i].revents;
 	for (nfds_t i = 0; i < s->n; i++)
 		ready += s->fds[i].revents != 0;
 	return ready;
@@ -102,7 +107,7 @@ static int wait_set(struct poll_set *s, struct waiter *w, const struct timespec 
 	}
 	for (unsigned i = 0; i < s->n_ours; i++) {
 		waitq_del(&s->ours[i].watch);
-		file_put(&s->ours[i].sk->f);
+		file_put(s->ours[i].file);
 	}
 	return ready ? ready : r == -ETIMEDOUT ? 0 : r;
 }

@@ -399,8 +399,11 @@ static int do_connect(struct sock *sk, const struct sockaddr *addr, socklen_t le
 	if (sk->state == SK_CONNECTING) {
 		if (sk->nonblock) {
 			eng_run(clock_now());
+			/* Linux never says at once how it ended, however near the peer is. */
+			if (first)
+				return -EINPROGRESS;
 			if (sk->state == SK_CONNECTING)
-				return first ? -EINPROGRESS : -EALREADY;
+				return -EALREADY;
 		}
 		err = connect_wait(sk);
 		if (err)
