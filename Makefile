@@ -49,6 +49,7 @@ SKEL := $(B)/bpf/tandem.skel.h $(B)/bpf/probe.skel.h
 PROGS := $(B)/tandem $(B)/tandemd
 TOOLS := $(patsubst tools/%.c,$(B)/tools/%,$(wildcard tools/*.c))
 UNIT := $(patsubst selftests/unit/%.c,$(B)/selftests/unit/%,$(wildcard selftests/unit/test_*.c))
+APP := $(patsubst selftests/app/%.c,$(B)/selftests/app/%,$(wildcard selftests/app/*.c))
 BPFTEST := $(patsubst selftests/bpf/%.c,$(B)/selftests/bpf/%,$(wildcard selftests/bpf/test_*.c))
 SIM := $(B)/selftests/sim/sim
 FUZZ := $(patsubst selftests/fuzz/%.c,$(B)/selftests/fuzz/%,$(wildcard selftests/fuzz/fuzz_*.c))
@@ -120,6 +121,9 @@ $(B)/selftests/unit/%: $(B)/selftests/unit/%.o $(UNIT_A) $(DAEMON_A) $(IO_A) $(B
 $(B)/selftests/bpf/%: $(B)/selftests/bpf/%.o $(IO_A) $(CORE_A)
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LDLIBS_IO) -lcmocka
 $(call obj,$(wildcard selftests/bpf/*.c)): | $(SKEL)
+# Plain programs: nothing of ours is linked in.
+$(APP): $(B)/selftests/app/%: $(B)/selftests/app/%.o
+	$(CC) $(LDFLAGS_ALL) -o $@ $<
 $(SIM): $(call obj,$(wildcard selftests/sim/*.c)) $(CORE_A)
 	$(CC) $(LDFLAGS_ALL) -o $@ $^
 
@@ -131,7 +135,7 @@ $(FUZZ): $(B)/selftests/fuzz/%: $(B)/selftests/fuzz/%.o $(FUZZ_A) $(DAEMON_A) $(
 	$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ $(LDLIBS_IO)
 
 .PHONY: tests-build
-tests-build: all $(UNIT) $(BPFTEST) $(SIM)
+tests-build: all $(UNIT) $(BPFTEST) $(SIM) $(APP)
 
 include Makefile.targets
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -127,6 +127,22 @@ static int ctl_sock(int epfd, int op, int h, struct epoll_event *ev)
 	return r < 0 ? -1 : tandem_epoll_ctl(r, op, h, ev);
 }
 
+/*
+ * An instance within another: with the engine there, both are the library's from here on. Sockets
+ * that an instance gets later are not seen from outside of it where there was no engine yet.
+ */
+static int ctl_nested(int epfd, int op, int fd, struct epoll_event *ev)
+{
+	struct ep *in = ep_of(fd), *out = ep_of(epfd);
+	int h, r;
+
+	pthread_mutex_lock(&ep_lock);
+	h = adopt(fd, in);
+	r = h < 0 ? -1 : adopt(epfd, out);
+	pthread_mutex_unlock(&ep_lock);
+	return r < 0 ? real.epoll_ctl(epfd, op, fd, ev) : tandem_epoll_ctl(r, op, h, ev);
+}
+
 static int ctl_kernel(struct ep *ep, int epfd, int op, int fd, struct epoll_event *ev)
 {
 	int r;
@@ -151,6 +167,8 @@ PUBLIC int epoll_ctl(int epfd, int op, int fd, struct epoll_event *ev)
 	if (is_sock(e))
 		return SHIM_DO(int, "epoll_ctl", fd, ctl_sock(epfd, op, e, ev));
 	ep = ep_of(epfd);
+	if (ep && is_epoll(e) && fd != epfd)
+		return ctl_nested(epfd, op, fd, ev);
 	if (e == FD_PRIVATE) {
 		errno = EBADF;
 		return -1;

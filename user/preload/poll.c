@@ -7,6 +7,14 @@
 
 #define LOCAL 64
 
+/* The handle that stands for @fd in the library's calls: a socket's, or an epoll instance's. */
+static int handle_of(int fd)
+{
+	int e = fd_get(fd);
+
+	return likely(!e) ? 0 : is_sock(e) ? e : is_epoll(e) ? ep_get(e)->handle : 0;
+}
+
 /* The program's array with handles in place of numbers, and back. */
 static int poll_mixed(struct pollfd *fds, nfds_t n, const struct timespec *ts, const sigset_t *mask)
 {
@@ -18,11 +26,11 @@ static int poll_mixed(struct pollfd *fds, nfds_t n, const struct timespec *ts, c
 		return -1;
 	}
 	for (nfds_t i = 0; i < n; i++) {
-		int e = fd_get(fds[i].fd);
+		int h = handle_of(fds[i].fd);
 
 		p[i] = fds[i];
-		if (is_sock(e))
-			p[i].fd = e;
+		if (h)
+			p[i].fd = h;
 	}
 	r = tandem_ppoll(p, n, ts, mask);
 	err = errno;
@@ -37,7 +45,7 @@ static int poll_mixed(struct pollfd *fds, nfds_t n, const struct timespec *ts, c
 static bool mixed(const struct pollfd *fds, nfds_t n)
 {
 	for (nfds_t i = 0; i < n; i++)
-		if (is_sock(fd_get(fds[i].fd)))
+		if (handle_of(fds[i].fd))
 			return true;
 	return false;
 }
@@ -97,7 +105,7 @@ static void set_bit(fd_set *s, int fd)
 static bool any_sock(int n, const fd_set *in, const fd_set *out, const fd_set *ex)
 {
 	for (int fd = fd_next(0, n - 1); fd >= 0; fd = fd_next(fd + 1, n - 1))
-		if (is_sock(fd_get(fd)) && (in_set(in, fd) || in_set(out, fd) || in_set(ex, fd)))
+		if (handle_of(fd) && (in_set(in, fd) || in_set(out, fd) || in_set(ex, fd)))
 			return true;
 	return false;
 }

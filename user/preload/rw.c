@@ -207,24 +207,12 @@ static bool passes_socket(const struct msghdr *msg)
 	return false;
 }
 
-static ssize_t on_sendmsg(int h, const struct msghdr *msg, int flags)
-{
-	/* As the kernel answers for any control message that TCP does not know. */
-	if (msg->msg_controllen && CMSG_FIRSTHDR(msg) &&
-	    CMSG_FIRSTHDR(msg)->cmsg_level == SOL_SOCKET &&
-	    CMSG_FIRSTHDR(msg)->cmsg_type == SCM_RIGHTS) {
-		errno = EINVAL;
-		return -1;
-	}
-	return tandem_sendmsg(h, msg, flags);
-}
-
 PUBLIC ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 {
 	int e = fd_get(fd);
 
 	if (is_sock(e))
-		return SHIM_DO(ssize_t, "sendmsg", fd, on_sendmsg(e, msg, flags));
+		return SHIM_DO(ssize_t, "sendmsg", fd, tandem_sendmsg(e, msg, flags));
 	if (msg && msg->msg_controllen && passes_socket(msg)) {
 		shim_note("sendmsg(%d): a tandem socket cannot be passed to another process", fd);
 		errno = EOPNOTSUPP;
@@ -259,10 +247,9 @@ static ssize_t cookie_write(void *cookie, const char *buf, size_t n)
 
 static int cookie_close(void *cookie)
 {
-	return close((int)(intptr_t)cookie);
+	return shim_close((int)(intptr_t)cookie);
 }
 
-int close(int fd);
 PUBLIC FILE *fdopen(int fd, const char *mode)
 {
 	static const cookie_io_functions_t io = {

@@ -113,6 +113,8 @@ extern int shim_placeholder;
 int shim_attach(void);
 /* Not in a child of vfork(), which shares our memory but not our descriptors? */
 bool shim_own_process(void);
+/* close() as the program has it: the name itself leads to libc from in here. */
+int shim_close(int fd);
 void shim_trace(const char *call, int fd, long r);
 void shim_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

@@ -252,7 +252,7 @@ static int share(int fd, int e)
 	return -1;
 }
 
-PUBLIC int close(int fd)
+int shim_close(int fd)
 {
 	int e = fd_get(fd), r;
 
@@ -274,10 +274,15 @@ PUBLIC int close(int fd)
 	return r;
 }
 
+PUBLIC int close(int fd)
+{
+	return shim_close(fd);
+}
+
 int __close(int fd);
 PUBLIC int __close(int fd)
 {
-	return close(fd);
+	return shim_close(fd);
 }
 
 PUBLIC int dup(int fd)

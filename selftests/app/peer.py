@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The other end of the programs here, on the kernel's sockets. peer.py ADDRESS
+
+The first line of a connection says what to do:
+  echo              echo until the end, then close
+  source N          send N bytes of a pattern, close
+  hello             send "hello", then read to the end
+  bye               send "bye", shutdown for writing, read to the end
+  close             close at once
+  reset             reset the connection when the next byte comes
+  hold              read nothing until a "go" connection comes
+  delay MS BYTES    send BYTES after MS
+  count             read to the end, answer with the number of bytes
+  connect PORT N WHAT   connect back N times, one after the other; on each: hello, close, reset
+                    (after hello), echo. Answer "done" when all are up.
+"""
+import socket
+import struct
+import sys
+import threading
+import time
+
+go = threading.Event()
+
+
+def reset(s):
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    s.close()
+
+
+def drain(s):
+    while s.recv(65536):
+        pass
+
+
+def echo(s):
+    while d := s.recv(65536):
+        s.sendall(d)
+
+
+def back(s, what):
+    try:
+        if what in ("hello", "reset"):
+            s.sendall(b"hello")
+        if what == "reset":
+            s.recv(1)
+            return reset(s)
+        if what == "hello":
+            drain(s)
+        if what == "echo":
+            echo(s)
+    except OSError:
+        pass
+    s.close()
+
+
+def serve(s, addr):
+    f = s.makefile("rb", buffering=0)
+    word = f.readline().decode().split()
+    what = word[0] if word else "close"
+    try:
+        if what == "echo":
+            echo(s)
+        elif what == "source":
+            n = int(word[1])
+            block = bytes(range(251)) * 1024
+            while n > 0:
+                s.sendall(block[: min(n, len(block))])
+                n -= len(block)
+        elif what == "hello":
+            s.sendall(b"hello")
+            drain(s)
+        elif what == "bye":
+            s.sendall(b"bye")
+            s.shutdown(socket.SHUT_WR)
+            drain(s)
+        elif what == "reset":
+            s.recv(1)
+            return reset(s)
+        elif what == "hold":
+            go.clear()
+            go.wait(30)
+            drain(s)
+        elif what == "go":
+            go.set()
+        elif what == "delay":
+            time.sleep(int(word[1]) / 1000)
+            s.sendall(word[2].encode())
+            drain(s)
+        elif what == "count":
+            n = 0
+            while d := s.recv(65536):
+                n += len(d)
+            s.sendall(b"%d" % n)
+        elif what == "connect":
+            for _ in range(int(word[2])):
+                c = socket.create_connection((addr[0], int(word[1])), 10)
+                c.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                threading.Thread(target=back, args=(c, word[3]), daemon=True).start()
+            s.sendall(b"done")
+            drain(s)
+    except OSError:
+        pass
+    s.close()
+
+
+listener = socket.create_server((sys.argv[1], 7000), backlog=128)
+print("listening", flush=True)
+while True:
+    conn, peer = listener.accept()
+    threading.Thread(target=serve, args=(conn, peer), daemon=True).start()
