@@ -326,7 +326,7 @@ static void on_client(struct daemon *d, struct watch *w, uint32_t events)
 	}
 }
 
-static void add_client(struct daemon *d, int fd)
+void ctl_adopt(struct daemon *d, int fd)
 {
 	struct client *c = calloc(1, sizeof(*c));
 	struct ucred cred;
@@ -378,7 +378,7 @@ static void on_connect(struct daemon *d, struct watch *w, uint32_t events)
 	if (count_clients(d) >= MAX_CLIENTS)
 		close(fd);
 	else
-		add_client(d, fd);
+		ctl_adopt(d, fd);
 }
 
 /* ---- time ---- */

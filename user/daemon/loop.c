@@ -108,12 +108,10 @@ void loop_events(struct daemon *d)
 	}
 }
 
-/* One round over all that can bring work. Returns how much came in. */
-static uint32_t round_once(struct daemon *d)
+uint32_t loop_round(struct daemon *d)
 {
 	uint32_t n;
 
-	d->now = clock_now();
 	d->retry = false;
 	stack_tick(d->stack, d->now);
 	listener_refresh(d);
@@ -192,7 +190,8 @@ void loop_run(struct daemon *d)
 		bool sleep = false;
 		struct mtime until;
 
-		if (round_once(d) == 0) {
+		d->now = clock_now();
+		if (loop_round(d) == 0) {
 			sleep = all_sleep(d, true);
 			if (!sleep)
 				all_sleep(d, false);
