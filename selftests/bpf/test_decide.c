@@ -10,140 +10,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <cmocka.h>
-#include "bpf/decide.h"
-#include "pktgen.h"
 
-/* ---- env.h, bound to the world of this test ---- */
-
-static struct {
-	struct ip_addr local[2];
-	struct ip_addr denied;
-	struct flow_key flow_keys[4];
-	struct flow_val flows[4];
-	struct port_key port_key;
-	struct port_val port;
-	struct frag_key frag_key;
-	struct frag_val frag;
-	struct deny_val deny;
-	uint64_t now;
-	uint32_t frame_len;
-	bool has_frag;
-	struct xdp_settings settings;
-} world;
-
-bool env_is_local(const struct ip_addr *a)
-{
-	return ip_addr_eq(a, &world.local[0]) || ip_addr_eq(a, &world.local[1]);
-}
-
-struct deny_val *env_denied(const struct deny_key *k)
-{
-	assert_int_equal(k->prefixlen, 128);
-	return ip_addr_eq(&k->addr, &world.denied) ? &world.deny : NULL;
-}
-
-struct flow_val *env_flow(const struct flow_key *k)
-{
-	for (int i = 0; i < 4; i++) {
-		if (!memcmp(k, &world.flow_keys[i], sizeof(*k)))
-			return &world.flows[i];
-	}
-	return NULL;
-}
-
-const struct port_val *env_port(const struct port_key *k)
-{
-	return memcmp(k, &world.port_key, sizeof(*k)) ? NULL : &world.port;
-}
-
-const struct frag_val *env_frag(const struct frag_key *k)
-{
-	return world.has_frag && !memcmp(k, &world.frag_key, sizeof(*k)) ? &world.frag : NULL;
-}
-
-void env_frag_set(const struct frag_key *k, const struct frag_val *v)
-{
-	world.frag_key = *k;
-	world.frag = *v;
-	world.has_frag = true;
-}
-
-void env_frag_del(const struct frag_key *k)
-{
-	if (env_frag(k))
-		world.has_frag = false;
-}
-
-uint64_t env_now(void)
-{
-	return world.now;
-}
-
-uint32_t env_frame_len(void *ctx)
-{
-	(void)ctx;
-	return world.frame_len;
-}
-
-/* ---- the world: ports and flows as below, in both families ---- */
-
-#define FLOW_PORT 1000
-#define OPENING_PORT 1001
-#define LISTEN_PORT 80
-#define UDP_PORT 53
-
-static void set_flow(int i, const char *remote, const char *local, uint16_t rport, uint32_t state)
-{
-	world.flow_keys[i] = (struct flow_key){.remote = addr_of(remote), .local = addr_of(local),
-					       .remote_port = htons(rport),
-					       .local_port = htons(LISTEN_PORT),
-					       .proto = PROTO_TCP};
-	world.flows[i] = (struct flow_val){.slot = 3, .conn = 70 + (uint32_t)i, .generation = 4,
-					   .state = state};
-}
+#define WORLD_CHECK(condition) assert_true(condition)
+#include "decide_world.h"
 
 static int setup(void **state)
 {
 	(void)state;
-	memset(&world, 0, sizeof(world));
-	world.local[0] = addr_of(US4);
-	world.local[1] = addr_of(US6);
-	world.denied = addr_of("10.9.0.66");
-	set_flow(0, PEER4, US4, FLOW_PORT, FLOW_ESTABLISHED);
-	set_flow(1, PEER4, US4, OPENING_PORT, FLOW_OPENING);
-	set_flow(2, PEER6, US6, FLOW_PORT, FLOW_ESTABLISHED);
-	set_flow(3, PEER6, US6, OPENING_PORT, FLOW_CLOSING);
-	world.port_key = (struct port_key){.port = htons(UDP_PORT), .proto = PROTO_UDP};
-	world.port = (struct port_val){.slot = 2, .conn = 8};
-	world.now = 1000;
-	world.settings = (struct xdp_settings){.answer_arp = 1, .answer_echo = 1, .mtu = 1500};
-	memcpy(world.settings.mac, mac_us, 6);
+	world_init();
 	return 0;
-}
-
-struct result {
-	enum xdp_reason reason;
-	struct verdict v;
-	struct pkt_info p;
-	struct flow_key key;
-	bool cut;
-	bool replied;
-};
-
-/* As the program does it; @copied: from a copy of the beginning of a longer frame. */
-static struct result decide_on(uint8_t *data, uint32_t len, bool copied)
-{
-	struct pkt_view v = {.data = data, .end = data + len, .copied = copied};
-	struct result r = {.v = {.slot = TD_SLOT_DAEMON, .conn = TD_NO_CONN}};
-	enum pkt_kind kind;
-
-	r.p.key = &r.key;
-	kind = parse_frame(&v, &world.settings, &r.p);
-	r.cut = v.cut;
-	r.reason = decide(kind, &r.p, &world.settings, &r.v);
-	if (r.reason == XR_ARP_REPLY || r.reason == XR_ND_REPLY || r.reason == XR_ECHO_REPLY)
-		r.replied = reply(r.reason, data, data + len, &r.p, &world.settings);
-	return r;
 }
 
 static struct result decide_packet(struct packet *p)
@@ -318,41 +193,6 @@ static void build_any(struct packet *p)
 		for (uint32_t i = 0; i < p->len; i++)
 			p->b[i] = (uint8_t)rnd();
 	}
-}
-
-/* What holds for every packet, whatever is in it. */
-static void check_sane(const struct result *r, uint32_t len)
-{
-	assert_true(r->reason < XR_MAX);
-	assert_true(r->p.l3_off <= 22);
-	assert_true(r->v.slot == TD_SLOT_DAEMON || r->reason == XR_FLOW_DIRECT ||
-		    r->reason == XR_PORT_DIRECT);
-	assert_true(r->p.l4_off == 0 || (r->p.l4_off > r->p.l3_off && r->p.l4_off < len));
-	assert_true(r->reason != XR_PASS_UNCLAIMED || !world.settings.claim_all);
-	assert_true(r->reason != XR_CLAIMED || world.settings.claim_all);
-	if (r->reason == XR_ARP_REPLY || r->reason == XR_ND_REPLY || r->reason == XR_ECHO_REPLY)
-		assert_true(r->replied);
-}
-
-static void try_bytes(const uint8_t *b, uint32_t len, uint32_t more)
-{
-	uint8_t *block = malloc(len ? len : 1);
-	struct result in_place, copy;
-
-	assert_non_null(block);
-	memcpy(block, b, len);
-	world.has_frag = false;
-	world.frame_len = len + more;
-	copy = decide_on(block, len < VIEW_COPY_MAX ? len : VIEW_COPY_MAX, true);
-	check_sane(&copy, len);
-	assert_memory_equal(block, b, len); /* a copy is not written to */
-	world.has_frag = false;
-	in_place = decide_on(block, len, false);
-	check_sane(&in_place, len);
-	/* The same bytes, seen either way, are the same packet. */
-	if (!in_place.replied && !copy.cut && !in_place.cut && in_place.reason != XR_ECHO_SLOW)
-		assert_int_equal(in_place.reason, copy.reason);
-	free(block);
 }
 
 static uint32_t env_number(const char *name, uint32_t otherwise)
