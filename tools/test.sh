@@ -5,6 +5,7 @@
 #	sim    two stacks, a bad link        bpf   the XDP program by BPF_PROG_TEST_RUN (root)
 #	netns  real traffic between network namespaces (root)
 #	asan   unit and a shorter sim, built with ASan and UBSan in build-asan
+#	fuzz   each fuzz target: its corpus, then FUZZ_SECONDS (3) of new inputs; built in build-fuzz
 # Ends with "N passed, N failed, N skipped". The whole output of each program is in BUILDDIR/logs.
 # What needs root says so without it and is counted as skipped. SIM_RUNS: simulated runs (2000).
 set -u
@@ -12,7 +13,7 @@ cd "$(dirname "$0")/.." || exit 1
 B=build
 [ "${1-}" = -b ] && { B=$2; shift 2; }
 passed=0 failed=0 skipped=0
-: "${SIM_RUNS:=2000}"
+: "${SIM_RUNS:=2000}" "${FUZZ_SECONDS:=3}"
 export B
 
 # One line for each program: what was counted, how long it took, where to read on.
@@ -85,6 +86,15 @@ suite_asan() {
 	local B=build-asan
 	unit asan/
 	sim asan/ $((SIM_RUNS / 10))
+}
+
+suite_fuzz() {
+	local B=build-fuzz t
+	for t in selftests/fuzz/fuzz_*.c; do
+		t=$(basename "$t" .c)
+		t=${t#fuzz_}
+		run "fuzz/$t" $((FUZZ_SECONDS + 120)) selftests/fuzz/run.sh "$t" "$FUZZ_SECONDS"
+	done
 }
 
 suite_bpf() {
