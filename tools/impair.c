@@ -556,7 +556,7 @@ int main(int argc, char **argv)
 
 	parse_options(argc, argv);
 	for (int i = 0; i < 2; i++)
-		fd[i] = packet_open(argv[optind + i], 0);
+		fd[i] = packet_open(argv[optind + i], SEES_ARRIVING);
 	for (int i = 0; i < 2; i++) {
 		struct rng seed = {opt.seed * 2 + (uint64_t)i};
 

@@ -8,11 +8,13 @@
 
 #define PACKET_FRAME_MAX (65536u + 64) /* a super-frame with its link header */
 
+enum packet_sees { SEES_NOTHING, SEES_ARRIVING, SEES_ALL };
+
 /*
- * A packet socket on @ifname, non-blocking, each frame behind a struct virtio_net_hdr. It sees what
- * arrives there, not what is sent; with @outgoing both. Ends the program where there is none.
+ * A packet socket on @ifname, non-blocking, each frame behind a struct virtio_net_hdr. What one of
+ * them sends no other sees. Ends the program where there is none.
  */
-int packet_open(const char *ifname, int outgoing);
+int packet_open(const char *ifname, enum packet_sees sees);
 
 /* Sequence of splitmix64: the same seed gives the same numbers. */
 struct rng {

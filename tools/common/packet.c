@@ -10,10 +10,11 @@
 
 #define SOCKET_BUFFER (16 << 20)
 
-int packet_open(const char *ifname, int outgoing)
+int packet_open(const char *ifname, enum packet_sees sees)
 {
-	struct sockaddr_ll sll = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
-	int one = 1, ignore = !outgoing, size = SOCKET_BUFFER;
+	struct sockaddr_ll sll = {.sll_family = AF_PACKET,
+				  .sll_protocol = sees == SEES_NOTHING ? 0 : htons(ETH_P_ALL)};
+	int one = 1, ignore = sees != SEES_ALL, size = SOCKET_BUFFER;
 	/* Without a protocol it gets nothing until it is bound to the one interface. */
 	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
