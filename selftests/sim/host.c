@@ -13,7 +13,7 @@
 
 #define N_TCBS 64u
 #define N_PKTS 64u
-#define PKT_ROOM 3840u /* a UMEM frame less its headroom */
+#define PKT_ROOM 3840u	    /* a UMEM frame less its headroom */
 #define MSG_DELAY_MAX 3000u /* us */
 #define N_NEIGHS 16u
 #define GSO_MAX 61440u
@@ -196,7 +196,10 @@ void flow_set(struct sock *k, struct node *n, uint32_t conn)
 		}
 		f = &h->flows[h->n_flows++];
 	}
-	*f = (struct flow){.pair = k->pair, .node = n, .sock = k, .conn = conn,
+	*f = (struct flow){.pair = k->pair,
+			   .node = n,
+			   .sock = k,
+			   .conn = conn,
 			   .generation = tcp_get(n->s, conn)->generation};
 }
 
@@ -245,8 +248,9 @@ static enum drop input(struct node *n, struct frame *f, uint32_t conn, uint32_t 
 static void forward(struct node *from, struct frame *f, const struct flow *fl)
 {
 	struct world *w = from->w;
-	struct node *to = fl && fl->transit ? fl->transit
-			  : from == &from->host->full ? &from->host->app : &from->host->full;
+	struct node *to = fl && fl->transit	      ? fl->transit
+			  : from == &from->host->full ? &from->host->app
+						      : &from->host->full;
 	uint64_t at = w->now.ns + rng_range(&w->rng, 0, MSG_DELAY_MAX) * NS_PER_US / 8;
 
 	if (fl && fl->transit && at < fl->import_at)
@@ -265,7 +269,8 @@ void host_frame(struct host *h, struct frame *f)
 	if (fl && fl->transit && n == &h->full)
 		forward(n, f, fl);
 	else if (input(n, f, hint ? fl->conn : TD_NO_CONN, hint ? fl->generation : 0) ==
-			 DROP_STALE_FLOW && n == &h->app)
+			 DROP_STALE_FLOW &&
+		 n == &h->app)
 		forward(n, f, fl);
 	else
 		free(f);
@@ -363,7 +368,8 @@ static bool node_idle(const struct node *n, char *why, size_t len)
 		return true;
 	stack_usage(n->s, &u);
 	if (!(u.tcbs | u.tcbs_exported | u.chunks | u.listeners | u.synreqs | u.timewaits |
-	      u.orphans | u.pending) && n->pool.n == N_PKTS)
+	      u.orphans | u.pending) &&
+	    n->pool.n == N_PKTS)
 		return true;
 	snprintf(why, len,
 		 "%s: %u TCBs (%u exported, %u orphans), %u chunks, %u listeners, %u requests, "
@@ -452,8 +458,12 @@ void sock_import(struct sock *k)
 	}
 	k->node = k->to;
 	k->generation = tcp_get(k->node->s, k->conn)->generation;
-	world_at(w, later, (struct sim_ev){.kind = SEV_DONE, .sock = k, .node = k->from,
-					   .n = k->from_conn, .generation = k->from_generation});
+	world_at(w, later,
+		 (struct sim_ev){.kind = SEV_DONE,
+				 .sock = k,
+				 .node = k->from,
+				 .n = k->from_conn,
+				 .generation = k->from_generation});
 	k->from = k->to = NULL;
 	if (k->close_after)
 		tcp_close(k->node->s, k->conn, w->now);
@@ -534,7 +544,8 @@ static void rescue(struct host *h, struct sock *k)
 		if (err && err != -ENOBUFS_ && alive)
 			world_fail(w, "host%u: stack_rescue: %d", h->idx, err);
 		if (err)
-			stack_reset_flow(h->full.s, &k->pair, (uint32_t)rng_u64(&w->rng), 0, w->now);
+			stack_reset_flow(h->full.s, &k->pair, (uint32_t)rng_u64(&w->rng), 0,
+					 w->now);
 	} else { /* on its way to the dead one */
 		err = stack_export_cancel(h->full.s, conn, generation, w->now);
 		if (err)
@@ -561,8 +572,8 @@ void host_crash(struct host *h)
 	for (uint32_t i = 0; i < 2 * SIM_MAX_CONNS; i++) {
 		struct sock *k = &w->socks[i];
 
-		if (k->used && k->host == h && ((k->open && k->node == &h->app) ||
-						k->from == &h->app || k->to == &h->app))
+		if (k->used && k->host == h &&
+		    ((k->open && k->node == &h->app) || k->from == &h->app || k->to == &h->app))
 			rescue(h, k);
 	}
 	/* What it had closed but not yet handed back. */

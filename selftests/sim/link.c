@@ -71,7 +71,7 @@ static void tcp_csum(uint8_t *ip, uint32_t tcp_len)
 	memcpy(ip + IP_LEN + 16, &sum, 2);
 }
 
-/* The @n-th part, @len payload bytes from @off, of a large TCP segment (as Linux's tcp_gso_segment()). */
+/* The @n-th part, @len payload bytes from @off, of a large TCP segment, as Linux cuts it. */
 static struct frame *segment(const struct frame *big, uint32_t hdr, uint32_t n, uint32_t off,
 			     uint32_t len)
 {
@@ -167,8 +167,10 @@ static bool too_large(struct world *w, uint32_t from, const struct frame *f)
 	if (!mtu || f->len <= ETH_LEN + mtu)
 		return false;
 	if (!rng_ppm(&l->rng, l->cfg->loss))
-		world_at(w, at, (struct sim_ev){.kind = SEV_FRAME, .host = &w->host[from],
-						.frame = frag_needed(f, mtu)});
+		world_at(w, at,
+			 (struct sim_ev){.kind = SEV_FRAME,
+					 .host = &w->host[from],
+					 .frame = frag_needed(f, mtu)});
 	return true;
 }
 

@@ -69,9 +69,9 @@ static int run_all(uint64_t runs, uint64_t seed, bool verbose, FILE *pcap)
 int main(int argc, char **argv)
 {
 	static const struct option opts[] = {
-		{"runs", required_argument, NULL, 'n'},	   {"seed", required_argument, NULL, 's'},
-		{"verbose", no_argument, NULL, 'v'},	   {"pcap", required_argument, NULL, 'p'},
-		{"help", no_argument, NULL, 'h'},	   {0},
+		{"runs", required_argument, NULL, 'n'}, {"seed", required_argument, NULL, 's'},
+		{"verbose", no_argument, NULL, 'v'},	{"pcap", required_argument, NULL, 'p'},
+		{"help", no_argument, NULL, 'h'},	{0},
 	};
 	uint64_t runs = 2000, seed = 1;
 	const char *path = NULL;

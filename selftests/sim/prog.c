@@ -178,7 +178,7 @@ void prog_start(struct sock *k)
 		prog_close(k, true);
 }
 
-/* The server's end of the connection that @t is; where two clients had the same ISN, the live one's. */
+/* The server's end of the connection that @t is; of two clients with the same ISN the live one's. */
 static struct sock *server_sock(struct host *h, const struct tcb *t)
 {
 	struct world *w = h->w;
@@ -188,8 +188,7 @@ static struct sock *server_sock(struct host *h, const struct tcb *t)
 		struct sock *c = &w->socks[2 * i];
 
 		if (c->used && c->host != h && !w->sc->conn[i].simultaneous && !c[1].used &&
-		    c->pair.local_port == t->remote_port && c->iss == t->irs &&
-		    (!found || c->open))
+		    c->pair.local_port == t->remote_port && c->iss == t->irs && (!found || c->open))
 			found = c + 1;
 	}
 	return found;
@@ -302,8 +301,8 @@ static bool prog_read(struct sock *k)
 /* Options that may change what is sent when, but not whether it arrives. */
 static void flip_options(struct sock *k)
 {
-	static const enum tcp_opt opts[] = {TOPT_NODELAY, TOPT_CORK, TOPT_QUICKACK,
-					    TOPT_RCVBUF, TOPT_SNDBUF};
+	static const enum tcp_opt opts[] = {TOPT_NODELAY, TOPT_CORK, TOPT_QUICKACK, TOPT_RCVBUF,
+					    TOPT_SNDBUF};
 	struct world *w = k->host->w;
 	enum tcp_opt o = opts[rng_range(&w->rng, 0, sizeof(opts) / sizeof(opts[0]) - 1)];
 	int64_t v = rng_range(&w->rng, 0, 1);

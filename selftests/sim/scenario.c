@@ -9,7 +9,16 @@
 		r, 0, sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t) - 1)])
 
 enum kind {
-	K_CLEAN, K_FAST, K_LOSSY, K_BURSTY, K_REORDER, K_CORRUPT, K_SLOW, K_WILD, K_TINY, K_CROWD,
+	K_CLEAN,
+	K_FAST,
+	K_LOSSY,
+	K_BURSTY,
+	K_REORDER,
+	K_CORRUPT,
+	K_SLOW,
+	K_WILD,
+	K_TINY,
+	K_CROWD,
 	K_MAX
 };
 static const char *const kind_names[K_MAX] = {"clean",	 "fast", "lossy", "bursty", "reorder",
@@ -112,8 +121,9 @@ static void draw_side(struct rng *r, enum kind k, struct side_plan *p)
 		p->write_pause = PICK(r, PERCENT, 10 * PERCENT);
 	if (rng_ppm(r, 30 * PERCENT))
 		p->read_pause = PICK(r, PERCENT, 10 * PERCENT);
-	p->end = rng_ppm(r, 75 * PERCENT) ? END_CLEAN
-		 : rng_ppm(r, 60 * PERCENT) ? END_CLOSE : END_ABORT;
+	p->end = rng_ppm(r, 75 * PERCENT)   ? END_CLEAN
+		 : rng_ppm(r, 60 * PERCENT) ? END_CLOSE
+					    : END_ABORT;
 	p->end_after = (uint32_t)rng_range(r, 0, p->total);
 	p->keepalive = rng_ppm(r, 20 * PERCENT);
 	p->nodelay = rng_ppm(r, 30 * PERCENT);
@@ -171,8 +181,8 @@ static bool is_lossless(const struct scenario *sc)
 		const struct host_cfg *h = &sc->host[i];
 
 		if (l->loss || l->burst || l->reorder || l->dup || l->corrupt || l->rate ||
-		    h->move || h->crash || h->forget || h->defer_accept || l->path_mtu || h->n_chunks < 2048 || h->limits.tcp_rmem[1] < 65536 ||
-		    l->jitter > 1000)
+		    h->move || h->crash || h->forget || h->defer_accept || l->path_mtu ||
+		    h->n_chunks < 2048 || h->limits.tcp_rmem[1] < 65536 || l->jitter > 1000)
 			return false;
 	}
 	for (uint32_t i = 0; i < sc->n_conns; i++)
@@ -215,14 +225,15 @@ void scenario_print(const struct scenario *sc, FILE *f)
 		const struct host_cfg *h = &sc->host[i];
 
 		fprintf(f,
-			"  from host%u: loss %u dup %u reorder %u (%u us) corrupt %u burst %u (%u ms) "
+			"  from host%u: loss %u dup %u reorder %u (%u us) corrupt %u burst %u (%u "
+			"ms) "
 			"ppm, delay %u + %u us, rate %u B/ms, queue %u, path MTU %u\n",
 			i, l->loss, l->dup, l->reorder, l->reorder_max, l->corrupt, l->burst,
 			l->burst_max, l->delay, l->jitter, l->rate, l->queue, l->path_mtu);
 		fprintf(f,
 			"  host%u: %s%s%s%s%s%s move %u ppm, %u chunks, rmem %u, wmem %u, %s%s%s, "
-			"defer accept %u s, neighbour lost each %u ms\n", i,
-			h->pair ? "daemon + application " : "one stack ", h->gso ? "gso " : "",
+			"defer accept %u s, neighbour lost each %u ms\n",
+			i, h->pair ? "daemon + application " : "one stack ", h->gso ? "gso " : "",
 			h->csum_offload ? "csum " : "", h->merged ? "merged " : "",
 			h->crash ? "crash " : "", h->hostile ? "hostile " : "", h->move,
 			h->n_chunks, h->limits.tcp_rmem[1], h->limits.tcp_wmem[1], h->cc,
@@ -233,7 +244,9 @@ void scenario_print(const struct scenario *sc, FILE *f)
 		static const char *const ends[END_MAX] = {"clean", "close", "abort"};
 		const struct conn_plan *c = &sc->conn[i];
 
-		fprintf(f, "  conn %u from host%u port %u at %lu us:%s%s %u bytes (%s), back %u (%s)\n",
+		fprintf(f,
+			"  conn %u from host%u port %u at %lu us:%s%s %u bytes (%s), back %u "
+			"(%s)\n",
 			i, c->client, c->port, c->start, c->simultaneous ? " simultaneous" : "",
 			c->wrap ? " wraps" : "", c->side[0].total, ends[c->side[0].end],
 			c->side[1].total, ends[c->side[1].end]);

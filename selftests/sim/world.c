@@ -81,8 +81,8 @@ void world_log(struct world *w, const char *fmt, ...)
 static void trace(void *ctx, const struct tcb *t, enum tcp_state from, enum tcp_state to)
 {
 	static const char *const names[TCP_STATE_MAX] = {
-		"CLOSED",     "LISTEN",	    "SYN-SENT",	  "SYN-RECEIVED", "ESTABLISHED", "FIN-WAIT-1",
-		"FIN-WAIT-2", "CLOSE-WAIT", "CLOSING",	  "LAST-ACK",	  "TIME-WAIT"};
+		"CLOSED",     "LISTEN",	    "SYN-SENT", "SYN-RECEIVED", "ESTABLISHED", "FIN-WAIT-1",
+		"FIN-WAIT-2", "CLOSE-WAIT", "CLOSING",	"LAST-ACK",	"TIME-WAIT"};
 	struct node *n = ctx;
 
 	world_log(n->w, "%s %u-%u: %s -> %s", n->name, __builtin_bswap16(t->local_port),
@@ -136,7 +136,8 @@ static void unlisten(struct world *w)
 	for (uint32_t i = 0; i < 2; i++) {
 		struct host *h = &w->host[i];
 
-		if (!h->listening || !(w->sc->unlisten_early ? any : prog_done(w, why, sizeof(why))))
+		if (!h->listening ||
+		    !(w->sc->unlisten_early ? any : prog_done(w, why, sizeof(why))))
 			continue;
 		if (!w->sc->unlisten_early) {
 			prog_accept(h); /* whoever has come and gone meanwhile */
@@ -150,7 +151,8 @@ static void unlisten(struct world *w)
 
 static bool idle(struct world *w, char *why, size_t len)
 {
-	return prog_done(w, why, len) && host_idle(&w->host[0], why, len) && host_idle(&w->host[1], why, len);
+	return prog_done(w, why, len) && host_idle(&w->host[0], why, len) &&
+	       host_idle(&w->host[1], why, len);
 }
 
 static bool frames_fly(const struct world *w)
@@ -219,16 +221,18 @@ static void judge_retransmissions(struct world *w)
 		trouble += w->link[i].lost + w->link[i].duplicated + w->link[i].reordered +
 			   w->link[i].corrupted;
 	}
-	if (w->sc->lossless && !trouble ? n > 0 : n > 200 + 100ull * w->sc->n_conns + each * trouble)
+	if (w->sc->lossless && !trouble ? n > 0
+					: n > 200 + 100ull * w->sc->n_conns + each * trouble)
 		world_fail(w, "%lu retransmissions, %lu packets in trouble", n, trouble);
 }
 
 static void report(struct world *w)
 {
 	for (uint32_t i = 0; i < 2; i++)
-		world_log(w, "link from host%u: %lu sent, %lu lost, %lu duplicated, %lu reordered, "
-			     "%lu corrupted; %lu retransmissions, %lu timeouts", i,
-			  w->link[i].sent, w->link[i].lost, w->link[i].duplicated,
+		world_log(w,
+			  "link from host%u: %lu sent, %lu lost, %lu duplicated, %lu reordered, "
+			  "%lu corrupted; %lu retransmissions, %lu timeouts",
+			  i, w->link[i].sent, w->link[i].lost, w->link[i].duplicated,
 			  w->link[i].reordered, w->link[i].corrupted,
 			  host_mib(&w->host[i], MIB_Tcp_RetransSegs),
 			  host_mib(&w->host[i], MIB_TcpExt_TCPTimeouts));

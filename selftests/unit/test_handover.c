@@ -136,8 +136,9 @@ static void test_handover_established_goes_on(void **state)
 		assert_true(tc_events(&c) & EV_READABLE);
 		tc_recv(&c, 100);
 		tc_send(&c, 100);
-		tc_tx(&c, &(struct seg){.flags = TH_ACK | TH_PSH, .seq = seq, .ack = seq + 100,
-					.len = 100});
+		tc_tx(&c,
+		      &(struct seg){
+			      .flags = TH_ACK | TH_PSH, .seq = seq, .ack = seq + 100, .len = 100});
 	}
 	assert_int_equal(ts_mib(&c.t, MIB_Td_HandOversIn) + ts_mib(&app, MIB_Td_HandOversIn), 4);
 	assert_int_equal(ts_mib(&c.t, MIB_Td_HandOversOut) + ts_mib(&app, MIB_Td_HandOversOut), 4);
@@ -201,7 +202,8 @@ static void test_handover_events_are_told_again(void **state)
 
 	(void)state;
 	start();
-	assert_int_equal(RX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1, .len = 100), DROP_NONE);
+	assert_int_equal(RX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1, .len = 100),
+			 DROP_NONE);
 	move();
 	ev = tc_events(&c);
 	assert_true(ev & EV_READABLE && ev & EV_RDHUP && ev & EV_WRITABLE);
@@ -426,8 +428,9 @@ static void refused(struct tcb *t, const struct tcb *good)
 {
 	uint32_t conn;
 
-	assert_int_equal(stack_import(app.s, &c.t.s->a, c.conn, good->generation, 0, c.t.now, &conn),
-			 -E_BADMSG);
+	assert_int_equal(
+		stack_import(app.s, &c.t.s->a, c.conn, good->generation, 0, c.t.now, &conn),
+		-E_BADMSG);
 	ts_check(&app);
 	assert_int_equal(usage(&app).tcbs, 0);
 	assert_int_equal(usage(&app).chunks, 0);
@@ -688,12 +691,11 @@ static void test_rescue_live_connection(void **state)
 	start();
 	tc_send(&c, 3000);
 	tc_tx_all(&c);
-	assert_int_equal(stack_import(app.s, &c.t.s->a, c.conn, tc_tcb(&c)->generation, 0, c.t.now,
-				      &conn),
-			 -E_BADMSG);
-	assert_int_equal(stack_rescue(app.s, &c.t.s->a, c.conn, tc_tcb(&c)->generation, c.t.now,
-				      &conn),
-			 0);
+	assert_int_equal(
+		stack_import(app.s, &c.t.s->a, c.conn, tc_tcb(&c)->generation, 0, c.t.now, &conn),
+		-E_BADMSG);
+	assert_int_equal(
+		stack_rescue(app.s, &c.t.s->a, c.conn, tc_tcb(&c)->generation, c.t.now, &conn), 0);
 	assert_int_equal(tcp_get(app.s, conn)->tx_bytes, 3000);
 	assert_int_equal(tcp_get(app.s, conn)->cookie, 0);
 	finish();

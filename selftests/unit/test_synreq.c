@@ -253,7 +253,8 @@ static void test_tcp_third_ack_with_data_and_fin_delivers(void **state)
 	(void)state;
 	open_listener(NULL, 8);
 	half_open();
-	assert_int_equal(RX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1, .len = 500), DROP_NONE);
+	assert_int_equal(RX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1, .len = 500),
+			 DROP_NONE);
 	assert_int_equal(tcp_accept(c.t.s, c.listener, &c.conn), 0);
 	tc_state(&c, TCP_CLOSE_WAIT);
 	tc_recv(&c, 500);

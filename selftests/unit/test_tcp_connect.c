@@ -52,8 +52,10 @@ static void test_tcp_connect_fills_in_address_and_port(void **state)
 	assert_int_equal(t->state, TCP_SYN_SENT);
 	assert_int_equal(t->cookie, 1);
 	assert_int_equal(t->mss, 1460);
-	assert_int_equal(t->ts_offset, tcp_ts_offset(c.t.s, &(struct tcp_addr_pair){
-			t->local, t->remote, t->local_port, t->remote_port}));
+	assert_int_equal(
+		t->ts_offset,
+		tcp_ts_offset(c.t.s, &(struct tcp_addr_pair){t->local, t->remote, t->local_port,
+							     t->remote_port}));
 	assert_int_equal(ts_mib(&c.t, MIB_Tcp_ActiveOpens), 1);
 	close_all();
 }

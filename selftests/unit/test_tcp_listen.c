@@ -196,7 +196,8 @@ static void test_tcp_accept_queue_full_drops_third_ack(void **state)
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_ListenDrops), 2);
 	assert_int_equal(usage().synreqs, 1);
 	tcp_listen_outside(c.t.s, c.listener, 0);
-	assert_int_equal(RX(&c, .flags = TH_ACK | TH_PSH, .seq = 1, .ack = 1, .len = 10), DROP_NONE);
+	assert_int_equal(RX(&c, .flags = TH_ACK | TH_PSH, .seq = 1, .ack = 1, .len = 10),
+			 DROP_NONE);
 	assert_int_equal(usage().synreqs, 0);
 	assert_int_equal(usage().tcbs, 3);
 	tc_close(&c);
@@ -324,11 +325,11 @@ static void test_tcp_listen_options_are_inherited(void **state)
 		enum tcp_opt opt;
 		int64_t value;
 	} opts[] = {
-		{TOPT_NODELAY, 1},	{TOPT_KEEPALIVE, 1},   {TOPT_KEEPIDLE, 77},
-		{TOPT_KEEPINTVL, 7},	{TOPT_KEEPCNT, 3},     {TOPT_USER_TIMEOUT, 12345},
-		{TOPT_LINGER, 9},	{TOPT_RCVBUF, 50000},  {TOPT_SNDBUF, 60000},
-		{TOPT_RCVLOWAT, 10},	{TOPT_TTL, 33},	       {TOPT_TOS, 0x10},
-		{TOPT_OOBINLINE, 1},	{TOPT_CORK, 1},
+		{TOPT_NODELAY, 1},   {TOPT_KEEPALIVE, 1},  {TOPT_KEEPIDLE, 77},
+		{TOPT_KEEPINTVL, 7}, {TOPT_KEEPCNT, 3},	   {TOPT_USER_TIMEOUT, 12345},
+		{TOPT_LINGER, 9},    {TOPT_RCVBUF, 50000}, {TOPT_SNDBUF, 60000},
+		{TOPT_RCVLOWAT, 10}, {TOPT_TTL, 33},	   {TOPT_TOS, 0x10},
+		{TOPT_OOBINLINE, 1}, {TOPT_CORK, 1},
 	};
 	int64_t v;
 

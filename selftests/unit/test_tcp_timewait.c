@@ -91,8 +91,8 @@ static void test_tcp_time_wait_fin_again_acked_and_starts_over(void **state)
 	assert_int_equal(RX(&c, .flags = TH_FIN | TH_ACK, .seq = 1, .ack = 2), DROP_NONE);
 	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 2);
 	/* our clock goes on as if it still was the connection */
-	assert_int_equal(c.opt.ts_val, tcp_ts_now(c.t.s, c.t.now) +
-					       tcp_ts_offset(c.t.s, &c.t.s->tws[0].a));
+	assert_int_equal(c.opt.ts_val,
+			 tcp_ts_now(c.t.s, c.t.now) + tcp_ts_offset(c.t.s, &c.t.s->tws[0].a));
 	ts_advance(&c.t, 59000);
 	assert_int_equal(usage().timewaits, 1);
 	ts_advance(&c.t, 2000);
@@ -185,7 +185,8 @@ static void test_tcp_time_wait_syn_timestamps_decide(void **state)
 	assert_int_equal(RX(&c, .flags = TH_SYN, .seq = (uint32_t)-1000), DROP_OUT_OF_WINDOW);
 	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 2);
 	/* newer: RFC 6191 */
-	assert_int_equal(RX(&c, .flags = TH_SYN, .seq = (uint32_t)-1000, .ts_val = 5001), DROP_NONE);
+	assert_int_equal(RX(&c, .flags = TH_SYN, .seq = (uint32_t)-1000, .ts_val = 5001),
+			 DROP_NONE);
 	TX(&c, .flags = TH_SYN | TH_ACK, .ack = (uint32_t)-999);
 	assert_int_equal(usage().timewaits, 0);
 	tc_close(&c);
@@ -254,7 +255,8 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_time_wait_fin_again_acked_and_starts_over, setup),
 		cmocka_unit_test_setup(test_tcp_time_wait_rst_ignored, setup),
 		cmocka_unit_test_setup(test_tcp_time_wait_ack_in_order_needs_no_answer, setup),
-		cmocka_unit_test_setup(test_tcp_time_wait_syn_with_higher_number_begins_anew, setup),
+		cmocka_unit_test_setup(test_tcp_time_wait_syn_with_higher_number_begins_anew,
+				       setup),
 		cmocka_unit_test_setup(test_tcp_time_wait_syn_passes_full_syn_queue, setup),
 		cmocka_unit_test_setup(test_tcp_time_wait_syn_old_number, setup),
 		cmocka_unit_test_setup(test_tcp_time_wait_syn_timestamps_decide, setup),

@@ -13,7 +13,7 @@
 
 /* What stays true of a connection wherever it is; the rest is about the owner's lists. */
 #define FLAGS_KEPT                                                                                 \
-	(TCB_F_ACK_NOW | TCB_F_ACK_DELAYED | TCB_F_FIN_QUEUED | TCB_F_FIN_SENT | TCB_F_FIN_RCVD | \
+	(TCB_F_ACK_NOW | TCB_F_ACK_DELAYED | TCB_F_FIN_QUEUED | TCB_F_FIN_SENT | TCB_F_FIN_RCVD |  \
 	 TCB_F_RD_SHUT | TCB_F_PROBING | TCB_F_RTT_VALID | TCB_F_PASSIVE | TCB_F_TX_FULL |         \
 	 TCB_F_RTX | TCB_F_FIN_OOO | TCB_F_MORE | TCB_F_CWND_LIMITED | TCB_F_PINGPONG)
 #define OPT_KNOWN (TCB_OPT_WSCALE | TCB_OPT_TS | TCB_OPT_SACK | TCB_OPT_ECN)
@@ -197,8 +197,8 @@ static bool identity_ok(struct stack *s, const struct tcb *c)
 {
 	struct tcp_addr_pair a = {c->local, c->remote, c->local_port, c->remote_port};
 
-	return c->state < TCP_STATE_MAX && tcp_synchronised(c) &&
-	       !(c->flags & TCB_F_RST_SEND) && c->netif < STACK_MAX_NETIFS &&
+	return c->state < TCP_STATE_MAX && tcp_synchronised(c) && !(c->flags & TCB_F_RST_SEND) &&
+	       c->netif < STACK_MAX_NETIFS &&
 	       ip_addr_is_v4(&c->local) == ip_addr_is_v4(&c->remote) &&
 	       !ip_addr_is_any(&c->local) && !ip_addr_is_any(&c->remote) &&
 	       conn_lookup(s, &a.local, a.local_port, &a.remote, a.remote_port) == SHM_NIL &&
@@ -245,8 +245,8 @@ static bool limits_ok(const struct stack *s, const struct tcb *c)
 static void settle(struct tcb *t, struct mtime now)
 {
 	bool outstanding = t->snd_max != t->snd_una;
-	bool blocked = !outstanding && !tcp_fin_acked(t) &&
-		       (t->tx_bytes || t->flags & TCB_F_FIN_QUEUED);
+	bool blocked =
+		!outstanding && !tcp_fin_acked(t) && (t->tx_bytes || t->flags & TCB_F_FIN_QUEUED);
 
 	if (!outstanding)
 		t->flags &= ~(TCB_F_RTX | TCB_F_RTT_VALID);
@@ -306,10 +306,10 @@ static void clamp_options(const struct stack *s, struct tcb *t)
 	t->sockopt &= SOCKOPT_KNOWN;
 	t->queue = t->queue < TD_MAX_QUEUES ? t->queue : 0;
 	t->ttl = t->ttl ? t->ttl : (uint8_t)l->ip_default_ttl;
-	t->rcvbuf = clamp_u32(t->rcvbuf, 1, l->tcp_rmem[2] > l->tcp_rmem[1] ? l->tcp_rmem[2]
-									      : l->tcp_rmem[1]);
-	t->sndbuf = clamp_u32(t->sndbuf, 1, l->tcp_wmem[2] > l->tcp_wmem[1] ? l->tcp_wmem[2]
-									      : l->tcp_wmem[1]);
+	t->rcvbuf = clamp_u32(t->rcvbuf, 1,
+			      l->tcp_rmem[2] > l->tcp_rmem[1] ? l->tcp_rmem[2] : l->tcp_rmem[1]);
+	t->sndbuf = clamp_u32(t->sndbuf, 1,
+			      l->tcp_wmem[2] > l->tcp_wmem[1] ? l->tcp_wmem[2] : l->tcp_wmem[1]);
 	t->rcvlowat = clamp_u32(t->rcvlowat, 1, t->rcvbuf);
 	t->keep_idle = (uint16_t)clamp_u32(t->keep_idle, 1, 32767);
 	t->keep_intvl = (uint16_t)clamp_u32(t->keep_intvl, 1, 32767);

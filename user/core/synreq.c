@@ -318,8 +318,7 @@ static enum drop establish_refuse(struct stack *s, uint32_t i, const struct tcp_
 	return listen_drop(s, why);
 }
 
-static enum drop synreq_establish(struct stack *s, uint32_t i, struct tcp_seg *g,
-				  struct mtime now)
+static enum drop synreq_establish(struct stack *s, uint32_t i, struct tcp_seg *g, struct mtime now)
 {
 	struct synreq *r = &s->synreqs[i];
 	uint32_t conn, listener = r->listener;
@@ -353,8 +352,8 @@ static enum drop synreq_challenge(struct stack *s, const struct synreq *r, enum 
 	if (!token_take(&s->challenge_tokens, limit, limit, now))
 		return DROP_RATE_LIMIT;
 	MIB(s, TcpExt_TCPChallengeACK);
-	tcp_send_bare(s, &r->a, r->iss + 1, r->irs + 1, TH_ACK,
-		      (uint16_t)(r->wnd >> r->rcv_wscale), &o, r->queue, now);
+	tcp_send_bare(s, &r->a, r->iss + 1, r->irs + 1, TH_ACK, (uint16_t)(r->wnd >> r->rcv_wscale),
+		      &o, r->queue, now);
 	return why;
 }
 

@@ -46,8 +46,7 @@ static bool listener_overlaps(const struct stack *s, const struct ip_addr *a, ui
 	for (uint32_t i = *listener_bucket(s, port); i; i = s->listeners[i - 1].hash_next) {
 		const struct listener *l = &s->listeners[i - 1];
 
-		if (l->port == port &&
-		    (listener_matches(l, a) || listener_matches(&new, &l->addr)))
+		if (l->port == port && (listener_matches(l, a) || listener_matches(&new, &l->addr)))
 			return true;
 	}
 	return false;
@@ -421,8 +420,7 @@ int listen_check(const struct stack *s, char *why, size_t len)
 	if (events)
 		return check_fail(why, len, "listener events lost", events);
 	for (uint32_t i = 0; i < s->tcb_free.used; i++)
-		aq -= s->a.tcbs[i].owner == TCB_MINE &&
-		      s->a.tcbs[i].flags & TCB_F_ACCEPT_QUEUED;
+		aq -= s->a.tcbs[i].owner == TCB_MINE && s->a.tcbs[i].flags & TCB_F_ACCEPT_QUEUED;
 	if (aq)
 		return check_fail(why, len, "accept queues and flags disagree by", aq);
 	return 0;
