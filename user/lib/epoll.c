@@ -17,6 +17,7 @@
 #define EP_PRIVATE (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP)
 /* While sockets of ours are ready, the kernel's descriptors are asked this often. */
 #define KERNEL_EVERY 16u
+#define KERNEL_EVERY_US 200u
 
 struct epoll;
 
@@ -26,8 +27,7 @@ struct epitem {
 	struct epoll *ep;
 	uint32_t events; /* EPOLLERR and EPOLLHUP included; without any, after EPOLLONESHOT */
 	epoll_data_t data;
-	bool ready; /* on the ready list */
-	struct epitem *rdy_next, **rdy_pprev;
+	struct epitem *rdy_next, **rdy_pprev; /* the ready list; .rdy_pprev NULL: not on it */
 	struct epitem *next, **pprev; /* of the instance */
 };
 
@@ -40,6 +40,7 @@ struct epoll {
 	bool adopted;	   /* kfd is the program's, which closes it */
 	uint32_t n_kernel; /* registered with it; not less than there are */
 	uint32_t since_kernel;
+	struct mtime asked_kernel; /* when they were last looked at */
 };
 
 /* A thread in tandem_epoll_wait(), on the instance's wait queue. */
@@ -76,7 +77,6 @@ static void ready_add(struct epitem *it)
 {
 	struct epoll *ep = it->ep;
 
-	it->ready = true;
 	it->rdy_next = NULL;
 	it->rdy_pprev = ep->rdy_tail;
 	*ep->rdy_tail = it;
@@ -86,14 +86,14 @@ static void ready_add(struct epitem *it)
 
 static void ready_del(struct epitem *it)
 {
-	if (!it->ready)
+	if (!it->rdy_pprev)
 		return;
-	it->ready = false;
 	*it->rdy_pprev = it->rdy_next;
 	if (it->rdy_next)
 		it->rdy_next->rdy_pprev = it->rdy_pprev;
 	else
 		it->ep->rdy_tail = it->rdy_pprev;
+	it->rdy_pprev = NULL;
 	it->ep->n_ready--;
 }
 
@@ -103,7 +103,7 @@ static void item_event(struct watch *w, uint32_t events)
 
 	if (!(events & it->events & ~EP_PRIVATE))
 		return;
-	if (!it->ready)
+	if (!it->rdy_pprev)
 		ready_add(it);
 	wake_one(it->ep);
 }
@@ -386,9 +386,11 @@ static int collect_kernel(struct epoll *ep, struct epoll_event *evs, int max)
 {
 	int n = 0;
 
-	ep->since_kernel = 0;
-	if (ep->n_kernel && max)
+	if (ep->n_kernel && max) {
 		n = epoll_wait(ep->kfd, evs, max, 0);
+		ep->asked_kernel = clock_now();
+		ep->since_kernel = 0;
+	}
 	return n > 0 ? n : 0;
 }
 
@@ -397,7 +399,9 @@ static int collect_both(struct epoll *ep, struct epoll_event *evs, int max)
 {
 	int n = 0;
 
-	if (++ep->since_kernel >= KERNEL_EVERY)
+	if (ep->n_kernel &&
+	    (++ep->since_kernel >= KERNEL_EVERY ||
+	     mtime_diff_ns(clock_now(), ep->asked_kernel) > KERNEL_EVERY_US * NS_PER_US))
 		n = collect_kernel(ep, evs, max);
 	n += collect(ep, evs + n, max - n);
 	return n ? n : collect_kernel(ep, evs, max);
