@@ -17,7 +17,8 @@ int recs_init(struct recs *t, uint32_t max, const uint64_t key[2])
 {
 	uint32_t n = 64;
 
-	while (n < max && n < 1u << 31)
+	/* Up to four in a bucket once it is full: the buckets are touched all over, and stay. */
+	while (n < max / 4)
 		n *= 2;
 	*t = (struct recs){.max = max, .mask = n - 1, .free = SHM_NIL, .key = {key[0], key[1]}};
 	t->r = map(sizeof(*t->r) * (size_t)max);
