@@ -267,6 +267,33 @@ if have iperf3; then
 	stop "$server"
 fi
 
+# ---- node ----
+
+cat >"$TMP/server.js" <<'END'
+const http = require("http"), fs = require("fs"), path = require("path");
+const [root, host] = process.argv.slice(2);
+http.createServer((q, r) => fs.createReadStream(path.join(root, q.url.split("?")[0])).pipe(r))
+	.listen(8090, host);
+END
+cat >"$TMP/client.js" <<'END'
+const h = require("crypto").createHash("sha256");
+require("http").get(process.argv[2], r => {
+	r.on("data", d => h.update(d));
+	r.on("end", () => console.log(h.digest("hex")));
+});
+END
+if have node; then
+	serve "$TMP/node.log" node "$TMP/server.js" "$root" $IP_B
+	server=$PID
+	check "node listens" up 8090
+	check "node sends 100 MB" direct fetch 8090
+	check "node: 50 requests" fetch_small 8090
+	have wrk && check "node under wrk" direct load 8090
+	ends node "$server"
+	node_client() { [ "$(t_run node "$TMP/client.js" http://$IP_A:8000/big)" = "${sum%% *}" ]; }
+	check "node as client: 100 MB" direct node_client
+fi
+
 # ---- haproxy ----
 
 cat >"$TMP/haproxy.cfg" <<END
