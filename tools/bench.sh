@@ -9,6 +9,8 @@
 #
 # Set-ups: kernel (nothing attached), server (tandem serves, the kernel is the client), both.
 # The kernel is measured with nothing attached, as an XDP program would cost it something.
+# Server and client have a CPU each, so that the scheduler's choice does not decide: with both on one
+# CPU a wake-up costs a fraction of one across. That case has a test of its own, rr1-onecpu.
 # ROUNDS (5), SECONDS_EACH (3), IDLE ("10000 100000"): connections for the memory part; "" for none.
 
 . "$(dirname "$0")/../selftests/lib.sh"
@@ -16,6 +18,8 @@
 setup
 RAW=$TMP/raw
 APP=$B/tools/bench_app
+SERVER_CPU=0 OTHER_CPU=$(($(nproc) > 1))
+CLIENT_CPU=$OTHER_CPU
 
 # One measurement; its line of JSON, with where it belongs, goes to $RAW.
 measure() { # SETUP TEST [--kernel|--busy-poll N] MODE [OPTIONS]
@@ -29,7 +33,7 @@ measure() { # SETUP TEST [--kernel|--busy-poll N] MODE [OPTIONS]
 		fi
 		shift
 	done
-	line=$(in_a timeout $((SECONDS_EACH + 30)) "$APP" "$@" --addr $IP_B --port $port \
+	line=$(in_a taskset -c $CLIENT_CPU timeout $((SECONDS_EACH + 30)) "$APP" "$@" --addr $IP_B --port $port \
 		--seconds "$SECONDS_EACH" "${stack[@]}" 2>"$TMP/err") || {
 		fail "$setup $test: exit status $?, $(head -n 1 "$TMP/err")"
 		return
@@ -48,6 +52,9 @@ tests() { # SETUP SPIN CLIENT-OPTIONS...
 		return
 	fi
 	measure "$setup" rr1 "$@" rr
+	CLIENT_CPU=$SERVER_CPU
+	measure "$setup" rr1-onecpu "$@" rr
+	CLIENT_CPU=$OTHER_CPU
 	measure "$setup" rr64 "$@" rr --conns 64
 	measure "$setup" crr "$@" crr
 	measure "$setup" to-server "$@" send
@@ -55,7 +62,7 @@ tests() { # SETUP SPIN CLIENT-OPTIONS...
 }
 
 server() { # OPTIONS...
-	serve_on "$TMP/server" "$APP" server --port $port "$@" || exit 1
+	serve_on "$TMP/server" taskset -c $SERVER_CPU "$APP" server --port $port "$@" || exit 1
 }
 
 # In $NS_A as $TD-a, for the client, when both ends are tandem's.
@@ -134,7 +141,7 @@ idle() { # COUNT
 		cpu=$(($(cpu_us "$daemon") + $(cpu_us "$app") - cpu))
 		memory_of "$daemon" "$app" | jq -c --argjson n "$count" --argjson was "$before" --argjson cpu $cpu '
 			def each(f): (f - ($was | f)) / $n | round;
-			{setup: "idle", test: "idle-\($n)", cpu_percent: ($cpu / 300 | round / 100),
+			{setup: "idle", test: "idle-\($n)", connections: $n, cpu_percent: ($cpu / 300 | round / 100),
 			 arenas: each(.arenas), daemon: each(.daemon), application: each(.application),
 			 flow_entry: (if .flows > $was.flows then each(.flows) else .flow_entry | round end)}
 			| .total = .arenas + .daemon + .application + .flow_entry' |
@@ -159,7 +166,10 @@ summary() {
 		| {results: ($m | map(. as $r | . + {ratio_to_kernel:
 			(first($m[] | select(.setup == "kernel" and .test == ($r.test | sub("-sleep$"; ""))) | .median) as $kernel
 			 | $r.median / $kernel * 1000 | round / 1000)})),
-		   idle: map(select(.setup == "idle")), xdp: map(select(.setup == "xdp")), raw: $raw}' "$RAW"
+		   idle: (map(select(.setup == "idle")) | sort_by(.connections)
+			| if length > 1 then . + [.[0] as $a | .[-1] as $b | {test: "each-further",
+				total: (($b.total * $b.connections - $a.total * $a.connections)
+					/ ($b.connections - $a.connections) | round)}] else . end), xdp: map(select(.setup == "xdp")), raw: $raw}' "$RAW"
 }
 
 table() {
@@ -192,5 +202,6 @@ summary >"$B/bench.json"
 echo
 echo "Medians of $ROUNDS rounds of $SECONDS_EACH s (rr1: median latency of one request; smaller is better)"
 table
-jq -r ".idle[] | \"  $IDLE_TEXT\"" "$B/bench.json"
+jq -r ".idle[] | select(.setup) | \"  $IDLE_TEXT\"" "$B/bench.json"
+jq -r '.idle[] | select(.test == "each-further") | "  each further connection: \(.total) bytes"' "$B/bench.json"
 echo "  all values: $B/bench.json"
