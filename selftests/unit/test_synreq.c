@@ -199,6 +199,7 @@ static void test_tcp_syn_queue_bounds(void **state)
 	struct stack_cfg cfg = ts_cfg();
 
 	(void)state;
+	cfg.limits.tcp_syncookies = 0; /* with cookies nothing is dropped: test_syncookie.c */
 	syn_queue_bound(&cfg, 3, 3);
 	syn_queue_bound(&cfg, 0, 1);
 	cfg.limits.tcp_max_syn_backlog = 5;
@@ -213,12 +214,14 @@ static void test_tcp_syn_pool_exhausted_drops(void **state)
 
 	(void)state;
 	cfg.n_synreqs = 2;
+	cfg.limits.tcp_syncookies = 0;
 	open_listener(&cfg, 30);
 	half_open();
 	c.rport++;
 	half_open();
 	c.rport++;
-	assert_int_equal(RX(&c, .flags = TH_SYN), DROP_NO_MEMORY);
+	assert_int_equal(RX(&c, .flags = TH_SYN), DROP_QUEUE_FULL);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPReqQFullDrop), 1);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_ListenDrops), 1);
 	tc_close(&c);
 }

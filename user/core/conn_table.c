@@ -8,22 +8,7 @@
  * two of them have the same 4-tuple.
  */
 #include "internal.h"
-
-#define ROTL(x, b) ((x) << (b) | (x) >> (64 - (b)))
-
-static inline void sip_round(uint64_t v[4])
-{
-	v[0] += v[1];
-	v[1] = ROTL(v[1], 13) ^ v[0];
-	v[0] = ROTL(v[0], 32);
-	v[2] += v[3];
-	v[3] = ROTL(v[3], 16) ^ v[2];
-	v[0] += v[3];
-	v[3] = ROTL(v[3], 21) ^ v[0];
-	v[2] += v[1];
-	v[1] = ROTL(v[1], 17) ^ v[2];
-	v[2] = ROTL(v[2], 32);
-}
+#include "common/siphash.h"
 
 /* The next word of the message, little-endian; the last one holds what is left and the length. */
 static inline uint64_t sip_word(const uint8_t *p, uint32_t left, uint32_t len)
@@ -42,28 +27,16 @@ static inline uint64_t sip_word(const uint8_t *p, uint32_t left, uint32_t len)
 	return m | (uint64_t)len << 56;
 }
 
-static inline void sip_compress(uint64_t v[4], uint64_t m)
-{
-	v[3] ^= m;
-	sip_round(v);
-	sip_round(v);
-	v[0] ^= m;
-}
-
 uint64_t siphash_24(const uint64_t key[2], const void *data, uint32_t len)
 {
 	const uint8_t *p = data;
-	uint64_t v[4] = {key[0] ^ 0x736f6d6570736575ull, key[1] ^ 0x646f72616e646f6dull,
-			 key[0] ^ 0x6c7967656e657261ull, key[1] ^ 0x7465646279746573ull};
 	uint32_t left = len;
+	struct sip sip;
 
+	sip_init(&sip, key);
 	for (; left >= 8; p += 8, left -= 8)
-		sip_compress(v, sip_word(p, left, len));
-	sip_compress(v, sip_word(p, left, len));
-	v[2] ^= 0xff;
-	for (int i = 0; i < 4; i++)
-		sip_round(v);
-	return v[0] ^ v[1] ^ v[2] ^ v[3];
+		sip_add(&sip, sip_word(p, left, len));
+	return sip_end(&sip, sip_word(p, left, len));
 }
 
 uint32_t conn_hash(const struct stack *s, const struct ip_addr *local, uint16_t lport,

@@ -8,6 +8,7 @@
 
 #include "common/csum.h"
 #include "common/seq.h"
+#include "common/syncookie.h"
 #include "stack.h"
 #include "neigh_entry.h"
 
@@ -513,6 +514,7 @@ struct listener {
 	uint32_t outside;  /* tcp_listen_outside() */
 	uint32_t syn_len;  /* half-open requests */
 	uint32_t syn_head; /* list of them */
+	uint64_t cookie_sent; /* ns, the last SYN cookie; 0: none */
 	uint64_t cookie;
 	uint16_t user_mss, sockopt;
 	uint32_t defer_accept; /* s */
@@ -563,6 +565,13 @@ bool accept_queue_full(const struct stack *s, const struct listener *l);
 void accept_queue_add(struct stack *s, uint32_t listener, struct tcb *t);
 /* synreq.c: forgets a request without a word to the peer. */
 void synreq_drop(struct stack *s, uint32_t req);
+
+/* syncookie.c: half-open connections that are remembered by the peer */
+uint32_t cookie_isn(struct stack *s, const struct tcp_seg *syn, struct mtime now);
+/* Our timestamp @ts, with what the SYN's options @o say beyond the MSS. */
+uint32_t cookie_ts(uint32_t ts, const struct tcp_options *o);
+/* The SYN again to which the third @ack belongs. False: there is no valid cookie in it. */
+bool cookie_syn(struct stack *s, const struct tcp_seg *ack, struct tcp_seg *syn, struct mtime now);
 
 /*
  * tcp_timewait.c: compact records, ≤ 64 bytes. While a program still holds the socket, the
@@ -649,7 +658,8 @@ struct stack {
 	struct token_bucket icmp_tokens, challenge_tokens, rst_tokens;
 	uint32_t n_orphans, n_exported;
 	uint16_t ip_id;
-	uint64_t isn_key[2], port_key[2];
+	uint64_t isn_key[2], port_key[2], cookie_key[2];
+	struct syncookie_keys cookies; /* of now, by cookie_key */
 	uint32_t port_table[PORT_TABLE]; /* RFC 6056 §3.3.4 */
 	uint64_t drops[DROP_MAX];
 

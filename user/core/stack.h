@@ -74,7 +74,7 @@ const char *drop_name(enum drop d);
 struct stack_limits {
 	uint32_t somaxconn;		/* 4096 */
 	uint32_t tcp_max_syn_backlog;	/* 4096, per listener */
-	uint32_t tcp_syncookies;	/* 1 */
+	uint32_t tcp_syncookies;	/* 1: when the SYN queue is full; 0: never, 2: always */
 	uint32_t tcp_abort_on_overflow; /* 0 */
 	uint32_t tcp_syn_retries;	/* 6 */
 	uint32_t tcp_synack_retries;	/* 5 */

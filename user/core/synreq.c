@@ -4,6 +4,9 @@
  * the part of §3.10.7.4 that concerns SYN-RECEIVED). Owns s->synreqs, its hash by pair, and each
  * listener's list of them. No TCB exists until the handshake is complete.
  *
+ * Where the SYN queue is full, the answer carries a cookie instead (RFC 4987 §3.6): the request
+ * that the third ACK brings back exists only while that is dealt with.
+ *
  * Invariants: a request is in the hash and in its listener's list, its timer runs; its pair is
  * in no other table. Limits, counters and the order of the checks are Linux's.
  */
@@ -62,14 +65,21 @@ void synreq_drop(struct stack *s, uint32_t i)
 
 /* ---- SYN-ACK ---- */
 
-static void synack_send(struct stack *s, const struct synreq *r, uint16_t mss, struct mtime now)
+/* Our timestamp in what we send for @r. */
+static uint32_t synreq_ts(const struct stack *s, const struct synreq *r, struct mtime now)
+{
+	return tcp_ts_now(s, now) + r->ts_offset;
+}
+
+static void synack_send(struct stack *s, const struct synreq *r, uint16_t mss, uint32_t ts,
+			struct mtime now)
 {
 	struct tcp_options o = {
 		.mss = mss,
 		.has_wscale = r->opt & TCB_OPT_WSCALE,
 		.wscale = r->rcv_wscale,
 		.has_ts = r->opt & TCB_OPT_TS,
-		.ts_val = tcp_ts_now(s, now) + r->ts_offset,
+		.ts_val = ts,
 		.ts_ecr = r->ts_recent,
 	};
 
@@ -99,7 +109,7 @@ static void synack_again(struct stack *s, struct synreq *r, struct mtime now)
 		return;
 	MIB(s, Tcp_RetransSegs);
 	MIB(s, TcpExt_TCPSynRetrans);
-	synack_send(s, r, mss, now);
+	synack_send(s, r, mss, synreq_ts(s, r, now), now);
 }
 
 /* 1, 2, 4, … s after the n-th transmission. */
@@ -164,13 +174,6 @@ static enum drop listen_drop(struct stack *s, enum drop why)
 	return why;
 }
 
-/* The one place where a SYN meets a full queue: here it is dropped (SYN cookies would go here). */
-static enum drop syn_queue_overflow(struct stack *s)
-{
-	MIB(s, TcpExt_TCPReqQFullDrop);
-	return listen_drop(s, DROP_QUEUE_FULL);
-}
-
 static void synreq_init(struct stack *s, struct synreq *r, uint32_t listener,
 			const struct tcp_seg *g, struct mtime now)
 {
@@ -205,41 +208,60 @@ static void synreq_init(struct stack *s, struct synreq *r, uint32_t listener,
 	}
 }
 
-enum drop listen_input(struct stack *s, uint32_t listener, struct tcp_seg *g, struct mtime now)
+static bool syn_queue_full(const struct stack *s, const struct listener *l)
+{
+	return l->syn_len >= syn_queue_max(s, l) ||
+	       free_list_in_use(&s->synreq_free) == s->synreq_free.size;
+}
+
+/* Answers a SYN without keeping anything of it. */
+static enum drop cookie_answer(struct stack *s, uint32_t listener, const struct tcp_seg *g,
+			       uint16_t mss, struct mtime now)
+{
+	struct tcp_seg syn = *g;
+	struct synreq r;
+
+	/* Options other than the MSS have room in the timestamp only. */
+	if (!g->o.has_ts || !s->cfg.limits.tcp_timestamps)
+		syn.o = (struct tcp_options){.mss = g->o.mss};
+	synreq_init(s, &r, listener, &syn, now);
+	r.iss = cookie_isn(s, &syn, now);
+	MIB(s, TcpExt_SyncookiesSent);
+	s->listeners[listener].cookie_sent = now.ns;
+	synack_send(s, &r, mss, cookie_ts(tcp_ts_now(s, now), &syn.o) + r.ts_offset, now);
+	return DROP_NONE;
+}
+
+static enum drop syn_input(struct stack *s, uint32_t listener, struct tcp_seg *g, struct mtime now)
 {
 	struct listener *l = &s->listeners[listener];
+	uint32_t cookies = s->cfg.limits.tcp_syncookies, i;
 	struct tcp_addr_pair a = tcp_seg_pair(g);
-	uint16_t mss;
-	uint32_t i;
-
-	/* RFC 9293 §3.10.7.2, first to fourth */
-	if (g->flags & TH_RST)
-		return DROP_BAD_STATE;
-	if (g->flags & TH_ACK) {
-		tcp_send_reset(s, g, now);
-		return DROP_BAD_ACK;
-	}
-	if (!(g->flags & TH_SYN) || g->flags & TH_FIN)
-		return DROP_BAD_STATE;
-	if (g->ip->bcast)
-		return listen_drop(s, DROP_MARTIAN);
-
 	/* A pair that comes out of TIME_WAIT is a peer that exists: no limit, as in Linux. */
-	if (l->syn_len >= syn_queue_max(s, l) && !g->tw_iss)
-		return syn_queue_overflow(s);
+	bool full = (cookies == 2 || syn_queue_full(s, l)) && !g->tw_iss;
+	uint16_t mss;
+
+	if (full && !cookies) {
+		MIB(s, TcpExt_TCPReqQFullDrop);
+		return listen_drop(s, DROP_QUEUE_FULL);
+	}
+	if (full)
+		MIB(s, TcpExt_TCPReqQFullDoCookies);
 	if (accept_queue_full(s, l)) {
 		MIB(s, TcpExt_ListenOverflows);
 		return listen_drop(s, DROP_QUEUE_FULL);
 	}
 	if (!synack_mss(s, l, &a, &mss))
 		return listen_drop(s, DROP_MARTIAN);
+	if (full)
+		return cookie_answer(s, listener, g, mss, now);
 	i = free_list_get(&s->synreq_free);
 	if (i == SHM_NIL)
 		return listen_drop(s, DROP_NO_MEMORY);
 	synreq_init(s, &s->synreqs[i], listener, g, now);
 	synreq_add(s, i);
 	synreq_arm(s, i, now);
-	synack_send(s, &s->synreqs[i], mss, now);
+	synack_send(s, &s->synreqs[i], mss, synreq_ts(s, &s->synreqs[i], now), now);
 	return DROP_NONE;
 }
 
@@ -304,38 +326,88 @@ static void conn_fill(struct stack *s, struct tcb *t, const struct synreq *r, st
 	}
 }
 
-/* The peer's ACK cannot be honoured now: the request stays, the next ACK or data tries again. */
-static enum drop establish_refuse(struct stack *s, uint32_t i, const struct tcp_seg *g,
-				  enum drop why, struct mtime now)
+/* The peer's ACK cannot be honoured now. */
+static enum drop establish_refuse(struct stack *s, const struct tcp_seg *g, enum drop why,
+				  struct mtime now)
 {
 	if (why == DROP_QUEUE_FULL)
 		MIB(s, TcpExt_ListenOverflows);
-	s->synreqs[i].acked = true;
-	if (s->cfg.limits.tcp_abort_on_overflow) {
+	if (s->cfg.limits.tcp_abort_on_overflow)
 		tcp_send_reset(s, g, now);
-		synreq_drop(s, i);
-	}
 	return listen_drop(s, why);
 }
 
-static enum drop synreq_establish(struct stack *s, uint32_t i, struct tcp_seg *g, struct mtime now)
+/* Makes the connection of @r. DROP_NONE: it is @t, and @g is still to be given to it. */
+static enum drop establish(struct stack *s, const struct synreq *r, const struct tcp_seg *g,
+			   struct tcb **t, struct mtime now)
 {
-	struct synreq *r = &s->synreqs[i];
-	uint32_t conn, listener = r->listener;
-	struct tcb *t;
+	uint32_t conn;
 
-	if (accept_queue_full(s, &s->listeners[listener]))
-		return establish_refuse(s, i, g, DROP_QUEUE_FULL, now);
+	if (accept_queue_full(s, &s->listeners[r->listener]))
+		return establish_refuse(s, g, DROP_QUEUE_FULL, now);
 	conn = tcp_conn_create(s, &r->a, now);
 	if (conn == SHM_NIL)
-		return establish_refuse(s, i, g, DROP_NO_MEMORY, now);
+		return establish_refuse(s, g, DROP_NO_MEMORY, now);
+	*t = tcb_at(s, conn);
+	conn_fill(s, *t, r, now);
+	accept_queue_add(s, r->listener, *t);
+	return DROP_NONE;
+}
 
-	t = tcb_at(s, conn);
-	conn_fill(s, t, r, now);
-	synreq_drop(s, i);
-	accept_queue_add(s, listener, t);
+/* What is refused stays a request, unless it was reset: the next ACK or data tries again. */
+static enum drop synreq_establish(struct stack *s, uint32_t i, struct tcp_seg *g, struct mtime now)
+{
+	struct tcb *t;
+	enum drop d = establish(s, &s->synreqs[i], g, &t, now);
+
+	if (d == DROP_NONE || s->cfg.limits.tcp_abort_on_overflow)
+		synreq_drop(s, i);
+	else
+		s->synreqs[i].acked = true;
 	/* Makes it ESTABLISHED, and takes data and FIN that came with the ACK. */
-	return tcp_conn_input(s, t, g, now);
+	return d == DROP_NONE ? tcp_conn_input(s, t, g, now) : d;
+}
+
+/* An ACK that belongs to nothing we know of: it may return a cookie. */
+static enum drop cookie_ack(struct stack *s, uint32_t listener, struct tcp_seg *g, struct mtime now)
+{
+	uint64_t sent = s->listeners[listener].cookie_sent;
+	struct tcp_seg syn;
+	struct synreq r;
+	struct tcb *t;
+	enum drop d;
+
+	/* Without cookies out there, ACKs cost no more than a reset. */
+	if (g->flags & TH_SYN || !s->cfg.limits.tcp_syncookies || !sent ||
+	    now.ns - sent > SYNCOOKIE_VALID_NS)
+		goto reset;
+	if (!cookie_syn(s, g, &syn, now)) {
+		MIB(s, TcpExt_SyncookiesFailed);
+		goto reset;
+	}
+	MIB(s, TcpExt_SyncookiesRecv);
+	synreq_init(s, &r, listener, &syn, now);
+	r.iss = g->ack - 1;
+	r.sent = 0; /* nobody knows when */
+	d = establish(s, &r, g, &t, now);
+	return d == DROP_NONE ? tcp_conn_input(s, t, g, now) : d;
+reset:
+	tcp_send_reset(s, g, now);
+	return DROP_BAD_ACK;
+}
+
+/* RFC 9293 §3.10.7.2, first to fourth */
+enum drop listen_input(struct stack *s, uint32_t listener, struct tcp_seg *g, struct mtime now)
+{
+	if (g->flags & TH_RST)
+		return DROP_BAD_STATE;
+	if (g->flags & TH_ACK)
+		return cookie_ack(s, listener, g, now);
+	if (!(g->flags & TH_SYN) || g->flags & TH_FIN)
+		return DROP_BAD_STATE;
+	if (g->ip->bcast)
+		return listen_drop(s, DROP_MARTIAN);
+	return syn_input(s, listener, g, now);
 }
 
 /* An ACK that tells the peer where we stand (RFC 9293 §3.10.7.4, RFC 5961 §3.2, §4.2). */
@@ -344,7 +416,7 @@ static enum drop synreq_challenge(struct stack *s, const struct synreq *r, enum 
 {
 	struct tcp_options o = {
 		.has_ts = r->opt & TCB_OPT_TS,
-		.ts_val = tcp_ts_now(s, now) + r->ts_offset,
+		.ts_val = synreq_ts(s, r, now),
 		.ts_ecr = r->ts_recent,
 	};
 	uint32_t limit = s->cfg.limits.tcp_challenge_ack_limit;

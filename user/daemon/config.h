@@ -41,8 +41,8 @@
 	X(somaxconn, U32, limits.somaxconn, 1, 1u << 20, "4096", "Bound of a listener's backlog.") \
 	X(tcp_max_syn_backlog, U32, limits.tcp_max_syn_backlog, 1, 1u << 20, "4096",               \
 	  "Half-open connections of one listener.")                                                \
-	X(tcp_syncookies, BOOL, limits.tcp_syncookies, 0, 1, "1",                                  \
-	  "Answer SYNs with cookies when that many are half-open.")                                \
+	X(tcp_syncookies, U32, limits.tcp_syncookies, 0, 2, "1",                                   \
+	  "Answer SYNs with cookies when that many are half-open; 2: always.")                     \
 	X(tcp_abort_on_overflow, BOOL, limits.tcp_abort_on_overflow, 0, 1, "0",                    \
 	  "Reset connections for which the accept queue has no room.")                             \
 	X(tcp_syn_retries, U32, limits.tcp_syn_retries, 1, 127, "6", "Retransmissions of a SYN.")  \
