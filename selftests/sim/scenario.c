@@ -211,6 +211,8 @@ void scenario_draw(struct scenario *sc, uint64_t seed)
 	sc->accept_pause = PICK(r, 100, 100000, 2000000);
 	sc->unlisten_early = rng_ppm(r, 8 * PERCENT);
 	draw_conns(r, k, sc);
+	for (uint32_t i = 0; i < 2; i++)
+		sc->host[i].limits.tcp_syncookies = PICK(r, 0, 1, 1, 2);
 	sc->lossless = is_lossless(sc);
 	sc->calm = sc->lossless;
 }
@@ -232,13 +234,14 @@ void scenario_print(const struct scenario *sc, FILE *f)
 			l->burst_max, l->delay, l->jitter, l->rate, l->queue, l->path_mtu);
 		fprintf(f,
 			"  host%u: %s%s%s%s%s%s move %u ppm, %u chunks, rmem %u, wmem %u, %s%s%s, "
-			"defer accept %u s, neighbour lost each %u ms\n",
+			"cookies %u, defer accept %u s, neighbour lost each %u ms\n",
 			i, h->pair ? "daemon + application " : "one stack ", h->gso ? "gso " : "",
 			h->csum_offload ? "csum " : "", h->merged ? "merged " : "",
 			h->crash ? "crash " : "", h->hostile ? "hostile " : "", h->move,
 			h->n_chunks, h->limits.tcp_rmem[1], h->limits.tcp_wmem[1], h->cc,
 			h->limits.tcp_timestamps ? " ts" : "",
-			h->limits.tcp_window_scaling ? " wscale" : "", h->defer_accept, h->forget);
+			h->limits.tcp_window_scaling ? " wscale" : "", h->limits.tcp_syncookies,
+			h->defer_accept, h->forget);
 	}
 	for (uint32_t i = 0; i < sc->n_conns; i++) {
 		static const char *const ends[END_MAX] = {"clean", "close", "abort"};
