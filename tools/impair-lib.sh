@@ -11,6 +11,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/../selftests/lib.sh"
 NS_R=td-$$-r
 RELAY=
+RELAY_ENDS=(ra rb) # the first direction of the relay is from the first to the second
 
 in_r() { in_ns "$NS_R" "$@"; }
 
@@ -39,7 +40,7 @@ relay_setup() {
 relay() {
 	relay_end || return 1
 	: >"$TMP/relay"
-	start_in "$NS_R" "$B/tools/impair" ra rb "$@" >"$TMP/relay" 2>&1
+	start_in "$NS_R" "$B/tools/impair" "${RELAY_ENDS[@]}" "$@" >"$TMP/relay" 2>&1
 	RELAY=$PID
 	wait_for 10 grep -q ready "$TMP/relay" || {
 		cat "$TMP/relay"
