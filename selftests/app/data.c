@@ -234,7 +234,9 @@ static void passing(void)
 		struct cmsghdr align;
 	} u = {{0}};
 	struct iovec iov = {(char *)"x", 1};
-	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = u.buf,
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = u.buf,
 			   .msg_controllen = sizeof(u.buf)};
 	int pair[2], fd = peer("echo");
 	struct cmsghdr *c = CMSG_FIRSTHDR(&m);

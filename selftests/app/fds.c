@@ -152,7 +152,12 @@ static void children(void)
 	pid = fork();
 	if (!pid) {
 		close(fd);
-		_exit(socket(AF_UNIX, SOCK_STREAM, 0) == fd ? 8 : 9);
+		if (socket(AF_UNIX, SOCK_STREAM, 0) != fd)
+			_exit(9);
+		fd = peer("echo"); /* one of its own */
+		if (write(fd, "child", 5) != 5 || recv(fd, buf, 5, MSG_WAITALL) != 5)
+			_exit(10);
+		_exit(8);
 	}
 	T(waitpid(pid, &st, 0) == pid);
 	T(WEXITSTATUS(st));

@@ -85,7 +85,9 @@ static void polls(void)
 	p[2] = (struct pollfd){pipes[0], POLLIN, 0};
 	p[3] = (struct pollfd){-1, POLLIN, 0x55};
 	p[4] = (struct pollfd){l, POLLIN, 0};
-#define SHOW() printf("%x %x %x %x %x\n", p[0].revents, p[1].revents, p[2].revents, p[3].revents, p[4].revents)
+#define SHOW()                                                                                     \
+	printf("%x %x %x %x %x\n", p[0].revents, p[1].revents, p[2].revents, p[3].revents,         \
+	       p[4].revents)
 	T(poll(p, 5, 0));
 	SHOW();
 	ping(fd, "x");
@@ -126,7 +128,8 @@ static void selects(void)
 	FD_SET(fd, &in);
 	FD_SET(pipes[0], &in);
 	T(select(pipes[0] + 1, &in, NULL, NULL, &tv));
-	printf("%d %d, time left %d\n", FD_ISSET(fd, &in), FD_ISSET(pipes[0], &in), tv.tv_usec != 0);
+	printf("%d %d, time left %d\n", FD_ISSET(fd, &in), FD_ISSET(pipes[0], &in),
+	       tv.tv_usec != 0);
 	FD_SET(fd, &in);
 	FD_SET(pipes[0], &in);
 	FD_SET(fd, &out);

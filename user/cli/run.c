@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * tandem run: a program that knows nothing of tandem, on tandem's sockets. All there is to it is
- * environment: LD_PRELOAD names the shim, which stands beside us where we were built, or in lib/ where
- * we were installed; what the program starts in its turn inherits it.
+ * environment: LD_PRELOAD names the shim, which stands beside us where we were built, or in lib/
+ * where we were installed; what the program starts in its turn inherits it.
  */
 #include <errno.h>
 #include <limits.h>
@@ -31,8 +31,7 @@ static int find_shim(const struct cli_args *a, char *path, size_t len)
 	slash = strrchr(self, '/');
 	*slash = '\0';
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-		if (snprintf(path, len, "%s%s", self, places[i]) < (int)len &&
-		    !access(path, R_OK))
+		if (snprintf(path, len, "%s%s", self, places[i]) < (int)len && !access(path, R_OK))
 			return 0;
 	}
 	return cli_error(a, "%s is neither in %s nor in %s/../lib", SHIM, self, self);
@@ -48,7 +47,8 @@ static int preload(const struct cli_args *a)
 		return err;
 	if (strpbrk(path, " :"))
 		return cli_error(a, "%s: LD_PRELOAD takes no path with a space or a colon", path);
-	if (asprintf(&value, "%s%s%s", path, others && *others ? ":" : "", others ? others : "") < 0)
+	if (asprintf(&value, "%s%s%s", path, others && *others ? ":" : "", others ? others : "") <
+	    0)
 		return cli_error(a, "no memory");
 	return setenv("LD_PRELOAD", value, 1) ? cli_error(a, "no memory") : 0;
 }

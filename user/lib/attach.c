@@ -480,4 +480,6 @@ void eng_forked(void)
 	close_fd(&eng.bell_app);
 	close_fd(&eng.keeper_w.efd);
 	close_fd(&eng.ctl_fd);
+	while (eng.n_spare)
+		close(eng.spare_efds[--eng.n_spare]);
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include "engine.h"
 #include "calls.h"
 #include "shim.h"
@@ -15,15 +16,14 @@
 #define MSG_BUDGET 256u
 #define EXIT_WAIT_MS 1000u
 
-struct engine eng = {
-	.lock = PTHREAD_MUTEX_INITIALIZER,
-	.ctl_fd = -1,
-	.bell_daemon = -1,
-	.bell_app = -1,
-	.gso_fd = -1,
-	.keeper_w = WAITER_INIT,
-	.busy_poll_us = UINT32_MAX, /* not chosen */
-};
+#define FRESH_ENGINE                                                                               \
+	{                                                                                          \
+		.lock = PTHREAD_MUTEX_INITIALIZER, .ctl_fd = -1, .bell_daemon = -1,                \
+		.bell_app = -1, .gso_fd = -1, .keeper_w = WAITER_INIT,                             \
+		.busy_poll_us = UINT32_MAX, /* not chosen */                                       \
+	}
+
+struct engine eng = FRESH_ENGINE;
 
 /* High enough for programs that count descriptors, low enough for a small descriptor table. */
 #define PRIVATE_FDS 960
@@ -33,6 +33,11 @@ static void (*private_hook)(int fd);
 void lib_private_fds(void (*hook)(int fd))
 {
 	private_hook = hook;
+}
+
+int lib_private_fd(int fd)
+{
+	return fd_private(fd);
 }
 
 int fd_private(int fd)
@@ -499,6 +504,26 @@ __attribute__((destructor)) static void at_exit(void)
 		return;
 	eng.state = ENGINE_DEAD;
 	eng_wind_up();
+	pthread_mutex_unlock(&eng.lock);
+}
+
+/*
+ * What the child cannot see any more is not unmapped; sockets, the port and what other threads of
+ * the parent had in hand are left where they are: a child that begins anew does so once.
+ */
+void lib_after_fork(void)
+{
+	struct engine fresh = FRESH_ENGINE;
+
+	pthread_mutex_lock(&eng.lock);
+	if (eng.state == ENGINE_DEAD && eng.pid != getpid()) {
+		fresh.lock = eng.lock;
+		munmap(eng.stack_mem, eng.stack_mem_len);
+		fifo_free(&eng.out);
+		fifo_free(&eng.imports);
+		file_table_free();
+		eng = fresh;
+	}
 	pthread_mutex_unlock(&eng.lock);
 }
 

@@ -55,7 +55,7 @@ static void no_event(struct watch *w, uint32_t events)
 	(void)events;
 }
 
-/* One event wakes one thread that is not awake already, and all who watch the instance as a whole. */
+/* One event wakes one thread that is not awake yet, and all who watch the instance as a whole. */
 static void wake_one(struct epoll *ep)
 {
 	bool done = false;

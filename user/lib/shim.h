@@ -15,12 +15,17 @@
  * To be set before the engine attaches.
  */
 void lib_private_fds(void (*hook)(int fd));
+/* Makes @fd one of these: moves it out of the program's way. Its new number; -1 stays -1. */
+int lib_private_fd(int fd);
 
 /*
  * The interface that the engine is attached to, by its number in the network namespace of this
  * process; 0: it is in another one. -1 with errno: not attached.
  */
 int lib_ifindex(void);
+
+/* In a child of fork(): the parent's sockets are forgotten, the next socket attaches anew. */
+void lib_after_fork(void);
 
 /* The connection that accept() has just made of @conn goes back to the front of @fd's queue. */
 void lib_unaccept(int fd, int conn);

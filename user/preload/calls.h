@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The calls of libc that the shim stands in front of, the single list of them: it makes the pointers to
- * libc's own (real.c), most of the intercepts (socket.c, rw.c), and the linker's --wrap
+ * The calls of libc that the shim stands in front of, the one list of them: it makes the pointers
+ * to libc's own (real.c), most of the intercepts (socket.c, rw.c), and the linker's --wrap
  * options (Makefile, which reads the lines that begin with X), by which the library below the shim
  * always reaches libc itself. One line each.
  */
 #ifndef TANDEM_PRELOAD_CALLS_H
 #define TANDEM_PRELOAD_CALLS_H
 
+/* clang-format off */
 /* Calls on a descriptor: X(type, name, (parameters after fd), (their names)). */
 #define SOCKET_CALLS(X) \
 	X(int, bind, (__CONST_SOCKADDR_ARG addr, socklen_t len), (addr, len)) \
@@ -113,6 +114,8 @@
 	X(FILE *, fdopen, (int fd, const char *mode), (fd, mode)) \
 	X(int, vdprintf, (int fd, const char *fmt, va_list ap), (fd, fmt, ap)) \
 	X(int, __vdprintf_chk, (int fd, int flag, const char *fmt, va_list ap), (fd, flag, fmt, ap))
+
+/* clang-format on */
 
 /* "fd and these", where there may be none of these. */
 #define UNWRAP(...) __VA_ARGS__

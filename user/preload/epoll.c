@@ -54,15 +54,8 @@ static void kick(struct ep *ep, int epfd)
 {
 	struct epoll_event ev = {.events = EPOLLIN, .data.u64 = KICK_DATA};
 
-	if (kick_fd < 0) {
-		int fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
-		int high = fd < 0 ? -1 : real.fcntl(fd, F_DUPFD_CLOEXEC, 960);
-
-		if (high >= 0)
-			real.close(fd);
-		kick_fd = high >= 0 ? high : fd;
-		fd_set_entry(kick_fd, FD_PRIVATE);
-	}
+	if (kick_fd < 0)
+		kick_fd = lib_private_fd(eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK));
 	ep->kicked = true;
 	real.epoll_ctl(epfd, EPOLL_CTL_ADD, kick_fd, &ev);
 }
@@ -110,6 +103,12 @@ static struct ep *make_ep(int epfd)
 	}
 	ep_get(e)->n_kernel = 1;
 	return ep_get(e);
+}
+
+void epoll_forked(void)
+{
+	pthread_mutex_init(&ep_lock, NULL);
+	kick_fd = -1; /* nobody keeps the program from closing it any more */
 }
 
 /* ---- epoll_ctl ---- */
@@ -198,8 +197,8 @@ static int wait_kernel(struct ep *ep, int epfd, struct epoll_event *evs, int max
 	if (ep->handle)
 		r = 0; /* just taken over */
 	else
-		r = ts ? real.epoll_pwait2(epfd, evs, max, ts, mask) :
-			 real.epoll_pwait(epfd, evs, max, timeout, mask);
+		r = ts ? real.epoll_pwait2(epfd, evs, max, ts, mask)
+		       : real.epoll_pwait(epfd, evs, max, timeout, mask);
 	ep->waiting--;
 	return r;
 }
@@ -248,8 +247,8 @@ PUBLIC int epoll_wait(int epfd, struct epoll_event *evs, int max, int timeout)
 {
 	struct ep *ep = ep_of(epfd);
 
-	return ep ? wait_any(ep, epfd, evs, max, timeout, NULL, NULL) :
-		    real.epoll_wait(epfd, evs, max, timeout);
+	return ep ? wait_any(ep, epfd, evs, max, timeout, NULL, NULL)
+		  : real.epoll_wait(epfd, evs, max, timeout);
 }
 
 PUBLIC int epoll_pwait(int epfd, struct epoll_event *evs, int max, int timeout,
@@ -257,8 +256,8 @@ PUBLIC int epoll_pwait(int epfd, struct epoll_event *evs, int max, int timeout,
 {
 	struct ep *ep = ep_of(epfd);
 
-	return ep ? wait_any(ep, epfd, evs, max, timeout, NULL, mask) :
-		    real.epoll_pwait(epfd, evs, max, timeout, mask);
+	return ep ? wait_any(ep, epfd, evs, max, timeout, NULL, mask)
+		  : real.epoll_pwait(epfd, evs, max, timeout, mask);
 }
 
 PUBLIC int epoll_pwait2(int epfd, struct epoll_event *evs, int max, const struct timespec *ts,
@@ -266,6 +265,6 @@ PUBLIC int epoll_pwait2(int epfd, struct epoll_event *evs, int max, const struct
 {
 	struct ep *ep = ep_of(epfd);
 
-	return ep ? wait_any(ep, epfd, evs, max, -1, ts, mask) :
-		    real.epoll_pwait2(epfd, evs, max, ts, mask);
+	return ep ? wait_any(ep, epfd, evs, max, -1, ts, mask)
+		  : real.epoll_pwait2(epfd, evs, max, ts, mask);
 }

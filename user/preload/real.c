@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * Libc's own functions. A pointer leads at first to a stub that looks all of them up, so that a
- * call from another library's constructor, before ours has run, works too. The library below reaches them as
+ * call from another library's constructor, before ours has run, works too. The library below
+ * reaches them as
  * __wrap_NAME (ld --wrap).
  */
 #include <dlfcn.h>
@@ -47,12 +48,7 @@ VARIADIC_CALLS(VARIADIC_FIRST)
 OTHER_CALLS(FIRST)
 
 #define INIT(type, name, ...) .name = first_##name,
-struct real real = {
-	SOCKET_CALLS(INIT)
-	IO_CALLS(INIT)
-	VARIADIC_CALLS(INIT)
-	OTHER_CALLS(INIT)
-};
+struct real real = {SOCKET_CALLS(INIT) IO_CALLS(INIT) VARIADIC_CALLS(INIT) OTHER_CALLS(INIT)};
 
 static void *lookup(const char *name)
 {

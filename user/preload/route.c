@@ -43,7 +43,9 @@ static int ask(uint32_t dst, int *type, int *oif)
 		struct rtattr a;
 		uint32_t dst;
 	} req = {
-		.h = {.nlmsg_len = sizeof(req), .nlmsg_type = RTM_GETROUTE, .nlmsg_flags = NLM_F_REQUEST},
+		.h = {.nlmsg_len = sizeof(req),
+		      .nlmsg_type = RTM_GETROUTE,
+		      .nlmsg_flags = NLM_F_REQUEST},
 		.rt = {.rtm_family = AF_INET, .rtm_dst_len = 32},
 		.a = {.rta_len = RTA_LENGTH(4), .rta_type = RTA_DST},
 		.dst = dst,

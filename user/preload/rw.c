@@ -145,7 +145,8 @@ static int on_recvmmsg(int h, int fd, struct mmsghdr *msgs, unsigned n, int flag
 		if (!r)
 			return (int)i + 1;
 		clock_gettime(CLOCK_MONOTONIC, &now);
-		if (timeout && (now.tv_sec - end.tv_sec) * 1000000000ll + now.tv_nsec >= end.tv_nsec)
+		if (timeout &&
+		    (now.tv_sec - end.tv_sec) * 1000000000ll + now.tv_nsec >= end.tv_nsec)
 			return (int)i + 1;
 	}
 	return (int)i;

@@ -10,12 +10,10 @@
 #include <unistd.h>
 #include "shim.h"
 
-/* Beside the engine's (user/lib/engine.c). */
-#define PRIVATE_FDS 960
-
 bool shim_debug;
 static bool fall_back;
 static pid_t own_pid;
+static bool inherited; /* the library's memory is still the parent's */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic enum { FRESH, ATTACHED, REFUSED } state;
 int shim_placeholder = -1;
@@ -78,19 +76,10 @@ static void keep_private(int fd)
 
 static int make_placeholder(void)
 {
-	int fd, high;
-
-	if (shim_placeholder >= 0)
-		return 0;
-	fd = real.socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -1;
-	high = real.fcntl(fd, F_DUPFD_CLOEXEC, PRIVATE_FDS);
-	if (high >= 0)
-		real.close(fd);
-	shim_placeholder = high >= 0 ? high : fd;
-	keep_private(shim_placeholder);
-	return 0;
+	if (shim_placeholder < 0)
+		shim_placeholder =
+			lib_private_fd(real.socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+	return shim_placeholder < 0 ? -1 : 0;
 }
 
 static int attach_locked(void)
@@ -98,6 +87,9 @@ static int attach_locked(void)
 	static bool told;
 	int err;
 
+	if (inherited)
+		lib_after_fork();
+	inherited = false;
 	if (!make_placeholder() && !tandem_init(NULL)) {
 		state = ATTACHED;
 		shim_note("attached");
@@ -146,14 +138,20 @@ int fd_new(int e, bool cloexec)
 
 /* ---- beginning, and children ---- */
 
+/*
+ * A child has none of the engine's descriptors (eng_forked()) and none of its sockets, but it may
+ * attach on its own.
+ */
 static void forked(void)
 {
 	pthread_mutex_init(&lock, NULL);
 	own_pid = getpid();
-	/* The library closes the child's copies of the engine's descriptors (eng_forked()). */
-	for (int fd = fd_next(0, INT32_MAX); fd >= 0; fd = fd_next(fd + 1, INT32_MAX))
-		if (fd_get(fd) == FD_PRIVATE && fd != shim_placeholder)
-			fd_set_entry(fd, 0);
+	if (state == ATTACHED) {
+		state = FRESH;
+		inherited = true;
+	}
+	epoll_forked();
+	table_forked();
 }
 
 __attribute__((constructor)) static void begin(void)

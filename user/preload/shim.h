@@ -5,9 +5,10 @@
  *	TANDEM_FD_BASE upwards  a socket of tandem's, the entry is its handle
  *	1 ...                   an epoll instance, the entry is the number of its struct ep
  *	FD_PRIVATE              the engine's own; not there, as far as the program is concerned
+ *	FD_PARENTS              a socket of the process that we were forked from; only to be closed
  * Several descriptors may have the same entry, after dup(). What stands behind a tandem socket's
- * descriptor in the kernel is a copy of one unconnected unix socket: it costs no socket, holds the number,
- * looks like a socket to fstat(), and fails whatever does not pass through the shim.
+ * descriptor in the kernel is a copy of one unconnected unix socket: it costs no socket, holds the
+ *number, looks like a socket to fstat(), and fails whatever does not pass through the shim.
  */
 #ifndef TANDEM_PRELOAD_SHIM_H
 #define TANDEM_PRELOAD_SHIM_H
@@ -35,7 +36,7 @@
 /* ---- libc's own (real.c) ---- */
 
 #define POINTER(type, name, params, args) type(*name) params;
-#define FD_POINTER(type, name, params, args) type(*name)(int fd, UNWRAP params);
+#define FD_POINTER(type, name, params, args) type (*name)(int fd, UNWRAP params);
 #define VARIADIC_POINTER(type, name, t2, n2) type (*name)(int fd, t2 n2, ...);
 struct real {
 	SOCKET_CALLS(FD_POINTER)
@@ -48,6 +49,7 @@ extern struct real real;
 /* ---- the table (table.c) ---- */
 
 #define FD_PRIVATE (-1)
+#define FD_PARENTS (-2)
 #define FD_CHUNK 1024u
 #define FD_CHUNKS 1024u /* the kernel's fs.nr_open, unless somebody raises it */
 
@@ -85,15 +87,15 @@ int fd_new(int e, bool cloexec);
 /* What the shim knows of a handle. */
 struct ext {
 	_Atomic int refs; /* descriptors with this entry */
-	_Atomic bool decided; /* bound, listening or connecting with tandem: no way back to the kernel */
 };
 
 struct ep {
 	_Atomic int refs;
-	_Atomic int handle;	/* of the library's instance, 0 while there are only kernel descriptors */
-	_Atomic int waiting;	/* threads in the kernel's epoll_wait() */
-	_Atomic bool kicked;	/* the kick may be registered */
-	int n_kernel;		/* descriptors registered, while handle is 0; under ep_lock */
+	_Atomic int
+		handle; /* of the library's instance, 0 while there are only kernel descriptors */
+	_Atomic int waiting; /* threads in the kernel's epoll_wait() */
+	_Atomic bool kicked; /* the kick may be registered */
+	int n_kernel;	     /* descriptors registered, while handle is 0; under ep_lock */
 	int next_free;
 };
 
@@ -101,6 +103,9 @@ struct ext *ext_get(int handle);
 struct ep *ep_get(int e);
 /* A new struct ep with one use; its entry, or -1 and errno. */
 int ep_new(void);
+/* In a child of fork(), where other threads may have held our locks. */
+void table_forked(void);
+void epoll_forked(void);
 void ref_entry(int e);
 /* One use less; the last one closes the socket or the library's epoll instance. */
 void unref_entry(int e);
@@ -133,7 +138,8 @@ void shim_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 		r_;                                                                                \
 	})
 
-/* The intercept of a call on a descriptor: libc's, or on_NAME(entry, fd, ...), kept out of the way. */
+/* The intercept of a call on a descriptor: libc's, or on_NAME(entry, fd, ...), kept out of the way.
+ */
 #define FD_INTERCEPT(type, name, params, args)                                                     \
 	static __attribute__((noinline)) type ours_##name(int e, int fd, UNWRAP params)            \
 	{                                                                                          \

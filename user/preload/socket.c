@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Sockets from socket() to close(), and the numbers that stand for them. An IPv4 stream socket begins as
- * tandem's; bind() and connect() name an address, and where that is not tandem's the socket
- * becomes the kernel's, with the options it was given: a new kernel socket takes over its numbers.
+ * Sockets from socket() to close(), and the numbers that stand for them. An IPv4 stream socket
+ * begins as tandem's; bind() and connect() name an address, and where that is not tandem's the
+ * socket becomes the kernel's, with the options it was given: a new kernel socket takes over its
+ * numbers.
  */
 #include <netinet/in.h>
 #include <pthread.h>
@@ -23,7 +24,6 @@ static int wrap(int h, bool cloexec)
 
 	if (x) {
 		x->refs = 0;
-		x->decided = false;
 		fd = fd_new(h, cloexec);
 	} else {
 		errno = ENOMEM;
@@ -64,7 +64,6 @@ static int on_accept4(int h, int fd, __SOCKADDR_ARG addr, socklen_t *len, int fl
 	x = ext_get(c);
 	if (x) {
 		x->refs = 0;
-		x->decided = true;
 		new = fd_new(c, flags & SOCK_CLOEXEC);
 		if (new >= 0)
 			return new;
@@ -143,20 +142,16 @@ static int on_bind(int h, int fd, __CONST_SOCKADDR_ARG addr, socklen_t len)
 	}
 	if (!inet_addr_of(addr.__sockaddr__, len, &sin) || route_local(&sin) == BY_TANDEM) {
 		r = tandem_bind(h, addr.__sockaddr__, len);
-		if (!r)
-			ext_get(h)->decided = true;
 		if (!r || errno != EADDRNOTAVAIL)
 			return r;
 	}
 	/* Also an address that nobody has: the kernel says so, or is set to allow it. */
-	return to_kernel(h, fd, "the address is not tandem's") ? -1 :
-								 real.bind(fd, addr, len);
+	return to_kernel(h, fd, "the address is not tandem's") ? -1 : real.bind(fd, addr, len);
 }
 
 static int on_listen(int h, int fd, int backlog)
 {
 	(void)fd;
-	ext_get(h)->decided = true;
 	return tandem_listen(h, backlog);
 }
 
@@ -193,7 +188,6 @@ static int on_connect(int h, int fd, __CONST_SOCKADDR_ARG addr, socklen_t len)
 	if (inet_addr_of(addr.__sockaddr__, len, &sin) && may_leave(h) &&
 	    route_remote(&sin) == BY_KERNEL)
 		return rebind(h, fd) ? -1 : real.connect(fd, addr, len);
-	ext_get(h)->decided = true;
 	return tandem_connect(h, addr.__sockaddr__, len);
 }
 
@@ -332,8 +326,7 @@ PUBLIC int close_range(unsigned first, unsigned last, int flags)
 {
 	int end = last > INT32_MAX ? INT32_MAX : (int)last, r = 0;
 
-	if (flags & CLOSE_RANGE_CLOEXEC || first > last || first > INT32_MAX ||
-	    !shim_own_process())
+	if (flags & CLOSE_RANGE_CLOEXEC || first > last || first > INT32_MAX || !shim_own_process())
 		return real.close_range(first, last, flags);
 	for (int fd = fd_next((int)first, end); fd >= 0 && !r; fd = fd_next(fd + 1, end)) {
 		int e = fd_get(fd);

@@ -166,3 +166,30 @@ void unref_entry(int e)
 	else if (is_sock(e) && !--ext_get(e)->refs)
 		tandem_close(e);
 }
+
+/* ---- children ---- */
+
+/* What an instance has of the kernel's is shared with the parent; that is all there is of it now.
+ */
+static void ep_forked(struct ep *p)
+{
+	p->handle = 0;
+	p->waiting = 0;
+	p->n_kernel++; /* the parent's count was the library's: there may be some */
+}
+
+void table_forked(void)
+{
+	pthread_mutex_init(&lock, NULL);
+	pthread_mutex_init(&ep_free_lock, NULL);
+	for (int fd = fd_next(0, INT32_MAX); fd >= 0; fd = fd_next(fd + 1, INT32_MAX)) {
+		int e = fd_get(fd);
+
+		if (is_sock(e))
+			fd_set_entry(fd, FD_PARENTS);
+		else if (is_epoll(e))
+			ep_forked(ep_get(e));
+		else if (e == FD_PRIVATE && fd != shim_placeholder)
+			fd_set_entry(fd, 0);
+	}
+}
