@@ -183,10 +183,11 @@ conns_close() {
 random_file() { openssl rand -out "$1" $(($2 * 1048576)); }
 
 # An nginx with sockets of the kernel in $NS_A, serving directory $1 on port $2.
-start_nginx() {
-	cat >"$TMP/nginx.conf" <<-END
+nginx_conf() { # ROOT ADDRESS:PORT MASTER: a configuration, with or without a master process
+	cat <<-END
 		daemon off;
-		pid $TMP/nginx.pid;
+		master_process $3;
+		pid $TMP/nginx-$2.pid;
 		error_log $TMP/nginx.log;
 		user root;
 		worker_processes 1;
@@ -194,9 +195,12 @@ start_nginx() {
 		http {
 			access_log off;
 			sendfile on;
-			server { listen $IP_A:$2; root $1; }
+			server { listen $2; root $1; }
 		}
 	END
+}
+start_nginx() { # ROOT PORT
+	nginx_conf "$1" "$IP_A:$2" on >"$TMP/nginx.conf"
 	start_a nginx -e "$TMP/nginx.log" -c "$TMP/nginx.conf"
 	wait_for 10 in_a curl -s -o /dev/null "http://$IP_A:$2/" || {
 		cat "$TMP/nginx.log"

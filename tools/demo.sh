@@ -4,7 +4,7 @@
 # BIG_MB: size of the large file (1024); CONNS: connections at once (1000).
 #
 #   $NS_A  eth0 10.77.0.1/24 ──── veth ──── eth0 10.77.0.2/24  $NS_B
-#          kernel: ping, curl, nginx        tandem: http_server, http_fetch
+#          kernel: ping, curl, nginx        tandem: http_server, http_fetch, redis, nginx
 
 . "$(dirname "$0")/../selftests/lib.sh"
 : "${BIG_MB:=1024}" "${CONNS:=1000}"
@@ -125,6 +125,22 @@ title "The other way: http_fetch on tandem, nginx on the kernel's sockets"
 check "nginx listens on $IP_A:8080" start_nginx "$TMP/root" 8080
 check "the $BIG_MB MB file, byte for byte" sh -c "
 	nsenter --net=/run/netns/$NS_B '$B/tools/http_fetch' -o /dev/stdout 'http://$IP_A:8080/big' | cmp - '$TMP/root/big'"
+
+title "Programs that know nothing of tandem: tandem run -- redis-server, nginx"
+start_b "$TANDEM" run --on "$TD" -- redis-server --bind $IP_B --save '' --protected-mode no >"$TMP/redis" 2>&1
+redis=$PID
+check "redis-server answers the kernel's redis-cli" wait_for 10 in_a redis-cli -h $IP_B ping
+check "redis-benchmark: 50 clients" sh -c "
+	nsenter --net=/run/netns/$NS_A redis-benchmark -h $IP_B -t set,get -n 100000 -c 50 -q | tr '\r' '\n' | grep 'per second'"
+sed 's/^/  /' "$TMP/check"
+stop "$redis"
+nginx_conf "$TMP/root" $IP_B:8081 off >"$TMP/nginx-b.conf"
+start_b "$TANDEM" run --on "$TD" -- nginx -e "$TMP/nginx-b.log" -c "$TMP/nginx-b.conf"
+nginx=$PID
+check "nginx listens" wait_for 10 in_a curl -s -o /dev/null http://$IP_B:8081/small
+check "the $BIG_MB MB file from nginx, byte for byte" sh -c "
+	nsenter --net=/run/netns/$NS_A curl -sS --max-time 300 http://$IP_B:8081/big | cmp - '$TMP/root/big'"
+stop "$nginx"
 
 title "Who took the packets that arrived at $IP_B"
 printf '  %-28s %12s %10s\n' "" packets share
