@@ -63,6 +63,13 @@
 	X(TcpExt, TCPLossProbes)                                                                   \
 	X(TcpExt, TCPRenoRecovery)                                                                 \
 	X(TcpExt, TCPSackRecovery)                                                                 \
+	X(TcpExt, TCPSACKReneging)                                                                 \
+	X(TcpExt, TCPSACKReorder)                                                                  \
+	X(TcpExt, TCPLossProbeRecovery)                                                            \
+	X(TcpExt, TCPSACKDiscard)                                                                  \
+	X(TcpExt, TCPDSACKRecv)                                                                    \
+	X(TcpExt, TCPDSACKOldSent)                                                                 \
+	X(TcpExt, TCPDSACKOfoSent)                                                                 \
 	X(TcpExt, TCPFastRetrans)                                                                  \
 	X(TcpExt, TCPSlowStartRetrans)                                                             \
 	X(TcpExt, TCPSpuriousRtxHostQueues)                                                        \

@@ -157,7 +157,7 @@ struct chunk_hdr {
 	uint32_t seq;
 	uint16_t off; /* first valid byte */
 	uint16_t len; /* valid bytes from .off */
-	uint32_t pad;
+	uint32_t stamp; /* out-of-order queue: grows with each arrival (order of SACK blocks) */
 };
 _Static_assert(sizeof(struct chunk_hdr) == 16, "chunk_hdr");
 

@@ -26,7 +26,12 @@ static uint32_t put_options(const struct conv *c, const struct seg *g, uint8_t *
 				.ts_val = g->ts_val || g->late ? g->ts_val : c->ts_val,
 				.ts_ecr = g->ts_ecr ? g->ts_ecr : c->ts_ecr};
 
+	for (; o.n_sack < 3 && g->sack[o.n_sack].end; o.n_sack++) {
+		o.sack[o.n_sack].start = g->sack[o.n_sack].start + c->iss;
+		o.sack[o.n_sack].end = g->sack[o.n_sack].end + c->iss;
+	}
 	if (syn) {
+		o.sack_ok = c->sack;
 		o.mss = c->mss;
 		o.has_wscale = c->wscale;
 		o.wscale = (uint8_t)(c->wscale - 1);

@@ -28,6 +28,7 @@ struct seg {
 	bool no_ts;	 /* in: without the timestamp that was agreed on */
 	uint32_t ts_val; /* in: instead of c->ts_val; out: not compared */
 	uint32_t ts_ecr; /* in: instead of what we were last told */
+	struct { uint32_t start, end; } sack[3]; /* in: blocks, the first empty one ends them */
 	bool late;	 /* in: with the ts_val given even if it is 0 */
 };
 #define ZERO_WND 0xfffffffeu
@@ -39,7 +40,7 @@ struct conv {
 	uint32_t iss; /* the stack's */
 	uint16_t lport, rport;
 	/* what the peer offers; to be set before tc_accept(), tc_connect() */
-	bool ts;
+	bool ts, sack;
 	uint8_t wscale; /* 0: not offered, else shift + 1 */
 	uint16_t mss;
 	uint16_t wnd;

@@ -341,7 +341,7 @@ static void tcb_adopt(struct stack *s, struct tcb *t, const struct tcb *c, uint6
 	t->tx_head = t->tx_tail = t->tx_cur = SHM_NIL;
 	t->rx_head = t->rx_tail = SHM_NIL;
 	t->ooo_head = SHM_NIL;
-	t->seg_head = t->seg_tail = SHM_NIL;
+	t->seg_head = SHM_NIL;
 	t->tx_bytes = t->rx_bytes = t->ooo_bytes = 0;
 	t->n_chunks = 0;
 	clamp_options(s, t);

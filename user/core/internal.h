@@ -435,12 +435,16 @@ enum tcp_action {
 	TCP_ACT_NONE,	 /* nothing until .when (or ever) */
 	TCP_ACT_DATA,	 /* new data (and FIN) */
 	TCP_ACT_RETRANS, /* from snd_una */
+	TCP_ACT_RESEND,	 /* what the scoreboard calls lost */
+	TCP_ACT_LOSS_PROBE, /* RFC 8985 §7 */
+	TCP_ACT_REORDER, /* the reordering window has passed: look for losses */
 	TCP_ACT_ACK, TCP_ACT_SYN, TCP_ACT_RST, TCP_ACT_PROBE, TCP_ACT_KEEPALIVE, TCP_ACT_TIMEOUT,
 };
 struct tcp_next {
 	enum tcp_action act;
 	struct mtime when; /* TCP_ACT_NONE: the earliest deadline */
 	uint32_t len;	   /* TCP_ACT_DATA: payload bytes for one packet from snd_nxt on */
+	uint32_t seq;	   /* TCP_ACT_RESEND: … from here on */
 	bool fin;	   /* and the FIN */
 	bool cwnd_limited; /* there would be more, but for cwnd */
 };

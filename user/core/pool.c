@@ -51,7 +51,7 @@ uint32_t tcb_alloc(struct stack *s)
 	t->out_next = t->ev_next = t->aq_next = SHM_NIL;
 	t->tx_head = t->tx_tail = t->tx_cur = SHM_NIL;
 	t->rx_head = t->rx_tail = t->ooo_head = SHM_NIL;
-	t->seg_head = t->seg_tail = SHM_NIL;
+	t->seg_head = SHM_NIL;
 	return i;
 }
 

@@ -79,6 +79,7 @@ static void synack_send(struct stack *s, const struct synreq *r, uint16_t mss, u
 		.has_wscale = r->opt & TCB_OPT_WSCALE,
 		.wscale = r->rcv_wscale,
 		.has_ts = r->opt & TCB_OPT_TS,
+		.sack_ok = r->opt & TCB_OPT_SACK,
 		.ts_val = ts,
 		.ts_ecr = r->ts_recent,
 	};
@@ -201,6 +202,8 @@ static void synreq_init(struct stack *s, struct synreq *r, uint32_t listener,
 		r->ts_recent = g->o.ts_val;
 		r->ts_offset = tcp_ts_offset(s, &r->a);
 	}
+	if (g->o.sack_ok && lim->tcp_sack)
+		r->opt |= TCB_OPT_SACK;
 	if (g->o.has_wscale && lim->tcp_window_scaling) {
 		r->opt |= TCB_OPT_WSCALE;
 		r->snd_wscale = g->o.wscale < TCP_WSCALE_MAX ? g->o.wscale : TCP_WSCALE_MAX;
@@ -303,6 +306,7 @@ static void conn_fill(struct stack *s, struct tcb *t, const struct synreq *r, st
 		.wscale = r->snd_wscale,
 		.has_ts = r->opt & TCB_OPT_TS,
 		.ts_val = r->ts_recent,
+		.sack_ok = r->opt & TCB_OPT_SACK,
 	};
 
 	conn_inherit(t, &s->listeners[r->listener]);

@@ -81,6 +81,9 @@ enum tcb_owner {
 #define TCB_F_MORE (1u << 18) /* MSG_MORE: as TCB_CORK until the next send */
 #define TCB_F_CWND_LIMITED (1u << 19) /* the last output ended because of cwnd */
 #define TCB_F_PINGPONG (1u << 20) /* request and response: ACKs may wait for the response */
+#define TCB_F_REORDER (1u << 21) /* RFC 8985: RACK.reordering_seen */
+#define TCB_F_TLP (1u << 22) /* a loss probe is out, tlp_end not yet acknowledged for sure */
+#define TCB_F_TLP_RTX (1u << 23) /* … and it was a retransmission */
 
 struct tcb {
 	/* identity */
@@ -121,7 +124,7 @@ struct tcb {
 	/* receive */
 	uint32_t irs, rcv_nxt;
 	uint32_t rcv_adv; /* right edge that we have advertised: never moves left */
-	uint32_t rcv_up;
+	uint32_t tlp_end; /* RFC 8985: TLP.end_seq, while TCB_F_TLP */
 	uint32_t fin_seq; /* TCB_F_FIN_OOO */
 
 	/* timestamps (RFC 7323) */
@@ -157,7 +160,9 @@ struct tcb {
 	uint8_t cc;		 /* index in cc_table */
 	uint8_t cc_state;	 /* enum cc_state */
 	uint16_t user_mss;	 /* TCP_MAXSEG, 0: none */
-	uint64_t cc_priv[6];
+	uint64_t cc_priv[5];
+	/* duplicate text to report (RFC 2883); equal: none */
+	uint32_t dsack_start, dsack_end;
 
 	/* send queue: bytes snd_una … snd_una + tx_bytes (SYN and FIN apart) */
 	uint32_t tx_head, tx_tail; /* chunks */
@@ -174,8 +179,10 @@ struct tcb {
 	uint32_t n_chunks; /* held in all three */
 	/* auto-tuning of rcvbuf: bytes read since rd_time, in units of 1024 ns */
 	uint32_t rd_bytes, rd_time;
-	/* per-segment records for loss recovery, in chunks of their own */
-	uint32_t seg_head, seg_tail;
+	uint32_t seg_head; /* the scoreboard's chunk, while anything is outstanding (board.h) */
+	uint8_t reo_mult; /* RFC 8985: RACK.reo_wnd_mult, less 1 */
+	uint8_t reo_persist;
+	uint16_t pad;
 
 	/* options' values */
 	uint16_t keep_idle, keep_intvl; /* s */

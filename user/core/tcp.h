@@ -85,6 +85,20 @@ bool tcp_timer_probe_over(const struct stack *s, const struct tcb *t, struct mti
 bool tcp_timer_keep_over(const struct tcb *t, struct mtime now);
 bool tcp_timer_syn_over(const struct stack *s, const struct tcb *t, struct mtime now);
 
+/* tcp_sack.c: the receiver's side of RFC 2018 and RFC 2883 */
+/* Text that we had already has come once more: to be reported in the next ACK. */
+void tcp_dsack(struct tcb *t, uint32_t start, uint32_t end);
+/* Is there something that only an ACK without text can tell? */
+static inline bool tcp_sack_pending(const struct tcb *t)
+{
+	return t->opt & TCB_OPT_SACK &&
+	       (t->ooo_head != SHM_NIL || t->dsack_start != t->dsack_end);
+}
+/* Fills in the blocks for an ACK; the duplicate counts as reported then. */
+void tcp_sack_fill(struct stack *s, struct tcb *t, struct tcp_options *o);
+/* tcp_buf.c: what can be done without should not take the last chunks. */
+bool tcp_memory_low(const struct stack *s);
+
 /* tcp_buf.c: all but what the program may still read */
 void tcp_buf_release_unread(struct stack *s, struct tcb *t);
 void tcp_buf_release_ooo(struct stack *s, struct tcb *t);

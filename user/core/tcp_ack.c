@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What an acknowledgement does: round-trip times, the send queue, loss recovery, the peer's
- * window. Loss recovery is New Reno without SACK; what it decides (retransmit, cwnd during
+ * window. Loss recovery here is New Reno, for peers without SACK (else tcp_rack.c); what it decides (retransmit, cwnd during
  * recovery) is here, how cwnd grows and shrinks is the congestion control's (cc.c).
  *
  * RFC 6298 (RTO), RFC 7323 §4 (RTT from timestamps), RFC 5681 and RFC 6582 (fast retransmit and
  * recovery), RFC 9293 §3.10.7.4 (window update). t->recover is one beyond the highest number sent
  * when recovery began, where RFC 6582's "recover" is that number itself.
  */
-#include "tcp.h"
+#include "board.h"
 
 /* ---- round trips ---- */
 
@@ -95,19 +95,10 @@ static void recovery_ack(struct tcb *t, uint32_t acked)
 	t->lost++;
 }
 
-static void cwnd_ack(struct tcb *t, uint32_t acked, uint32_t rtt, uint32_t flight, struct mtime now)
+static void cwnd_ack(struct tcb *t, const struct cc_ack *a, struct mtime now)
 {
-	struct cc_ack a = {
-		.acked = acked,
-		.rtt_us = rtt,
-		.in_flight = flight,
-		/* In slow start twice what is in use is not too much, as in Linux. */
-		.cwnd_limited = t->flags & TCB_F_CWND_LIMITED ||
-				(t->cwnd < t->ssthresh && t->cwnd < 2 * flight),
-	};
-
 	if (t->cc_state == CC_RECOVERY) {
-		recovery_ack(t, acked);
+		recovery_ack(t, a->acked);
 		return;
 	}
 	if (t->cc_state == CC_LOSS && seq_ge(t->snd_una, t->recover))
@@ -115,12 +106,18 @@ static void cwnd_ack(struct tcb *t, uint32_t acked, uint32_t rtt, uint32_t fligh
 	/* An old mark is drawn along: 2 GB further on it would look like a new one. */
 	if (seq_gt(t->snd_una, t->recover))
 		t->recover = t->snd_una - 1;
-	cc_get(t->cc)->ack(t, &a, now);
+	cc_get(t->cc)->ack(t, a, now);
 }
 
 void tcp_rto_expired(struct stack *s, struct tcb *t, struct mtime now)
 {
+	struct board *b = tcp_board(s, t);
+
 	MIB(s, TcpExt_TCPTimeouts);
+	if (b)
+		tcp_rack_rto(s, t, b);
+	else
+		t->snd_nxt = t->snd_una;
 	/* RFC 5681 §3.1: of the same segment's further timeouts only the first lowers ssthresh */
 	if (!t->rtx_first) {
 		cc_get(t->cc)->timeout(t, tcp_min(t->snd_max - t->snd_una, t->cwnd), now);
@@ -129,7 +126,6 @@ void tcp_rto_expired(struct stack *s, struct tcb *t, struct mtime now)
 	t->cwnd = tcp_eff_mss(t);
 	t->cc_state = CC_LOSS;
 	t->recover = t->snd_max;
-	t->snd_nxt = t->snd_una;
 	t->dupacks = 0;
 	t->lost++;
 	t->flags &= ~(TCB_F_RTX | TCB_F_RTT_VALID);
@@ -168,9 +164,19 @@ void tcp_writable_check(struct stack *s, struct tcb *t)
 /* @g acknowledges something new: snd_una < ack <= snd_max. */
 void tcp_ack_new(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct mtime now)
 {
-	uint32_t acked = g->ack - t->snd_una, flight = t->snd_nxt - t->snd_una;
+	struct board *b = t->opt & TCB_OPT_SACK ? tcp_rack_board(s, t, now) : NULL;
+	uint32_t acked = g->ack - t->snd_una;
+	uint32_t flight = b ? board_pipe(t, b) : t->snd_nxt - t->snd_una;
 	uint32_t data = acked - (t->flags & TCB_F_FIN_SENT && g->ack == t->snd_max);
 	uint32_t rtt = ack_rtt(s, t, g, now);
+	struct cc_ack a = {
+		.acked = data,
+		.rtt_us = rtt,
+		.in_flight = flight,
+		/* In slow start twice what is in use is not too much, as in Linux. */
+		.cwnd_limited = t->flags & TCB_F_CWND_LIMITED ||
+				(t->cwnd < t->ssthresh && t->cwnd < 2 * flight),
+	};
 
 	txq_acked(s, t, data);
 	t->bytes_acked += data;
@@ -181,8 +187,13 @@ void tcp_ack_new(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct
 		tcp_rtt_sample(t, rtt);
 		t->backoff = 0; /* RFC 6298 §5.7; without a sample it stays (Karn) */
 	}
-	cwnd_ack(t, data, rtt, flight, now);
 	tcp_timer_data_acked(t, now);
+	if (t->opt & TCB_OPT_SACK)
+		tcp_sack_ack(s, t, g, acked, now);
+	if (b)
+		tcp_rack_ack(s, t, g, &a, now);
+	else
+		cwnd_ack(t, &a, now);
 	tcp_sndbuf_tune(s, t);
 	neigh_confirm(s, t->neigh, now);
 	tcp_writable_check(s, t);
@@ -193,7 +204,18 @@ void tcp_ack_duplicate(struct stack *s, struct tcb *t, const struct tcp_seg *g, 
 {
 	if (!t->snd_wnd && t->rtx_first && !(t->flags & TCB_F_PROBING))
 		t->rtx_first = 0; /* the window was shut on data in flight; the peer is alive */
-	if (g->ack != t->snd_una || g->len || g->flags & (TH_SYN | TH_FIN) ||
+	if (g->ack != t->snd_una)
+		return;
+	if (t->opt & TCB_OPT_SACK) {
+		struct cc_ack a = {.in_flight = t->snd_max - t->snd_una};
+
+		tcp_sack_ack(s, t, g, 0, now);
+		if (tcp_rack_board(s, t, now)) {
+			tcp_rack_ack(s, t, g, &a, now);
+			return;
+		}
+	}
+	if (g->len || g->flags & (TH_SYN | TH_FIN) ||
 	    t->snd_una == t->snd_max || (uint32_t)g->wnd << t->snd_wscale != t->snd_wnd)
 		return;
 	t->dupacks += t->dupacks < UINT8_MAX;

@@ -11,6 +11,7 @@
  * has room, and the number of receive chunks is limited by rcvbuf, twice the advertised window.
  */
 #include "tcp.h"
+#include "board.h"
 
 static struct chunk_hdr *hdr(const struct stack *s, uint32_t c)
 {
@@ -96,6 +97,7 @@ static uint32_t rx_chunks(const struct tcb *t)
 {
 	uint32_t tx = (t->tx_bytes + CHUNK_SIZE - 1) / CHUNK_SIZE;
 
+	tx += t->seg_head != SHM_NIL;
 	return t->n_chunks > tx ? t->n_chunks - tx : 0;
 }
 
@@ -156,8 +158,8 @@ uint32_t rxq_read(struct stack *s, struct tcb *t, void *buf, uint32_t len, bool 
 
 /* ---- out-of-order queue ---- */
 
-/* Out-of-order data may be thrown away at any time, so it does not take the last memory. */
-static bool ooo_memory_low(const struct stack *s)
+/* Out-of-order data may be thrown away at any time, and a scoreboard can be done without. */
+bool tcp_memory_low(const struct stack *s)
 {
 	const struct free_list *f = &s->chunk_free;
 
@@ -174,7 +176,7 @@ static uint32_t ooo_fill(struct stack *s, struct tcb *t, uint32_t *prev, uint32_
 	uint32_t c = *prev, n;
 
 	if (c == SHM_NIL || chunk_end(s, c) != seq || !chunk_room(s, c)) {
-		if (rx_chunks_full(t) || ooo_memory_low(s))
+		if (rx_chunks_full(t) || tcp_memory_low(s))
 			return 0;
 		c = chunk_take(s, t);
 		if (c == SHM_NIL)
@@ -192,6 +194,7 @@ static uint32_t ooo_fill(struct stack *s, struct tcb *t, uint32_t *prev, uint32_
 	n = tcp_min(chunk_room(s, c), len);
 	pkt_copy(p, off, chunk_bytes(s, c) + hdr(s, c)->len, n);
 	hdr(s, c)->len += (uint16_t)n;
+	hdr(s, c)->stamp = t->segs_in;
 	t->ooo_bytes += n;
 	return n;
 }
@@ -211,6 +214,8 @@ uint32_t ooo_insert(struct stack *s, struct tcb *t, uint32_t seq, const struct p
 		}
 		if (c != SHM_NIL && seq_le(hdr(s, c)->seq, seq)) { /* have these already */
 			n = tcp_min(len, chunk_end(s, c) - seq);
+			hdr(s, c)->stamp = t->segs_in;
+			tcp_dsack(t, seq, seq + n);
 		} else {
 			if (c != SHM_NIL)
 				n = tcp_min(len, hdr(s, c)->seq - seq);
@@ -368,6 +373,7 @@ void tcp_buf_release_unread(struct stack *s, struct tcb *t)
 	release_list(s, t, &t->tx_head);
 	t->tx_tail = t->tx_cur = SHM_NIL;
 	t->tx_bytes = 0;
+	board_close(s, t);
 	tcp_buf_release_ooo(s, t);
 }
 

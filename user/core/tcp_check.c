@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The invariants of one connection, all of them, for tests: see tcb.h and the files they name. */
-#include "tcp.h"
+#include "board.h"
 
 #define FAIL(text) return check_fail(why, len, "tcp: " text ", conn", tcb_index(s, t))
 
@@ -64,7 +64,7 @@ static int check_queues(const struct stack *s, const struct tcb *t, char *why, s
 		FAIL("queue's bytes are not the sum of its chunks");
 	if (tx.last != t->tx_tail || rx.last != t->rx_tail)
 		FAIL("queue's tail is not its last chunk");
-	if (tx.chunks + rx.chunks + ooo.chunks != t->n_chunks)
+	if (tx.chunks + rx.chunks + ooo.chunks + (t->seg_head != SHM_NIL) != t->n_chunks)
 		FAIL("n_chunks is not the number of chunks");
 	if (t->state == TCP_CLOSED && (tx.chunks || ooo.chunks))
 		FAIL("closed, but holds what nobody can use");
@@ -125,6 +125,21 @@ static int check_state(const struct stack *s, const struct tcb *t, char *why, si
 	return 0;
 }
 
+static int check_board(const struct stack *s, const struct tcb *t, char *why, size_t len)
+{
+	const struct board *b = tcp_board(s, t);
+
+	if (!b)
+		return 0;
+	if (!(t->opt & TCB_OPT_SACK) || !tcp_synchronised(t) || t->snd_una == t->snd_max)
+		FAIL("scoreboard for nothing");
+	if (!board_sane(t, b))
+		FAIL("scoreboard does not say what is outstanding");
+	if (b->t_pto > t->t_rtx)
+		FAIL("loss probe after the retransmission timer");
+	return 0;
+}
+
 /* Nothing may wait for something that never comes. */
 static int check_deadlines(const struct stack *s, const struct tcb *t, char *why, size_t len)
 {
@@ -162,6 +177,8 @@ int tcp_check(const struct stack *s, const struct tcb *t, char *why, size_t len)
 		err = check_numbers(s, t, why, len);
 	if (!err)
 		err = check_queues(s, t, why, len);
+	if (!err)
+		err = check_board(s, t, why, len);
 	if (!err)
 		err = check_deadlines(s, t, why, len);
 	return err;

@@ -88,6 +88,7 @@ static bool trim(struct tcb *t, struct tcp_seg *g)
 
 	if (seq_lt(g->seq, t->rcv_nxt)) {
 		old = tcp_min(t->rcv_nxt - g->seq, g->len);
+		tcp_dsack(t, g->seq, g->seq + old);
 		g->seq += old;
 		g->data_off += old;
 		g->len -= old;

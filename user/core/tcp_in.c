@@ -7,7 +7,7 @@
  * RFC 5961 (challenge ACKs), RFC 7323 §5 (PAWS). A step that ends the processing returns false and
  * leaves the reason; after it the TCB may be gone.
  */
-#include "tcp.h"
+#include "board.h"
 
 #define PAWS_IDLE_MS (24u * 24 * 3600 * 1000) /* RFC 7323 §5.5 */
 #define OOW_REPLY_MS 100u
@@ -100,6 +100,8 @@ static bool check_sequence(struct stack *s, struct tcb *t, struct tcp_seg *g, en
 			*d = challenge(s, t, *d, now); /* RFC 5961 §4.2 */
 		else if (!rst)
 			answer_unacceptable(t, g, now);
+		if (!rst && seq_le(g->seq + g->len, t->rcv_nxt))
+			tcp_dsack(t, g->seq, g->seq + g->len);
 		/* Our ACK of its FIN was lost: wait 2 MSL again. */
 		if (t->state == TCP_TIME_WAIT && g->flags & TH_FIN)
 			t->t_keep = now.ns + TCP_TIMEWAIT_S * NS_PER_S;
@@ -237,8 +239,8 @@ static bool input_predicted(struct stack *s, struct tcb *t, struct tcp_seg *g, s
 	if (t->state != TCP_ESTABLISHED || (g->flags & ~(TH_PSH | TH_ECE | TH_CWR)) != TH_ACK ||
 	    g->seq != t->rcv_nxt || g->len > tcp_rcv_wnd(t) || t->ooo_head != SHM_NIL ||
 	    t->flags & TCB_F_FIN_OOO || t->cc_state != CC_OPEN ||
-	    g->ack - t->snd_una > t->snd_max - t->snd_una || (!g->len && g->ack == t->snd_una) ||
-	    paws_reject(s, t, g, now))
+	    g->ack - t->snd_una > t->snd_max - t->snd_una ||
+	    (g->ack == t->snd_una && (!g->len || g->o.n_sack)) || paws_reject(s, t, g, now))
 		return false;
 	ts_recent_update(s, t, g, now);
 	t->last_rcv = now.ns;
@@ -399,7 +401,10 @@ static void mtu_lowered(struct stack *s, struct tcb *t, uint32_t mtu, struct mti
 		return;
 	t->mss = mss;
 	t->cwnd = tcp_max(t->cwnd, tcp_eff_mss(t));
-	t->snd_nxt = t->snd_una;
+	if (t->seg_head == SHM_NIL)
+		t->snd_nxt = t->snd_una;
+	else
+		board_all_lost(tcp_board(s, t));
 	t->flags &= ~TCB_F_RTT_VALID;
 	tcp_kick(s, t, now);
 }

@@ -6,7 +6,7 @@
  * RFC 9293 §3.8.4 and §3.8.6.2.1 (Nagle, silly window avoidance of the sender), RFC 5681 §3.1
  * (cwnd), RFC 3042 (limited transmit), Minshall's variant of Nagle as in Linux.
  */
-#include "tcp.h"
+#include "board.h"
 
 /* ---- how much may go ---- */
 
@@ -59,6 +59,7 @@ static bool next_data(const struct stack *s, const struct tcb *t, struct tcp_nex
 {
 	uint32_t end = tcp_queue_end(t), flight = t->snd_nxt - t->snd_una;
 	uint32_t mss = tcp_eff_mss(t), avail, wnd, cwnd, len;
+	const struct board *b = tcp_board(s, t);
 	bool fin = t->flags & TCB_F_FIN_QUEUED;
 
 	if (tcp_fin_acked(t) || seq_gt(t->snd_nxt, end))
@@ -67,7 +68,11 @@ static bool next_data(const struct stack *s, const struct tcb *t, struct tcp_nex
 	if (!avail && !fin)
 		return false;
 	wnd = t->snd_wnd > flight ? t->snd_wnd - flight : 0;
-	cwnd = t->cwnd + limited_transmit(t);
+	cwnd = t->cwnd;
+	if (b)
+		flight = board_pipe(t, b);
+	else
+		cwnd += limited_transmit(t);
 	cwnd = cwnd > flight ? cwnd - flight : 0;
 	len = tcp_min(avail, tcp_min(wnd, cwnd));
 	n->cwnd_limited = len == cwnd && len < avail;
@@ -78,6 +83,31 @@ static bool next_data(const struct stack *s, const struct tcb *t, struct tcp_nex
 	n->len = tcp_min(len, packet_max(s, mss));
 	n->fin = fin && n->len == avail;
 	return n->len || n->fin;
+}
+
+/*
+ * What is lost goes before new data, in order, as far as cwnd and the peer's window let it. A
+ * segment that does not fit waits for ACKs, or for the timer.
+ */
+static bool next_resend(const struct stack *s, const struct tcb *t, struct tcp_next *n)
+{
+	const struct board *b = tcp_board(s, t);
+	uint32_t i = b ? board_first_lost(b) : BOARD_MAX;
+	uint32_t end, pipe, queue_end = tcp_queue_end(t), stop;
+
+	if (i == BOARD_MAX)
+		return false;
+	n->seq = b->r[i].seq;
+	stop = board_run_end(b, i);
+	end = seq_min(stop, queue_end);
+	n->len = seq_lt(n->seq, end) ? tcp_min(end - n->seq, tcp_eff_mss(t)) : 0;
+	n->fin = seq_gt(stop, queue_end) && n->seq + n->len == queue_end;
+	pipe = board_pipe(t, b);
+	if (pipe && (t->cwnd < pipe || t->cwnd - pipe < n->len)) {
+		n->cwnd_limited = true;
+		return false;
+	}
+	return n->seq + n->len + n->fin - t->snd_una <= t->snd_wnd;
 }
 
 /* ---- what is due ---- */
@@ -105,6 +135,12 @@ static enum tcp_action next_opening(const struct stack *s, const struct tcb *t, 
 
 static enum tcp_action next_timed(const struct stack *s, const struct tcb *t, struct mtime now)
 {
+	const struct board *b = tcp_board(s, t);
+
+	if (b && due(b->t_reo, now))
+		return TCP_ACT_REORDER;
+	if (b && due(b->t_pto, now))
+		return TCP_ACT_LOSS_PROBE;
 	if (due(t->t_rtx, now)) {
 		if (t->flags & TCB_F_PROBING)
 			return tcp_timer_probe_over(s, t, now) ? TCP_ACT_TIMEOUT : TCP_ACT_PROBE;
@@ -125,6 +161,7 @@ static bool ack_due(const struct tcb *t, struct mtime now)
 struct tcp_next tcp_next(const struct stack *s, const struct tcb *t, struct mtime now)
 {
 	struct tcp_next n = {.act = TCP_ACT_NONE, .when = MTIME_NEVER};
+	const struct board *b = tcp_board(s, t);
 
 	if (t->flags & TCB_F_RST_SEND) {
 		n.act = TCP_ACT_RST;
@@ -138,6 +175,8 @@ struct tcp_next tcp_next(const struct stack *s, const struct tcb *t, struct mtim
 			;
 		else if (t->flags & TCB_F_RTX)
 			n.act = TCP_ACT_RETRANS;
+		else if (next_resend(s, t, &n))
+			n.act = TCP_ACT_RESEND;
 		else if (next_data(s, t, &n))
 			n.act = TCP_ACT_DATA;
 		else if (ack_due(t, now))
@@ -147,6 +186,10 @@ struct tcp_next tcp_next(const struct stack *s, const struct tcb *t, struct mtim
 		return n;
 
 	sleep_until(&n, t->t_rtx);
+	if (b) {
+		sleep_until(&n, b->t_reo);
+		sleep_until(&n, b->t_pto);
+	}
 	if (t->flags & TCB_F_ACK_DELAYED)
 		sleep_until(&n, t->t_delack);
 	if (tcp_synchronised(t))

@@ -8,7 +8,7 @@
  * sent again by the usual rules (snd_max keeps how far we had been); a fast retransmission is
  * one segment from snd_una that leaves snd_nxt alone.
  */
-#include "tcp.h"
+#include "board.h"
 
 uint32_t tcp_ts_now(const struct stack *s, struct mtime now)
 {
@@ -65,11 +65,12 @@ static void syn_options(const struct stack *s, const struct tcb *t, struct tcp_o
 	o->mss = (uint16_t)(t->user_mss ? tcp_min(t->user_mss, mss) : mss);
 	o->has_wscale = t->opt & TCB_OPT_WSCALE;
 	o->wscale = t->rcv_wscale;
+	o->sack_ok = t->opt & TCB_OPT_SACK;
 }
 
-/* Writes header and options at @h, returns their length. */
-static uint32_t put_header(struct stack *s, struct tcb *t, uint8_t *h, uint32_t seq, uint8_t flags,
-			   struct mtime now)
+/* Writes header and options at @h, returns their length. SACK blocks go into bare ACKs only. */
+static uint32_t put_header(struct stack *s, struct tcb *t, uint8_t *h, uint32_t seq, uint32_t len,
+			   uint8_t flags, struct mtime now)
 {
 	struct tcp_options o = {.has_ts = t->opt & TCB_OPT_TS};
 	bool syn = flags & TH_SYN;
@@ -81,6 +82,8 @@ static uint32_t put_header(struct stack *s, struct tcb *t, uint8_t *h, uint32_t 
 	}
 	if (syn)
 		syn_options(s, t, &o);
+	if (!len && flags == TH_ACK && tcp_sack_pending(t))
+		tcp_sack_fill(s, t, &o);
 	hlen = TCP_HLEN + tcp_put_options(h + TCP_HLEN, &o, syn);
 	wnd = syn ? tcp_syn_window(t->rcvbuf) : tcp_select_window(s, t) >> t->rcv_wscale;
 
@@ -111,7 +114,7 @@ static struct pkt *build(struct stack *s, struct tcb *t, uint32_t seq, uint32_t 
 
 	if (!p)
 		return NULL;
-	hlen = put_header(s, t, ip_payload(p), seq, flags, now);
+	hlen = put_header(s, t, ip_payload(p), seq, len, flags, now);
 	p->hdr_len = (uint16_t)(p->l4_off + hlen);
 	p->frag[0].len = p->hdr_len;
 	if (len > tcp_eff_mss(t) || p->hdr_len + len > p->room) {
@@ -196,8 +199,8 @@ static void ack_sent(struct stack *s, struct tcb *t, uint32_t len)
 		t->ack_owed--;
 		return; /* ACK_NOW stays for the next one */
 	}
-	if (len && t->ack_owed)
-		return; /* data does not count as a duplicate ACK */
+	if (len && (t->ack_owed || tcp_sack_pending(t)))
+		return; /* data does not count as a duplicate ACK, and carries no SACK blocks */
 	if (t->flags & TCB_F_ACK_DELAYED && !(t->flags & TCB_F_ACK_NOW) && !len) {
 		MIB(s, TcpExt_DelayedACKs);
 		/* The program did not answer in time: not a dialogue. */
@@ -242,8 +245,12 @@ static void data_sent(struct stack *s, struct tcb *t, uint32_t seq, uint32_t len
 	if (!again && mtime_diff_ns(now, (struct mtime){t->last_rcv}) < TCP_DELACK_MS * NS_PER_MS)
 		t->flags |= TCB_F_PINGPONG;
 	tcp_timer_data_sent(t, now);
+	if (t->opt & TCB_OPT_SACK)
+		tcp_rack_sent(s, t, seq, end, again, now);
 	t->snd_nxt = seq_max(t->snd_nxt, end);
 	t->snd_max = seq_max(t->snd_max, end);
+	if (!again)
+		tcp_rack_arm_probe(s, t, now);
 }
 
 /* ---- actions ---- */
@@ -288,6 +295,44 @@ static struct pkt *retransmit(struct stack *s, struct tcb *t, struct mtime now)
 	len = tcp_min(sent, tcp_eff_mss(t));
 	fin = t->flags & TCB_F_FIN_SENT && len == t->tx_bytes;
 	return send_data(s, t, t->snd_una, len, fin, now);
+}
+
+/* What the scoreboard calls lost, one segment of it (tcp_next() has chosen). */
+static struct pkt *resend(struct stack *s, struct tcb *t, const struct tcp_next *n,
+			  struct mtime now)
+{
+	if (t->cc_state == CC_LOSS)
+		MIB(s, TcpExt_TCPSlowStartRetrans);
+	else
+		MIB(s, TcpExt_TCPFastRetrans);
+	if (n->seq == t->snd_una)
+		t->t_rtx = mtime_add_us(now, tcp_rto_us(t)).ns;
+	return send_data(s, t, n->seq, n->len, n->fin, now);
+}
+
+/*
+ * RFC 8985 §7.3: new data where there is some, else the last segment once more, so that an ACK
+ * comes and tells what is missing. The retransmission timer starts anew.
+ */
+static struct pkt *loss_probe(struct stack *s, struct tcb *t, struct mtime now)
+{
+	uint32_t end = tcp_queue_end(t), flight = t->snd_max - t->snd_una, mss = tcp_eff_mss(t);
+	uint32_t room = t->snd_wnd > flight ? t->snd_wnd - flight : 0, seq, len;
+
+	MIB(s, TcpExt_TCPLossProbes);
+	tcp_board(s, t)->t_pto = 0;
+	t->t_rtx = mtime_add_us(now, tcp_rto_us(t)).ns;
+	t->flags = (t->flags & ~TCB_F_TLP_RTX) | TCB_F_TLP;
+	len = seq_lt(t->snd_nxt, end) ? tcp_min(tcp_min(end - t->snd_nxt, room), mss) : 0;
+	if (len && !(t->sockopt & TCB_CORK) && !(t->flags & TCB_F_MORE)) {
+		t->tlp_end = t->snd_max + len;
+		return send_data(s, t, t->snd_nxt, len, false, now);
+	}
+	t->flags |= TCB_F_TLP_RTX;
+	t->tlp_end = t->snd_max;
+	end = seq_min(end, t->snd_max);
+	seq = end - tcp_min(end - t->snd_una, mss);
+	return send_data(s, t, seq, end - seq, t->flags & TCB_F_FIN_SENT, now);
 }
 
 static struct pkt *send_syn(struct stack *s, struct tcb *t, struct mtime now)
@@ -400,6 +445,13 @@ static struct pkt *act(struct stack *s, struct tcb *t, const struct tcp_next *n,
 		return send_data(s, t, t->snd_nxt, n->len, n->fin, now);
 	case TCP_ACT_RETRANS:
 		return retransmit(s, t, now);
+	case TCP_ACT_RESEND:
+		return resend(s, t, n, now);
+	case TCP_ACT_LOSS_PROBE:
+		return loss_probe(s, t, now);
+	case TCP_ACT_REORDER:
+		tcp_rack_timer(s, t, now);
+		break;
 	case TCP_ACT_ACK:
 		return send_empty(s, t, bare_seq(t), TH_ACK, now);
 	case TCP_ACT_SYN:

@@ -89,7 +89,7 @@ static void tcb_init(struct stack *s, struct tcb *t, const struct tcp_addr_pair 
 	t->neigh = t->listener = SHM_NIL;
 	t->out_next = t->ev_next = t->aq_next = SHM_NIL;
 	t->tx_head = t->tx_tail = t->tx_cur = t->rx_head = t->rx_tail = t->ooo_head = SHM_NIL;
-	t->seg_head = t->seg_tail = SHM_NIL;
+	t->seg_head = SHM_NIL;
 	t->timer.slot = SHM_NIL;
 
 	t->iss = tcp_isn(s, a, now);
@@ -101,8 +101,8 @@ static void tcb_init(struct stack *s, struct tcb *t, const struct tcp_addr_pair 
 	t->rcvbuf = l->tcp_rmem[1];
 	t->rcvlowat = 1;
 	t->rcv_wscale = tcp_offer_wscale(s, t->rcvbuf);
-	t->opt =
-		(l->tcp_window_scaling ? TCB_OPT_WSCALE : 0) | (l->tcp_timestamps ? TCB_OPT_TS : 0);
+	t->opt = (l->tcp_window_scaling ? TCB_OPT_WSCALE : 0) |
+		 (l->tcp_timestamps ? TCB_OPT_TS : 0) | (l->tcp_sack ? TCB_OPT_SACK : 0);
 	t->keep_idle = (uint16_t)tcp_min(l->tcp_keepalive_time, UINT16_MAX);
 	t->keep_intvl = (uint16_t)tcp_min(l->tcp_keepalive_intvl, UINT16_MAX);
 	t->keep_cnt = (uint8_t)tcp_min(l->tcp_keepalive_probes, UINT8_MAX);
@@ -157,6 +157,8 @@ void tcp_syn_received(struct stack *s, struct tcb *t, uint32_t irs, const struct
 	} else {
 		t->opt &= (uint8_t)~TCB_OPT_TS;
 	}
+	if (!o->sack_ok)
+		t->opt &= (uint8_t)~TCB_OPT_SACK;
 	if (o->has_wscale && t->opt & TCB_OPT_WSCALE) {
 		t->snd_wscale = o->wscale;
 	} else {

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* tcp_rack.c, board.c: the sender's side of SACK, by the clauses of RFC 8985, 6937, 2018, 2883. */
+#include "lib_tcp.h"
+#include "user/core/board.h"
+
+static struct conv c;
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(&c, 0, sizeof(c));
+	c.sack = true;
+	return 0;
+}
+
+#define AT(i) (1 + 1460 * (i))
+#define ACK(n) RX(&c, .flags = TH_ACK, .seq = 1, .ack = (n))
+#define SACK(n, from, to) RX(&c, .flags = TH_ACK, .seq = 1, .ack = (n), .sack = {{(from), (to)}})
+#define SEG(i) TX(&c, .flags = TH_ACK, .seq = AT(i), .ack = 1, .len = 1460)
+#define LAST(i) TX(&c, .flags = TH_ACK | TH_PSH, .seq = AT(i), .ack = 1, .len = 1460)
+
+static struct board *board(void)
+{
+	struct board *b = tcp_board(c.t.s, tc_tcb(&c));
+
+	assert_non_null(b);
+	return b;
+}
+
+/* A connection with a round trip of 20 ms; @n segments to send, @n <= 10 are. */
+static void start(uint32_t n)
+{
+	tc_accept(&c, NULL);
+	tcp_setopt(c.t.s, c.conn, TOPT_SNDBUF, 200000, c.t.now);
+	tc_tcb(&c)->srtt = 20000;
+	tc_send(&c, n * 1460);
+	assert_int_equal(tc_tx_all(&c), n < 10 ? n : 10);
+	ts_advance(&c.t, 20);
+}
+
+static void test_tcp_board_only_while_outstanding(void **state)
+{
+	(void)state;
+	start(2);
+	assert_int_equal(board()->n, 1); /* sent at one moment */
+	ACK(AT(2));
+	assert_int_equal(tc_tcb(&c)->seg_head, SHM_NIL);
+	assert_int_equal(tc_tcb(&c)->n_chunks, 0);
+	tc_close(&c);
+}
+
+/* RFC 8985 §6.2: with more than two segments above it, no reordering seen: lost at once */
+static void test_tcp_rack_hole_is_sent_again(void **state)
+{
+	const struct tcb *t;
+
+	(void)state;
+	start(10);
+	t = tc_tcb(&c);
+	SACK(1, AT(1), AT(2));
+	SACK(1, AT(1), AT(3));
+	tc_tx_none(&c);
+	SACK(1, AT(1), AT(4));
+	SEG(0);
+	assert_int_equal(t->cc_state, CC_RECOVERY);
+	assert_int_equal(t->ssthresh, 5 * 1460);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPSackRecovery), 1);
+	ts_advance(&c.t, 20);
+	ACK(AT(10));
+	assert_int_equal(t->cc_state, CC_OPEN);
+	assert_int_equal(t->cwnd, 5 * 1460); /* RFC 6937 §3: ssthresh at the end */
+	tc_close(&c);
+}
+
+static void test_tcp_rack_several_holes_in_order_one_round_trip(void **state)
+{
+	(void)state;
+	start(10);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = AT(1),
+	   .sack = {{AT(7), AT(10)}, {AT(4), AT(6)}, {AT(2), AT(3)}});
+	SEG(1), SEG(3), SEG(6);
+	tc_tx_none(&c);
+	ts_advance(&c.t, 20);
+	ACK(AT(10));
+	assert_int_equal(tc_tcb(&c)->cc_state, CC_OPEN);
+	assert_int_equal(ts_mib(&c.t, MIB_Tcp_RetransSegs), 3);
+	tc_close(&c);
+}
+
+/* §6.2, step 5: what is only late waits for the reordering window, min_RTT / 4 */
+static void test_tcp_rack_reordering_window(void **state)
+{
+	(void)state;
+	start(10);
+	SACK(1, AT(1), AT(2));
+	tc_tx_none(&c);
+	ts_advance(&c.t, 4);
+	tc_tx_none(&c);
+	ts_advance(&c.t, 2);
+	SEG(0);
+	assert_int_equal(tc_tcb(&c)->cc_state, CC_RECOVERY);
+	tc_close(&c);
+}
+
+static void test_tcp_rack_reordered_segment_not_sent_again(void **state)
+{
+	(void)state;
+	start(10);
+	SACK(1, AT(1), AT(2));
+	ts_advance(&c.t, 2);
+	ACK(AT(2));
+	assert_true(tc_tcb(&c)->flags & TCB_F_REORDER);
+	tc_tx_none(&c);
+	/* having seen it, three segments above a hole do not hurry any more (step 4) */
+	SACK(AT(2), AT(3), AT(7));
+	tc_tx_none(&c);
+	assert_int_equal(tc_tcb(&c)->cc_state, CC_OPEN);
+	tc_close(&c);
+}
+
+/* §3.3.2: a retransmission that is lost is found by what was sent after it */
+static void test_tcp_rack_lost_retransmission(void **state)
+{
+	(void)state;
+	start(14);
+	SACK(1, AT(1), AT(10));
+	SEG(0);
+	tc_tx_all(&c);
+	ts_advance(&c.t, 20);
+	tc_tx_all(&c);
+	SACK(1, AT(1), AT(11));
+	ts_advance(&c.t, 6);
+	SACK(1, AT(1), AT(12));
+	assert_int_equal(tc_tx_all(&c) > 0, 1);
+	assert_true(ts_mib(&c.t, MIB_TcpExt_TCPFastRetrans) >= 2);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPTimeouts), 0);
+	tc_close(&c);
+}
+
+/* §6.2, step 4: a DSACK widens the window, no more than once a round trip */
+static void test_tcp_rack_dsack_widens(void **state)
+{
+	(void)state;
+	start(10);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = AT(2), .sack = {{AT(0), AT(1)}});
+	assert_int_equal(tc_tcb(&c)->reo_mult, 1);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = AT(2), .sack = {{AT(1), AT(2)}});
+	assert_int_equal(tc_tcb(&c)->reo_mult, 1);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPDSACKRecv), 2);
+	tc_close(&c);
+}
+
+/* §7.2, §7.3: two round trips of silence, then the last segment once more; no RTO */
+static void test_tcp_tlp_last_segment(void **state)
+{
+	(void)state;
+	start(4);
+	ts_advance(&c.t, 19);
+	tc_tx_none(&c);
+	ts_advance(&c.t, 2);
+	LAST(3);
+	tc_tx_none(&c);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPLossProbes), 1);
+	ts_advance(&c.t, 20);
+	SACK(AT(2), AT(3), AT(4)); /* the third was lost */
+	ts_advance(&c.t, 6);
+	SEG(2);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPTimeouts), 0);
+	tc_close(&c);
+}
+
+/* §7.4.2: an ACK beyond the probe, and no DSACK: it has repaired a loss */
+static void test_tcp_tlp_repair_counts_as_loss(void **state)
+{
+	uint32_t cwnd;
+
+	(void)state;
+	start(4);
+	ts_advance(&c.t, 21);
+	LAST(3);
+	ACK(AT(4));
+	cwnd = tc_tcb(&c)->cwnd;
+	tc_send(&c, 1460);
+	LAST(4);
+	ts_advance(&c.t, 20);
+	ACK(AT(5));
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPLossProbeRecovery), 1);
+	assert_true(tc_tcb(&c)->cwnd < cwnd);
+	tc_close(&c);
+}
+
+static void test_tcp_tlp_dsack_no_loss(void **state)
+{
+	(void)state;
+	start(4);
+	ts_advance(&c.t, 21);
+	LAST(3);
+	ACK(AT(4));
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = AT(4), .sack = {{AT(3), AT(4)}});
+	assert_false(tc_tcb(&c)->flags & TCB_F_TLP);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPLossProbeRecovery), 0);
+	tc_close(&c);
+}
+
+/* RFC 6298 §5.4, RFC 2018 §5: after a timeout what the peer has is not sent again */
+static void test_tcp_rto_skips_what_was_sacked(void **state)
+{
+	(void)state;
+	start(3);
+	SACK(1, AT(1), AT(2));
+	tc_tcb(&c)->flags |= TCB_F_REORDER;
+	board()->rack_xmit = 0; /* as if RACK had seen nothing */
+	board()->t_reo = 0;
+	ts_advance(&c.t, 1000);
+	SEG(0);
+	assert_int_equal(tc_tcb(&c)->cc_state, CC_LOSS);
+	ts_advance(&c.t, 20);
+	ACK(AT(2));
+	LAST(2);
+	tc_tx_none(&c);
+	tc_close(&c);
+}
+
+/* RFC 2018 §8: a peer that has thrown away what it had acknowledged selectively */
+static void test_tcp_sack_reneging(void **state)
+{
+	(void)state;
+	start(10);
+	SACK(1, AT(1), AT(10));
+	SEG(0);
+	ts_advance(&c.t, 20);
+	ACK(AT(1)); /* and nothing more, though it had all */
+	tc_tx_none(&c);
+	ts_advance(&c.t, tc_tcb(&c)->rto / 1000 + 1);
+	SEG(1);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPSACKReneging), 1);
+	assert_int_equal(board()->sacked, 0);
+	ACK(AT(2));
+	SEG(2), SEG(3);
+	tc_close(&c);
+}
+
+/* Blocks that cannot be: ignored (RFC 2018 §5 has nothing to be gained by them) */
+static void test_tcp_sack_nonsense_ignored(void **state)
+{
+	(void)state;
+	start(10);
+	SACK(1, AT(20), AT(30));
+	SACK(1, AT(3), AT(2));
+	SACK(1, AT(9), AT(11));
+	assert_int_equal(board()->sacked, 0);
+	tc_tx_none(&c);
+	tc_close(&c);
+}
+
+/* As many pieces as a peer likes: the scoreboard stays in its chunk and right. */
+static void test_tcp_board_bounded(void **state)
+{
+	(void)state;
+	start(10);
+	for (uint32_t i = 0; i < 1000; i++) {
+		uint32_t at = 11 + 10 * ((i * 7919) % 1000);
+
+		SACK(1, at, at + 4);
+		tc_tx_all(&c);
+		assert_in_range(board()->n, 1, BOARD_MAX);
+	}
+	ACK(AT(10));
+	assert_int_equal(tc_tcb(&c)->n_chunks, 0);
+	tc_close(&c);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_tcp_board_only_while_outstanding, setup),
+		cmocka_unit_test_setup(test_tcp_rack_hole_is_sent_again, setup),
+		cmocka_unit_test_setup(test_tcp_rack_several_holes_in_order_one_round_trip, setup),
+		cmocka_unit_test_setup(test_tcp_rack_reordering_window, setup),
+		cmocka_unit_test_setup(test_tcp_rack_reordered_segment_not_sent_again, setup),
+		cmocka_unit_test_setup(test_tcp_rack_lost_retransmission, setup),
+		cmocka_unit_test_setup(test_tcp_rack_dsack_widens, setup),
+		cmocka_unit_test_setup(test_tcp_tlp_last_segment, setup),
+		cmocka_unit_test_setup(test_tcp_tlp_repair_counts_as_loss, setup),
+		cmocka_unit_test_setup(test_tcp_tlp_dsack_no_loss, setup),
+		cmocka_unit_test_setup(test_tcp_rto_skips_what_was_sacked, setup),
+		cmocka_unit_test_setup(test_tcp_sack_reneging, setup),
+		cmocka_unit_test_setup(test_tcp_sack_nonsense_ignored, setup),
+		cmocka_unit_test_setup(test_tcp_board_bounded, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

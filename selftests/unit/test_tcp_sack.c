@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* tcp_sack.c: what a receiver tells, by the clauses of RFC 2018 and RFC 2883; negotiation. */
+#include "lib_tcp.h"
+
+static struct conv c;
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(&c, 0, sizeof(c));
+	c.sack = true;
+	return 0;
+}
+
+#define DATA(from, n) RX(&c, .flags = TH_ACK, .seq = (from), .ack = 1, .len = (n))
+#define ACKS(n) TX(&c, .flags = TH_ACK, .seq = 1, .ack = (n))
+
+static void block(uint32_t i, uint32_t start, uint32_t end)
+{
+	assert_true(i < c.opt.n_sack);
+	assert_int_equal(c.opt.sack[i].start - PEER_ISS, start);
+	assert_int_equal(c.opt.sack[i].end - PEER_ISS, end);
+}
+
+/* RFC 2018 §2 */
+static void test_tcp_sack_negotiated_passive(void **state)
+{
+	(void)state;
+	tc_accept(&c, NULL);
+	assert_true(tc_tcb(&c)->opt & TCB_OPT_SACK);
+	tc_close(&c);
+}
+
+static void test_tcp_sack_negotiated_active(void **state)
+{
+	(void)state;
+	tc_connect_syn(&c, NULL);
+	assert_true(c.opt.sack_ok);
+	RX(&c, .flags = TH_SYN | TH_ACK, .ack = 1);
+	ACKS(1);
+	assert_true(tc_tcb(&c)->opt & TCB_OPT_SACK);
+	tc_close(&c);
+}
+
+static void test_tcp_sack_not_offered_by_peer_none_sent(void **state)
+{
+	(void)state;
+	c.sack = false;
+	tc_accept(&c, NULL);
+	assert_false(tc_tcb(&c)->opt & TCB_OPT_SACK);
+	DATA(101, 100);
+	ACKS(1);
+	assert_int_equal(c.opt.n_sack, 0);
+	tc_close(&c);
+}
+
+/* RFC 2018 §4: the first block holds the segment that caused the ACK, then the latest ones */
+static void test_tcp_sack_latest_block_first(void **state)
+{
+	(void)state;
+	tc_accept(&c, NULL);
+	DATA(101, 100);
+	ACKS(1);
+	assert_int_equal(c.opt.n_sack, 1);
+	block(0, 101, 201);
+	DATA(501, 100);
+	ACKS(1);
+	block(0, 501, 601), block(1, 101, 201);
+	DATA(301, 100);
+	ACKS(1);
+	block(0, 301, 401), block(1, 501, 601), block(2, 101, 201);
+	DATA(201, 100); /* joins two */
+	ACKS(1);
+	assert_int_equal(c.opt.n_sack, 2);
+	block(0, 101, 401), block(1, 501, 601);
+	DATA(1, 100);
+	ACKS(401);
+	assert_int_equal(c.opt.n_sack, 1);
+	block(0, 501, 601);
+	DATA(401, 100);
+	ACKS(601);
+	assert_int_equal(c.opt.n_sack, 0);
+	tc_recv(&c, 600);
+	tc_close(&c);
+}
+
+static void test_tcp_sack_three_blocks_beside_timestamps(void **state)
+{
+	(void)state;
+	c.ts = true;
+	tc_accept(&c, NULL);
+	for (uint32_t i = 0; i < 5; i++) {
+		DATA(101 + 200 * i, 100);
+		ACKS(1);
+	}
+	assert_int_equal(c.opt.n_sack, 3);
+	block(0, 901, 1001), block(1, 701, 801), block(2, 501, 601);
+	tc_close(&c);
+}
+
+/* RFC 2883 §4.1: a whole segment that was acknowledged already; reported once */
+static void test_tcp_dsack_old_segment(void **state)
+{
+	(void)state;
+	tc_accept(&c, NULL);
+	DATA(1, 100);
+	ACKS(101);
+	tc_recv(&c, 100);
+	DATA(1, 100);
+	ACKS(101);
+	assert_int_equal(c.opt.n_sack, 1);
+	block(0, 1, 101);
+	DATA(201, 100);
+	ACKS(101);
+	assert_int_equal(c.opt.n_sack, 1);
+	block(0, 201, 301);
+	tc_close(&c);
+}
+
+/* RFC 2883 §4.2.1: a duplicate within the out-of-order queue, its block second */
+static void test_tcp_dsack_out_of_order_segment(void **state)
+{
+	(void)state;
+	tc_accept(&c, NULL);
+	DATA(201, 200);
+	ACKS(1);
+	DATA(601, 100);
+	ACKS(1);
+	DATA(301, 100);
+	ACKS(1);
+	assert_int_equal(c.opt.n_sack, 3);
+	block(0, 301, 401), block(1, 201, 401), block(2, 601, 701);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPDSACKOfoSent), 1);
+	tc_close(&c);
+}
+
+/* Data of ours does not use up the ACK that blocks are to go with. */
+static void test_tcp_sack_not_swallowed_by_data(void **state)
+{
+	(void)state;
+	tc_accept(&c, NULL);
+	DATA(101, 100);
+	tc_send(&c, 50);
+	TX(&c, .flags = TH_ACK | TH_PSH, .seq = 1, .ack = 1, .len = 50);
+	TX(&c, .flags = TH_ACK, .seq = 51, .ack = 1);
+	block(0, 101, 201);
+	tc_tx_none(&c);
+	tc_close(&c);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_tcp_sack_negotiated_passive, setup),
+		cmocka_unit_test_setup(test_tcp_sack_negotiated_active, setup),
+		cmocka_unit_test_setup(test_tcp_sack_not_offered_by_peer_none_sent, setup),
+		cmocka_unit_test_setup(test_tcp_sack_latest_block_first, setup),
+		cmocka_unit_test_setup(test_tcp_sack_three_blocks_beside_timestamps, setup),
+		cmocka_unit_test_setup(test_tcp_dsack_old_segment, setup),
+		cmocka_unit_test_setup(test_tcp_dsack_out_of_order_segment, setup),
+		cmocka_unit_test_setup(test_tcp_sack_not_swallowed_by_data, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

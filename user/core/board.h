@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The scoreboard of a connection with SACK: what is known of each byte between snd_una and
+ * snd_max, as runs of bytes that were last sent at the same time and have the same fate. A packet
+ * for segmentation offload is one run, which splits where the peer has only parts of it; so do
+ * packets of one moment share a run, which says the same as one record for each would.
+ *
+ * It takes one chunk while something is outstanding, and none otherwise. All that loss recovery
+ * knows beyond the TCB (RACK, PRR) lives and ends with it. Without it (no SACK, no memory) the
+ * connection does New Reno; with it snd_nxt is always snd_max.
+ */
+#ifndef TANDEM_CORE_BOARD_H
+#define TANDEM_CORE_BOARD_H
+
+#include "tcp.h"
+
+#define SEG_SACKED 1u
+#define SEG_LOST 2u  /* to be sent again; never together with SEG_SACKED */
+#define SEG_AGAIN 4u /* was sent more than once */
+
+struct seg_run {
+	uint64_t xmit; /* ns, of the last transmission */
+	uint32_t seq;  /* ends where the next one begins */
+	uint32_t flags;
+};
+
+struct board {
+	uint32_t first, n;     /* r[first] begins at snd_una */
+	uint32_t end;	       /* snd_max */
+	uint32_t sacked, lost; /* bytes so marked */
+	uint32_t fack;	       /* highest number known to have arrived */
+	/* RFC 8985 §5.4: the segment that was sent last of those that have arrived */
+	uint64_t rack_xmit; /* 0: none yet */
+	uint32_t rack_end, rack_rtt;
+	uint32_t min_rtt;     /* µs */
+	uint32_t dsack_round; /* RACK.dsack_round */
+	uint64_t t_reo, t_pto; /* deadlines: reordering window, loss probe; 0: not set */
+	/* RFC 6937 */
+	uint32_t prr_delivered, prr_out, recover_fs;
+	bool dsack_seen; /* dsack_round means something */
+	struct seg_run r[];
+};
+#define BOARD_MAX ((uint32_t)((CHUNK_SIZE - sizeof(struct board)) / sizeof(struct seg_run)))
+
+static inline struct board *tcp_board(const struct stack *s, const struct tcb *t)
+{
+	return t->seg_head == SHM_NIL ? NULL : (struct board *)(void *)chunk_data(s, t->seg_head);
+}
+
+static inline uint32_t board_run_end(const struct board *b, uint32_t i)
+{
+	return i + 1 < b->first + b->n ? b->r[i + 1].seq : b->end;
+}
+
+/* Bytes in the network, as far as we know. */
+static inline uint32_t board_pipe(const struct tcb *t, const struct board *b)
+{
+	return t->snd_max - t->snd_una - b->sacked - b->lost;
+}
+
+/* board.c */
+/* For what is outstanding, if anything: one run, sent just now. NULL: no memory. */
+struct board *board_open(struct stack *s, struct tcb *t, struct mtime now);
+void board_close(struct stack *s, struct tcb *t);
+/* [seq, end) was sent: new at the end, or what was sent before. */
+void board_sent(struct board *b, uint32_t seq, uint32_t end, struct mtime now);
+/* What an ACK makes known; rack_heard() is told of each run of bytes that has arrived. */
+struct board_ack {
+	struct stack *s;
+	struct tcb *t;
+	struct board *b;
+	const struct tcp_seg *g;
+	struct mtime now;
+	uint32_t delivered; /* bytes that were not known to have arrived before */
+};
+void board_ack(struct board_ack *a);
+/* Marks run @i lost. */
+void board_lose(struct board *b, uint32_t i);
+void board_all_lost(struct board *b);
+void board_forget_sacks(struct board *b);
+/* The first run that is to be sent again; BOARD_MAX: none. */
+uint32_t board_first_lost(const struct board *b);
+bool board_sane(const struct tcb *t, const struct board *b);
+
+/* tcp_rack.c */
+void rack_heard(struct board_ack *a, const struct seg_run *r, uint32_t end);
+/* For every ACK of a connection with SACK: DSACK, and what became of a loss probe. */
+void tcp_sack_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, uint32_t acked,
+		  struct mtime now);
+/* With a scoreboard: everything that New Reno does without; snd_una has been advanced. */
+void tcp_rack_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, const struct cc_ack *ca,
+		  struct mtime now);
+/* The scoreboard, made if there is none but could be. */
+struct board *tcp_rack_board(struct stack *s, struct tcb *t, struct mtime now);
+void tcp_rack_sent(struct stack *s, struct tcb *t, uint32_t seq, uint32_t end, bool again,
+		   struct mtime now);
+void tcp_rack_timer(struct stack *s, struct tcb *t, struct mtime now);
+void tcp_rack_rto(struct stack *s, struct tcb *t, struct board *b);
+/* Sets the probe's deadline anew. */
+void tcp_rack_arm_probe(const struct stack *s, struct tcb *t, struct mtime now);
+
+#endif

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Loss recovery with a scoreboard: what is lost (RACK, by time rather than by counting duplicates),
+ * when to probe for lost tails (TLP), and how much may be sent meanwhile (PRR). Retransmissions
+ * are chosen by tcp_next().
+ *
+ * RFC 8985 (RACK-TLP), RFC 6937 (PRR-SSRB), RFC 2018 §5, §8 and RFC 2883 (the sender's side).
+ */
+#include "board.h"
+
+#define PTO_MIN_US 4000u
+#define MAX_ACK_DELAY_US 50000u /* TLP.max_ack_delay: peers delay by 40 ms, as we do */
+#define REO_PERSIST 16u
+
+static bool sent_after(uint64_t t1, uint32_t end1, uint64_t t2, uint32_t end2)
+{
+	return t1 > t2 || (t1 == t2 && seq_gt(end1, end2));
+}
+
+static uint32_t us_since(uint64_t ns, struct mtime now)
+{
+	uint64_t us = now.ns > ns ? (now.ns - ns) / 1000 : 0;
+
+	return us > TCP_RTO_MAX_US ? TCP_RTO_MAX_US : us ? (uint32_t)us : 1;
+}
+
+/* ---- the scoreboard's life ---- */
+
+struct board *tcp_rack_board(struct stack *s, struct tcb *t, struct mtime now)
+{
+	struct board *b = tcp_board(s, t);
+
+	/* New Reno goes back by snd_nxt: not before it is through with that. */
+	if (b || t->snd_una == t->snd_max || t->snd_nxt != t->snd_max || !tcp_synchronised(t))
+		return b;
+	b = board_open(s, t, now);
+	if (!b)
+		return NULL;
+	t->dupacks = 0;
+	b->recover_fs = t->snd_max - t->snd_una;
+	if (t->cc_state == CC_LOSS) /* came over in the midst of it: what a timeout said */
+		board_all_lost(b);
+	return b;
+}
+
+void tcp_rack_sent(struct stack *s, struct tcb *t, uint32_t seq, uint32_t end, bool again,
+		   struct mtime now)
+{
+	struct board *b = tcp_rack_board(s, t, now);
+
+	if (!b && !again && t->snd_una == t->snd_max)
+		b = board_open(s, t, now);
+	if (!b)
+		return;
+	board_sent(b, seq, end, now);
+	if (t->cc_state == CC_RECOVERY)
+		b->prr_out += end - seq;
+}
+
+/* ---- what has arrived (RFC 8985 §6.2, steps 1 to 3) ---- */
+
+/* May this be the ACK of an earlier copy? Then it says nothing about the last one. */
+static bool ambiguous(const struct board_ack *a, const struct seg_run *r, uint32_t rtt)
+{
+	const struct tcp_options *o = &a->g->o;
+
+	if (!(r->flags & SEG_AGAIN))
+		return false;
+	if (a->t->opt & TCB_OPT_TS && o->has_ts && o->ts_ecr)
+		return seq_lt(o->ts_ecr,
+			      tcp_ts_now(a->s, (struct mtime){r->xmit}) + a->t->ts_offset);
+	return rtt < a->b->min_rtt;
+}
+
+void rack_heard(struct board_ack *a, const struct seg_run *r, uint32_t end)
+{
+	uint32_t rtt = us_since(r->xmit, a->now);
+	struct board *b = a->b;
+
+	if (!(r->flags & SEG_AGAIN)) {
+		b->min_rtt = tcp_min(b->min_rtt, rtt);
+		if (seq_lt(end, b->fack) && !(a->t->flags & TCB_F_REORDER)) {
+			MIB(a->s, TcpExt_TCPSACKReorder);
+			a->t->flags |= TCB_F_REORDER;
+		}
+	}
+	b->fack = seq_max(b->fack, end);
+	if (!ambiguous(a, r, rtt) && sent_after(r->xmit, end, b->rack_xmit, b->rack_end)) {
+		b->rack_xmit = r->xmit;
+		b->rack_end = end;
+		b->rack_rtt = rtt;
+	}
+}
+
+/* ---- what is lost (steps 4 and 5) ---- */
+
+/* The scoreboard has as much as three duplicate ACKs would say (RFC 6675 §2, DupThresh). */
+static bool three_segments_sacked(const struct tcb *t, const struct board *b)
+{
+	return b->sacked > 2 * tcp_eff_mss(t);
+}
+
+static uint32_t reo_wnd(const struct tcb *t, const struct board *b)
+{
+	uint64_t us = (t->reo_mult + 1ull) * b->min_rtt / 4;
+
+	if (!(t->flags & TCB_F_REORDER) && (t->cc_state != CC_OPEN || three_segments_sacked(t, b)))
+		return 0;
+	return us < t->srtt ? (uint32_t)us : t->srtt;
+}
+
+/* Has something been lost that was not known to be? Sets the timer for what may be late only. */
+static bool detect_loss(struct tcb *t, struct board *b, struct mtime now)
+{
+	uint64_t wait = (uint64_t)(b->rack_rtt + reo_wnd(t, b)) * 1000;
+	bool lost = false;
+
+	b->t_reo = 0;
+	if (!b->rack_xmit)
+		return false;
+	for (uint32_t i = b->first; i < b->first + b->n; i++) {
+		struct seg_run *r = &b->r[i];
+
+		if (r->flags & (SEG_SACKED | SEG_LOST) ||
+		    !sent_after(b->rack_xmit, b->rack_end, r->xmit, board_run_end(b, i)))
+			continue;
+		if (r->xmit + wait <= now.ns) {
+			board_lose(b, i);
+			t->lost++;
+			lost = true;
+		} else if (r->xmit + wait > b->t_reo) {
+			b->t_reo = r->xmit + wait;
+		}
+	}
+	return lost;
+}
+
+/* ---- how much may be sent meanwhile ---- */
+
+/* RFC 6937 §3, with the slow start reduction bound */
+static void prr(struct tcb *t, struct board *b, uint32_t delivered)
+{
+	uint32_t mss = tcp_eff_mss(t), pipe = board_pipe(t, b), snd = 0;
+
+	b->prr_delivered += delivered;
+	if (pipe > t->ssthresh) {
+		uint64_t target = ((uint64_t)b->prr_delivered * t->ssthresh + b->recover_fs - 1) /
+				  b->recover_fs;
+
+		if (target > b->prr_out)
+			snd = (uint32_t)(target - b->prr_out);
+	} else {
+		uint32_t limit = b->prr_delivered > b->prr_out ? b->prr_delivered - b->prr_out : 0;
+
+		snd = tcp_min(t->ssthresh - pipe, tcp_max(limit, delivered) + mss);
+	}
+	if (!b->prr_out) /* the fast retransmission goes in any case */
+		snd = tcp_max(snd, mss);
+	t->cwnd = tcp_max(pipe + snd, mss);
+}
+
+static void recovery_begin(struct stack *s, struct tcb *t, struct board *b, struct mtime now)
+{
+	MIB(s, TcpExt_TCPSackRecovery);
+	/* Once for each window: not for what is left of one that was reduced for already. */
+	if (seq_ge(t->snd_una, t->recover)) {
+		cc_get(t->cc)->loss(t, tcp_min(t->snd_max - t->snd_una, t->cwnd), now);
+		t->recover = t->snd_max;
+	}
+	t->cc_state = CC_RECOVERY;
+	t->flags &= ~(TCB_F_RTT_VALID | TCB_F_TLP);
+	b->prr_delivered = b->prr_out = 0;
+	b->recover_fs = t->snd_max - t->snd_una;
+	b->t_pto = 0;
+}
+
+static void recovery_end(struct tcb *t)
+{
+	if (t->cc_state == CC_RECOVERY)
+		t->cwnd = tcp_max(t->ssthresh, tcp_eff_mss(t));
+	t->cc_state = CC_OPEN;
+	t->flags &= ~TCB_F_RTX;
+	/* RFC 8985 §6.2, step 4: what DSACKs have widened narrows after a while */
+	if (t->reo_persist && !--t->reo_persist)
+		t->reo_mult = 0;
+}
+
+void tcp_rack_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, const struct cc_ack *ca,
+		  struct mtime now)
+{
+	struct board *b = tcp_board(s, t);
+	struct board_ack a = {.s = s, .t = t, .b = b, .g = g, .now = now};
+	struct cc_ack c = *ca;
+	bool lost = false;
+
+	board_ack(&a);
+	if (t->cc_state != CC_OPEN && seq_ge(t->snd_una, t->recover))
+		recovery_end(t);
+	if (b->sacked || t->cc_state != CC_OPEN)
+		lost = detect_loss(t, b, now);
+	else
+		b->t_reo = 0;
+	if (lost && t->cc_state == CC_OPEN)
+		recovery_begin(s, t, b, now);
+	if (t->cc_state == CC_RECOVERY) {
+		prr(t, b, a.delivered);
+	} else if (ca->acked) {
+		if (seq_gt(t->snd_una, t->recover)) /* an old mark is drawn along */
+			t->recover = t->snd_una - 1;
+		c.acked = a.delivered;
+		cc_get(t->cc)->ack(t, &c, now);
+	}
+	if (t->snd_una == t->snd_max)
+		board_close(s, t);
+	else if (ca->acked || a.delivered)
+		tcp_rack_arm_probe(s, t, now);
+}
+
+void tcp_rack_timer(struct stack *s, struct tcb *t, struct mtime now)
+{
+	struct board *b = tcp_board(s, t);
+
+	if (!detect_loss(t, b, now))
+		return;
+	if (t->cc_state == CC_OPEN)
+		recovery_begin(s, t, b, now);
+	if (t->cc_state == CC_RECOVERY)
+		prr(t, b, 0);
+}
+
+/*
+ * RFC 6298 §5.4: all is to be sent again but what the peer has. Unless it cannot be trusted
+ * (RFC 2018 §8): it said that it has the very segment that it waits for, or the last timeout's
+ * retransmission brought nothing.
+ */
+void tcp_rack_rto(struct stack *s, struct tcb *t, struct board *b)
+{
+	if (b->sacked && (b->r[b->first].flags & SEG_SACKED || t->rtx_first)) {
+		MIB(s, TcpExt_TCPSACKReneging);
+		board_forget_sacks(b);
+	}
+	board_all_lost(b);
+	b->t_reo = b->t_pto = 0;
+	t->flags &= ~TCB_F_TLP;
+}
+
+/* ---- tail loss probe ---- */
+
+/* RFC 8985 §7.2 */
+void tcp_rack_arm_probe(const struct stack *s, struct tcb *t, struct mtime now)
+{
+	struct board *b = tcp_board(s, t);
+	uint32_t us = 2 * t->srtt;
+
+	if (!b)
+		return;
+	b->t_pto = 0;
+	if (t->cc_state != CC_OPEN || b->sacked || b->lost || t->flags & TCB_F_TLP ||
+	    t->snd_una == t->snd_max)
+		return;
+	if (!t->srtt)
+		us = TCP_RTO_INIT_US;
+	else if (t->snd_max - t->snd_una < 2 * tcp_eff_mss(t))
+		us += MAX_ACK_DELAY_US;
+	b->t_pto = mtime_add_us(now, tcp_max(us, PTO_MIN_US)).ns;
+	if (b->t_pto > t->t_rtx)
+		b->t_pto = t->t_rtx;
+}
+
+/* §7.4.2: the probe has repaired a loss that nobody else noticed; it counts like any other. */
+static void probe_repaired(struct stack *s, struct tcb *t, struct mtime now)
+{
+	MIB(s, TcpExt_TCPLossProbeRecovery);
+	if (t->cc_state != CC_OPEN)
+		return;
+	cc_get(t->cc)->loss(t, t->cwnd, now);
+	t->cwnd = tcp_min(t->cwnd, t->ssthresh);
+	t->recover = t->snd_max;
+}
+
+static bool dsack_first(const struct tcp_seg *g)
+{
+	const struct tcp_sack_block *k = g->o.sack;
+
+	if (!g->o.n_sack || !seq_lt(k[0].start, k[0].end))
+		return false;
+	return seq_le(k[0].end, g->ack) || (g->o.n_sack > 1 && seq_ge(k[0].start, k[1].start) &&
+					    seq_le(k[0].end, k[1].end));
+}
+
+/* RFC 8985 §6.2, step 4: a retransmission too many, so wait longer, once a round trip. */
+static void reo_widen(struct tcb *t, struct board *b)
+{
+	if (b) {
+		if (b->dsack_seen && seq_lt(t->snd_una, b->dsack_round))
+			return;
+		b->dsack_seen = true;
+		b->dsack_round = t->snd_nxt;
+	}
+	t->reo_mult += t->reo_mult < UINT8_MAX;
+	t->reo_persist = REO_PERSIST;
+}
+
+void tcp_sack_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, uint32_t acked,
+		  struct mtime now)
+{
+	bool dsack = dsack_first(g);
+
+	if (dsack) {
+		MIB(s, TcpExt_TCPDSACKRecv);
+		reo_widen(t, tcp_board(s, t));
+	}
+	/* §7.4.2 */
+	if (!(t->flags & TCB_F_TLP) || seq_lt(g->ack, t->tlp_end))
+		return;
+	if (!(t->flags & TCB_F_TLP_RTX) || (dsack && seq_ge(g->o.sack[0].end, t->tlp_end))) {
+		t->flags &= ~TCB_F_TLP;
+	} else if (seq_gt(g->ack, t->tlp_end)) {
+		t->flags &= ~TCB_F_TLP;
+		probe_repaired(s, t, now);
+	} else if (!acked && !g->len && !g->o.n_sack) {
+		t->flags &= ~TCB_F_TLP; /* both copies have arrived */
+	}
+}
