@@ -260,7 +260,7 @@ void tcp_rack_arm_probe(const struct stack *s, struct tcb *t, struct mtime now)
 		return;
 	if (!t->srtt)
 		us = TCP_RTO_INIT_US;
-	else if (t->snd_max - t->snd_una < 2 * tcp_eff_mss(t))
+	else if (t->snd_max - t->snd_una < 3 * tcp_eff_mss(t)) /* two merged may look short of two */
 		us += MAX_ACK_DELAY_US;
 	b->t_pto = mtime_add_us(now, tcp_max(us, PTO_MIN_US)).ns;
 	if (b->t_pto > t->t_rtx)
