@@ -357,12 +357,20 @@ static void dw_close(void)
 	close(dw.epfd);
 }
 
-/* Every frame is the pool's, the fill ring's, or unread in slot 0's ring. */
-static void dw_check_frames(void)
+/*
+ * Every frame is the pool's, the fill ring's, or unread in slot 0's ring. @injected: an application
+ * has said that it passes frames on to us, and put them in no ring: these are lost, and found here.
+ */
+static void dw_check_frames(bool injected)
 {
 	struct frame_cache c = {0};
 	struct umem_usage us;
 
+	for (uint32_t f = 0; injected && f < dw.umem.n_frames; f++)
+		if (umem_owner(&dw.umem, f) == FRAME_OWNER(FRAME_INJECTED, TD_SLOT_DAEMON)) {
+			umem_own(&dw.umem, f);
+			c.frame[c.n++] = f;
+		}
 	umem_balance(&dw.umem, dw.uqs, &c, 0, 0, 0);
 	umem_flush_cache(&dw.umem, &c);
 	umem_usage(&dw.umem, &us);
@@ -384,7 +392,7 @@ static void dw_init(void)
 {
 	if (unshare(CLONE_NEWNET) && unshare(CLONE_NEWUSER | CLONE_NEWNET)) {
 		perror("a network namespace is needed");
-		_Exit(77);
+		_Exit(4);
 	}
 	log_set_level(LOG_CRIT);
 	config_default(&dw.cfg);

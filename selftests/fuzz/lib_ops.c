@@ -20,6 +20,7 @@ struct target {
 	struct tcp_addr_pair a;
 	uint32_t rcv_nxt, rcv_adv, snd_una, snd_max;
 	uint32_t ts_recent, ts_ours;
+	uint16_t wnd; /* as it told it last */
 	uint32_t conn, generation;
 	uint32_t mss;
 	uint8_t state;
@@ -37,6 +38,7 @@ static struct target of_tcb(const struct fz_host *h, uint32_t i)
 			       .snd_max = t->snd_max,
 			       .ts_recent = t->ts_recent,
 			       .ts_ours = tcp_ts_now(h->s, h->now) + t->ts_offset,
+			       .wnd = (uint16_t)(t->snd_wnd >> t->snd_wscale),
 			       .conn = i,
 			       .generation = t->generation,
 			       .mss = t->mss,
@@ -166,6 +168,14 @@ static uint8_t kind_of(uint8_t flags, uint32_t len)
 	return len ? 6 : 7;
 }
 
+static uint32_t put_ts(uint8_t *opts, uint32_t val, uint32_t ecr)
+{
+	put_be32(opts, 0x0101080a);
+	put_be32(opts + 4, val);
+	put_be32(opts + 8, ecr);
+	return 12;
+}
+
 static void meet(uint8_t state, uint8_t flags, uint32_t len)
 {
 	uint32_t i = (uint32_t)state * FZ_KINDS + kind_of(flags, len);
@@ -193,10 +203,8 @@ static void op_segment(struct fz_host *h, struct fz *f)
 	if (sel & 0x40 && t.ts) { /* the timestamps that were agreed on, more or less */
 		int8_t dv = x & 1 ? (int8_t)fz_u8(f) : 0, de = x & 2 ? (int8_t)fz_u8(f) : 0;
 
-		put_be32(opts, 0x0101080a);
-		put_be32(opts + 4, t.ts_recent + (uint32_t)(int32_t)dv);
-		put_be32(opts + 8, t.ts_ours + (uint32_t)(int32_t)de);
-		g.opt_len = 12;
+		g.opt_len = put_ts(opts, t.ts_recent + (uint32_t)(int32_t)dv,
+				   t.ts_ours + (uint32_t)(int32_t)de);
 	}
 	if (sel & 0x80) {
 		blob = fz_bytes(f, fz_u8(f) % (41 - g.opt_len), &got);
@@ -224,6 +232,22 @@ static void op_in_order(struct fz_host *h, struct fz *f)
 	fz_peer_data(h, t.conn, 0, (n >> 1) * 16u, n & 1 ? TH_FIN : 0);
 }
 
+/* Something was lost on the way to it: the same ACK, again and again. */
+static void op_duplicates(struct fz_host *h, struct fz *f)
+{
+	struct target t = pick(h, fz_u8(f));
+	struct fz_seg g = {
+		.a = t.a, .seq = t.rcv_nxt, .ack = t.snd_una, .wnd = t.wnd, .flags = TH_ACK};
+	uint8_t opts[12], n = fz_u8(f);
+
+	g.opts = opts;
+	if (t.ts)
+		g.opt_len = put_ts(opts, t.ts_recent, t.ts_ours);
+	meet(t.state, g.flags, 0);
+	for (uint32_t i = 0; i < (n & 7u) + 1; i++)
+		fz_seg_input(h, &g);
+}
+
 /* The other end answers a SYN or SYN-ACK of ours as it should. */
 static void op_handshake(struct fz_host *h, struct fz *f)
 {
@@ -244,12 +268,8 @@ static void op_handshake(struct fz_host *h, struct fz *f)
 		g.seq -= n & 1;
 	}
 	g.opts = opts;
-	if (t.ts || n & 2) {
-		put_be32(opts, 0x0101080a);
-		put_be32(opts + 4, t.ts_recent);
-		put_be32(opts + 8, t.ts_ours);
-		g.opt_len = 12;
-	}
+	if (t.ts || n & 2)
+		g.opt_len = put_ts(opts, t.ts_recent, t.ts_ours);
 	meet(t.state, g.flags, 0);
 	fz_seg_input(h, &g);
 }
@@ -483,8 +503,10 @@ void fz_op(struct fz_host *h, struct fz_host *other, struct fz *f)
 	switch ((op & 0x7f) % 20) {
 	case 0:
 	case 1:
-	case 2:
 		op_segment(h, f);
+		break;
+	case 2:
+		op_duplicates(h, f);
 		break;
 	case 3:
 		op_in_order(h, f);
