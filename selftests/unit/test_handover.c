@@ -589,6 +589,27 @@ static void test_import_odd_values_are_tamed(void **state)
 	finish();
 }
 
+/* A mark to retransmit without a recovery that would end it: the FIN would be sent as a second one. */
+static void test_import_stray_retransmission_is_dropped(void **state)
+{
+	uint32_t conn;
+
+	(void)state;
+	start();
+	fin_wait_1();
+	assert_int_equal(stack_export(c.t.s, c.conn), 0);
+	tc_tcb(&c)->flags |= TCB_F_RTX;
+	assert_int_equal(import(c.conn, tc_tcb(&c)->generation, &conn), 0);
+	assert_int_equal(stack_export_done(c.t.s, c.conn, tc_tcb(&c)->generation), 0);
+	swap_stacks();
+	c.conn = conn;
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 2), DROP_NONE);
+	tc_tx_all(&c);
+	tc_state(&c, TCP_FIN_WAIT_2);
+	assert_int_equal(tc_tcb(&c)->snd_max, c.iss + 2);
+	finish();
+}
+
 static void test_import_time_wait_is_short(void **state)
 {
 	uint32_t conn;
@@ -766,6 +787,7 @@ int main(void)
 		cmocka_unit_test_setup(test_import_bad_tcb_refused, setup),
 		cmocka_unit_test_setup(test_import_bad_chunks_refused, setup),
 		cmocka_unit_test_setup(test_import_odd_values_are_tamed, setup),
+		cmocka_unit_test_setup(test_import_stray_retransmission_is_dropped, setup),
 		cmocka_unit_test_setup(test_import_time_wait_is_short, setup),
 		cmocka_unit_test_setup(test_import_random_damage_never_hurts, setup),
 		cmocka_unit_test_setup(test_import_without_memory_takes_nothing, setup),

@@ -249,7 +249,10 @@ static void settle(struct tcb *t, struct mtime now)
 		!outstanding && !tcp_fin_acked(t) && (t->tx_bytes || t->flags & TCB_F_FIN_QUEUED);
 
 	if (!outstanding)
-		t->flags &= ~(TCB_F_RTX | TCB_F_RTT_VALID);
+		t->flags &= ~TCB_F_RTT_VALID;
+	/* It is the ACK that ends recovery that clears it. */
+	if (!outstanding || t->cc_state != CC_RECOVERY)
+		t->flags &= ~TCB_F_RTX;
 	if (!blocked)
 		t->flags &= ~TCB_F_PROBING;
 	if (!outstanding && !(t->flags & TCB_F_PROBING))
