@@ -44,16 +44,11 @@ bool token_take(struct token_bucket *b, uint32_t per_s, uint32_t burst, struct m
 
 /* ---- errors that came in ---- */
 
-/* By code of "destination unreachable", as Linux maps them; hard ones end a connection attempt. */
-static const struct {
-	uint8_t err;
-	bool hard;
-} unreach[] = {
-	{E_NETUNREACH, false}, {E_HOSTUNREACH, false}, {E_NOPROTOOPT, true}, {E_CONNREFUSED, true},
-	{E_MSGSIZE, false},    {E_OPNOTSUPP, false},   {E_NETUNREACH, true}, {E_HOSTDOWN, true},
-	{E_NONET, true},       {E_NETUNREACH, true},   {E_HOSTUNREACH, true},
-	{E_NETUNREACH, false}, {E_HOSTUNREACH, false}, {E_HOSTUNREACH, true},
-	{E_HOSTUNREACH, true}, {E_HOSTUNREACH, true},
+/* By code of "destination unreachable", as Linux maps them. */
+static const uint8_t unreach[] = {
+	E_NETUNREACH,  E_HOSTUNREACH, E_NOPROTOOPT,  E_CONNREFUSED, E_MSGSIZE,	   E_OPNOTSUPP,
+	E_NETUNREACH,  E_HOSTDOWN,    E_NONET,	     E_NETUNREACH,  E_HOSTUNREACH, E_NETUNREACH,
+	E_HOSTUNREACH, E_HOSTUNREACH, E_HOSTUNREACH, E_HOSTUNREACH,
 };
 
 /* A router that does not tell the MTU: the next common one below (RFC 1191 §7.1). */
@@ -75,8 +70,7 @@ static bool error_meaning(const uint8_t *icmp, uint32_t quoted_len, struct icmp_
 	case ICMP_UNREACH:
 		if (code >= sizeof(unreach) / sizeof(unreach[0]))
 			return false;
-		q->err = unreach[code].err;
-		q->hard = unreach[code].hard;
+		q->err = unreach[code];
 		if (code == ICMP_FRAG_NEEDED) {
 			q->mtu = get_be16(icmp + 6);
 			if (q->mtu < MTU_MIN)
@@ -88,7 +82,6 @@ static bool error_meaning(const uint8_t *icmp, uint32_t quoted_len, struct icmp_
 		return true;
 	case ICMP_PARAM:
 		q->err = E_PROTO;
-		q->hard = true;
 		return true;
 	default:
 		return false;

@@ -164,7 +164,6 @@ struct icmp_quote {
 	struct tcp_addr_pair pair;
 	uint32_t seq;
 	int err; /* positive errno */
-	bool hard;
 	uint32_t mtu; /* E_MSGSIZE: of the next hop */
 };
 bool stack_icmp_quote(const struct pkt *p, struct icmp_quote *q);
