@@ -53,6 +53,7 @@ enum drop tc_rx(struct conv *c, const struct seg *g)
 	b[12] = (uint8_t)(hlen / 4 << 4);
 	b[13] = g->flags;
 	put_be16(b + 14, (uint16_t)(g->wnd == ZERO_WND ? 0 : g->wnd ? g->wnd : c->wnd));
+	put_be16(b + 18, g->up);
 	for (uint32_t i = 0; i < g->len; i++)
 		b[hlen + i] = pattern(g->seq + i);
 	sum = csum_partial(b, hlen + g->len, csum_pseudo(&src, &dst, PROTO_TCP, hlen + g->len));
@@ -65,8 +66,7 @@ enum drop tc_rx(struct conv *c, const struct seg *g)
 
 /* ---- segments out ---- */
 
-/* Takes the next segment apart, into c->last and c->opt. False: there is none. */
-static bool take(struct conv *c)
+bool tc_take(struct conv *c)
 {
 	struct ip_info ii = {0};
 	struct tcp_seg g;
@@ -92,7 +92,8 @@ static bool take(struct conv *c)
 			       .seq = g.seq - c->iss,
 			       .ack = g.flags & TH_ACK ? g.ack - PEER_ISS : 0,
 			       .len = g.len,
-			       .wnd = g.wnd};
+			       .wnd = g.wnd,
+			       .up = g.up};
 	for (uint32_t i = 0; i < g.len; i++)
 		if (c->o.b[g.data_off + i] != pattern(c->last.seq + i))
 			fail_msg("wrong byte at %u", c->last.seq + i);
@@ -103,18 +104,20 @@ void tc_tx(struct conv *c, const struct seg *g)
 {
 	const struct seg *l = &c->last;
 
-	if (!take(c))
+	if (!tc_take(c))
 		fail_msg("a segment was expected, there is none");
 	if (l->flags != g->flags || l->seq != g->seq || l->len != g->len || l->ack != g->ack)
 		fail_msg("flags %02x seq %u ack %u len %u was expected, not %02x %u %u %u",
 			 g->flags, g->seq, g->ack, g->len, l->flags, l->seq, l->ack, l->len);
+	if (g->flags & TH_URG && l->up != g->up)
+		fail_msg("urgent pointer %u was expected, not %u", g->up, l->up);
 	if (g->wnd && l->wnd != (g->wnd == ZERO_WND ? 0 : g->wnd))
 		fail_msg("window %u was expected, not %u", g->wnd, l->wnd);
 }
 
 void tc_tx_none(struct conv *c)
 {
-	if (take(c))
+	if (tc_take(c))
 		fail_msg("no segment was expected, but flags %02x seq %u ack %u len %u came",
 			 c->last.flags, c->last.seq, c->last.ack, c->last.len);
 }
@@ -123,7 +126,7 @@ uint32_t tc_tx_all(struct conv *c)
 {
 	uint32_t n = 0;
 
-	while (take(c))
+	while (tc_take(c))
 		n += c->last.len != 0;
 	return n;
 }

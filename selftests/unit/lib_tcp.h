@@ -28,8 +28,11 @@ struct seg {
 	bool no_ts;	 /* in: without the timestamp that was agreed on */
 	uint32_t ts_val; /* in: instead of c->ts_val; out: not compared */
 	uint32_t ts_ecr; /* in: instead of what we were last told */
-	struct { uint32_t start, end; } sack[3]; /* in: blocks, the first empty one ends them */
-	bool late;	 /* in: with the ts_val given even if it is 0 */
+	struct {
+		uint32_t start, end;
+	} sack[3];   /* in: blocks, the first empty one ends them */
+	bool late;   /* in: with the ts_val given even if it is 0 */
+	uint16_t up; /* urgent pointer; out: compared with TH_URG */
 };
 #define ZERO_WND 0xfffffffeu
 
@@ -65,6 +68,8 @@ void tc_connect_syn(struct conv *c, const struct stack_cfg *cfg);
 enum drop tc_rx(struct conv *c, const struct seg *g);
 /* The next packet must be this segment; flags, numbers, length and text are compared. */
 void tc_tx(struct conv *c, const struct seg *g);
+/* Takes the next segment apart, into c->last and c->opt. False: there is none. */
+bool tc_take(struct conv *c);
 void tc_tx_none(struct conv *c);
 /* Takes all there is to send; returns how many segments with text these were. */
 uint32_t tc_tx_all(struct conv *c);

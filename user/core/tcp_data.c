@@ -98,7 +98,8 @@ static bool trim(struct tcb *t, struct tcp_seg *g)
 	if (over) {
 		g->len -= tcp_min(over, g->len);
 		g->flags &= (uint8_t)~TH_FIN;
-		tcp_ack_now(t);
+		if (!g->len || g->seq == t->rcv_nxt) /* behind a hole it gets one anyway */
+			tcp_ack_now(t);
 	}
 	return g->len || g->flags & TH_FIN;
 }
@@ -128,12 +129,15 @@ static void fin_received(struct stack *s, struct tcb *t, struct mtime now)
 }
 
 /* Remembers a FIN that came before the data in front of it; the lowest one counts. */
-static void fin_out_of_order(struct tcb *t, uint32_t seq)
+static void fin_out_of_order(struct tcb *t, const struct tcp_seg *g)
 {
+	uint32_t seq = g->seq + g->len;
+
 	if (!(t->flags & TCB_F_FIN_OOO) || seq_lt(seq, t->fin_seq))
 		t->fin_seq = seq;
 	t->flags |= TCB_F_FIN_OOO;
-	ack_each(t);
+	if (!g->len) /* else its text has asked: not two for one segment (RFC 5681 §4.2) */
+		ack_each(t);
 }
 
 /*
@@ -165,7 +169,7 @@ enum drop tcp_segment_text(struct stack *s, struct tcb *t, struct tcp_seg *g, st
 		data_out_of_order(s, t, g);
 	end = g->seq + g->len;
 	if (g->flags & TH_FIN && seq_gt(end, t->rcv_nxt))
-		fin_out_of_order(t, end);
+		fin_out_of_order(t, g);
 	if ((g->flags & TH_FIN && end == t->rcv_nxt) ||
 	    (t->flags & TCB_F_FIN_OOO && t->fin_seq == t->rcv_nxt))
 		fin_received(s, t, now);

@@ -366,6 +366,8 @@ static struct pkt *send_syn(struct stack *s, struct tcb *t, struct mtime now)
 /* The highest sequence number that the peer accepts without text (its window may have shrunk). */
 static uint32_t bare_seq(const struct tcb *t)
 {
+	if (!tcp_synchronised(t)) /* no window is known yet that it could have shrunk from */
+		return t->snd_max;
 	return seq_min(t->snd_max, t->snd_una + t->snd_wnd);
 }
 
