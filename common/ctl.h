@@ -87,7 +87,7 @@ struct ctl_listen {
 	struct ip_addr addr; /* all zero or 0.0.0.0: any */
 	uint16_t port;	     /* network order; 0: pick one */
 	uint8_t proto;	     /* IPPROTO_TCP */
-	uint8_t pad;
+	uint8_t cc;	     /* congestion control, index + 1; 0: default */
 	uint32_t backlog;
 	uint32_t id; /* UNLISTEN, BACKLOG, UNBIND; LISTEN: the CTL_BIND that it takes over, or SHM_NIL */
 	uint32_t flags;

@@ -49,7 +49,11 @@ enum shm_op {
 	SHM_CONN_ICMP = 5,    /* soft ICMP error .error about your .conn; "too big" is injected whole */
 	SHM_LINK = 6,	      /* the interface has changed: MTU .flags, MAC .remote.b, CTL_REG_* .conn */
 	/* application -> daemon */
-	SHM_CONNECT = 16,     /* open .local:.local_port -> .remote:.remote_port, .cookie is yours */
+	/*
+	 * open .local:.local_port -> .remote:.remote_port, .cookie is yours; .flags: congestion control,
+	 * index + 1, 0: default
+	 */
+	SHM_CONNECT = 16,
 	SHM_CONNECT_CANCEL = 17, /* forget .cookie */
 	SHM_CONN_GIVE = 18,   /* take .conn of my arena (closed, or left at exit) */
 	/*

@@ -38,6 +38,9 @@ static void test_cc_names(void **state)
 	assert_int_equal(cc_find("ren"), -E_NOENT);
 	assert_int_equal(cc_find("renoo"), -E_NOENT);
 	assert_string_equal(cc_get(200)->name, "reno");
+	for (uint32_t i = 0; cc_name(i); i++)
+		assert_int_equal(cc_find(cc_name(i)), i);
+	assert_null(cc_name(200));
 }
 
 static void test_cc_initial_window_rfc6928(void **state)
@@ -98,12 +101,12 @@ static void test_cubic_loss_to_seven_tenths(void **state)
 	t.cwnd = 100 * MSS;
 	cc_cubic.loss(&t, 100 * MSS, now);
 	assert_int_equal(t.ssthresh, 70 * MSS);
-	assert_int_equal(t.cc_priv[1], 100 * MSS);
+	assert_int_equal(CC_PRIV(&t, struct cubic)->w_max, 100 * MSS);
 	/* fast convergence: the next loss comes at less than the last one */
 	t.cwnd = 80 * MSS;
 	cc_cubic.loss(&t, 80 * MSS, now);
 	assert_int_equal(t.ssthresh, 56 * MSS);
-	assert_int_equal(t.cc_priv[1], 68 * MSS);
+	assert_int_equal(CC_PRIV(&t, struct cubic)->w_max, 68 * MSS);
 }
 
 /* RFC 9438 §4.2: back at w_max after K seconds, flat there, then faster and faster. */
@@ -117,7 +120,7 @@ static void test_cubic_returns_to_w_max_after_k(void **state)
 	cc_cubic.loss(&t, t.cwnd, now);
 	t.cwnd = t.ssthresh;
 	round_trip(&cc_cubic);
-	assert_in_range(t.cc_priv[2], 9060, 9090); /* cbrt(300 / 0.4) s */
+	assert_in_range(CC_PRIV(&t, struct cubic)->k, 9060, 9090); /* cbrt(300 / 0.4) s */
 	for (; ms < 9000; ms += 100)
 		round_trip(&cc_cubic);
 	at_k = t.cwnd;
@@ -143,6 +146,132 @@ static void test_cubic_on_short_paths_is_not_slower_than_reno(void **state)
 	assert_true(t.cwnd > 30 * MSS); /* 14 + 40 * 9/17, and one per round trip from w_max on */
 }
 
+/* ACKs of @us round trip each, all that cwnd allows being sent, until HyStart++'s round ends. */
+static void hystart_round(uint32_t us)
+{
+	const struct hystart *h = &CC_PRIV(&t, struct cubic)->hystart;
+	uint32_t end;
+
+	do {
+		end = h->window_end;
+		t.snd_nxt = t.snd_una + t.cwnd;
+		t.snd_una += MSS;
+		cc_cubic.ack(&t,
+			     &(struct cc_ack){.acked = MSS,
+					      .rtt_us = us,
+					      .in_flight = t.cwnd,
+					      .cwnd_limited = true},
+			     now);
+		now = mtime_add_us(now, 10);
+	} while (!end || end == h->window_end);
+}
+
+/* RFC 9406: after a round of longer round trips growth is a quarter, after five of these it ends.
+ */
+static void test_cubic_hystart_leaves_slow_start_by_delay(void **state)
+{
+	uint32_t before;
+
+	(void)state;
+	cc_cubic.init(&t, now);
+	hystart_round(20000);
+	hystart_round(20000);
+	before = t.cwnd;
+	assert_in_range(before, 36 * MSS, 41 * MSS);
+	hystart_round(24100); /* 20 ms and the 4 ms of MIN_RTT_THRESH */
+	assert_in_range(t.cwnd, before + 7 * MSS + 27 * MSS / 4, before + 9 * MSS + 32 * MSS / 4);
+	assert_int_equal(t.ssthresh, CC_SSTHRESH_INIT);
+	for (int i = 0; i < 3; i++)
+		hystart_round(24200);
+	assert_int_equal(t.ssthresh, CC_SSTHRESH_INIT);
+	before = t.cwnd;
+	hystart_round(24200);
+	assert_int_equal(t.ssthresh, t.cwnd);
+	assert_in_range(t.cwnd, before * 5 / 4 - 2 * MSS, before * 5 / 4 + 2 * MSS);
+}
+
+/* … and goes on where that was jitter only, or was less than the threshold. */
+static void test_cubic_hystart_resumes_after_jitter(void **state)
+{
+	const struct hystart *h = &CC_PRIV(&t, struct cubic)->hystart;
+	uint32_t before;
+
+	(void)state;
+	cc_cubic.init(&t, now);
+	hystart_round(20000);
+	hystart_round(23900);
+	assert_in_range(t.cwnd, 36 * MSS, 41 * MSS);
+	hystart_round(20000);
+	hystart_round(30000);
+	assert_true(h->css_base);
+	hystart_round(20000);
+	assert_false(h->css_base);
+	before = t.cwnd;
+	hystart_round(20000);
+	assert_in_range(t.cwnd, 2 * before - 2 * MSS, 2 * before + 2 * MSS);
+}
+
+static void test_undo_restores_window_threshold_and_curve(void **state)
+{
+	uint32_t prior_ssthresh, w_max, k;
+
+	(void)state;
+	cc_reno.init(&t, now);
+	cc_reno.loss(&t, t.cwnd, now);
+	t.cwnd = t.ssthresh;
+	cc_reno.undo(&t, 10 * MSS, INT32_MAX, now);
+	assert_int_equal(t.cwnd, 10 * MSS);
+	assert_int_equal(t.ssthresh, INT32_MAX);
+	t.cwnd = 12 * MSS;
+	cc_reno.undo(&t, 10 * MSS, INT32_MAX, now);
+	assert_int_equal(t.cwnd, 12 * MSS);
+
+	cc_cubic.init(&t, now);
+	t.cwnd = 100 * MSS;
+	cc_cubic.loss(&t, t.cwnd, now);
+	t.cwnd = t.ssthresh;
+	for (int i = 0; i < 20; i++)
+		round_trip(&cc_cubic);
+	prior_ssthresh = t.ssthresh;
+	w_max = CC_PRIV(&t, struct cubic)->w_max;
+	k = CC_PRIV(&t, struct cubic)->k;
+	assert_true(k > 0);
+	cc_cubic.loss(&t, t.cwnd, now);
+	assert_int_equal(CC_PRIV(&t, struct cubic)->epoch, 0);
+	cc_cubic.undo(&t, 90 * MSS, prior_ssthresh, now);
+	assert_true(CC_PRIV(&t, struct cubic)->epoch);
+	assert_int_equal(CC_PRIV(&t, struct cubic)->w_max, w_max);
+	assert_int_equal(CC_PRIV(&t, struct cubic)->k, k);
+	/* the first loss of all: the initial slow start goes on */
+	cc_cubic.init(&t, now);
+	t.ssthresh = CC_SSTHRESH_INIT;
+	cc_cubic.loss(&t, t.cwnd, now);
+	cc_cubic.undo(&t, t.cwnd, CC_SSTHRESH_INIT, now);
+	assert_int_equal(t.ssthresh, CC_SSTHRESH_INIT);
+	assert_int_equal(CC_PRIV(&t, struct cubic)->w_max, 0);
+}
+
+/* RFC 9438 §5.8: ten seconds in which the program sends little are none for the curve. */
+static void test_cubic_time_without_use_does_not_count(void **state)
+{
+	uint32_t before;
+
+	(void)state;
+	cc_cubic.init(&t, now);
+	t.cwnd = 1000 * MSS;
+	cc_cubic.loss(&t, t.cwnd, now);
+	t.cwnd = t.ssthresh;
+	for (uint32_t ms = 0; ms < 9000; ms += 100)
+		round_trip(&cc_cubic);
+	before = t.cwnd;
+	for (int i = 0; i < 100; i++) {
+		ack(&cc_cubic, MSS, false);
+		now = mtime_add_ms(now, 100);
+	}
+	round_trip(&cc_cubic);
+	assert_in_range(t.cwnd, before, before + 5 * MSS);
+}
+
 static void test_cc_idle_back_to_initial_window(void **state)
 {
 	(void)state;
@@ -166,6 +295,10 @@ int main(void)
 		cmocka_unit_test_setup(test_cubic_loss_to_seven_tenths, setup),
 		cmocka_unit_test_setup(test_cubic_returns_to_w_max_after_k, setup),
 		cmocka_unit_test_setup(test_cubic_on_short_paths_is_not_slower_than_reno, setup),
+		cmocka_unit_test_setup(test_cubic_hystart_leaves_slow_start_by_delay, setup),
+		cmocka_unit_test_setup(test_cubic_hystart_resumes_after_jitter, setup),
+		cmocka_unit_test_setup(test_undo_restores_window_threshold_and_curve, setup),
+		cmocka_unit_test_setup(test_cubic_time_without_use_does_not_count, setup),
 		cmocka_unit_test_setup(test_cc_idle_back_to_initial_window, setup),
 	};
 

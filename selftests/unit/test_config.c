@@ -33,7 +33,7 @@ static void test_defaults_are_the_stacks_own(void **state)
 	assert_int_equal(c.socket_group, 0);
 	assert_int_equal(c.busy_poll_us, 50);
 	assert_int_equal(c.log_level, LOG_INFO);
-	assert_string_equal(c.cc, "reno");
+	assert_string_equal(c.cc, "cubic");
 }
 
 static void test_values_of_each_kind(void **state)

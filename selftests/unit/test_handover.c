@@ -71,6 +71,29 @@ static void test_export_takes_next_hop_along(void **state)
 	finish();
 }
 
+/* The algorithm comes along by its index, which is the other side's word only. */
+static void test_import_takes_known_congestion_control_only(void **state)
+{
+	const uint8_t cubic = (uint8_t)cc_find("cubic");
+	struct tcb *t;
+	uint32_t i;
+
+	(void)state;
+	for (int bad = 0; bad < 2; bad++) {
+		start();
+		t = tcb_at(c.t.s, c.conn);
+		t->cc = bad ? 200 : cubic;
+		assert_int_equal(stack_export(c.t.s, c.conn), 0);
+		memset(t->cc_priv, 0xff, sizeof(t->cc_priv));
+		assert_int_equal(stack_import(app.s, &c.t.a, c.conn, t->generation, 1, app.now, &i),
+				 0);
+		assert_int_equal(tcb_at(app.s, i)->cc, bad ? 0 : cubic);
+		assert_int_equal(tcb_at(app.s, i)->cc_priv[0], 0);
+		assert_int_equal(stack_export_done(c.t.s, c.conn, t->generation), 0);
+		finish();
+	}
+}
+
 /* The conversation goes on with the other stack. */
 static void swap_stacks(void)
 {
@@ -770,6 +793,7 @@ static void test_reset_flow_sends_rst(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_import_takes_known_congestion_control_only, setup),
 		cmocka_unit_test_setup(test_export_takes_next_hop_along, setup),
 		cmocka_unit_test_setup(test_handover_established_goes_on, setup),
 		cmocka_unit_test_setup(test_handover_moves_all_queues, setup),

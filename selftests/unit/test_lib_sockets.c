@@ -682,6 +682,11 @@ static void test_options(void **state)
 	assert_int_equal(tandem_getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, cc, &len), 0);
 	assert_string_equal(cc, "reno");
 	assert_fails(tandem_setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "none", 4), ENOENT);
+	assert_fails(tandem_setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "", 0), EINVAL);
+	assert_int_equal(tandem_setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5), 0);
+	len = sizeof(cc);
+	assert_int_equal(tandem_getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, cc, &len), 0);
+	assert_string_equal(cc, "cubic");
 	tandem_close(fd);
 }
 

@@ -325,11 +325,11 @@ static void test_tcp_listen_options_are_inherited(void **state)
 		enum tcp_opt opt;
 		int64_t value;
 	} opts[] = {
-		{TOPT_NODELAY, 1},   {TOPT_KEEPALIVE, 1},  {TOPT_KEEPIDLE, 77},
-		{TOPT_KEEPINTVL, 7}, {TOPT_KEEPCNT, 3},	   {TOPT_USER_TIMEOUT, 12345},
-		{TOPT_LINGER, 9},    {TOPT_RCVBUF, 50000}, {TOPT_SNDBUF, 60000},
-		{TOPT_RCVLOWAT, 10}, {TOPT_TTL, 33},	   {TOPT_TOS, 0x10},
-		{TOPT_OOBINLINE, 1}, {TOPT_CORK, 1},
+		{TOPT_CONGESTION, 1},	    {TOPT_NODELAY, 1},	 {TOPT_KEEPALIVE, 1},
+		{TOPT_KEEPIDLE, 77},	    {TOPT_KEEPINTVL, 7}, {TOPT_KEEPCNT, 3},
+		{TOPT_USER_TIMEOUT, 12345}, {TOPT_LINGER, 9},	 {TOPT_RCVBUF, 50000},
+		{TOPT_SNDBUF, 60000},	    {TOPT_RCVLOWAT, 10}, {TOPT_TTL, 33},
+		{TOPT_TOS, 0x10},	    {TOPT_OOBINLINE, 1}, {TOPT_CORK, 1},
 	};
 	int64_t v;
 

@@ -213,7 +213,7 @@ static void test_tcp_options_set_and_get(void **state)
 		{TOPT_LINGER, 15},    {TOPT_LINGER, -1},
 		{TOPT_RCVBUF, 16000}, {TOPT_SNDBUF, 17000},
 		{TOPT_RCVLOWAT, 18},  {TOPT_TTL, 19},
-		{TOPT_TOS, 20},
+		{TOPT_TOS, 20},	      {TOPT_CONGESTION, 1},
 	};
 	int64_t v;
 
@@ -226,6 +226,9 @@ static void test_tcp_options_set_and_get(void **state)
 		assert_int_equal(v, o[i].v);
 	}
 	assert_int_equal(tcp_setopt(c.t.s, c.conn, TOPT_TTL, 256, c.t.now), -E_INVAL);
+	assert_int_equal(tcp_setopt(c.t.s, c.conn, TOPT_CONGESTION, 200, c.t.now), -E_NOENT);
+	assert_int_equal(tcp_setopt(c.t.s, c.conn, TOPT_CONGESTION, -1, c.t.now), -E_NOENT);
+	assert_int_equal(tcp_setopt(c.t.s, c.conn, TOPT_CONGESTION, 256, c.t.now), -E_NOENT);
 	assert_int_equal(tcp_setopt(c.t.s, c.conn, (enum tcp_opt)99, 1, c.t.now), -E_NOPROTOOPT);
 	assert_int_equal(tcp_getopt(c.t.s, c.conn, (enum tcp_opt)99, &v), -E_NOPROTOOPT);
 	assert_int_equal(tcp_getopt(c.t.s, c.conn, TOPT_MAXSEG, &v), 0);

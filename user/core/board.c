@@ -184,6 +184,12 @@ void board_sent(struct board *b, uint32_t seq, uint32_t end, struct mtime now)
 static void arrived(struct board_ack *a, const struct seg_run *r, uint32_t len, uint32_t end)
 {
 	a->delivered += len;
+	if (!(r->flags & SEG_AGAIN) && (!a->newest_rtt || seq_gt(end, a->newest_end))) {
+		uint64_t us = mtime_diff_us(a->now, (struct mtime){r->xmit});
+
+		a->newest_end = end;
+		a->newest_rtt = us ? tcp_min((uint32_t)us, TCP_RTO_MAX_US) : 1;
+	}
 	if (r->flags & SEG_LOST)
 		a->b->lost -= len;
 	rack_heard(a, r, end);

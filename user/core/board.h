@@ -32,8 +32,8 @@ struct board {
 	/* RFC 8985 §5.4: the segment that was sent last of those that have arrived */
 	uint64_t rack_xmit; /* 0: none yet */
 	uint32_t rack_end, rack_rtt;
-	uint32_t min_rtt;     /* µs */
-	uint32_t dsack_round; /* RACK.dsack_round */
+	uint32_t min_rtt;      /* µs */
+	uint32_t dsack_round;  /* RACK.dsack_round */
 	uint64_t t_reo, t_pto; /* deadlines: reordering window, loss probe; 0: not set */
 	/* RFC 6937 */
 	uint32_t prr_delivered, prr_out, recover_fs;
@@ -72,6 +72,9 @@ struct board_ack {
 	const struct tcp_seg *g;
 	struct mtime now;
 	uint32_t delivered; /* bytes that were not known to have arrived before */
+	/* of these, what was sent last, and once only: its end, and its round trip in µs; 0: none
+	 */
+	uint32_t newest_end, newest_rtt;
 };
 void board_ack(struct board_ack *a);
 /* Marks run @i lost. */

@@ -9,7 +9,6 @@
 static const struct cc_ops *const cc_table[] = {&cc_reno, &cc_cubic};
 #define CC_N (sizeof(cc_table) / sizeof(cc_table[0]))
 
-/* An index from elsewhere (an imported TCB) that is none of ours means the first. */
 const struct cc_ops *cc_get(uint8_t idx)
 {
 	return cc_table[idx < CC_N ? idx : 0];
@@ -22,6 +21,11 @@ static bool name_eq(const char *a, const char *b)
 		b++;
 	}
 	return *a == *b;
+}
+
+const char *cc_name(uint32_t idx)
+{
+	return idx < CC_N ? cc_table[idx]->name : NULL;
 }
 
 int cc_find(const char *name)
@@ -69,4 +73,14 @@ void cc_restart_window(struct tcb *t, struct mtime now)
 	(void)now;
 	if (t->cwnd > iw)
 		t->cwnd = iw;
+}
+
+/* As Linux: neither goes below where acknowledgements have brought it meanwhile. */
+void cc_undo(struct tcb *t, uint32_t prior_cwnd, uint32_t prior_ssthresh, struct mtime now)
+{
+	(void)now;
+	if (t->cwnd < prior_cwnd)
+		t->cwnd = prior_cwnd;
+	if (t->ssthresh < prior_ssthresh)
+		t->ssthresh = prior_ssthresh;
 }

@@ -12,5 +12,56 @@ extern const struct cc_ops cc_reno, cc_cubic;
 uint32_t cc_half_flight(const struct tcb *t, uint32_t in_flight);
 uint32_t cc_slow_start(struct tcb *t, uint32_t acked);
 void cc_restart_window(struct tcb *t, struct mtime now);
+void cc_undo(struct tcb *t, uint32_t prior_cwnd, uint32_t prior_ssthresh, struct mtime now);
+
+/* An algorithm's own record, in tcb.cc_priv; it is zero when it begins. */
+#define CC_PRIV(t, type)                                                                           \
+	({                                                                                         \
+		_Static_assert(sizeof(type) <= sizeof((t)->cc_priv), #type " fits the TCB");       \
+		(type *)(void *)(t)->cc_priv;                                                      \
+	})
+
+/* ssthresh before anything was lost: the initial slow start. */
+#define CC_SSTHRESH_INIT ((uint32_t)INT32_MAX)
+
+static inline uint32_t cc_ms(struct mtime now) /* wraps; never 0, which means none */
+{
+	uint32_t ms = (uint32_t)(now.ns / NS_PER_MS);
+
+	return ms ? ms : 1;
+}
+
+static inline uint32_t cc_us(struct mtime now)
+{
+	return (uint32_t)(now.ns / NS_PER_US);
+}
+
+/* HyStart++ (RFC 9406) */
+struct hystart {
+	uint32_t window_end;	    /* the round ends when this is acknowledged */
+	uint32_t last_min, cur_min; /* µs, of the last round and this one; 0: none yet */
+	uint32_t css_base;	    /* cur_min when conservative slow start began; 0: it has not */
+	uint16_t samples;
+	uint8_t css_rounds;
+	bool begun;
+};
+
+/* CUBIC (RFC 9438): windows in bytes, times in ms */
+struct cubic {
+	union {
+		struct hystart hystart; /* before the first loss */
+		struct {
+			uint64_t w_est;	 /* what Reno would have, in 1/1024 byte (§4.3) */
+			uint32_t epoch;	 /* when congestion avoidance began; 0: not in it */
+			uint32_t k;	 /* ms from the epoch until the curve is back at w_max */
+			uint32_t credit; /* growth not yet a whole segment, in bytes */
+			uint32_t rest;	 /* since when cwnd has not been in use; 0: it is */
+		};
+	};
+	uint32_t w_max; /* cwnd before the last reduction */
+	/* before the last reduction, for undo */
+	uint32_t prior_w_max, prior_epoch, prior_k;
+	uint32_t prior_w_est;
+};
 
 #endif

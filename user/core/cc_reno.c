@@ -41,4 +41,5 @@ const struct cc_ops cc_reno = {
 	.loss = reno_loss,
 	.timeout = reno_loss,
 	.idle = cc_restart_window,
+	.undo = cc_undo,
 };

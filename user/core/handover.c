@@ -292,6 +292,8 @@ static void clamp_cc(struct tcb *t, struct mtime now)
 		t->cc_state = CC_OPEN;
 	if (t->cc_state != CC_OPEN && t->recover - t->snd_una > t->snd_max - t->snd_una)
 		t->recover = t->snd_max;
+	if (!cc_name(t->cc))
+		t->cc = 0;
 	/* The algorithm's own state is not believed: cwnd and ssthresh carry what matters. */
 	cc_get(t->cc)->init(t, now);
 }

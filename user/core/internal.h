@@ -495,14 +495,20 @@ struct cc_ack {
 };
 struct cc_ops {
 	const char *name;
+	/* Begins with cwnd and ssthresh as they stand: also after setsockopt() and a hand-over. */
 	void (*init)(struct tcb *t, struct mtime now);
 	void (*ack)(struct tcb *t, const struct cc_ack *a, struct mtime now);
 	void (*loss)(struct tcb *t, uint32_t in_flight, struct mtime now); /* enters recovery: ssthresh */
 	void (*timeout)(struct tcb *t, uint32_t in_flight, struct mtime now);
 	void (*idle)(struct tcb *t, struct mtime now); /* restart after idle (RFC 5681 §4.1) */
+	/*
+	 * The last loss() or timeout() was for nothing: cwnd and ssthresh, which were so before it,
+	 * and all that followed from it are as if it had not been.
+	 */
+	void (*undo)(struct tcb *t, uint32_t prior_cwnd, uint32_t prior_ssthresh, struct mtime now);
 };
+/* An index that is none of ours (an imported TCB's) means the first. */
 const struct cc_ops *cc_get(uint8_t idx);
-int cc_find(const char *name); /* -E_NOENT */
 enum cc_state { CC_OPEN, CC_RECOVERY, CC_LOSS };
 uint32_t cc_initial_window(uint32_t mss); /* RFC 6928 */
 
@@ -523,6 +529,7 @@ struct listener {
 	uint16_t user_mss, sockopt;
 	uint32_t defer_accept; /* s */
 	uint8_t ttl, tos;
+	uint8_t cc; /* index + 1; 0: default */
 	bool ev_queued;
 	uint32_t ev_next;
 	uint32_t rcvbuf, sndbuf; /* 0: default */

@@ -124,7 +124,7 @@ struct stack_cfg {
 	uint32_t n_pending;   /* packets held in all: for neighbours, replies not yet taken */
 	uint32_t gso_max;     /* bytes in one outbound packet, 0: no segmentation offload */
 	bool csum_offload;    /* outbound transport checksums are left to the I/O layer */
-	const char *cc;	      /* default congestion control: "reno" */
+	const char *cc;	      /* default congestion control, NULL: "cubic" */
 };
 
 /* The arena as its owner maps it: base addresses and sizes, from common/shm.h. */
@@ -247,8 +247,13 @@ enum tcp_opt {
 	TOPT_NODELAY, TOPT_CORK, TOPT_QUICKACK, TOPT_MAXSEG, TOPT_KEEPALIVE, TOPT_KEEPIDLE,
 	TOPT_KEEPINTVL, TOPT_KEEPCNT, TOPT_USER_TIMEOUT, TOPT_LINGER /* s, -1: off */,
 	TOPT_RCVBUF, TOPT_SNDBUF, TOPT_RCVLOWAT, TOPT_TTL, TOPT_TOS, TOPT_DEFER_ACCEPT,
-	TOPT_OOBINLINE,
+	TOPT_OOBINLINE, TOPT_CONGESTION,
+	TOPT_MAX /* not an option */
 };
+
+/* Congestion control algorithms by index, for TOPT_CONGESTION; NULL: no more. */
+const char *cc_name(uint32_t idx);
+int cc_find(const char *name); /* -ENOENT */
 
 /*
  * Listens on @local:@port (any address: all). @id_out: the listener's id.

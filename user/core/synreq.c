@@ -295,6 +295,8 @@ static void conn_inherit(struct tcb *t, const struct listener *l)
 		t->keep_cnt = l->keep_cnt;
 	if (l->ttl)
 		t->ttl = l->ttl;
+	if (l->cc)
+		t->cc = (uint8_t)(l->cc - 1);
 }
 
 /* Brings a new TCB to where the request stands: our SYN-ACK sent, the third ACK about to come. */

@@ -160,7 +160,7 @@ struct tcb {
 	uint8_t cc;		 /* index in cc_table */
 	uint8_t cc_state;	 /* enum cc_state */
 	uint16_t user_mss;	 /* TCP_MAXSEG, 0: none */
-	uint64_t cc_priv[5];
+	uint64_t cc_priv[7];	 /* the algorithm's own record */
 	/* duplicate text to report (RFC 2883); equal: none */
 	uint32_t dsack_start, dsack_end;
 
@@ -198,7 +198,7 @@ struct tcb {
 	uint64_t bytes_acked, bytes_received;
 	uint32_t segs_out, segs_in;
 };
-_Static_assert(sizeof(struct tcb) <= 448, "the budget of an idle connection");
+_Static_assert(sizeof(struct tcb) <= 464, "the budget of an idle connection");
 _Static_assert(sizeof(struct tcb) % 8 == 0, "TCBs stand in an array");
 
 #endif

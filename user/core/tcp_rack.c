@@ -208,6 +208,8 @@ void tcp_rack_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, const
 		if (seq_gt(t->snd_una, t->recover)) /* an old mark is drawn along */
 			t->recover = t->snd_una - 1;
 		c.acked = a.delivered;
+		if (a.newest_rtt) /* one for each ACK, and in µs */
+			c.rtt_us = a.newest_rtt;
 		cc_get(t->cc)->ack(t, &c, now);
 	}
 	if (t->snd_una == t->snd_max)

@@ -79,7 +79,7 @@ static void tcb_init(struct stack *s, struct tcb *t, const struct tcp_addr_pair 
 		     struct mtime now)
 {
 	const struct stack_limits *l = &s->cfg.limits;
-	int cc = cc_find(s->cfg.cc ? s->cfg.cc : "reno");
+	int cc = cc_find(s->cfg.cc ? s->cfg.cc : "cubic");
 
 	t->local = a->local;
 	t->remote = a->remote;

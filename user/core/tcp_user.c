@@ -223,7 +223,14 @@ static void set_quickack(struct tcb *t, bool on)
 		tcp_ack_now(t);
 }
 
-static void set_option(struct tcb *t, enum tcp_opt opt, int64_t v)
+/* cwnd and ssthresh stay as they are: the new one goes on from there. */
+static void set_congestion(struct tcb *t, uint8_t cc, struct mtime now)
+{
+	t->cc = cc;
+	cc_get(cc)->init(t, now);
+}
+
+static void set_option(struct tcb *t, enum tcp_opt opt, int64_t v, struct mtime now)
 {
 	switch (opt) {
 	case TOPT_NODELAY:
@@ -277,7 +284,11 @@ static void set_option(struct tcb *t, enum tcp_opt opt, int64_t v)
 	case TOPT_TOS:
 		t->tos = (uint8_t)v;
 		break;
+	case TOPT_CONGESTION:
+		set_congestion(t, (uint8_t)v, now);
+		break;
 	case TOPT_DEFER_ACCEPT: /* a listener's */
+	case TOPT_MAX:
 		break;
 	}
 }
@@ -292,7 +303,7 @@ int tcp_setopt(struct stack *s, uint32_t conn, enum tcp_opt opt, int64_t value, 
 	err = tcp_opt_check(s, opt, &value);
 	if (err)
 		return err;
-	set_option(t, opt, value);
+	set_option(t, opt, value, now);
 	if (tcp_synchronised(t))
 		tcp_kick(s, t, now);
 	return 0;
@@ -356,6 +367,11 @@ int tcp_getopt(const struct stack *s, uint32_t conn, enum tcp_opt opt, int64_t *
 	case TOPT_DEFER_ACCEPT:
 		*value = 0;
 		return 0;
+	case TOPT_CONGESTION:
+		*value = t->cc;
+		return 0;
+	case TOPT_MAX:
+		break;
 	}
 	return -E_NOPROTOOPT;
 }

@@ -34,9 +34,6 @@ static const struct {
 } levels[] = {
 	{"error", LOG_ERR}, {"warning", LOG_WARNING}, {"info", LOG_INFO}, {"debug", LOG_DEBUG}};
 
-/* What the core has (user/core/cc.c). */
-static const char *const algorithms[] = {"reno", "cubic"};
-
 static int complain(char *why, size_t len, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 static int complain(char *why, size_t len, const char *fmt, ...)
@@ -173,12 +170,10 @@ static bool set_value(struct config *c, const struct key *k, const char *text)
 			}
 		return false;
 	case CC:
-		for (size_t i = 0; i < sizeof(algorithms) / sizeof(algorithms[0]); i++)
-			if (!strcmp(text, algorithms[i])) {
-				snprintf(at, sizeof(c->cc), "%s", text);
-				return true;
-			}
-		return false;
+		if (cc_find(text) < 0)
+			return false;
+		snprintf(at, sizeof(c->cc), "%s", text);
+		return true;
 	case GROUP:
 		return set_group(text, at);
 	}

@@ -33,7 +33,7 @@
 	  "Bulk data leaves in segments of up to 64 KB, which the kernel or the device cuts.")     \
 	X(busy_poll_us, U32, busy_poll_us, 0, 1000000, "50",                                       \
 	  "How long a blocked call spins before it sleeps, at most, in microseconds.")             \
-	X(congestion_control, CC, cc, 0, 0, "reno", "Congestion control of new connections.")      \
+	X(congestion_control, CC, cc, 0, 0, "cubic", "Congestion control of new connections.")     \
 	X(socket_mode, OCTAL, socket_mode, 0, 0777, "0660",                                        \
 	  "Mode of the control socket: who may use tandem on this interface.")                     \
 	X(socket_group, GROUP, socket_group, 0, 0, "root", "Group of the control socket.")         \

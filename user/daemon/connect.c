@@ -152,6 +152,8 @@ static int open_conn(struct daemon *d, struct app *a, const struct shm_msg *m)
 		err = tcp_connect(d->stack, &p, 0, d->now, &conn);
 	if (err)
 		return err;
+	if (m->flags) /* congestion control, index + 1: before the SYN, for its ECN bits */
+		tcp_setopt(d->stack, conn, TOPT_CONGESTION, (int64_t)m->flags - 1, d->now);
 	t = tcp_get(d->stack, conn);
 	k = flow_key_of(
 		&(struct tcp_addr_pair){t->local, t->remote, t->local_port, t->remote_port});

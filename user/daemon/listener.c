@@ -255,6 +255,8 @@ static int start_listening(struct daemon *d, struct group *g, const struct ctl_l
 	d->by_core[id] = g;
 	if (req->defer_accept)
 		tcp_listen_opt(d->stack, id, TOPT_DEFER_ACCEPT, req->defer_accept);
+	if (req->cc) /* an index that is none is refused, and the default stays */
+		tcp_listen_opt(d->stack, id, TOPT_CONGESTION, req->cc - 1);
 	err = xdp_port_set(d->prog, &k, &v);
 	if (err)
 		stop_listening(d, g);

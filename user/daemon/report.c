@@ -276,6 +276,7 @@ static void put_conn(struct jbuf *j, const struct tcb *t, const struct app *a)
 	jb_str(j, "owner", a ? a->comm : "tandemd");
 	jb_u64(j, "pid", a ? (uint64_t)a->pid : (uint64_t)getpid());
 	jb_u64(j, "slot", a ? a->slot : TD_SLOT_DAEMON);
+	jb_str(j, "cc", cc_name(t->cc) ? cc_name(t->cc) : "?");
 	jb_u64(j, "rtt_us", t->srtt);
 	jb_u64(j, "rto_us", t->rto);
 	jb_u64(j, "cwnd", t->cwnd);

@@ -108,7 +108,7 @@ enum sock_state {
 };
 
 /* Options set before there is a connection to keep them, or on a listener: tcp_setopt() values. */
-#define SOCK_N_TOPT (TOPT_OOBINLINE + 1)
+#define SOCK_N_TOPT TOPT_MAX
 struct sock_opts {
 	uint32_t set; /* bit for each enum tcp_opt */
 	int64_t topt[SOCK_N_TOPT];
@@ -158,6 +158,8 @@ void sock_release(struct sock *sk, struct mtime now);
 /* The same for the program's last close(), SO_LINGER included; may sleep. */
 void sock_close(struct sock *sk);
 /* Gives a new connection the options that its socket, or listener, was given; @o may be NULL. */
+/* Congestion control that was asked for, index + 1; 0: none. For the daemon, which opens. */
+uint8_t sock_cc(const struct sock *sk);
 void sock_opts_apply(const struct sock_opts *o, uint32_t conn, struct mtime now);
 void sock_connected(struct sock *sk, struct conn_ref c, struct mtime now);
 void sock_connect_failed(struct sock *sk, int err); /* positive errno */

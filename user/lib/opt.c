@@ -16,6 +16,7 @@
 #define MIN_SNDBUF 4608
 #define MIN_MSS 88
 #define MAX_MSS 32767
+#define CC_NAME_MAX 16u /* TCP_CA_NAME_MAX */
 
 enum opt_kind {
 	OPT_INT,  /* an int within [lo, hi] */
@@ -179,15 +180,16 @@ static int set_socket(struct sock *sk, int name, const void *val, socklen_t len)
 	}
 }
 
-/* One congestion control per daemon so far: naming it is fine, another one is not there. */
-static int set_cc(const void *val, socklen_t len)
+static int set_cc(struct sock *sk, const void *val, socklen_t len)
 {
-	char name[sizeof(eng.cc)] = "";
+	char name[CC_NAME_MAX] = "";
+	int cc;
 
 	if (len < 1)
 		return -EINVAL;
 	memcpy(name, val, len < sizeof(name) ? len : sizeof(name) - 1);
-	return strcmp(name, eng.cc) ? -ENOENT : 0;
+	cc = cc_find(name);
+	return cc < 0 ? cc : topt_set(sk, TOPT_CONGESTION, cc);
 }
 
 static int do_setsockopt(struct sock *sk, int level, int name, const void *val, socklen_t len)
@@ -201,7 +203,7 @@ static int do_setsockopt(struct sock *sk, int level, int name, const void *val, 
 	if (level == SOL_SOCKET)
 		return set_socket(sk, name, val, len);
 	if (level == IPPROTO_TCP && name == TCP_CONGESTION)
-		return set_cc(val, len);
+		return set_cc(sk, val, len);
 	return -ENOPROTOOPT;
 }
 
@@ -258,6 +260,8 @@ static int64_t topt_default(enum tcp_opt topt)
 		return l->tcp_wmem[1];
 	case TOPT_TTL:
 		return l->ip_default_ttl;
+	case TOPT_CONGESTION:
+		return cc_find(eng.cc);
 	default:
 		return 0;
 	}
@@ -377,6 +381,15 @@ static int get_info(struct sock *sk, void *val, socklen_t *len)
 	return put_out(val, len, &i, sizeof(i));
 }
 
+static int get_cc(struct sock *sk, void *val, socklen_t *len)
+{
+	const char *cc = cc_name((uint32_t)topt_get(sk, TOPT_CONGESTION));
+	char name[CC_NAME_MAX] = "";
+
+	snprintf(name, sizeof(name), "%s", cc ? cc : "");
+	return put_out(val, len, name, sizeof(name));
+}
+
 static int do_getsockopt(struct sock *sk, int level, int name, void *val, socklen_t *len)
 {
 	const struct opt_desc *d = find(level, name);
@@ -392,9 +405,9 @@ static int do_getsockopt(struct sock *sk, int level, int name, void *val, sockle
 	if (level == IPPROTO_TCP && name == TCP_INFO)
 		return get_info(sk, val, len);
 	if (level == IPPROTO_TCP && name == TCP_CONGESTION)
-		return put_out(val, len, eng.cc, sizeof(eng.cc));
-	return level == SOL_SOCKET || level == IPPROTO_TCP || level == IPPROTO_IP ? -ENOPROTOOPT :
-										    -EOPNOTSUPP;
+		return get_cc(sk, val, len);
+	return level == SOL_SOCKET || level == IPPROTO_TCP || level == IPPROTO_IP ? -ENOPROTOOPT
+										  : -EOPNOTSUPP;
 }
 
 int tandem_getsockopt(int fd, int level, int name, void *val, socklen_t *len)
@@ -429,6 +442,12 @@ void lib_options_copy(int fd, int kfd)
 		if (sk->o && sk->o->set & 1u << opts[i].topt && opts[i].name != SO_RCVBUFFORCE &&
 		    opts[i].name != SO_SNDBUFFORCE)
 			setsockopt(kfd, opts[i].level, opts[i].name, &v, sizeof(v));
+	}
+	if (!err && sk->o && sk->o->set & 1u << TOPT_CONGESTION) {
+		const char *name = cc_name((uint32_t)topt_get(sk, TOPT_CONGESTION));
+
+		if (name) /* the kernel may not have it */
+			setsockopt(kfd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name));
 	}
 	call_end(sk, err);
 }

@@ -203,6 +203,7 @@ static int do_listen(struct sock *sk, int backlog)
 	req.flags = listen_flags(sk);
 	if (sk->o && sk->o->set & 1u << TOPT_DEFER_ACCEPT)
 		req.defer_accept = (uint32_t)sk->o->topt[TOPT_DEFER_ACCEPT];
+	req.cc = sock_cc(sk);
 	return start_listening(sk, &req);
 }
 
@@ -335,6 +336,7 @@ static void send_connect(struct sock *sk, const struct sockaddr_in *to)
 	m.local_port = sk->local_port;
 	m.remote = ip_addr_v4(to->sin_addr.s_addr);
 	m.remote_port = to->sin_port;
+	m.flags = sock_cc(sk);
 	eng_send_msg(&m);
 }
 

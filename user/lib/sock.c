@@ -149,6 +149,13 @@ void sock_opts_apply(const struct sock_opts *o, uint32_t conn, struct mtime now)
 	}
 }
 
+uint8_t sock_cc(const struct sock *sk)
+{
+	return sk->o && sk->o->set & 1u << TOPT_CONGESTION
+		       ? (uint8_t)(sk->o->topt[TOPT_CONGESTION] + 1)
+		       : 0;
+}
+
 void sockaddr_out(uint32_t be_addr, uint16_t port, struct sockaddr *addr, socklen_t *len)
 {
 	struct sockaddr_in sin = {
