@@ -7,13 +7,13 @@
 #	asan   unit and a shorter sim, built with ASan and UBSan in build-asan
 #	fuzz   each fuzz target: its corpus, then FUZZ_SECONDS (3) of new inputs; built in build-fuzz
 # Ends with "N passed, N failed, N skipped". The whole output of each program is in BUILDDIR/logs.
-# What needs root says so without it and is counted as skipped. SIM_RUNS: simulated runs (2000).
+# What needs root says so without it and is counted as skipped. SIM_RUNS: simulated runs (10000).
 set -u
 cd "$(dirname "$0")/.." || exit 1
 B=build
 [ "${1-}" = -b ] && { B=$2; shift 2; }
 passed=0 failed=0 skipped=0
-: "${SIM_RUNS:=2000}" "${FUZZ_SECONDS:=3}"
+: "${SIM_RUNS:=10000}" "${FUZZ_SECONDS:=3}"
 export B
 
 # One line for each program: what was counted, how long it took, where to read on.

@@ -109,6 +109,7 @@ void link_send_pkt(struct world *w, uint32_t from, const struct pkt *p)
 	if (!p->gso_size && p->len > ETH_LEN + w->sc->mtu)
 		world_fail(w, "packet of %u bytes, MTU %u", p->len, w->sc->mtu);
 	f->partial = p->csum == PKT_CSUM_PARTIAL;
+	wire_check(w, f);
 	if (p->gso_size && !(peer->merged && f->partial)) {
 		uint32_t n = 0, size = p->gso_size;
 

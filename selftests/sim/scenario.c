@@ -36,7 +36,7 @@ static void draw_link(struct rng *r, enum kind k, struct link_cfg *l)
 		l->loss = (uint32_t)rng_range(r, 1, 12 * PERCENT);
 	if (k == K_BURSTY || wild) {
 		l->burst = (uint32_t)rng_range(r, 100, PERCENT);
-		l->burst_max = PICK(r, 5, 100, 1500);
+		l->burst_max = PICK(r, 5, 100, 1500, 8000);
 	}
 	if (k == K_REORDER || wild) {
 		l->reorder = (uint32_t)rng_range(r, 1000, 20 * PERCENT);

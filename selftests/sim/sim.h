@@ -181,6 +181,25 @@ void link_send(struct world *w, uint32_t from, struct frame *f);
 /* Splits a packet of the stack as a NIC would, completes checksums. */
 void link_send_pkt(struct world *w, uint32_t from, const struct pkt *p);
 
+/* ---- wire.c: what is sent is held against what was sent before ---- */
+
+/* One direction of a connection, from its SYN on. */
+struct wire_dir {
+	struct tcp_addr_pair pair; /* of the sender */
+	bool syn, acked, fin, has_wscale;
+	uint8_t wscale;
+	uint32_t iss, max;     /* behind all that it has sent */
+	uint32_t ack, edge;    /* the highest that it has acknowledged, and allowed */
+	uint32_t steps, silly; /* of the edge */
+};
+#define SIM_MAX_WIRE 128u
+struct wire {
+	struct wire_dir dir[SIM_MAX_WIRE];
+	uint32_t n;
+};
+void wire_check(struct world *w, const struct frame *f);
+void wire_judge(struct world *w); /* at the end of a run */
+
 /* ---- hosts ---- */
 
 struct node {
@@ -292,6 +311,7 @@ struct world {
 	uint64_t order;
 	struct host host[2];
 	struct link link[2];
+	struct wire wire;
 	struct sock socks[2 * SIM_MAX_CONNS]; /* connection i: [2i] its client, [2i + 1] */
 	const uint8_t *pattern;
 	uint64_t steps;

@@ -296,6 +296,8 @@ bool world_run(const struct scenario *sc, bool verbose, FILE *pcap, char *why, s
 		prog_judge(w);
 	if (!w->failed)
 		judge_retransmissions(w);
+	if (!w->failed)
+		wire_judge(w);
 	report(w);
 	ok = !w->failed;
 	memcpy(why, w->why, len < sizeof(w->why) ? len : sizeof(w->why));

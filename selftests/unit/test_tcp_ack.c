@@ -264,6 +264,19 @@ static void test_tcp_window_update_only_from_newer_segment(void **state)
 	tc_close(&c);
 }
 
+/* The peer's text was retransmitted meanwhile: a lower sequence number, but a newer window. */
+static void test_tcp_window_of_newer_ack_in_retransmission_counts(void **state)
+{
+	(void)state;
+	start(1);
+	LAST(0);
+	RX(&c, .flags = TH_ACK, .seq = 501, .ack = 1, .len = 100, .wnd = 9000); /* out of order */
+	assert_int_equal(tc_tcb(&c)->snd_wnd, 9000);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = END(1), .len = 500, .wnd = 4000);
+	assert_int_equal(tc_tcb(&c)->snd_wnd, 4000);
+	tc_close(&c);
+}
+
 static void test_tcp_slow_start_doubles_each_round_trip(void **state)
 {
 	(void)state;
@@ -340,6 +353,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_fast_retransmit_works_after_gigabytes, setup),
 		cmocka_unit_test_setup(test_tcp_duplicate_needs_same_window_and_no_data, setup),
 		cmocka_unit_test_setup(test_tcp_window_update_only_from_newer_segment, setup),
+		cmocka_unit_test_setup(test_tcp_window_of_newer_ack_in_retransmission_counts, setup),
 		cmocka_unit_test_setup(test_tcp_slow_start_doubles_each_round_trip, setup),
 		cmocka_unit_test_setup(test_tcp_cwnd_does_not_grow_unused, setup),
 		cmocka_unit_test_setup(test_tcp_idle_restarts_with_initial_window, setup),

@@ -228,12 +228,17 @@ void tcp_ack_duplicate(struct stack *s, struct tcb *t, const struct tcp_seg *g, 
 		recovery_enter(s, t, now);
 }
 
-/* RFC 9293 §3.10.7.4, fifth: a segment that is not older than the last one to tell a window */
+/*
+ * RFC 9293 §3.10.7.4, fifth: a segment that is not older than the last one to tell a window. One that
+ * acknowledges more is newer whatever its sequence number: a retransmission has a lower one, and the
+ * old window from the new snd_una on would reach beyond what the peer has allowed.
+ */
 void tcp_window_update(struct tcb *t, const struct tcp_seg *g)
 {
 	if (seq_lt(g->ack, t->snd_una))
 		return;
-	if (!seq_lt(t->snd_wl1, g->seq) && !(t->snd_wl1 == g->seq && seq_le(t->snd_wl2, g->ack)))
+	if (!seq_gt(g->ack, t->snd_wl2) && !seq_lt(t->snd_wl1, g->seq) &&
+	    !(t->snd_wl1 == g->seq && t->snd_wl2 == g->ack))
 		return;
 	t->snd_wnd = (uint32_t)g->wnd << t->snd_wscale;
 	t->snd_wl1 = g->seq;
