@@ -30,6 +30,9 @@ for c in $("$B/tandem" --help | awk '/^Commands:/ { on = 1; next } /^$/ { on = 0
 	agree "tandem $c is in the manual page" "$c" "$(sed -n 's/^.It Cm \([a-z]*\).*/\1/p' man/tandem.8)"
 done
 
+agree "each clause of the RFCs has a test, each test's clauses are known" "$(tools/rfc-table.sh --missing)" ""
+agree "docs/RFC.md is up to date (make rfc)" "$(tools/rfc-table.sh | diff - docs/RFC.md | grep '^[<>]')" ""
+
 dest=$(mktemp -d)
 trap 'rm -rf "$dest"' EXIT
 make -s B="$B" DESTDIR="$dest" PREFIX=/usr install >/dev/null || rc=1

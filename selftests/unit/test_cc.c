@@ -64,6 +64,7 @@ static void test_reno_slow_start_doubles(void **state)
 	assert_int_equal(t.cwnd, 40 * MSS);
 }
 
+/* RFC 9293 MUST-19; RFC 5681 §3.1/1 */
 static void test_reno_avoidance_adds_a_segment_per_round_trip(void **state)
 {
 	(void)state;
@@ -85,6 +86,7 @@ static void test_reno_slow_start_ends_at_ssthresh(void **state)
 	assert_int_equal(t.cwnd, 13 * MSS);
 }
 
+/* RFC 5681 §3.1/3 */
 static void test_reno_loss_halves_with_floor(void **state)
 {
 	(void)state;

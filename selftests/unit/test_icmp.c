@@ -115,6 +115,7 @@ static enum drop error_about(struct tstack *t, const struct out *sent, uint8_t t
 				       .code = code, .rest = rest, .data = sent->ip, .len = quote});
 }
 
+/* RFC 9293 MUST-54 */
 static void test_icmp_hard_errors_end_connect(void **state)
 {
 	static const struct {

@@ -105,6 +105,7 @@ static void test_ip_padding_is_trimmed(void **state)
 	ts_close(&t);
 }
 
+/* RFC 9293 MUST-63 */
 static void test_ip_martian_sources_are_dropped(void **state)
 {
 	static const char *const src[] = {"0.0.0.0",	"255.255.255.255", "224.0.0.1",
@@ -137,6 +138,7 @@ static void test_ip_other_destinations_are_not_ours(void **state)
 }
 
 /* Broadcasts are looked at, but never answered: neither by address nor by MAC. */
+/* RFC 9293 MUST-57 */
 static void test_ip_broadcast_is_not_answered(void **state)
 {
 	struct tstack t;
@@ -181,6 +183,7 @@ static void test_ip_loopback_interface_accepts_own_addresses(void **state)
 	ts_close(&t);
 }
 
+/* RFC 9293 MUST-50 */
 static void test_ip_options_are_skipped_source_routes_refused(void **state)
 {
 	static const uint8_t nops[8] = {1, 1, 1, 1, 7, 3, 4, 0}, rr[8] = {7, 7, 4, 0, 0, 0, 0, 0};

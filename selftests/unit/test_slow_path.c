@@ -285,6 +285,7 @@ static void test_filter_limits_floods_of_resets(void **state)
 	w_close();
 }
 
+/* RFC 9293 MUST-47 */
 static void test_filter_tells_of_icmp_errors(void **state)
 {
 	static uint8_t quoted[70000];

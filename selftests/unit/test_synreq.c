@@ -41,6 +41,7 @@ static uint32_t requests(void)
 
 /* ---- SYN ---- */
 
+/* RFC 9293 MUST-14 */
 static void test_tcp_syn_answered_with_options(void **state)
 {
 	(void)state;
@@ -64,6 +65,7 @@ static void test_tcp_syn_answered_with_options(void **state)
 	tc_close(&c);
 }
 
+/* RFC 7323 §2.2/1 */
 static void test_tcp_syn_without_options(void **state)
 {
 	(void)state;

@@ -27,6 +27,7 @@ static void start(uint32_t n)
 
 /* ---- round trips (RFC 6298) ---- */
 
+/* RFC 6298 §2/1 */
 static void test_tcp_rtt_samples_give_rto(void **state)
 {
 	struct tcb *t;
@@ -48,6 +49,7 @@ static void test_tcp_rtt_samples_give_rto(void **state)
 	tc_close(&c);
 }
 
+/* RFC 9293 MUST-18; RFC 6298 §3/1 */
 static void test_tcp_rtt_not_sampled_from_retransmission(void **state)
 {
 	(void)state;
@@ -84,6 +86,7 @@ static void test_tcp_rtt_from_timestamp_after_retransmission(void **state)
 
 /* ---- RTO ---- */
 
+/* RFC 5681 §3.1/4 */
 static void test_tcp_rto_goes_back_and_slow_starts(void **state)
 {
 	(void)state;
@@ -106,6 +109,7 @@ static void test_tcp_rto_goes_back_and_slow_starts(void **state)
 	tc_close(&c);
 }
 
+/* RFC 5681 §3.1/5 */
 static void test_tcp_rto_twice_keeps_ssthresh(void **state)
 {
 	(void)state;
@@ -138,6 +142,7 @@ static void test_tcp_rto_then_duplicates_no_fast_retransmit(void **state)
 
 /* ---- fast retransmit, New Reno ---- */
 
+/* RFC 5681 §3.2/1 */
 static void test_tcp_limited_transmit_on_first_duplicates(void **state)
 {
 	(void)state;
@@ -152,6 +157,7 @@ static void test_tcp_limited_transmit_on_first_duplicates(void **state)
 	tc_close(&c);
 }
 
+/* RFC 5681 §3.2/2, §3.2/3 */
 static void test_tcp_three_duplicates_retransmit_full_ack_ends(void **state)
 {
 	const struct tcb *t = tc_tcb(&c);
@@ -277,6 +283,7 @@ static void test_tcp_window_of_newer_ack_in_retransmission_counts(void **state)
 	tc_close(&c);
 }
 
+/* RFC 9293 MUST-19; RFC 5681 §3.1/1 */
 static void test_tcp_slow_start_doubles_each_round_trip(void **state)
 {
 	(void)state;

@@ -39,6 +39,7 @@ static void close_all(void)
 	tc_close(&c);
 }
 
+/* RFC 9293 MUST-44 */
 static void test_tcp_connect_fills_in_address_and_port(void **state)
 {
 	const struct tcb *t;
@@ -60,6 +61,7 @@ static void test_tcp_connect_fills_in_address_and_port(void **state)
 	close_all();
 }
 
+/* RFC 9293 MUST-46 */
 static void test_tcp_connect_bad_addresses(void **state)
 {
 	uint32_t conn;
@@ -133,6 +135,7 @@ static void test_tcp_connect_all_ports_of_a_range_are_used(void **state)
 	close_all();
 }
 
+/* RFC 9293 MUST-43 */
 static void test_tcp_connect_given_port(void **state)
 {
 	uint32_t conn, id;
@@ -238,6 +241,7 @@ static void test_tcp_connect_tw_reuse_not_without_timestamps(void **state)
 
 /* ---- numbers ---- */
 
+/* RFC 9293 MUST-8, MUST-9; RFC 6528 §3/1 */
 static void test_tcp_isn_follows_clock_and_pair(void **state)
 {
 	struct tcp_addr_pair a = {.local = ip(OUR_IP),
@@ -264,6 +268,7 @@ static void test_tcp_isn_follows_clock_and_pair(void **state)
 	tc_close(&c);
 }
 
+/* RFC 9293 MUST-67 */
 static void test_tcp_mtu_mss(void **state)
 {
 	struct ip_addr v4 = ip(PEER_IP), v6 = ip("2001:db8::1");

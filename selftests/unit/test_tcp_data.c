@@ -28,6 +28,7 @@ static uint32_t past_quick_acks(void)
 
 /* ---- acknowledging ---- */
 
+/* RFC 9293 MUST-40; RFC 5681 §4.2/2 */
 static void test_tcp_delayed_ack_after_40_ms(void **state)
 {
 	uint32_t seq;
@@ -47,6 +48,7 @@ static void test_tcp_delayed_ack_after_40_ms(void **state)
 	tc_close(&c);
 }
 
+/* RFC 9293 MUST-58 */
 static void test_tcp_every_second_full_segment_acked(void **state)
 {
 	uint32_t seq;
@@ -172,6 +174,7 @@ static void test_tcp_small_segments_share_chunks(void **state)
 
 /* ---- FIN ---- */
 
+/* RFC 5681 §4.2/1 */
 static void test_tcp_fin_before_its_data_waits(void **state)
 {
 	(void)state;
@@ -229,6 +232,7 @@ static void test_tcp_fin_wait_2_data_after_shutdown_both_resets(void **state)
 
 /* ---- window and buffer ---- */
 
+/* RFC 9293 MUST-39 */
 static void test_tcp_window_closes_and_reader_opens_it(void **state)
 {
 	struct stack_cfg cfg = ts_cfg();

@@ -66,6 +66,7 @@ static void test_tcp_established_keepalive_answered_rate_limited(void **state)
 
 /* ---- RST, SYN, ACK (RFC 5961) ---- */
 
+/* RFC 5961 §3.2/1, §3.2/3 */
 static void test_tcp_established_rst_in_window_challenged(void **state)
 {
 	(void)state;
@@ -80,6 +81,7 @@ static void test_tcp_established_rst_in_window_challenged(void **state)
 	tc_close(&c);
 }
 
+/* RFC 5961 §4.2/1 */
 static void test_tcp_established_syn_challenged(void **state)
 {
 	(void)state;
@@ -92,6 +94,7 @@ static void test_tcp_established_syn_challenged(void **state)
 	tc_close(&c);
 }
 
+/* RFC 5961 §5.2/1 */
 static void test_tcp_established_ack_out_of_range_challenged(void **state)
 {
 	(void)state;
@@ -110,6 +113,7 @@ static void test_tcp_established_ack_out_of_range_challenged(void **state)
 	tc_close(&c);
 }
 
+/* RFC 5961 §7/1 */
 static void test_tcp_challenge_acks_are_limited(void **state)
 {
 	struct stack_cfg cfg = ts_cfg();
@@ -128,6 +132,7 @@ static void test_tcp_challenge_acks_are_limited(void **state)
 
 /* ---- timestamps (RFC 7323) ---- */
 
+/* RFC 7323 §5.3/1, §5.3/2 */
 static void test_tcp_established_old_timestamp_rejected(void **state)
 {
 	(void)state;
@@ -150,6 +155,7 @@ static void test_tcp_established_old_timestamp_rejected(void **state)
 	tc_close(&c);
 }
 
+/* RFC 7323 §4.3/1 */
 static void test_tcp_established_timestamp_of_left_edge_echoed(void **state)
 {
 	(void)state;
@@ -165,6 +171,7 @@ static void test_tcp_established_timestamp_of_left_edge_echoed(void **state)
 	tc_close(&c);
 }
 
+/* RFC 7323 §5.5/1 */
 static void test_tcp_established_ancient_timestamp_accepted(void **state)
 {
 	(void)state;
@@ -267,6 +274,7 @@ static void test_tcp_syn_sent_icmp_error_fails(void **state)
 	tc_close(&c);
 }
 
+/* RFC 9293 MUST-56 */
 static void test_tcp_established_icmp_hard_error_ignored(void **state)
 {
 	struct tcp_addr_pair a;

@@ -87,6 +87,7 @@ static void test_tcp_listen_pool_exhausted_no_space(void **state)
 	tc_close(&c);
 }
 
+/* RFC 9293 MUST-43 */
 static void test_tcp_listen_lookup_exact_before_any(void **state)
 {
 	struct ip_addr a = ip("10.0.0.7"), b = ip(OUR_IP);

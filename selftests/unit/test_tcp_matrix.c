@@ -324,6 +324,7 @@ static void observe(const struct class *k, int state, char *out)
 	tc_close(&c);
 }
 
+/* RFC 9293 MUST-11, MUST-66; RFC 1337 §3/1; RFC 5961 §3.2/1, §3.2/2, §3.2/3, §4.2/1, §5.2/1; RFC 5681 §4.2/1 */
 static void test_tcp_matrix(void **state)
 {
 	uint32_t wrong = 0;

@@ -31,6 +31,7 @@ static void test_tcp_nagle_holds_second_short_segment(void **state)
 	tc_close(&c);
 }
 
+/* RFC 9293 MUST-61 */
 static void test_tcp_nagle_lets_tail_follow_full_segments(void **state)
 {
 	(void)state;
@@ -43,6 +44,7 @@ static void test_tcp_nagle_lets_tail_follow_full_segments(void **state)
 	tc_close(&c);
 }
 
+/* RFC 9293 MUST-17 */
 static void test_tcp_nodelay_sends_at_once(void **state)
 {
 	(void)state;
@@ -106,6 +108,7 @@ static void test_tcp_cork_close_pushes_with_fin(void **state)
 
 /* ---- windows ---- */
 
+/* RFC 9293 MUST-38 */
 static void test_tcp_silly_window_not_used(void **state)
 {
 	(void)state;
@@ -133,6 +136,7 @@ static void test_tcp_half_of_largest_window_is_sent(void **state)
 	tc_close(&c);
 }
 
+/* RFC 9293 MUST-35, MUST-36 */
 static void test_tcp_zero_window_probed_with_backoff(void **state)
 {
 	uint64_t ms;
@@ -157,6 +161,7 @@ static void test_tcp_zero_window_probed_with_backoff(void **state)
 	tc_close(&c);
 }
 
+/* RFC 9293 MUST-37 */
 static void test_tcp_zero_window_answered_for_days_stays(void **state)
 {
 	(void)state;
@@ -186,6 +191,7 @@ static void test_tcp_small_window_overridden_by_timer(void **state)
 	tc_close(&c);
 }
 
+/* RFC 9293 MUST-34 */
 static void test_tcp_window_shut_on_data_in_flight(void **state)
 {
 	(void)state;

@@ -11,6 +11,7 @@ static int setup(void **state)
 	return 0;
 }
 
+/* RFC 9293 MUST-2, MUST-16, MUST-48, MUST-49 */
 static void test_tcp_segment_carries_options_tos_ttl_df(void **state)
 {
 	(void)state;

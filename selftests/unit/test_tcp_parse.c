@@ -57,6 +57,7 @@ static void test_tcp_parse_header_fields(void **state)
 	assert_int_equal(tcp_seg_space(&g), 7);
 }
 
+/* RFC 9293 MUST-5; RFC 7323 §2.3/1 */
 static void test_tcp_parse_syn_options(void **state)
 {
 	static const uint8_t o[] = {2, 4, 5, 0xb4, 4, 2, 8, 10, 1, 2,
@@ -77,6 +78,21 @@ static void test_tcp_parse_syn_options(void **state)
 	assert_true(g.o.has_ts);
 }
 
+/* RFC 9293 MUST-4, MUST-6, MUST-64 */
+static void test_tcp_parse_unknown_options_skipped(void **state)
+{
+	static const uint8_t o[] = {253, 5, 2, 4,  9, 30, 2, 1, 2, 4, 5, 0xb4, 255, 4,
+				    0,	 0, 8, 10, 0, 0,  0, 7, 0, 0, 0, 8,    0,   2};
+	struct tcp_seg g;
+
+	(void)state;
+	assert_int_equal(parse(TH_SYN, o, sizeof(o), 0, &g), DROP_NONE);
+	assert_int_equal(g.o.mss, 1460); /* not what stands within an option, nor behind the end */
+	assert_true(g.o.has_ts);
+	assert_int_equal(g.o.ts_val, 7);
+	assert_int_equal(g.o.ts_ecr, 8);
+}
+
 static void test_tcp_parse_sack_blocks(void **state)
 {
 	static const uint8_t o[] = {1, 1, 5, 18, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4};
@@ -92,6 +108,7 @@ static void test_tcp_parse_sack_blocks(void **state)
 	assert_int_equal(g.o.n_sack, 0);
 }
 
+/* RFC 9293 MUST-7 */
 static void test_tcp_parse_cut_options_end_the_list(void **state)
 {
 	static const uint8_t cut[] = {2, 4, 5, 0xb4, 8, 10, 1, 2};
@@ -138,6 +155,7 @@ static void test_tcp_parse_bad_lengths_dropped(void **state)
 	assert_int_equal(ts_mib(&t, MIB_Tcp_InErrs), 5);
 }
 
+/* RFC 9293 MUST-3 */
 static void test_tcp_parse_bad_checksum_counted(void **state)
 {
 	(void)state;
@@ -147,6 +165,7 @@ static void test_tcp_parse_bad_checksum_counted(void **state)
 	assert_int_equal(ts_mib(&t, MIB_Tcp_InCsumErrors), 1);
 }
 
+/* RFC 9293 MUST-65, MUST-68, MUST-69; RFC 2018 §2/1; RFC 7323 §2.2/1 */
 static void test_tcp_put_options_round_trip(void **state)
 {
 	const struct tcp_options all = {.mss = 1234,
@@ -188,6 +207,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_tcp_parse_header_fields, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_tcp_parse_syn_options, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_tcp_parse_unknown_options_skipped, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_tcp_parse_sack_blocks, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_tcp_parse_cut_options_end_the_list, setup,
 						teardown),

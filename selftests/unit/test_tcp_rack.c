@@ -151,6 +151,7 @@ static void test_tcp_rack_dsack_widens(void **state)
 }
 
 /* §7.2, §7.3: two round trips of silence, then the last segment once more; no RTO */
+/* RFC 8985 §7.2/1, §7.3/1 */
 static void test_tcp_tlp_last_segment(void **state)
 {
 	(void)state;
@@ -222,6 +223,7 @@ static void test_tcp_rto_skips_what_was_sacked(void **state)
 }
 
 /* RFC 2018 §8: a peer that has thrown away what it had acknowledged selectively */
+/* RFC 2018 §5.1/1, §8/1 */
 static void test_tcp_sack_reneging(void **state)
 {
 	(void)state;

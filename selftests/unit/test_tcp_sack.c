@@ -42,6 +42,7 @@ static void test_tcp_sack_negotiated_active(void **state)
 	tc_close(&c);
 }
 
+/* RFC 2018 §3/1 */
 static void test_tcp_sack_not_offered_by_peer_none_sent(void **state)
 {
 	(void)state;
@@ -55,6 +56,7 @@ static void test_tcp_sack_not_offered_by_peer_none_sent(void **state)
 }
 
 /* RFC 2018 §4: the first block holds the segment that caused the ACK, then the latest ones */
+/* RFC 2018 §4/1 */
 static void test_tcp_sack_latest_block_first(void **state)
 {
 	(void)state;
@@ -99,6 +101,7 @@ static void test_tcp_sack_three_blocks_beside_timestamps(void **state)
 }
 
 /* RFC 2883 §4.1: a whole segment that was acknowledged already; reported once */
+/* RFC 2883 §4/1 */
 static void test_tcp_dsack_old_segment(void **state)
 {
 	(void)state;
@@ -118,6 +121,7 @@ static void test_tcp_dsack_old_segment(void **state)
 }
 
 /* RFC 2883 §4.2.1: a duplicate within the out-of-order queue, its block second */
+/* RFC 2883 §4/1 */
 static void test_tcp_dsack_out_of_order_segment(void **state)
 {
 	(void)state;

@@ -21,6 +21,7 @@ static uint32_t usage_tcbs(void)
 
 /* ---- opening ---- */
 
+/* RFC 9293 MUST-14; RFC 7323 §2.2/2 */
 static void test_tcp_syn_sent_synack_establishes(void **state)
 {
 	(void)state;
@@ -42,6 +43,7 @@ static void test_tcp_syn_sent_synack_establishes(void **state)
 	tc_close(&c);
 }
 
+/* RFC 7323 §2.2/1 */
 static void test_tcp_syn_sent_no_options_uses_defaults(void **state)
 {
 	(void)state;
@@ -53,6 +55,18 @@ static void test_tcp_syn_sent_no_options_uses_defaults(void **state)
 	tc_close(&c);
 }
 
+/* RFC 9293 MUST-15 */
+static void test_tcp_syn_sent_peer_without_mss(void **state)
+{
+	(void)state;
+	tc_connect_syn(&c, NULL);
+	c.mss = 0;
+	assert_int_equal(RX(&c, .flags = TH_SYN | TH_ACK, .ack = 1), DROP_NONE);
+	assert_int_equal(tc_tcb(&c)->mss, 536);
+	tc_close(&c);
+}
+
+/* RFC 9293 MUST-22 */
 static void test_tcp_syn_sent_retransmits_with_backoff(void **state)
 {
 	(void)state;
@@ -113,6 +127,7 @@ static void test_tcp_syn_sent_synack_with_data_delivers(void **state)
 }
 
 /* RFC 9293 figure 8 */
+/* RFC 9293 MUST-10 */
 static void test_tcp_syn_sent_syn_opens_simultaneously(void **state)
 {
 	(void)state;
@@ -156,6 +171,7 @@ static void test_tcp_syn_received_repeats_synack(void **state)
 	tc_close(&c);
 }
 
+/* RFC 9293 MUST-1 */
 static void test_tcp_passive_third_ack_establishes(void **state)
 {
 	(void)state;
@@ -172,6 +188,7 @@ static void test_tcp_passive_third_ack_establishes(void **state)
 
 /* ---- closing ---- */
 
+/* RFC 9293 MUST-13 */
 static void test_tcp_fin_wait_1_ack_then_fin_time_wait(void **state)
 {
 	struct stack_usage u;
@@ -263,6 +280,7 @@ static void test_tcp_last_ack_held_becomes_closed(void **state)
 	tc_close(&c);
 }
 
+/* RFC 9293 MUST-13; RFC 1337 §3/1 */
 static void test_tcp_time_wait_held_ends_after_2msl(void **state)
 {
 	(void)state;
@@ -304,6 +322,7 @@ static void test_tcp_time_wait_held_syn_begins_anew(void **state)
 
 /* ---- other ends ---- */
 
+/* RFC 9293 MUST-12 */
 static void test_tcp_established_rst_resets(void **state)
 {
 	(void)state;
@@ -357,6 +376,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_tcp_syn_sent_synack_establishes, setup),
 		cmocka_unit_test_setup(test_tcp_syn_sent_no_options_uses_defaults, setup),
+		cmocka_unit_test_setup(test_tcp_syn_sent_peer_without_mss, setup),
 		cmocka_unit_test_setup(test_tcp_syn_sent_retransmits_with_backoff, setup),
 		cmocka_unit_test_setup(test_tcp_syn_sent_rst_refuses, setup),
 		cmocka_unit_test_setup(test_tcp_syn_sent_bad_ack_resets, setup),

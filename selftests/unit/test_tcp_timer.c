@@ -35,6 +35,7 @@ static uint32_t seconds_until_closed(uint32_t max)
 
 /* ---- retransmission ---- */
 
+/* RFC 9293 MUST-19; RFC 6298 §5/1, §5/2 */
 static void test_tcp_rto_backs_off(void **state)
 {
 	uint64_t ms;
@@ -55,6 +56,7 @@ static void test_tcp_rto_backs_off(void **state)
 	tc_close(&c);
 }
 
+/* RFC 9293 MUST-20 */
 static void test_tcp_retries2_gives_up_after_924_s(void **state)
 {
 	uint32_t s;
@@ -70,6 +72,7 @@ static void test_tcp_retries2_gives_up_after_924_s(void **state)
 	tc_close(&c);
 }
 
+/* RFC 9293 MUST-21 */
 static void test_tcp_user_timeout_gives_up_in_time(void **state)
 {
 	(void)state;
@@ -116,6 +119,7 @@ static void keepalive_on(void)
 	ts_check(&c.t);
 }
 
+/* RFC 9293 MUST-24 */
 static void test_tcp_keepalive_answered_stays(void **state)
 {
 	(void)state;
@@ -131,6 +135,7 @@ static void test_tcp_keepalive_answered_stays(void **state)
 	tc_close(&c);
 }
 
+/* RFC 9293 MUST-26 */
 static void test_tcp_keepalive_traffic_postpones(void **state)
 {
 	(void)state;
@@ -145,6 +150,7 @@ static void test_tcp_keepalive_traffic_postpones(void **state)
 	tc_close(&c);
 }
 
+/* RFC 9293 MUST-29 */
 static void test_tcp_keepalive_unanswered_times_out(void **state)
 {
 	(void)state;

@@ -100,6 +100,7 @@ static void test_tcp_time_wait_fin_again_acked_and_starts_over(void **state)
 	tc_close(&c);
 }
 
+/* RFC 1337 §3/1 */
 static void test_tcp_time_wait_rst_ignored(void **state)
 {
 	(void)state;

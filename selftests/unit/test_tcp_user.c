@@ -200,6 +200,7 @@ static void test_tcp_closed_connection_is_no_ones(void **state)
 
 /* ---- options ---- */
 
+/* RFC 9293 MUST-27 */
 static void test_tcp_options_set_and_get(void **state)
 {
 	static const struct {
@@ -236,6 +237,7 @@ static void test_tcp_options_set_and_get(void **state)
 	tc_close(&c);
 }
 
+/* RFC 9293 MUST-16 */
 static void test_tcp_maxseg_limits_segments(void **state)
 {
 	struct tcp_addr_pair a = {.remote = ip(PEER_IP),

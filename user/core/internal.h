@@ -295,6 +295,7 @@ void conn_table_del(struct stack *s, uint32_t conn);
 #define TCP_RTO_MIN_US 200000u
 #define TCP_RTO_MAX_US 120000000u
 #define TCP_RTO_INIT_US 1000000u
+#define TCP_RTO_FALLBACK_US 3000000u /* after a lost SYN, until there is a sample */
 #define TCP_TIMEWAIT_S 60u
 #define TCP_WSCALE_MAX 14u
 #define TCP_MSS_MIN 64u /* less is not believed: headers must not be most of what is sent */

@@ -176,8 +176,11 @@ void tcp_established(struct stack *s, struct tcb *t, const struct tcp_seg *g, st
 {
 	if (t->flags & TCB_F_RTT_VALID)
 		tcp_rtt_sample(t, (uint32_t)mtime_diff_us(now, (struct mtime){t->rtt_time}));
-	if (t->syn_retries) /* RFC 5681 §3.1: the SYN was lost */
+	if (t->syn_retries) { /* RFC 5681 §3.1, RFC 6298 §5.7: the SYN was lost */
 		t->cwnd = tcp_eff_mss(t);
+		if (!t->srtt)
+			t->rto = TCP_RTO_FALLBACK_US;
+	}
 	t->flags &= ~TCB_F_RTT_VALID;
 	t->t_rtx = t->rtx_first = 0;
 	t->backoff = 0;
