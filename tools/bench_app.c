@@ -4,13 +4,15 @@
  *
  *	bench_app server [--addr A] [--port N] [--ports N]
  *	bench_app rr     --addr A [--conns N] [--size B] [--seconds S]   request/response
- *	bench_app crr    --addr A [--conns N] [--size B] [--seconds S]   connect, one of these, close
- *	bench_app send   --addr A [--seconds S]                          bulk, client to server
+ *	bench_app crr    --addr A [--conns N] [--size B] [--seconds S]   connect, one of these,
+ *close bench_app send   --addr A [--seconds S]                          bulk, client to server
  *	bench_app recv   --addr A [--seconds S]                          bulk, server to client
  *	bench_app idle   --addr A --conns N [--ports N]                  opens and holds connections
  *
  * A client's first bytes on each connection (struct hello) say what the server shall do with it.
- * Results are one line of JSON on stdout.
+ * With --request TEXT (\r and \n as in C) and --reply N, rr talks to any other server whose reply
+ *to that text is N bytes long: `rr --request 'get key\r\n' --reply 124` to memcached. Results are
+ *one line of JSON on stdout.
  */
 #include <getopt.h>
 #include <netinet/in.h>
@@ -39,12 +41,21 @@ struct options {
 	uint16_t port;
 	uint32_t ports, conns, size, seconds;
 	int busy_poll;
+	const char *request;
+	uint32_t reply;
 };
 
 static const struct net *net = &net_tandem;
-static struct options opt = {.addr = NULL, .port = 9000, .ports = 1, .conns = 1, .size = 64,
-			     .seconds = 5, .busy_poll = -1};
+static struct options opt = {.addr = NULL,
+			     .port = 9000,
+			     .ports = 1,
+			     .conns = 1,
+			     .size = 64,
+			     .seconds = 5,
+			     .busy_poll = -1};
 static char bulk[BULK_SIZE];
+static char reply[MAX_SIZE];
+static uint32_t send_size, recv_size; /* of an exchange */
 
 static void die(const char *what)
 {
@@ -213,11 +224,16 @@ static bool conn_serve(struct conn *c)
 		return true;
 	switch (c->hello.mode) {
 	case MODE_ECHO:
-	case MODE_ECHO_ONCE: return conn_echo(c);
-	case MODE_SOURCE: conn_watch(c, EPOLLOUT); return conn_bulk(c);
+	case MODE_ECHO_ONCE:
+		return conn_echo(c);
+	case MODE_SOURCE:
+		conn_watch(c, EPOLLOUT);
+		return conn_bulk(c);
 	case MODE_SINK:
-	case MODE_IDLE: return conn_bulk(c);
-	default: return false;
+	case MODE_IDLE:
+		return conn_bulk(c);
+	default:
+		return false;
 	}
 }
 
@@ -275,9 +291,10 @@ static int run_server(void)
 	if (ep < 0)
 		die("epoll");
 	for (uint32_t i = 0; i < opt.ports; i++) {
-		int fd = net_listen(net, opt.addr ? opt.addr : "0.0.0.0",
-				    (uint16_t)(opt.port + i), 4096, SOCK_NONBLOCK);
-		struct epoll_event le = {.events = EPOLLIN, .data.u64 = (uint64_t)(uint32_t)fd << 1 | 1};
+		int fd = net_listen(net, opt.addr ? opt.addr : "0.0.0.0", (uint16_t)(opt.port + i),
+				    4096, SOCK_NONBLOCK);
+		struct epoll_event le = {.events = EPOLLIN,
+					 .data.u64 = (uint64_t)(uint32_t)fd << 1 | 1};
 
 		if (fd < 0 || net->epoll_ctl(ep, EPOLL_CTL_ADD, fd, &le) < 0)
 			die("listen");
@@ -296,7 +313,8 @@ static int dial(enum mode mode, uint32_t port_index)
 	/* Where a request follows at once, the greeting travels with it. */
 	int more = mode == MODE_ECHO || mode == MODE_ECHO_ONCE ? MSG_MORE : 0;
 
-	if (fd >= 0 && net->send(fd, &h, sizeof(h), MSG_NOSIGNAL | more) != sizeof(h)) {
+	if (fd >= 0 && !opt.request &&
+	    net->send(fd, &h, sizeof(h), MSG_NOSIGNAL | more) != sizeof(h)) {
 		int e = errno;
 
 		net->close(fd);
@@ -312,10 +330,10 @@ static uint64_t exchange(int fd)
 	struct mtime t0 = clock_now();
 	uint32_t got = 0;
 
-	if (net->send(fd, bulk, opt.size, MSG_NOSIGNAL) != (ssize_t)opt.size)
+	if (net->send(fd, bulk, send_size, MSG_NOSIGNAL) != (ssize_t)send_size)
 		die("send");
-	while (got < opt.size) {
-		ssize_t n = net->recv(fd, bulk, opt.size - got, 0);
+	while (got < recv_size) {
+		ssize_t n = net->recv(fd, reply, recv_size - got, 0);
 
 		if (n <= 0)
 			die(n ? "recv" : "server closed the connection");
@@ -345,14 +363,14 @@ static void rr_send(struct client *c)
 {
 	c->got = 0;
 	c->sent = clock_now();
-	if (net->send(c->fd, bulk, opt.size, MSG_NOSIGNAL) != (ssize_t)opt.size)
+	if (net->send(c->fd, bulk, send_size, MSG_NOSIGNAL) != (ssize_t)send_size)
 		die("send");
 }
 
 static void rr_recv(struct client *c)
 {
 	for (;;) {
-		ssize_t n = net->recv(c->fd, bulk, opt.size - c->got, MSG_DONTWAIT);
+		ssize_t n = net->recv(c->fd, reply, recv_size - c->got, MSG_DONTWAIT);
 
 		if (n <= 0) {
 			if (n < 0 && would_block())
@@ -360,7 +378,7 @@ static void rr_recv(struct client *c)
 			die(n ? "recv" : "server closed the connection");
 		}
 		c->got += (uint32_t)n;
-		if (c->got == opt.size) {
+		if (c->got == recv_size) {
 			hist_add(mtime_diff_ns(clock_now(), c->sent));
 			rr_send(c);
 			return;
@@ -394,6 +412,23 @@ static void rr_many(struct mtime end)
 	for (uint32_t i = 0; i < opt.conns; i++)
 		net->close(cl[i].fd);
 	free(cl);
+}
+
+/* What is sent in each exchange: the text given, or opt.size bytes of anything. */
+static void exchange_set_up(void)
+{
+	send_size = recv_size = opt.size;
+	if (!opt.request)
+		return;
+	recv_size = opt.reply;
+	send_size = 0;
+	for (const char *p = opt.request; *p && send_size < MAX_SIZE; p++) {
+		char c = *p;
+
+		if (c == '\\' && (p[1] == 'r' || p[1] == 'n'))
+			c = *++p == 'r' ? '\r' : '\n';
+		bulk[send_size++] = c;
+	}
 }
 
 static int run_rr(void)
@@ -498,31 +533,63 @@ static const struct {
 static void usage(FILE *f)
 {
 	fprintf(f, "usage: bench_app server|rr|crr|send|recv|idle --addr A [--port N] [--ports N]\n"
-		   "       [--conns N] [--size BYTES] [--seconds S] [--busy-poll US] [--kernel]\n");
+		   "       [--conns N] [--size BYTES] [--seconds S] [--busy-poll US] [--kernel]\n"
+		   "       [--request TEXT --reply BYTES]: rr with another server\n");
 }
 
 static void parse_options(int argc, char **argv)
 {
 	static const struct option opts[] = {
-		{"addr", required_argument, NULL, 'a'},	   {"port", required_argument, NULL, 'p'},
-		{"ports", required_argument, NULL, 'P'},   {"conns", required_argument, NULL, 'c'},
-		{"size", required_argument, NULL, 's'},	   {"seconds", required_argument, NULL, 't'},
-		{"busy-poll", required_argument, NULL, 'b'}, {"kernel", no_argument, NULL, 'k'},
-		{"help", no_argument, NULL, 'h'},	   {0},
+		{"addr", required_argument, NULL, 'a'},
+		{"port", required_argument, NULL, 'p'},
+		{"ports", required_argument, NULL, 'P'},
+		{"conns", required_argument, NULL, 'c'},
+		{"size", required_argument, NULL, 's'},
+		{"seconds", required_argument, NULL, 't'},
+		{"busy-poll", required_argument, NULL, 'b'},
+		{"kernel", no_argument, NULL, 'k'},
+		{"request", required_argument, NULL, 'r'},
+		{"reply", required_argument, NULL, 'R'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
 	};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", opts, NULL)) != -1) {
 		switch (c) {
-		case 'a': opt.addr = optarg; break;
-		case 'p': opt.port = (uint16_t)arg_number("--port", optarg, 1, 65535); break;
-		case 'P': opt.ports = (uint32_t)arg_number("--ports", optarg, 1, 1000); break;
-		case 'c': opt.conns = (uint32_t)arg_number("--conns", optarg, 1, 1000000); break;
-		case 's': opt.size = (uint32_t)arg_number("--size", optarg, 1, MAX_SIZE); break;
-		case 't': opt.seconds = (uint32_t)arg_number("--seconds", optarg, 1, 86400); break;
-		case 'b': opt.busy_poll = (int)arg_number("--busy-poll", optarg, 0, 1000000); break;
-		case 'k': net = &net_kernel; break;
-		default: usage(c == 'h' ? stdout : stderr); exit(c == 'h' ? 0 : 2);
+		case 'a':
+			opt.addr = optarg;
+			break;
+		case 'p':
+			opt.port = (uint16_t)arg_number("--port", optarg, 1, 65535);
+			break;
+		case 'P':
+			opt.ports = (uint32_t)arg_number("--ports", optarg, 1, 1000);
+			break;
+		case 'c':
+			opt.conns = (uint32_t)arg_number("--conns", optarg, 1, 1000000);
+			break;
+		case 's':
+			opt.size = (uint32_t)arg_number("--size", optarg, 1, MAX_SIZE);
+			break;
+		case 't':
+			opt.seconds = (uint32_t)arg_number("--seconds", optarg, 1, 86400);
+			break;
+		case 'b':
+			opt.busy_poll = (int)arg_number("--busy-poll", optarg, 0, 1000000);
+			break;
+		case 'k':
+			net = &net_kernel;
+			break;
+		case 'r':
+			opt.request = optarg;
+			break;
+		case 'R':
+			opt.reply = (uint32_t)arg_number("--reply", optarg, 1, MAX_SIZE);
+			break;
+		default:
+			usage(c == 'h' ? stdout : stderr);
+			exit(c == 'h' ? 0 : 2);
 		}
 	}
 }
@@ -539,6 +606,11 @@ int main(int argc, char **argv)
 			fprintf(stderr, "bench_app %s: --addr is needed\n", commands[i].name);
 			return 2;
 		}
+		if (!opt.request != !opt.reply) {
+			fprintf(stderr, "bench_app: --request and --reply go together\n");
+			return 2;
+		}
+		exchange_set_up();
 		if (!getrlimit(RLIMIT_NOFILE, &rl)) {
 			rl.rlim_cur = rl.rlim_max;
 			setrlimit(RLIMIT_NOFILE, &rl);

@@ -1,0 +1,150 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# make bench-programs: unmodified servers on the kernel's sockets and under `tandem run`, over the
+# same veth pair, in turns; the clients are on the kernel's sockets. Medians of ROUNDS rounds, the ratio to
+# the kernel's, and the servers' CPU time for each request (all of its processes, and the
+# daemon's), as a table and as JSON in build/bench-programs.json.
+#
+#   $NS_A  eth0 10.77.0.1/24 ──── veth ──── eth0 10.77.0.2/24  $NS_B
+#          wrk, redis-benchmark, bench_app  nginx, redis-server, memcached
+#
+# Server and client have a CPU each. ROUNDS (5), SECONDS_EACH (3), ONLY ("nginx redis memcached").
+
+. "$(dirname "$0")/../selftests/lib.sh"
+: "${ROUNDS:=5}" "${SECONDS_EACH:=3}" "${ONLY=nginx redis memcached}"
+setup
+RAW=$TMP/raw
+SERVER_CPU=0 CLIENT_CPU=$(($(nproc) > 1))
+root=$TMP/root
+mkdir "$root"
+head -c 1000 /dev/urandom >"$root/small"
+echo "socket_mode = 0666" >"$TMP/tandem.conf" # memcached gives up root before it opens a socket
+needed=
+for p in nginx redis-server redis-benchmark memcached wrk; do
+	command -v $p >/dev/null || needed="$needed $p"
+done
+[ -z "$needed" ] || die "not installed:$needed; run make deps"
+
+client() { in_a taskset -c "$CLIENT_CPU" timeout $((SECONDS_EACH * 4 + 30)) "$@"; }
+
+# Processes that serve: @1 and its children, and the daemon.
+server_pids() { echo "$1"; pgrep -P "$1"; [ "$stack" = kernel ] || daemons; }
+server_cpu_us() {
+	local p n=0
+	for p in $(server_pids "$1"); do n=$((n + $(cpu_us "$p"))); done
+	echo $n
+}
+
+# record TEST SERVER-PID COMMAND...: the command prints {"rate":, "count":, "p50_us":, "p99_us":}
+record() {
+	local test=$1 pid=$2 cpu line
+	shift 2
+	cpu=$(server_cpu_us "$pid")
+	line=$("$@") || {
+		fail "$stack $test: $line"
+		return
+	}
+	cpu=$(($(server_cpu_us "$pid") - cpu))
+	jq -c --arg stack "$stack" --arg test "$test" --argjson cpu $cpu \
+		'. + {stack: $stack, test: $test, cpu_us: ($cpu / .count)}' <<<"$line" >>"$RAW"
+	jq -r --arg what "$stack $test" '"  \($what): \(.rate | round)/s, p50 \(.p50_us) us, p99 \(.p99_us) us"' <<<"$line"
+}
+
+wrk_json() { # PATH OPTIONS...
+	cat >"$TMP/wrk.lua" <<-'END'
+		done = function(s, l, r)
+		  local bad = s.errors.connect + s.errors.read + s.errors.write + s.errors.status + s.errors.timeout
+		  io.write(string.format('\nJSON{"rate":%f,"count":%d,"p50_us":%d,"p99_us":%d,"errors":%d}\n',
+		    s.requests / (s.duration / 1e6), s.requests, l:percentile(50), l:percentile(99), bad))
+		end
+	END
+	client wrk -t 1 -c 64 -d "$SECONDS_EACH" -s "$TMP/wrk.lua" "${@:2}" "http://$IP_B:80$1" |
+		sed -n 's/^JSON//p' | jq -ce 'select(.errors == 0)'
+}
+
+redis_json() { # COMMAND REQUESTS OPTIONS...
+	local n=$2
+	client redis-benchmark -h $IP_B -p 6379 -c 50 -t "$1" -n "$n" --csv "${@:3}" 2>&1 |
+		awk -F'","|"' -v n="$n" 'NR == 2 { printf "{\"rate\":%s,\"count\":%d,\"p50_us\":%d,\"p99_us\":%d}\n",
+			$3, n, $6 * 1000, $8 * 1000 }' | jq -ce .
+}
+
+# A reply of 124 bytes with a value of 100, on 50 connections.
+memcached_json() {
+	client "$B/tools/bench_app" rr --kernel --addr $IP_B --port 11211 --conns 50 --seconds "$SECONDS_EACH" \
+		--request 'get key\r\n' --reply 124 | jq -ce .
+}
+
+run_server() { # LOG COMMAND...: on the stack that is being measured
+	local log=$1 with=()
+	shift
+	[ "$stack" = kernel ] || with=("$TANDEM" run --on "$TD" --)
+	start_b taskset -c "$SERVER_CPU" "${with[@]}" "$@" >"$log" 2>&1
+	SERVER=$PID
+}
+reachable() { in_a python3 -c "import socket; socket.create_connection(('$IP_B', $1), 2)"; }
+up() { wait_for 10 reachable "$1" || { cat "$2"; die "$stack: no server on port $1"; }; }
+
+bench_nginx() {
+	nginx_conf "$root" "$IP_B:80" off >"$TMP/nginx.conf"
+	run_server "$TMP/log" nginx -e "$TMP/nginx.log" -c "$TMP/nginx.conf"
+	up 80 "$TMP/log"
+	record "nginx keep-alive" "$SERVER" wrk_json /small
+	record "nginx close" "$SERVER" wrk_json /small -H "Connection: close"
+	stop "$SERVER"
+}
+
+bench_redis() {
+	local each=$((SECONDS_EACH * 60000))
+	run_server "$TMP/log" redis-server --save '' --appendonly no --bind "$IP_B" --protected-mode no --dir "$TMP"
+	up 6379 "$TMP/log"
+	record "redis SET" "$SERVER" redis_json set $each
+	record "redis GET" "$SERVER" redis_json get $each
+	record "redis SET, pipeline 16" "$SERVER" redis_json set $((each * 10)) -P 16
+	record "redis GET, pipeline 16" "$SERVER" redis_json get $((each * 10)) -P 16
+	stop "$SERVER"
+}
+
+bench_memcached() {
+	run_server "$TMP/log" memcached -u nobody -l $IP_B -t 1
+	up 11211 "$TMP/log"
+	in_a python3 -c "
+import socket
+s = socket.create_connection(('$IP_B', 11211), 2)
+s.sendall(b'set key 0 0 100\r\n' + b'x' * 100 + b'\r\n')
+assert s.recv(100) == b'STORED\r\n'" || die "memcached stores nothing"
+	record "memcached get" "$SERVER" memcached_json
+	stop "$SERVER"
+}
+
+round() {
+	local what
+	for stack in kernel tandem; do
+		[ $stack = kernel ] || attach --config "$TMP/tandem.conf" || exit 1
+		for what in $ONLY; do "bench_$what"; done
+		[ $stack = kernel ] || detach >/dev/null || die "detach"
+	done
+}
+
+for ((r = 1; r <= ROUNDS; r++)); do
+	echo "round $r of $ROUNDS"
+	round
+done
+jq -s 'def median: sort | if length % 2 == 1 then .[length / 2 | floor]
+		else (.[length / 2 - 1] + .[length / 2]) / 2 end;
+	def of(s): map(select(.stack == s)) | {rate: (map(.rate) | median), p50_us: (map(.p50_us) | median),
+		p99_us: (map(.p99_us) | median), cpu_us: (map(.cpu_us) | median), rounds: length};
+	. as $raw | group_by(.test) | map({test: .[0].test, kernel: of("kernel"), tandem: of("tandem")}
+		| .ratio = {rate: (.tandem.rate / .kernel.rate), p50: (.tandem.p50_us / .kernel.p50_us),
+			p99: (.tandem.p99_us / .kernel.p99_us), cpu: (.tandem.cpu_us / .kernel.cpu_us)})
+	| {results: ., raw: $raw}' "$RAW" >"$B/bench-programs.json"
+echo
+echo "Medians of $ROUNDS rounds of about $SECONDS_EACH s; CPU: of the server, for each request"
+jq -r 'def x: . * 100 | round / 100 | "\(.) x"; def r: . * 100 | round / 100;
+	.results[] | [.test, "\(.kernel.rate | round)/s", "\(.tandem.rate | round)/s (\(.ratio.rate | x))",
+	"\(.kernel.p99_us)", "\(.tandem.p99_us) (\(.ratio.p99 | x))",
+	"\(.kernel.cpu_us | r)", "\(.tandem.cpu_us | r) (\(.ratio.cpu | x))"] | @tsv' "$B/bench-programs.json" | awk -F'\t' '
+	BEGIN { f = "  %-24s %12s %22s %10s %18s %8s %18s\n"
+		printf f, "test", "kernel", "tandem", "p99 us", "tandem", "CPU us", "tandem" }
+	{ printf f, $1, $2, $3, $4, $5, $6, $7 }'
+echo "  all values: $B/bench-programs.json"
