@@ -282,8 +282,8 @@ static void test_netlink_ipv6_needs_root(void **state)
 	sh("ip addr add fd00::1/64 dev v0 nodad && ip route add default via fd00::254 dev v0 && "
 	   "ip neigh add fd00::7 lladdr 02:00:00:00:00:07 dev v0 nud permanent");
 	await(true, NET_NEIGH_SET, "fd00::7", 0);
-	assert_non_null(find(NET_ADDR_ADD, "fd00::1", 64));
-	ev = find(NET_ROUTE_ADD, "::", 0);
+	assert_non_null(await(true, NET_ADDR_ADD, "fd00::1", 64)); /* told when it is usable */
+	ev = await(true, NET_ROUTE_ADD, "::", 0);
 	gw = addr("fd00::254");
 	assert_true(ip_addr_eq(&ev->gw, &gw));
 	assert_non_null(await(true, NET_ROUTE_ADD, "fd00::", 64));
