@@ -23,6 +23,8 @@
 	X(Ip, ReasmOKs)                                                                            \
 	X(Ip, ReasmFails)                                                                          \
 	X(Ip, ReasmTimeout)                                                                        \
+	X(Ip, FragOKs)                                                                             \
+	X(Ip, FragFails)                                                                           \
 	X(Ip, FragCreates)                                                                         \
 	X(Icmp, InMsgs)                                                                            \
 	X(Icmp, InErrors)                                                                          \
@@ -43,6 +45,14 @@
 	X(Tcp, InErrs)                                                                             \
 	X(Tcp, OutRsts)                                                                            \
 	X(Tcp, InCsumErrors)                                                                       \
+	X(Udp, InDatagrams)                                                                        \
+	X(Udp, NoPorts)                                                                            \
+	X(Udp, InErrors)                                                                           \
+	X(Udp, OutDatagrams)                                                                       \
+	X(Udp, RcvbufErrors)                                                                       \
+	X(Udp, SndbufErrors)                                                                       \
+	X(Udp, InCsumErrors)                                                                       \
+	X(Udp, MemErrors)                                                                          \
 	X(TcpExt, SyncookiesSent)                                                                  \
 	X(TcpExt, SyncookiesRecv)                                                                  \
 	X(TcpExt, SyncookiesFailed)                                                                \
@@ -101,6 +111,7 @@
 	X(Td, NotForUs)                                                                            \
 	X(Td, BadFrame)                                                                            \
 	X(Td, NoBuffer)                                                                            \
+	X(Td, UdpSegmented)                                                                        \
 	X(Td, NoConnection)                                                                        \
 	X(Td, StaleFlow)                                                                           \
 	X(Td, HandOversOut)                                                                        \

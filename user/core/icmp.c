@@ -50,6 +50,7 @@ static const uint8_t unreach[] = {
 	E_NETUNREACH,  E_HOSTDOWN,    E_NONET,	     E_NETUNREACH,  E_HOSTUNREACH, E_NETUNREACH,
 	E_HOSTUNREACH, E_HOSTUNREACH, E_HOSTUNREACH, E_HOSTUNREACH,
 };
+#define UNREACH_FATAL 0xe7ccu /* bit for each code that Linux's UDP reports unasked */
 
 /* A router that does not tell the MTU: the next common one below (RFC 1191 §7.1). */
 static uint32_t plateau(uint32_t len)
@@ -71,6 +72,7 @@ static bool error_meaning(const uint8_t *icmp, uint32_t quoted_len, struct icmp_
 		if (code >= sizeof(unreach) / sizeof(unreach[0]))
 			return false;
 		q->err = unreach[code];
+		q->fatal = UNREACH_FATAL >> code & 1;
 		if (code == ICMP_FRAG_NEEDED) {
 			q->mtu = get_be16(icmp + 6);
 			if (q->mtu < MTU_MIN)
@@ -82,6 +84,7 @@ static bool error_meaning(const uint8_t *icmp, uint32_t quoted_len, struct icmp_
 		return true;
 	case ICMP_PARAM:
 		q->err = E_PROTO;
+		q->fatal = true;
 		return true;
 	default:
 		return false;
@@ -103,11 +106,12 @@ static bool parse_quote(const struct pkt *p, uint32_t off, uint32_t len, const s
 	pkt_copy(p, off, b, len);
 	hlen = (ip[0] & 15u) * 4;
 	if (ip[0] >> 4 != 4 || hlen < IP4_HLEN || len < ICMP_HLEN + hlen + 8 ||
-	    ip[9] != PROTO_TCP || get_be16(ip + 6) & OFFSET_MASK)
+	    (ip[9] != PROTO_TCP && ip[9] != PROTO_UDP) || get_be16(ip + 6) & OFFSET_MASK)
 		return false;
 	memcpy(&src, ip + 12, 4);
 	memcpy(&dst, ip + 16, 4);
-	*q = (struct icmp_quote){.pair = {.local = ip_addr_v4(src), .remote = ip_addr_v4(dst)}};
+	*q = (struct icmp_quote){.pair = {.local = ip_addr_v4(src), .remote = ip_addr_v4(dst)},
+				 .proto = ip[9]};
 	tcp = ip + hlen;
 	memcpy(&q->pair.local_port, tcp, 2);
 	memcpy(&q->pair.remote_port, tcp + 2, 2);
@@ -138,6 +142,8 @@ static enum drop error_input(struct stack *s, struct pkt *p, const struct ip_inf
 
 	if (!parse_quote(p, ip->l4_off, ip->l4_len, &ip->dst, &q))
 		return DROP_NO_SOCKET;
+	if (q.proto == PROTO_UDP)
+		return udp_icmp(s, &q);
 	ours = conn_lookup(s, &q.pair.local, q.pair.local_port, &q.pair.remote,
 			   q.pair.remote_port) != SHM_NIL;
 	tcp_icmp(s, &q.pair, q.seq, q.err, q.mtu, now);

@@ -219,6 +219,7 @@ struct ip_out {
 	uint8_t proto, ttl, tos; /* ttl 0: ip_default_ttl */
 	bool df;
 	uint16_t queue;
+	const struct ip_way *way; /* NULL: by the stack's routes, or as a connection of ours */
 };
 /*
  * Writes the IP header in front of @len bytes of transport, routes, resolves and queues it.
@@ -239,6 +240,8 @@ void l4_checksum(struct stack *s, struct pkt *p, const struct ip_addr *src,
 		 const struct ip_addr *dst, uint8_t proto, uint32_t l4_len, uint16_t csum_off);
 /* Is the inbound transport checksum right, or legitimately partial? All fragments are summed. */
 bool l4_checksum_ok(const struct pkt *p, const struct ip_info *ip, uint16_t csum_off);
+/* The same where the sum has to be a right one. */
+bool l4_checksum_full(const struct pkt *p, const struct ip_info *ip);
 /* Do @len bytes at @off sum up to nothing (no pseudo-header)? */
 bool pkt_csum_ok(const struct pkt *p, uint32_t off, uint32_t len);
 
@@ -618,6 +621,28 @@ uint16_t tcp_mtu_mss(uint32_t mtu, const struct ip_addr *dst);
 /* Shift to offer, for a receive buffer that starts with @rcvbuf; 0 where scaling is off. */
 uint8_t tcp_offer_wscale(const struct stack *s, uint32_t rcvbuf);
 
+/* ---- UDP (udp.c) ---- */
+
+struct udp_sock {
+	struct ip_addr local, remote;
+	uint16_t lport, rport; /* rport 0: not connected */
+	uint32_t hash_next;    /* index + 1; of the table that .rport says */
+	bool used, reuseport, recverr, ev_queued;
+	uint8_t err; /* positive errno, 0: none */
+	uint16_t pmtu; /* what a router said last about the way to .pmtu_to */
+	struct ip_addr pmtu_to;
+	uint32_t rcvbuf;
+	uint32_t rx_bytes; /* queued, records included */
+	uint32_t rx_head, rx_tail, rx_chunks;
+	uint32_t ev_mask, ev_next;
+	uint64_t cookie;
+};
+
+enum drop udp_input(struct stack *s, struct pkt *p, const struct ip_info *ip, struct mtime now);
+/* An ICMP error about a datagram of ours. DROP_NO_SOCKET: not of a socket that is here. */
+enum drop udp_icmp(struct stack *s, const struct icmp_quote *q);
+bool udp_event_next(struct stack *s, struct stack_ev *ev);
+
 /* ---- the stack itself (stack.c) ---- */
 
 struct token_bucket {
@@ -675,6 +700,14 @@ struct stack {
 	uint32_t port_table[PORT_TABLE]; /* RFC 6056 §3.3.4 */
 	uint64_t drops[DROP_MAX];
 
+	struct udp_sock *udps; /* [cfg.n_udp] */
+	uint32_t *udp_ports, udp_port_mask;   /* unconnected, by local port */
+	uint32_t *udp_conns, udp_conn_mask;   /* connected, by all four */
+	struct free_list udp_free;
+	uint32_t uev_head, uev_tail; /* with events */
+	stack_udp_fn udp_tap;
+	void *udp_tap_ctx;
+
 	struct reasm *reasm; /* reasm.c's */
 	uint32_t *reasm_buckets, reasm_mask;
 	struct free_list reasm_free;
@@ -730,6 +763,7 @@ int listen_check(const struct stack *s, char *why, size_t len);
 int timewait_check(const struct stack *s, char *why, size_t len);
 int neigh_check(const struct stack *s, char *why, size_t len);
 int reasm_check(const struct stack *s, char *why, size_t len);
+int udp_check(const struct stack *s, char *why, size_t len);
 /* Writes "text number" into @why without stdio and returns -E_UCLEAN. (stack.c) */
 int check_fail(char *why, size_t len, const char *text, uint64_t number);
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * IPv4 (RFC 791, 1122): validation of what comes in, demultiplexing, headers and fragments of what
- * goes out, transport checksums (RFC 1071). UDP, too, as long as it has no sockets.
+ * goes out, transport checksums (RFC 1071).
  *
- * An application's stack gets only what the XDP program found in the flow table: there the
- * connection table decides what is ours, and nothing but TCP segments is answered.
+ * An application's stack gets only what the XDP program found in the flow table or in that of
+ * ports: there connections and sockets decide what is ours, and nothing but TCP segments is
+ * answered.
  */
 #include "internal.h"
 
@@ -15,10 +16,8 @@
 #define IPOPT_NOP 1u
 #define IPOPT_LSRR 131u
 #define IPOPT_SSRR 137u
-#define UDP_HLEN 8u
 #define ICMP_UNREACH 3u
 #define ICMP_UNREACH_PROTO 2u
-#define ICMP_UNREACH_PORT 3u
 #define ICMP_PARAM 12u
 
 /* ---- checksums ---- */
@@ -54,6 +53,12 @@ static uint32_t pkt_sum(const struct pkt *p, uint32_t off, uint32_t len, uint32_
 bool pkt_csum_ok(const struct pkt *p, uint32_t off, uint32_t len)
 {
 	return !csum_fold(pkt_sum(p, off, len, 0));
+}
+
+bool l4_checksum_full(const struct pkt *p, const struct ip_info *ip)
+{
+	return !csum_fold(pkt_sum(p, ip->l4_off, ip->l4_len,
+				  csum_pseudo(&ip->src, &ip->dst, ip->proto, ip->l4_len)));
 }
 
 bool l4_checksum_ok(const struct pkt *p, const struct ip_info *ip, uint16_t csum_off)
@@ -183,12 +188,50 @@ static int connection_way(struct stack *s, const struct ip_out *o, const uint8_t
 	return 0;
 }
 
+bool ip_way_usable(const struct stack *s, const struct ip_way *w)
+{
+	const struct neigh *n;
+
+	if (w->neigh >= s->a.n_neighs || w->netif >= STACK_MAX_NETIFS)
+		return false;
+	n = &s->a.neighs[w->neigh];
+	return READ_ONCE(n->generation) == w->neigh_gen &&
+	       nud_usable(neigh_state_of(load_acquire(&n->mac_state)));
+}
+
+bool ip_way_find(struct stack *s, uint16_t netif, const struct ip_addr *nexthop, struct ip_way *w,
+		 struct mtime now)
+{
+	uint32_t i = neigh_get(s, netif, nexthop, now);
+
+	if (i == SHM_NIL)
+		return false;
+	w->netif = netif;
+	w->neigh = i;
+	w->neigh_gen = READ_ONCE(s->a.neighs[i].generation);
+	return true;
+}
+
+/* The caller knows the way. */
+static int given_way(struct stack *s, const struct ip_out *o, struct route_result *r,
+		     uint32_t *neigh)
+{
+	if (!ip_way_usable(s, o->way))
+		return -E_AGAIN;
+	*r = (struct route_result){.netif = o->way->netif, .mtu = o->way->mtu};
+	*neigh = o->way->neigh;
+	return 0;
+}
+
 /* Where @o goes: route, neighbour, and the source if it has none. */
 static int find_way(struct stack *s, struct ip_out *o, struct route_result *r, uint32_t *neigh,
 		    struct mtime now)
 {
-	int rc = addr_is_unicast(s, &o->dst) ? route_lookup(s, &o->dst, &o->src, r) : -E_INVAL;
+	int rc;
 
+	if (o->way)
+		return given_way(s, o, r, neigh);
+	rc = addr_is_unicast(s, &o->dst) ? route_lookup(s, &o->dst, &o->src, r) : -E_INVAL;
 	if (rc) {
 		MIB(s, Ip_OutNoRoutes);
 		return rc;
@@ -224,6 +267,7 @@ static int send_copies(struct stack *s, const struct pkt *from, uint32_t off, ui
 		max = room - ETH_HLEN_;
 	if (max < IP4_HLEN + 8 || IP4_HLEN + len > 0xffff || !ip_addr_is_v4(&o->dst)) {
 		MIB(s, Ip_OutDiscards);
+		MIB(s, Ip_FragFails);
 		return -E_MSGSIZE;
 	}
 	max = (max - IP4_HLEN) & ~7u;
@@ -249,6 +293,8 @@ static int send_copies(struct stack *s, const struct pkt *from, uint32_t off, ui
 			MIB(s, Ip_FragCreates);
 		transmit(s, p, r->netif, o->queue, part, neigh, now);
 	}
+	if (n > 1)
+		MIB(s, Ip_FragOKs);
 	return 0;
 }
 
@@ -276,7 +322,7 @@ int ip_send(struct stack *s, struct pkt *p, uint32_t len, const struct ip_out *o
 	MIB(s, Ip_OutRequests);
 	if (p->l4_off + len > p->room)
 		MIB(s, Ip_OutDiscards);
-	else if (s->cfg.role == STACK_APP)
+	else if (s->cfg.role == STACK_APP && !o.way)
 		rc = connection_way(s, &o, ip_payload(p), &r, &neigh, now);
 	else
 		rc = find_way(s, &o, &r, &neigh, now);
@@ -286,6 +332,7 @@ int ip_send(struct stack *s, struct pkt *p, uint32_t len, const struct ip_out *o
 	}
 	if (!rc && (o.df || !ip_addr_is_v4(&o.dst))) {
 		MIB(s, Ip_OutDiscards);
+		MIB(s, Ip_FragFails);
 		rc = -E_MSGSIZE;
 	} else if (!rc) {
 		p->frag[0].len = p->len = p->l4_off + len;
@@ -411,28 +458,11 @@ enum drop ip_input(struct stack *s, struct pkt *p, struct mtime now)
 	return ip_deliver(s, p, &ip, now);
 }
 
-/* No UDP sockets yet: what is right is answered as a closed port. */
-static enum drop udp_input(struct stack *s, struct pkt *p, const struct ip_info *ip,
-			   struct mtime now)
-{
-	const uint8_t *h = p->frag[0].p + ip->l4_off;
-	struct ip_info udp = *ip;
-
-	if (ip->l4_len < UDP_HLEN || p->frag[0].len < ip->l4_off + UDP_HLEN)
-		return DROP_BAD_UDP;
-	udp.l4_len = get_be16(h + 4);
-	if (udp.l4_len < UDP_HLEN || udp.l4_len > ip->l4_len)
-		return DROP_BAD_UDP;
-	if (get_be16(h + 6) && !l4_checksum_ok(p, &udp, 6))
-		return DROP_BAD_CSUM;
-	icmp_error(s, p, ip, ICMP_UNREACH, ICMP_UNREACH_PORT, 0, now);
-	return DROP_NO_SOCKET;
-}
-
 enum drop ip_deliver(struct stack *s, struct pkt *p, const struct ip_info *ip, struct mtime now)
 {
 	p->l4_off = ip->l4_off;
-	if (s->cfg.role == STACK_APP && ip->proto != PROTO_TCP && ip->proto != PROTO_ICMP)
+	if (s->cfg.role == STACK_APP && ip->proto != PROTO_TCP && ip->proto != PROTO_UDP &&
+	    ip->proto != PROTO_ICMP)
 		return DROP_NO_SOCKET;
 	switch (ip->proto) {
 	case PROTO_TCP:

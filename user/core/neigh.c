@@ -263,6 +263,28 @@ bool neigh_send(struct stack *s, uint32_t idx, struct pkt *p, struct mtime now)
 	return true;
 }
 
+int stack_resolve(struct stack *s, const struct ip_addr *dst, struct mtime now)
+{
+	struct route_result r;
+	uint8_t eth[ETH_HLEN_];
+	uint32_t idx;
+	int rc = addr_is_unicast(s, dst) ? route_lookup(s, dst, NULL, &r) : -E_INVAL;
+
+	if (rc || s->cfg.role != STACK_FULL)
+		return rc ? rc : -E_INVAL;
+	idx = neigh_get(s, r.netif, &r.nexthop, now);
+	if (idx == SHM_NIL)
+		return -E_NOBUFS;
+	s->neigh_priv[idx].used = now.ns;
+	if (neigh_fill(s, idx, r.netif, eth, ETHERTYPE_IP4, now) ||
+	    state_of(s, idx) == NUD_INCOMPLETE)
+		return 0;
+	move_to(s, idx, NUD_INCOMPLETE, now);
+	s->neigh_priv[idx].probes = 1;
+	arp_solicit(s, r.netif, &r.nexthop, NULL, NULL);
+	return 0;
+}
+
 /* ---- answers, confirmations, time ---- */
 
 static void flush_queue(struct stack *s, uint32_t idx, struct mtime now)
@@ -339,8 +361,7 @@ void neigh_timer(struct stack *s, uint32_t idx, struct mtime now)
 	uint64_t reachable = reachable_ns(s, now);
 
 	if (state == NUD_REACHABLE && unconfirmed < reachable) {
-		wheel_set(s, TIMER_ID(TK_NEIGH, idx),
-			  mtime_add_ns(now, reachable - unconfirmed));
+		wheel_set(s, TIMER_ID(TK_NEIGH, idx), mtime_add_ns(now, reachable - unconfirmed));
 	} else if (state == NUD_REACHABLE) {
 		move_to(s, idx, now.ns - n->used < DELAY_FIRST_PROBE_NS ? NUD_DELAY : NUD_STALE,
 			now);

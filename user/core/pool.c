@@ -121,7 +121,8 @@ int pool_check(const struct stack *s, char *why, size_t len)
 	    (rc = free_list_check(&s->synreq_free, why, len, "pool: bad SYN request free list")) ||
 	    (rc = free_list_check(&s->tw_free, why, len, "pool: bad TIME_WAIT free list")) ||
 	    (rc = free_list_check(&s->listener_free, why, len, "pool: bad listener free list")) ||
-	    (rc = free_list_check(&s->neigh_free, why, len, "pool: bad neighbour free list")))
+	    (rc = free_list_check(&s->neigh_free, why, len, "pool: bad neighbour free list")) ||
+	    (rc = free_list_check(&s->udp_free, why, len, "pool: bad UDP socket free list")))
 		return rc;
 	for (uint32_t i = 0; i < s->tcb_free.used; i++) {
 		if (s->a.tcbs[i].owner == TCB_FREE)
@@ -129,6 +130,8 @@ int pool_check(const struct stack *s, char *why, size_t len)
 		tcbs++;
 		chunks += s->a.tcbs[i].n_chunks;
 	}
+	for (uint32_t i = 0; i < s->udp_free.used; i++)
+		chunks += s->udps[i].rx_chunks;
 	if (tcbs != free_list_in_use(&s->tcb_free))
 		return check_fail(why, len, "pool: TCBs in use, but not on the free list", tcbs);
 	if (chunks != free_list_in_use(&s->chunk_free))

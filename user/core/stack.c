@@ -79,6 +79,8 @@ static size_t layout(struct stack *s, uint8_t *base, const struct stack_cfg *cfg
 	s->listener_buckets = carve_buckets(&c, cfg->n_listeners, &s->listener_mask);
 	s->neigh_buckets = carve_buckets(&c, n_neighs, &s->neigh_mask);
 	s->reasm_buckets = carve_buckets(&c, n_reasm, &s->reasm_mask);
+	s->udp_ports = carve_buckets(&c, cfg->n_udp, &s->udp_port_mask);
+	s->udp_conns = carve_buckets(&c, cfg->n_udp, &s->udp_conn_mask);
 	carve_free_list(&c, &s->tcb_free, a->n_tcbs);
 	carve_free_list(&c, &s->chunk_free, a->n_chunks);
 	carve_free_list(&c, &s->synreq_free, cfg->n_synreqs);
@@ -86,12 +88,14 @@ static size_t layout(struct stack *s, uint8_t *base, const struct stack_cfg *cfg
 	carve_free_list(&c, &s->listener_free, cfg->n_listeners);
 	carve_free_list(&c, &s->neigh_free, n_neighs);
 	carve_free_list(&c, &s->reasm_free, n_reasm);
+	carve_free_list(&c, &s->udp_free, cfg->n_udp);
 	s->synreqs = carve(&c, cfg->n_synreqs, sizeof(*s->synreqs));
 	s->tws = carve(&c, cfg->n_tw, sizeof(*s->tws));
 	s->listeners = carve(&c, cfg->n_listeners, sizeof(*s->listeners));
 	s->routes = carve(&c, cfg->n_routes, sizeof(*s->routes));
 	s->neigh_priv = carve(&c, n_neighs, sizeof(*s->neigh_priv));
 	s->reasm = carve(&c, n_reasm, reasm_size());
+	s->udps = carve(&c, cfg->n_udp, sizeof(*s->udps));
 	/* See tcb_alloc(): each TCB may still end in two reports, each record in one. */
 	s->freed_size = 2 * (2 * a->n_tcbs + cfg->n_tw + 1);
 	s->freed = carve(&c, s->freed_size, sizeof(*s->freed));
@@ -123,6 +127,7 @@ struct stack *stack_init(void *mem, const struct stack_cfg *cfg, const struct ar
 	wheel_init(&s->wheel, now);
 	s->out_head = s->out_tail = s->ev_head = s->ev_tail = SHM_NIL;
 	s->lev_head = s->lev_tail = s->reasm_head = s->reasm_tail = SHM_NIL;
+	s->uev_head = s->uev_tail = SHM_NIL;
 	/* Keys of their own, so that what one shows says nothing of the others. */
 	for (uint64_t i = 0; i < 7; i++)
 		seed[i] = siphash_24(s->cfg.key, &i, sizeof(i));
@@ -316,7 +321,7 @@ bool stack_wants_output(const struct stack *s)
 struct mtime stack_deadline(const struct stack *s)
 {
 	/* stack_output() may end a connection: its driver has looked for events before that. */
-	bool events = s->ev_head != SHM_NIL || s->lev_head != SHM_NIL ||
+	bool events = s->ev_head != SHM_NIL || s->lev_head != SHM_NIL || s->uev_head != SHM_NIL ||
 		      s->freed_head != s->freed_tail;
 
 	return events || stack_wants_output(s) ? s->now : wheel_next(s);
@@ -436,7 +441,8 @@ static bool listener_event_next(struct stack *s, struct stack_ev *ev)
 
 bool stack_event_next(struct stack *s, struct stack_ev *ev)
 {
-	return report_next(s, ev) || conn_event_next(s, ev) || listener_event_next(s, ev);
+	return report_next(s, ev) || conn_event_next(s, ev) || listener_event_next(s, ev) ||
+	       udp_event_next(s, ev);
 }
 
 /* ---- looking at it ---- */
@@ -454,6 +460,7 @@ void stack_usage(const struct stack *s, struct stack_usage *u)
 		.orphans = s->n_orphans,
 		.routes = s->n_routes,
 		.pending = s->n_pending,
+		.udp = free_list_in_use(&s->udp_free),
 	};
 }
 
@@ -478,6 +485,12 @@ bool stack_next_conn(const struct stack *s, uint32_t *it, uint32_t *conn)
 		}
 	}
 	return false;
+}
+
+void stack_set_udp(struct stack *s, stack_udp_fn fn, void *ctx)
+{
+	s->udp_tap = fn;
+	s->udp_tap_ctx = ctx;
 }
 
 void stack_set_trace(struct stack *s, stack_trace_fn fn, void *ctx)
@@ -534,7 +547,7 @@ int stack_check(const struct stack *s, char *why, size_t len)
 	if ((rc = wheel_check(s, why, len)) || (rc = pool_check(s, why, len)) ||
 	    (rc = conn_table_check(s, why, len)) || (rc = neigh_check(s, why, len)) ||
 	    (rc = reasm_check(s, why, len)) || (rc = listen_check(s, why, len)) ||
-	    (rc = timewait_check(s, why, len)))
+	    (rc = timewait_check(s, why, len)) || (rc = udp_check(s, why, len)))
 		return rc;
 	rc = conn_list_check(s, s->out_head, s->out_tail, offsetof(struct tcb, out_next),
 			     TCB_F_OUT_QUEUED, why, len);

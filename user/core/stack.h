@@ -121,6 +121,7 @@ struct stack_cfg {
 	uint32_t n_synreqs;   /* half-open connections in all (STACK_FULL) */
 	uint32_t n_tw;	      /* TIME_WAIT records (STACK_FULL) */
 	uint32_t n_routes;
+	uint32_t n_udp; /* UDP sockets */
 	uint32_t n_pending;   /* packets held in all: for neighbours, replies not yet taken */
 	uint32_t gso_max;     /* bytes in one outbound packet, 0: no segmentation offload */
 	bool csum_offload;    /* outbound transport checksums are left to the I/O layer */
@@ -156,13 +157,15 @@ struct stack *stack_init(void *mem, const struct stack_cfg *cfg, const struct ar
 enum drop stack_input(struct stack *s, struct pkt *p, struct mtime now);
 
 /*
- * What an ICMP error says about a TCP connection. For the owner of the switchboard: where
+ * What an ICMP error says about a TCP connection or a UDP socket. For the owner of the switchboard: where
  * stack_input() has answered DROP_NO_SOCKET to an ICMP error, the connection may be another stack's.
  * False: @p is no valid error about TCP from an address of ours.
  */
 struct icmp_quote {
 	struct tcp_addr_pair pair;
-	uint32_t seq;
+	uint8_t proto; /* TCP or UDP */
+	bool fatal;    /* as in Linux's icmp_err_convert[]: UDP reports only these unasked */
+	uint32_t seq;  /* TCP */
 	int err; /* positive errno */
 	uint32_t mtu; /* E_MSGSIZE: of the next hop */
 };
@@ -227,6 +230,7 @@ int stack_event(struct stack *s, const struct net_event *ev, struct mtime now);
  * EV_FREED with .conn TD_NO_CONN follows when that ends.
  */
 #define EV_TIMEWAIT (1u << 8)
+#define EV_PMTU (1u << 9) /* UDP: a router has told the MTU of a way, udp_pmtu() */
 
 struct stack_ev {
 	uint32_t mask;
@@ -236,6 +240,7 @@ struct stack_ev {
 	uint64_t cookie;
 	struct tcp_addr_pair pair; /* EV_FREED, EV_TIMEWAIT */
 };
+/* A UDP socket's event has .conn TD_NO_CONN and .listener SHM_NIL: the cookie tells whose it is. */
 
 /* False: no more events. Events of one connection are merged until they are taken. */
 bool stack_event_next(struct stack *s, struct stack_ev *ev);
@@ -322,6 +327,96 @@ void tcp_set_cookie(struct stack *s, uint32_t conn, uint64_t cookie);
 /* NULL: no such connection. The pointer is for reading, until the next call. */
 const struct tcb *tcp_get(const struct stack *s, uint32_t conn);
 
+/* ---- UDP (udp.c; RFC 768, RFC 1122 §4.1) ---- */
+
+#define UDP_MAX_PAYLOAD 65507u /* over IPv4 */
+
+/*
+ * The way to a destination, for stacks that have no routes: next hop as an index into the table
+ * of neighbours, with the generation that it was found at.
+ */
+struct ip_way {
+	uint32_t neigh, neigh_gen;
+	uint32_t mtu;
+	uint16_t netif;
+};
+
+/* What came with a datagram. */
+struct udp_info {
+	struct ip_addr src, dst;
+	uint16_t sport;
+	uint16_t netif;
+	uint8_t ttl, tos;
+	uint32_t len; /* of all of it, though less was asked for */
+	uint64_t ns;  /* when it came, on the clock of struct mtime */
+};
+
+/* When a datagram may be cut into fragments: values of IP_MTU_DISCOVER (ip(7)). */
+enum udp_pmtudisc {
+	UDP_PMTUDISC_DONT,
+	UDP_PMTUDISC_WANT,
+	UDP_PMTUDISC_DO,
+	UDP_PMTUDISC_PROBE,
+	UDP_PMTUDISC_INTERFACE,
+	UDP_PMTUDISC_OMIT,
+};
+
+struct udp_dest {
+	struct ip_addr addr;
+	struct ip_addr src; /* any: the route's (only without .way) */
+	uint16_t port;
+	uint8_t ttl, tos;	  /* ttl 0: ip_default_ttl */
+	uint8_t pmtudisc;	  /* enum udp_pmtudisc */
+	bool no_csum;		  /* SO_NO_CHECK */
+	const struct ip_way *way; /* NULL: the stack's own routes */
+};
+
+/* A socket that receives nothing yet. -ENOBUFS */
+int udp_open(struct stack *s, uint64_t cookie, uint32_t *id);
+void udp_close(struct stack *s, uint32_t id);
+/*
+ * From here on it receives what comes to @a->local (any: all) and @a->local_port (0: nothing); with
+ * @a->remote_port only from that remote end. Of sockets that share all of this, with @reuseport
+ * one is chosen by hash of the addresses, else the one bound last is. What it has queued stays.
+ */
+void udp_bind(struct stack *s, uint32_t id, const struct tcp_addr_pair *a, bool reuseport);
+void udp_set_rcvbuf(struct stack *s, uint32_t id, uint32_t bytes);
+/* IP_RECVERR: all ICMP errors are reported, also to unconnected sockets. */
+void udp_set_recverr(struct stack *s, uint32_t id, bool on);
+/*
+ * Takes the oldest datagram: bytes copied, at most @len (0 for an empty one; .len tells what it
+ * had). @peek: it stays. -EAGAIN: none (EV_READABLE will follow).
+ */
+int64_t udp_recv(struct stack *s, uint32_t id, void *buf, size_t len, struct udp_info *info,
+		 bool peek);
+/* The length of the next datagram; -1: there is none. */
+int64_t udp_next_len(const struct stack *s, uint32_t id);
+/*
+ * Sends a datagram: @len, or -EMSGSIZE, -ENOBUFS, what the route says, -EAGAIN: the next hop of
+ * .way cannot be used (now).
+ */
+int64_t udp_send(struct stack *s, uint32_t id, const struct udp_dest *to, const void *buf,
+		 size_t len, struct mtime now);
+/* Takes the pending error (positive errno) as SO_ERROR does. */
+int udp_error(struct stack *s, uint32_t id);
+/* After EV_PMTU: the MTU, and of the way to where. */
+uint32_t udp_pmtu(const struct stack *s, uint32_t id, struct ip_addr *to);
+bool udp_has_error(const struct stack *s, uint32_t id);
+/* Could @w be used now? */
+bool ip_way_usable(const struct stack *s, const struct ip_way *w);
+/* The usable neighbour @nexthop on @netif, for .neigh and .neigh_gen of @w. */
+bool ip_way_find(struct stack *s, uint16_t netif, const struct ip_addr *nexthop, struct ip_way *w,
+		 struct mtime now);
+/* Shows that @nexthop is in use, for whoever owns the neighbours: one that is stale is probed. */
+int stack_resolve(struct stack *s, const struct ip_addr *dst, struct mtime now);
+
+/*
+ * Whole datagrams that no socket here wants are shown to @fn before they are answered with an
+ * error: true: it was another's, and is taken care of. .l3_off and .l4_off of @p are set.
+ */
+typedef bool (*stack_udp_fn)(void *ctx, const struct pkt *p);
+void stack_set_udp(struct stack *s, stack_udp_fn fn, void *ctx);
+
 /* ---- hand-over (handover.c, DESIGN.md §4) ---- */
 
 /*
@@ -364,7 +459,7 @@ void stack_reset_flow(struct stack *s, const struct tcp_addr_pair *a, uint32_t s
 /* Counts; the bounds are in the cfg and the arena. */
 struct stack_usage {
 	uint32_t tcbs, tcbs_exported, chunks, listeners, synreqs, timewaits, neighs, orphans,
-		routes, pending;
+		routes, pending, udp;
 };
 void stack_usage(const struct stack *s, struct stack_usage *u);
 void stack_count(struct stack *s, enum mib m, uint64_t n);

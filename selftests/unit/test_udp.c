@@ -1,0 +1,556 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "lib_stack.h"
+
+#define PORT 5353
+
+static uint8_t big[UDP_MAX_PAYLOAD];
+
+static struct tstack *open_udp(uint32_t n_pending)
+{
+	struct tstack *t = malloc(sizeof(*t));
+	struct stack_cfg c = ts_cfg();
+
+	c.n_udp = 8;
+	c.n_pending = n_pending;
+	ts_open(t, &c);
+	ts_neigh(t, PEER_IP, peer_mac);
+	ts_neigh(t, GW_IP, gw_mac);
+	for (uint32_t i = 0; i < sizeof(big); i++)
+		big[i] = (uint8_t)(i * 31 + i / 256);
+	return t;
+}
+
+static void close_udp(struct tstack *t)
+{
+	struct stack_usage u;
+
+	for (uint32_t i = 0; i < t->s->udp_free.used; i++)
+		if (t->s->udps[i].used)
+			udp_close(t->s, i);
+	ts_check(t);
+	stack_usage(t->s, &u);
+	assert_int_equal(u.udp, 0);
+	assert_int_equal(u.chunks, 0);
+	ts_close(t);
+	free(t);
+}
+
+/* A socket with cookie @cookie, bound as told; NULL: any, port 0: not at all. */
+static uint32_t sock(struct tstack *t, uint64_t cookie, const char *local, uint16_t port,
+		     const char *remote, uint16_t rport, bool reuseport)
+{
+	struct tcp_addr_pair a = {.local = ip(local),
+				  .remote = ip(remote),
+				  .local_port = htobe16(port),
+				  .remote_port = htobe16(rport)};
+	uint32_t id;
+
+	assert_int_equal(udp_open(t->s, cookie, &id), 0);
+	udp_bind(t->s, id, &a, reuseport);
+	ts_check(t);
+	return id;
+}
+
+static enum drop rx(struct tstack *t, const char *src, uint16_t sport, const void *data,
+		    uint32_t len)
+{
+	return ts_rx(t, &(struct spec){UDP_PKT, .src = src, .sport = sport, .dport = PORT,
+				       .data = data, .len = len, .tos = 0x28, .ttl = 17});
+}
+
+static void assert_recv(struct tstack *t, uint32_t id, const char *src, uint16_t sport,
+			const void *data, uint32_t len)
+{
+	static uint8_t buf[UDP_MAX_PAYLOAD + 1];
+	struct udp_info info;
+
+	assert_int_equal(udp_recv(t->s, id, buf, sizeof(buf), &info, false), len);
+	assert_int_equal(info.len, len);
+	assert_memory_equal(buf, data, len);
+	assert_ip(info.src, src);
+	assert_int_equal(be16toh(info.sport), sport);
+	ts_check(t);
+}
+
+static void assert_empty(struct tstack *t, uint32_t id)
+{
+	struct udp_info info;
+	uint8_t b[4];
+
+	assert_int_equal(udp_recv(t->s, id, b, sizeof(b), &info, false), -E_AGAIN);
+	assert_int_equal(udp_next_len(t->s, id), -1);
+}
+
+static void test_udp_datagrams_keep_bounds_and_source(void **state)
+{
+	struct tstack *t = open_udp(256);
+	uint32_t id = sock(t, 7, NULL, PORT, NULL, 0, false);
+	struct udp_info info;
+	struct stack_ev ev;
+	uint8_t b[16];
+
+	(void)state;
+	assert_int_equal(rx(t, PEER_IP, 1000, "hello", 5), DROP_NONE);
+	assert_int_equal(rx(t, FAR_IP, 2000, NULL, 0), DROP_NONE);
+	assert_int_equal(rx(t, PEER_IP, 1001, big, 1400), DROP_NONE);
+	assert_true(stack_event_next(t->s, &ev));
+	assert_int_equal(ev.mask, EV_READABLE);
+	assert_int_equal(ev.cookie, 7);
+	assert_int_equal(ev.conn, TD_NO_CONN);
+	assert_false(stack_event_next(t->s, &ev));
+	/* Looked at and cut: still the first one. */
+	assert_int_equal(udp_next_len(t->s, id), 5);
+	assert_int_equal(udp_recv(t->s, id, b, 2, &info, true), 2);
+	assert_int_equal(info.len, 5);
+	assert_int_equal(info.ttl, 17);
+	assert_int_equal(info.tos, 0x28);
+	assert_ip(info.dst, OUR_IP);
+	assert_int_equal(ts_mib(t, MIB_Udp_InDatagrams), 0);
+	assert_recv(t, id, PEER_IP, 1000, "hello", 5);
+	assert_recv(t, id, FAR_IP, 2000, "", 0);
+	/* The rest of one that is cut is gone. */
+	assert_int_equal(udp_recv(t->s, id, b, 2, &info, false), 2);
+	assert_int_equal(info.len, 1400);
+	assert_empty(t, id);
+	assert_int_equal(ts_mib(t, MIB_Udp_InDatagrams), 3);
+	close_udp(t);
+}
+
+/* Records lie across chunks at every offset; chunks go back as they are emptied. */
+static void test_udp_queue_over_chunks(void **state)
+{
+	struct tstack *t = open_udp(256);
+	uint32_t id = sock(t, 7, NULL, PORT, NULL, 0, false);
+	struct stack_usage u;
+
+	(void)state;
+	for (uint32_t n = 0; n < 60; n++) {
+		for (uint32_t i = 0; i < 5; i++)
+			assert_int_equal(rx(t, PEER_IP, 1, big + i, n * 24 + i), DROP_NONE);
+		for (uint32_t i = 0; i < 5; i++)
+			assert_recv(t, id, PEER_IP, 1, big + i, n * 24 + i);
+	}
+	stack_usage(t->s, &u);
+	assert_int_equal(u.chunks, 0);
+	close_udp(t);
+}
+
+static void test_udp_full_queue_drops_the_newest(void **state)
+{
+	struct tstack *t = open_udp(256);
+	uint32_t id = sock(t, 7, NULL, PORT, NULL, 0, false);
+
+	(void)state;
+	udp_set_rcvbuf(t->s, id, 2400);
+	assert_int_equal(rx(t, PEER_IP, 1, big, 1000), DROP_NONE);
+	assert_int_equal(rx(t, PEER_IP, 2, big, 1000), DROP_NONE);
+	assert_int_equal(rx(t, PEER_IP, 3, big, 1000), DROP_NO_MEMORY);
+	assert_int_equal(ts_mib(t, MIB_Udp_RcvbufErrors), 1);
+	assert_int_equal(ts_mib(t, MIB_Udp_InErrors), 1);
+	assert_recv(t, id, PEER_IP, 1, big, 1000);
+	assert_recv(t, id, PEER_IP, 2, big, 1000);
+	assert_empty(t, id);
+	/* One alone is taken whatever its size. */
+	udp_set_rcvbuf(t->s, id, 100);
+	assert_int_equal(rx(t, PEER_IP, 4, big, 1000), DROP_NONE);
+	assert_int_equal(rx(t, PEER_IP, 5, big, 1), DROP_NO_MEMORY);
+	assert_recv(t, id, PEER_IP, 4, big, 1000);
+	close_udp(t);
+}
+
+static void test_udp_no_chunks_is_counted(void **state)
+{
+	struct tstack *t = open_udp(256);
+	uint32_t id = sock(t, 7, NULL, PORT, NULL, 0, false), head = SHM_NIL, c;
+
+	(void)state;
+	while ((c = chunk_alloc(t->s)) != SHM_NIL) {
+		t->s->a.chunk_hdrs[c].next = head;
+		head = c;
+	}
+	{
+		static uint8_t frame[100];
+		struct spec x = {UDP_PKT, .dport = PORT, .len = 5};
+		struct pkt p = {.frag = {{.p = frame, .len = ts_build(frame, &x)}}, .nfrags = 1};
+
+		p.len = p.frag[0].len;
+		p.conn = TD_NO_CONN;
+		assert_int_equal(stack_input(t->s, &p, t->now), DROP_NO_MEMORY);
+	}
+	chunk_free_list(t->s, head);
+	assert_int_equal(ts_mib(t, MIB_Udp_MemErrors), 1);
+	assert_empty(t, id);
+	close_udp(t);
+}
+
+static void test_udp_most_specific_socket_gets_it(void **state)
+{
+	struct tstack *t = open_udp(256);
+	uint32_t any = sock(t, 1, NULL, PORT, NULL, 0, false);
+	uint32_t addr = sock(t, 2, OUR_IP, PORT, NULL, 0, false);
+	uint32_t conn = sock(t, 3, OUR_IP, PORT, PEER_IP, 1000, false);
+	uint32_t later;
+
+	(void)state;
+	rx(t, PEER_IP, 1000, "c", 1);
+	assert_recv(t, conn, PEER_IP, 1000, "c", 1);
+	rx(t, PEER_IP, 1001, "a", 1);
+	assert_recv(t, addr, PEER_IP, 1001, "a", 1);
+	rx(t, FAR_IP, 1000, "b", 1);
+	assert_recv(t, addr, FAR_IP, 1000, "b", 1);
+	udp_close(t->s, addr);
+	rx(t, PEER_IP, 1001, "d", 1);
+	assert_recv(t, any, PEER_IP, 1001, "d", 1);
+	/* SO_REUSEADDR: the one bound last. */
+	later = sock(t, 4, NULL, PORT, NULL, 0, false);
+	rx(t, PEER_IP, 1001, "e", 1);
+	assert_recv(t, later, PEER_IP, 1001, "e", 1);
+	assert_empty(t, any);
+	assert_empty(t, conn);
+	close_udp(t);
+}
+
+static void test_udp_reuseport_spreads_by_hash(void **state)
+{
+	struct tstack *t = open_udp(256);
+	uint32_t id[4], n[4] = {0};
+	struct udp_info info;
+	uint8_t b[8];
+
+	(void)state;
+	for (uint32_t i = 0; i < 4; i++)
+		id[i] = sock(t, i + 1, NULL, PORT, NULL, 0, true);
+	for (uint16_t port = 1; port <= 200; port++) {
+		rx(t, PEER_IP, port, "x", 1);
+		rx(t, PEER_IP, port, "y", 1);
+		for (uint32_t i = 0; i < 4; i++) {
+			if (udp_recv(t->s, id[i], b, 8, &info, false) != 1)
+				continue;
+			n[i]++;
+			/* The same two ends, the same socket. */
+			assert_int_equal(udp_recv(t->s, id[i], b, 8, &info, false), 1);
+		}
+	}
+	assert_int_equal(n[0] + n[1] + n[2] + n[3], 200);
+	for (uint32_t i = 0; i < 4; i++)
+		assert_in_range(n[i], 25, 80);
+	close_udp(t);
+}
+
+static void test_udp_checksums(void **state)
+{
+	struct tstack *t = open_udp(256);
+	uint32_t id = sock(t, 7, NULL, PORT, NULL, 0, false), len;
+	struct spec x = {UDP_PKT, .sport = 9, .dport = PORT, .data = big, .len = 20};
+	static uint8_t b[70000];
+	struct spec bad = x, partial = x;
+
+	(void)state;
+	bad.bad_csum = true;
+	assert_int_equal(ts_rx(t, &bad), DROP_BAD_CSUM);
+	assert_int_equal(ts_mib(t, MIB_Udp_InCsumErrors), 1);
+	assert_int_equal(ts_mib(t, MIB_Udp_InErrors), 1);
+	/* Zero: there is none (RFC 768). */
+	len = ts_build(b, &x);
+	b[14 + 20 + 6] = b[14 + 20 + 7] = 0;
+	b[len - 1] ^= 1;
+	assert_int_equal(ts_rx_raw(t, b, len, 0, 0, PKT_CSUM_VERIFY), DROP_NONE);
+	assert_int_equal(udp_next_len(t->s, id), 20);
+	/* From a veth. */
+	partial.partial_csum = true;
+	len = ts_build(b, &partial);
+	assert_int_equal(ts_rx_raw(t, b, len, 0, 0, PKT_CSUM_VERIFY), DROP_BAD_CSUM);
+	assert_int_equal(ts_rx_raw(t, b, len, 0, 0, PKT_CSUM_PARTIAL), DROP_NONE);
+	/* Put together by a sender's segmentation offload: where the datagrams ended is lost. */
+	partial.len = 3000;
+	len = ts_build(b, &partial);
+	assert_int_equal(ts_rx_raw(t, b, len, 0, 0, PKT_CSUM_PARTIAL), DROP_BAD_UDP);
+	assert_int_equal(ts_mib(t, MIB_Td_UdpSegmented), 1);
+	/* As large, but reassembled, by whoever gave it to us. */
+	x.len = 3000;
+	len = ts_build(b, &x);
+	assert_int_equal(ts_rx_raw(t, b, len, 100, 1000, PKT_CSUM_PARTIAL), DROP_NONE);
+	close_udp(t);
+}
+
+static void test_udp_closed_port_is_answered(void **state)
+{
+	struct tstack *t = open_udp(256);
+	struct out *o = malloc(sizeof(*o));
+
+	(void)state;
+	assert_int_equal(rx(t, PEER_IP, 9, "x", 1), DROP_NO_SOCKET);
+	assert_int_equal(ts_mib(t, MIB_Udp_NoPorts), 1);
+	ts_expect(t, o);
+	assert_int_equal(o->proto, PROTO_ICMP);
+	assert_int_equal(o->l4[0] << 8 | o->l4[1], 3 << 8 | 3);
+	free(o);
+	close_udp(t);
+}
+
+static bool take_all(void *ctx, const struct pkt *p)
+{
+	assert_true(p->l4_off);
+	*(uint32_t *)ctx += p->len;
+	return true;
+}
+
+static void test_udp_tap_takes_what_has_no_socket(void **state)
+{
+	struct tstack *t = open_udp(256);
+	uint32_t seen = 0, id;
+
+	(void)state;
+	stack_set_udp(t->s, take_all, &seen);
+	/* In fragments: as one. */
+	ts_rx(t, &(struct spec){UDP_PKT, .sport = 1, .dport = PORT, .data = big, .len = 2992,
+				.id = 5, .frag_off = 0, .frag_len = 1480});
+	assert_int_equal(seen, 0);
+	ts_rx(t, &(struct spec){UDP_PKT, .sport = 1, .dport = PORT, .data = big, .len = 2992,
+				.id = 5, .frag_off = 1480, .frag_len = 1520});
+	assert_int_equal(seen, 14 + 20 + 8 + 2992);
+	ts_expect_none(t);
+	/* What has a socket here does not get there. */
+	id = sock(t, 7, NULL, PORT, NULL, 0, false);
+	ts_rx(t, &(struct spec){UDP_PKT, .sport = 1, .dport = PORT, .data = big, .len = 2992,
+				.id = 6, .frag_off = 1480, .frag_len = 1520});
+	ts_rx(t, &(struct spec){UDP_PKT, .sport = 1, .dport = PORT, .data = big, .len = 2992,
+				.id = 6, .frag_off = 0, .frag_len = 1480});
+	assert_recv(t, id, PEER_IP, 1, big, 2992);
+	assert_int_equal(seen, 14 + 20 + 8 + 2992);
+	close_udp(t);
+}
+
+/* ---- out ---- */
+
+static void test_udp_send_in_one_packet(void **state)
+{
+	struct tstack *t = open_udp(256);
+	uint32_t id = sock(t, 7, NULL, PORT, NULL, 0, false);
+	struct udp_dest to = {.addr = ip(FAR_IP),
+			      .port = htobe16(53),
+			      .pmtudisc = UDP_PMTUDISC_WANT,
+			      .tos = 0x10,
+			      .ttl = 9};
+	struct out *o = malloc(sizeof(*o));
+
+	(void)state;
+	for (uint32_t len = 0; len <= 1472; len += 368) {
+		assert_int_equal(udp_send(t->s, id, &to, big, len, t->now), len);
+		ts_expect(t, o); /* with its checksum right */
+		assert_memory_equal(o->dmac, gw_mac, 6);
+		assert_ip(o->src, OUR_IP);
+		assert_ip(o->dst, FAR_IP);
+		assert_int_equal(o->tos, 0x10);
+		assert_int_equal(o->ttl, 9);
+		assert_int_equal(get_be16(o->l4), PORT);
+		assert_int_equal(get_be16(o->l4 + 2), 53);
+		assert_int_equal(get_be16(o->l4 + 4), 8 + len);
+		assert_int_equal(o->frag, 0x4000);
+		assert_memory_equal(o->l4 + 8, big, len);
+	}
+	to.pmtudisc = UDP_PMTUDISC_DONT;
+	to.no_csum = true;
+	assert_int_equal(udp_send(t->s, id, &to, "x", 1, t->now), 1);
+	assert_true(ts_mib(t, MIB_Udp_OutDatagrams) == 6);
+	{
+		struct pkt *p = stack_output(t->s, t->now);
+		const uint8_t *h = p->frag[0].p + 14 + 20;
+
+		assert_int_equal(h[6] | h[7], 0);
+		pkt_free(&t->pool, p);
+	}
+	to.addr = ip("255.255.255.255");
+	assert_true(udp_send(t->s, id, &to, "x", 1, t->now) < 0);
+	free(o);
+	close_udp(t);
+}
+
+/* Sends @len bytes and puts the fragments together again. */
+static uint32_t send_and_join(struct tstack *t, uint32_t id, const struct udp_dest *to,
+			      uint32_t len)
+{
+	static uint8_t got[65536];
+	struct out *o = malloc(sizeof(*o));
+	struct ip_addr us = ip(OUR_IP);
+	uint32_t n = 0, total = 0;
+	uint16_t first_id = 0;
+
+	assert_int_equal(udp_send(t->s, id, to, big, len, t->now), len);
+	while (ts_tx(t, o)) {
+		if (!n++)
+			first_id = o->id;
+		assert_int_equal(o->id, first_id);
+		assert_int_equal(o->frag & 0x4000, 0);
+		memcpy(got + (o->frag & 0x1fff) * 8, o->l4, o->l4_len);
+		total += o->l4_len;
+	}
+	assert_int_equal(total, 8 + len);
+	assert_int_equal(get_be16(got + 4), 8 + len);
+	assert_int_equal(
+		csum_fold(csum_partial(got, total, csum_pseudo(&us, &to->addr, PROTO_UDP, total))),
+		0);
+	assert_memory_equal(got + 8, big, len);
+	free(o);
+	return n;
+}
+
+static void test_udp_large_ones_go_in_fragments(void **state)
+{
+	struct tstack *t = open_udp(256);
+	uint32_t id = sock(t, 7, NULL, PORT, NULL, 0, false);
+	struct udp_dest to = {
+		.addr = ip(PEER_IP), .port = htobe16(9), .pmtudisc = UDP_PMTUDISC_WANT};
+
+	(void)state;
+	assert_int_equal(send_and_join(t, id, &to, 1473), 2);
+	assert_int_equal(send_and_join(t, id, &to, 2952), 2);
+	assert_int_equal(send_and_join(t, id, &to, 2953), 3);
+	assert_int_equal(send_and_join(t, id, &to, UDP_MAX_PAYLOAD), 45);
+	assert_int_equal(ts_mib(t, MIB_Ip_FragOKs), 4);
+	assert_int_equal(udp_send(t->s, id, &to, big, UDP_MAX_PAYLOAD + 1, t->now), -E_MSGSIZE);
+	to.pmtudisc = UDP_PMTUDISC_DO;
+	assert_int_equal(udp_send(t->s, id, &to, big, 1473, t->now), -E_MSGSIZE);
+	assert_int_equal(udp_send(t->s, id, &to, big, 1472, t->now), 1472);
+	ts_advance(t, 0);
+	{
+		struct pkt *p = stack_output(t->s, t->now);
+
+		pkt_free(&t->pool, p);
+	}
+	close_udp(t);
+	/* Not room for all fragments: none is sent. */
+	t = open_udp(20);
+	id = sock(t, 7, NULL, PORT, NULL, 0, false);
+	to.pmtudisc = UDP_PMTUDISC_DONT;
+	assert_int_equal(udp_send(t->s, id, &to, big, UDP_MAX_PAYLOAD, t->now), -E_NOBUFS);
+	assert_int_equal(ts_mib(t, MIB_Udp_SndbufErrors), 1);
+	ts_expect_none(t);
+	close_udp(t);
+}
+
+/* A stack that has no routes: it is told the way, and that the neighbour is not (any more) usable.
+ */
+static void test_udp_send_by_a_given_way(void **state)
+{
+	struct tstack *t = open_udp(256);
+	uint32_t id = sock(t, 7, NULL, PORT, NULL, 0, false);
+	struct ip_way w = {.mtu = 600};
+	struct ip_addr gw = ip(GW_IP);
+	struct udp_dest to = {.addr = ip(PEER_IP),
+			      .src = ip(OUR_IP),
+			      .port = htobe16(9),
+			      .pmtudisc = UDP_PMTUDISC_WANT,
+			      .way = &w};
+	struct out *o = malloc(sizeof(*o));
+
+	(void)state;
+	assert_true(ip_way_find(t->s, 0, &gw, &w, t->now));
+	assert_true(ip_way_usable(t->s, &w));
+	assert_int_equal(udp_send(t->s, id, &to, "abc", 3, t->now), 3);
+	ts_expect(t, o);
+	assert_memory_equal(o->dmac, gw_mac, 6);
+	assert_int_equal(o->frag, 0x4000);
+	assert_int_equal(send_and_join(t, id, &to, 1000), 2);
+	w.neigh_gen++;
+	assert_false(ip_way_usable(t->s, &w));
+	assert_int_equal(udp_send(t->s, id, &to, "abc", 3, t->now), -E_AGAIN);
+	w.neigh = 1u << 30;
+	assert_int_equal(udp_send(t->s, id, &to, "abc", 3, t->now), -E_AGAIN);
+	ts_expect_none(t);
+	free(o);
+	close_udp(t);
+}
+
+static void test_udp_resolve_asks_once(void **state)
+{
+	struct tstack *t = open_udp(256);
+	struct ip_addr a = ip("10.0.0.77"), far = ip(FAR_IP);
+
+	(void)state;
+	assert_int_equal(stack_resolve(t->s, &a, t->now), 0);
+	assert_int_equal(stack_resolve(t->s, &a, t->now), 0);
+	ts_expect_arp(t, "10.0.0.77", bcast_mac);
+	ts_expect_none(t);
+	assert_int_equal(stack_resolve(t->s, &far, t->now), 0); /* the gateway is known */
+	ts_expect_none(t);
+	a = ip("10.0.0.255");
+	assert_int_equal(stack_resolve(t->s, &a, t->now), -E_INVAL);
+	close_udp(t);
+}
+
+/* ---- ICMP errors ---- */
+
+static void error_about(struct tstack *t, const char *to, uint16_t to_port, uint8_t type,
+			uint8_t code, uint32_t rest)
+{
+	uint8_t quoted[100];
+	struct spec sent = {UDP_PKT,	   .src = OUR_IP,    .dst = to,
+			    .sport = PORT, .dport = to_port, .len = 4};
+
+	ts_build_ip(quoted, &sent);
+	ts_rx(t, &(struct spec){ICMP_PKT, .src = GW_IP, .smac = gw_mac, .type = type, .code = code,
+				.rest = rest, .data = quoted, .len = 28});
+}
+
+static void test_udp_icmp_errors(void **state)
+{
+	struct tstack *t = open_udp(256);
+	uint32_t conn = sock(t, 3, OUR_IP, PORT, PEER_IP, 1000, false);
+	uint32_t any = sock(t, 1, NULL, PORT, NULL, 0, false);
+	struct stack_ev ev;
+	struct ip_addr to;
+
+	(void)state;
+	/* To a connected one: what Linux calls fatal. */
+	error_about(t, PEER_IP, 1000, 3, 3, 0);
+	assert_true(stack_event_next(t->s, &ev));
+	assert_int_equal(ev.mask, EV_ERROR);
+	assert_int_equal(ev.cookie, 3);
+	assert_true(udp_has_error(t->s, conn));
+	assert_int_equal(udp_error(t->s, conn), E_CONNREFUSED);
+	assert_int_equal(udp_error(t->s, conn), 0);
+	error_about(t, PEER_IP, 1000, 3, 1, 0);
+	error_about(t, PEER_IP, 1000, 11, 0, 0);
+	assert_int_equal(udp_error(t->s, conn), 0);
+	error_about(t, PEER_IP, 1000, 3, 10, 0);
+	assert_int_equal(udp_error(t->s, conn), E_HOSTUNREACH);
+	/* One that is not connected: only with IP_RECVERR, then all. */
+	error_about(t, FAR_IP, 7, 3, 3, 0);
+	assert_int_equal(udp_error(t->s, any), 0);
+	udp_set_recverr(t->s, any, true);
+	error_about(t, FAR_IP, 7, 3, 1, 0);
+	assert_int_equal(udp_error(t->s, any), E_HOSTUNREACH);
+	while (stack_event_next(t->s, &ev))
+		;
+	/* A router's MTU. */
+	error_about(t, PEER_IP, 1000, 3, 4, 1234);
+	assert_true(stack_event_next(t->s, &ev));
+	assert_int_equal(ev.mask, EV_PMTU | EV_ERROR);
+	assert_int_equal(udp_pmtu(t->s, conn, &to), 1234);
+	assert_ip(to, PEER_IP);
+	assert_int_equal(udp_error(t->s, conn), E_MSGSIZE);
+	close_udp(t);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_udp_datagrams_keep_bounds_and_source),
+		cmocka_unit_test(test_udp_queue_over_chunks),
+		cmocka_unit_test(test_udp_full_queue_drops_the_newest),
+		cmocka_unit_test(test_udp_no_chunks_is_counted),
+		cmocka_unit_test(test_udp_most_specific_socket_gets_it),
+		cmocka_unit_test(test_udp_reuseport_spreads_by_hash),
+		cmocka_unit_test(test_udp_checksums),
+		cmocka_unit_test(test_udp_closed_port_is_answered),
+		cmocka_unit_test(test_udp_tap_takes_what_has_no_socket),
+		cmocka_unit_test(test_udp_send_in_one_packet),
+		cmocka_unit_test(test_udp_large_ones_go_in_fragments),
+		cmocka_unit_test(test_udp_send_by_a_given_way),
+		cmocka_unit_test(test_udp_resolve_asks_once),
+		cmocka_unit_test(test_udp_icmp_errors),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
