@@ -12,6 +12,7 @@
 # Server and client have a CPU each, so that the scheduler's choice does not decide: with both on one
 # CPU a wake-up costs a fraction of one across. That case has a test of its own, rr1-onecpu.
 # ROUNDS (5), SECONDS_EACH (3), IDLE ("10000 100000"): connections for the memory part; "" for none.
+# ROUNDS=0 (make bench-memory): the memory part alone.
 
 . "$(dirname "$0")/../selftests/lib.sh"
 : "${ROUNDS:=5}" "${SECONDS_EACH:=3}" "${IDLE=10000 100000}"
@@ -109,8 +110,9 @@ memory_of() {
 }
 
 # shellcheck disable=SC2016 # for jq
-IDLE_TEXT='\(.test): \(.total) bytes for each: arenas \(.arenas), daemon \(.daemon), application \(.application),'
-IDLE_TEXT+=' flow entry \(.flow_entry); \(.cpu_percent) % CPU of daemon and application'
+IDLE_TEXT='\(.test): \(.user) bytes of user space for each (arenas \(.arenas), daemon \(.daemon), '
+IDLE_TEXT+='application \(.application)), \(.flow_entry) of the flow table: \(1e9 / .total | floor) in 1 GB; '
+IDLE_TEXT+='\(.cpu_percent) % CPU of daemon and application'
 
 idle() { # COUNT
 	local count=$1 left=$1 each ports daemon app before clients=() p log cpu port=9000
@@ -144,12 +146,34 @@ idle() { # COUNT
 			{setup: "idle", test: "idle-\($n)", connections: $n, cpu_percent: ($cpu / 300 | round / 100),
 			 arenas: each(.arenas), daemon: each(.daemon), application: each(.application),
 			 flow_entry: (if .flows > $was.flows then each(.flows) else .flow_entry | round end)}
-			| .total = .arenas + .daemon + .application + .flow_entry' |
+			| .user = .arenas + .daemon + .application | .total = .user + .flow_entry' |
 			tee -a "$RAW" | jq -r "\"  $IDLE_TEXT\""
 	fi
 	for p in "${clients[@]}"; do stop "$p"; done
 	stop "$app"
 	detach >/dev/null || die "detach"
+}
+
+# The kernel's own: what the slabs of both ends take, half of it for each. The server may open
+# 20,000 files here.
+KERNEL_IDLE=15000
+slab_bytes() { awk '/^Slab:/ { print $2 * 1024 }' /proc/meminfo; }
+kernel_idle() {
+	local app before each log=$TMP/idle.kernel port=9000
+	server --kernel
+	app=$PID
+	before=$(slab_bytes)
+	mkfifo "$TMP/idle.fifo"
+	start_a "$APP" idle --kernel --addr $IP_B --conns $KERNEL_IDLE <>"$TMP/idle.fifo" >"$log" 2>&1
+	wait_for 120 grep -q . "$log"
+	each=$((($(slab_bytes) - before) / 2 / KERNEL_IDLE))
+	if grep -q '^ready' "$log"; then
+		jq -nc "{setup: \"idle-kernel\", test: \"idle-kernel\", connections: $KERNEL_IDLE, total: $each}" >>"$RAW"
+	else
+		fail "$KERNEL_IDLE idle connections of the kernel's: $(cat "$log")"
+	fi
+	stop "$PID"
+	stop "$app"
 }
 
 summary() {
@@ -159,7 +183,7 @@ summary() {
 		def key: if .rate then (if (.test | startswith("rr1")) then "p50_us" else "rate" end)
 			elif .mbit_s then "mbit_s" else "total" end;
 		. as $raw
-		| (map(select(.setup != "idle" and .setup != "xdp")) | group_by([.setup, .test]) | map(
+		| (map(select(.setup | IN("idle", "idle-kernel", "xdp") | not)) | group_by([.setup, .test]) | map(
 			(.[0] | key) as $k | {setup: .[0].setup, test: .[0].test, unit: $k,
 				rounds: length, median: (map(.[$k]) | median * 10 | round / 10),
 				min: (map(.[$k]) | min), max: (map(.[$k]) | max)})) as $m
@@ -167,9 +191,13 @@ summary() {
 			(first($m[] | select(.setup == "kernel" and .test == ($r.test | sub("-sleep$"; ""))) | .median) as $kernel
 			 | $r.median / $kernel * 1000 | round / 1000)})),
 		   idle: (map(select(.setup == "idle")) | sort_by(.connections)
-			| if length > 1 then . + [.[0] as $a | .[-1] as $b | {test: "each-further",
-				total: (($b.total * $b.connections - $a.total * $a.connections)
-					/ ($b.connections - $a.connections) | round)}] else . end), xdp: map(select(.setup == "xdp")), raw: $raw}' "$RAW"
+			| if length > 1 then . + [.[0] as $a | .[-1] as $b
+				| def further(f): (($b | f) * $b.connections - ($a | f) * $a.connections)
+					/ ($b.connections - $a.connections) | round;
+				{test: "each-further", arenas: further(.arenas), daemon: further(.daemon),
+				 application: further(.application), user: further(.user), total: further(.total)}]
+			  else . end),
+		   idle_kernel: first(.[] | select(.setup == "idle-kernel")), xdp: map(select(.setup == "xdp")), raw: $raw}' "$RAW"
 }
 
 table() {
@@ -189,19 +217,26 @@ for ((r = 1; r <= ROUNDS; r++)); do
 	echo "round $r of $ROUNDS"
 	round
 done
+if [ -n "$IDLE" ]; then
+	echo "$KERNEL_IDLE idle connections of the kernel's"
+	kernel_idle
+fi
 for n in $IDLE; do
 	echo "$n idle connections"
 	idle "$n"
 done
-if [ -x "$B/selftests/bpf/bench_xdp" ]; then
+if [ "$ROUNDS" -gt 0 ] && [ -x "$B/selftests/bpf/bench_xdp" ]; then
 	echo "the XDP program"
 	"$B/selftests/bpf/bench_xdp" | tee "$TMP/xdp" | sed 's/^/  /'
 	jq -Rc '{setup: "xdp", test: "xdp", text: .}' "$TMP/xdp" >>"$RAW"
 fi
 summary >"$B/bench.json"
 echo
-echo "Medians of $ROUNDS rounds of $SECONDS_EACH s (rr1: median latency of one request; smaller is better)"
-table
+if [ "$ROUNDS" -gt 0 ]; then
+	echo "Medians of $ROUNDS rounds of $SECONDS_EACH s (rr1: median latency of one request; smaller is better)"
+	table
+fi
 jq -r ".idle[] | select(.setup) | \"  $IDLE_TEXT\"" "$B/bench.json"
-jq -r '.idle[] | select(.test == "each-further") | "  each further connection: \(.total) bytes"' "$B/bench.json"
+jq -r '.idle[] | select(.test == "each-further") | "  each further connection: \(.user) bytes of user space (arenas \(.arenas), daemon \(.daemon), application \(.application)), \(.total) in all: \(1e9 / .total | floor) in 1 GB"' "$B/bench.json"
+jq -r '.idle_kernel | select(.) | "  the kernel'"'"'s: \(.total) bytes of slab memory for each: \(1e9 / .total | floor) in 1 GB"' "$B/bench.json"
 echo "  all values: $B/bench.json"

@@ -136,6 +136,11 @@ struct conn {
 	uint32_t to_send; /* bytes of the response left */
 };
 
+/* What epoll_wait() gives: the address of a struct conn, which is even, or one of these. */
+#define TAG_LISTENER 1u
+#define TAG_IDLE 3u
+#define TAGGED(fd, tag) ((uint64_t)(uint32_t)(fd) << 2 | (tag))
+
 static int ep;
 
 static void conn_end(struct conn *c)
@@ -152,6 +157,15 @@ static void conn_watch(struct conn *c, uint32_t events)
 		return;
 	net->epoll_ctl(ep, EPOLL_CTL_MOD, c->fd, &ev);
 	c->watched = events;
+}
+
+/* An idle connection costs what the stack needs for it: the program keeps nothing. */
+static void conn_let_rest(struct conn *c)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.u64 = TAGGED(c->fd, TAG_IDLE)};
+
+	net->epoll_ctl(ep, EPOLL_CTL_MOD, c->fd, &ev);
+	free(c);
 }
 
 static bool would_block(void)
@@ -230,8 +244,10 @@ static bool conn_serve(struct conn *c)
 		conn_watch(c, EPOLLOUT);
 		return conn_bulk(c);
 	case MODE_SINK:
-	case MODE_IDLE:
 		return conn_bulk(c);
+	case MODE_IDLE:
+		conn_let_rest(c);
+		return true;
 	default:
 		return false;
 	}
@@ -265,6 +281,14 @@ static void accept_all(int lfd)
 	}
 }
 
+static void idle_end(int fd)
+{
+	ssize_t n = net->recv(fd, bulk, sizeof(bulk), 0);
+
+	if (!n || (n < 0 && !would_block()))
+		net->close(fd);
+}
+
 static _Noreturn void serve(void)
 {
 	struct epoll_event ev[512];
@@ -276,9 +300,12 @@ static _Noreturn void serve(void)
 			die("epoll_wait");
 		for (int i = 0; i < n; i++) {
 			struct conn *c = ev[i].data.ptr;
+			int fd = (int)(ev[i].data.u64 >> 2);
 
-			if (ev[i].data.u64 & 1) /* a listener: pointers are even */
-				accept_all((int)(ev[i].data.u64 >> 1));
+			if ((ev[i].data.u64 & 3) == TAG_LISTENER)
+				accept_all(fd);
+			else if ((ev[i].data.u64 & 3) == TAG_IDLE)
+				idle_end(fd);
 			else if (!conn_serve(c))
 				conn_end(c);
 		}
@@ -293,8 +320,7 @@ static int run_server(void)
 	for (uint32_t i = 0; i < opt.ports; i++) {
 		int fd = net_listen(net, opt.addr ? opt.addr : "0.0.0.0", (uint16_t)(opt.port + i),
 				    4096, SOCK_NONBLOCK);
-		struct epoll_event le = {.events = EPOLLIN,
-					 .data.u64 = (uint64_t)(uint32_t)fd << 1 | 1};
+		struct epoll_event le = {.events = EPOLLIN, .data.u64 = TAGGED(fd, TAG_LISTENER)};
 
 		if (fd < 0 || net->epoll_ctl(ep, EPOLL_CTL_ADD, fd, &le) < 0)
 			die("listen");

@@ -327,7 +327,8 @@ static void peer_goes_on(struct fz *f)
 	uint8_t n = fz_u8(f), b[FZ_FRAME_MAX], q[120];
 	const struct rec *r = &dw.recs.r[n & 7];
 	struct fz_ip_hdr ip = {.src = FZ_GW_IP, .dst = FZ_OUR_IP, .proto = PROTO_ICMP, .ttl = 64};
-	struct fz_seg g = {.a = pair_of(&r->key), .wnd = 1000, .flags = TH_ACK | (n >> 3 & 5)};
+	struct flow_key k = rec_key(&dw.recs, n & 7);
+	struct fz_seg g = {.a = pair_of(&k), .wnd = 1000, .flags = TH_ACK | (n >> 3 & 5)};
 	const struct tcb *t;
 	uint32_t len;
 

@@ -8,11 +8,8 @@ static void test_conn_table_siphash_reference_vectors(void **state)
 		uint32_t len;
 		uint64_t want;
 	} v[] = {
-		{0, 0x726fdb47dd0e0e31ull},
-		{1, 0x74f839c593dc67fdull},
-		{7, 0xab0200f58b01d137ull},
-		{8, 0x93f5f5799a932462ull},
-		{15, 0xa129ca6149be45e5ull},
+		{0, 0x726fdb47dd0e0e31ull}, {1, 0x74f839c593dc67fdull},	 {7, 0xab0200f58b01d137ull},
+		{8, 0x93f5f5799a932462ull}, {15, 0xa129ca6149be45e5ull},
 	};
 	const uint64_t key[2] = {0x0706050403020100ull, 0x0f0e0d0c0b0a0908ull};
 	uint8_t m[16];
@@ -85,7 +82,7 @@ static void test_conn_table_chains(void **state)
 
 	(void)state;
 	ts_open_bare(&t, NULL);
-	t.s->conn_mask = 1;
+	t.s->conn_max_buckets = t.s->conn_hash.n = t.s->conn_hash.half = 2;
 	for (uint16_t i = 0; i < 64; i++)
 		assert_int_equal(add(&t, "10.0.0.2", i, 80), i);
 	check(&t);
@@ -99,6 +96,29 @@ static void test_conn_table_chains(void **state)
 		tcb_release(t.s, i);
 		check(&t);
 	}
+	ts_close(&t);
+}
+
+/* Buckets come one by one with the connections, and none is lost on the way. */
+static void test_conn_table_grows(void **state)
+{
+	struct tstack t;
+
+	(void)state;
+	ts_open_bare(&t, NULL);
+	assert_int_equal(t.s->conn_hash.n, 16);
+	for (uint16_t i = 0; i < 64; i++) {
+		assert_int_equal(add(&t, "10.0.0.2", i, 80), i);
+		assert_int_equal(t.s->conn_hash.n, i < 16 ? 16 : i + 1u);
+		for (uint16_t j = 0; j <= i; j++)
+			assert_int_equal(lookup(&t, "10.0.0.2", j, 80), j);
+		check(&t);
+	}
+	for (uint32_t i = 0; i < 64; i++) {
+		conn_table_del(t.s, i);
+		tcb_release(t.s, i);
+	}
+	assert_int_equal(t.s->conn_n, 0);
 	ts_close(&t);
 }
 
@@ -147,6 +167,7 @@ int main(void)
 		cmocka_unit_test(test_conn_table_siphash_reference_vectors),
 		cmocka_unit_test(test_conn_table_finds_by_all_four),
 		cmocka_unit_test(test_conn_table_chains),
+		cmocka_unit_test(test_conn_table_grows),
 		cmocka_unit_test(test_conn_table_hash_depends_on_the_key),
 		cmocka_unit_test(test_conn_table_check_finds_damage),
 	};

@@ -192,14 +192,14 @@ static bool has_conn(void *arg)
 {
 	struct file *f = file_get(*(int *)arg);
 
-	return container_of(f, struct sock, f)->l->aq_len > 0;
+	return container_of(f, struct sock, f)->extra->l.aq_len > 0;
 }
 
 static bool has_three(void *arg)
 {
 	struct file *f = file_get(*(int *)arg);
 
-	return container_of(f, struct sock, f)->l->aq_len == 3;
+	return container_of(f, struct sock, f)->extra->l.aq_len == 3;
 }
 
 static void test_accept(void **state)

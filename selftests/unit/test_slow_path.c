@@ -357,6 +357,8 @@ static void test_records_against_a_model(void **state)
 		uint32_t i = (step * 2654435761u) % 300;
 
 		k.remote = ip_addr_v4(i);
+		if (i & 1) /* both forms of keys */
+			k.local = ip_addr_v4(1);
 		assert_int_equal(recs_find(&t, &k), at[i]);
 		if (at[i] == SHM_NIL) {
 			at[i] = recs_add(&t, &k);
@@ -371,7 +373,13 @@ static void test_records_against_a_model(void **state)
 			n--;
 		}
 		assert_int_equal(t.n, n);
+		if (at[i] != SHM_NIL) {
+			struct flow_key have = rec_key(&t, at[i]);
+
+			assert_memory_equal(&have, &k, sizeof(k));
+		}
 	}
+	assert_in_range(t.hash.n, 200, 256); /* the table has grown with its contents */
 	for (; head != SHM_NIL; n--)
 		rec_list_del(&t, &head, head);
 	assert_int_equal(n, 0);

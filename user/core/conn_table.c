@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * Connections by 4-tuple: chained buckets under a seeded hash (SipHash-2-4, Aumasson and
- * Bernstein 2012), so that nobody who does not know the key can make chains long.
+ * Bernstein 2012), so that nobody who does not know the key can make chains long. There are about
+ * as many buckets as there have been connections at once (common/linhash.h).
  *
  * Buckets and tcb.hash_next hold index + 1, 0 ends a chain: zeroed memory is an empty table.
  * Invariant: a TCB of ours that is in the table stands in the chain of its own hash, once, and no
@@ -50,14 +51,16 @@ _Static_assert(sizeof(struct tcp_addr_pair) == 36, "hashed as bytes: no padding"
 
 static uint32_t *bucket(const struct stack *s, const struct tcb *t)
 {
-	return &s->conn_buckets[conn_hash(s, &t->local, t->local_port, &t->remote,
-					  t->remote_port) & s->conn_mask];
+	uint32_t h = conn_hash(s, &t->local, t->local_port, &t->remote, t->remote_port);
+
+	return &s->conn_buckets[linhash_bucket(&s->conn_hash, h)];
 }
 
 uint32_t conn_lookup(const struct stack *s, const struct ip_addr *local, uint16_t lport,
 		     const struct ip_addr *remote, uint16_t rport)
 {
-	uint32_t i = s->conn_buckets[conn_hash(s, local, lport, remote, rport) & s->conn_mask];
+	uint32_t h = conn_hash(s, local, lport, remote, rport);
+	uint32_t i = s->conn_buckets[linhash_bucket(&s->conn_hash, h)];
 
 	for (; i; i = s->a.tcbs[i - 1].hash_next) {
 		const struct tcb *t = &s->a.tcbs[i - 1];
@@ -69,13 +72,33 @@ uint32_t conn_lookup(const struct stack *s, const struct ip_addr *local, uint16_
 	return SHM_NIL;
 }
 
-void conn_table_add(struct stack *s, uint32_t conn)
+static void link_front(struct stack *s, uint32_t conn)
 {
 	struct tcb *t = tcb_at(s, conn);
 	uint32_t *b = bucket(s, t);
 
 	t->hash_next = *b;
 	*b = conn + 1;
+}
+
+static void grow(struct stack *s)
+{
+	uint32_t *b = &s->conn_buckets[linhash_split(&s->conn_hash)], i = *b;
+
+	*b = 0;
+	while (i) {
+		uint32_t next = s->a.tcbs[i - 1].hash_next;
+
+		link_front(s, i - 1);
+		i = next;
+	}
+}
+
+void conn_table_add(struct stack *s, uint32_t conn)
+{
+	if (++s->conn_n > s->conn_hash.n && s->conn_hash.n < s->conn_max_buckets)
+		grow(s);
+	link_front(s, conn);
 }
 
 void conn_table_del(struct stack *s, uint32_t conn)
@@ -87,6 +110,7 @@ void conn_table_del(struct stack *s, uint32_t conn)
 		if (*link == conn + 1) {
 			*link = t->hash_next;
 			t->hash_next = 0;
+			s->conn_n--;
 			return;
 		}
 	}
@@ -94,7 +118,9 @@ void conn_table_del(struct stack *s, uint32_t conn)
 
 int conn_table_check(const struct stack *s, char *why, size_t len)
 {
-	for (uint32_t b = 0, n = 0; b <= s->conn_mask; b++) {
+	uint32_t n = 0;
+
+	for (uint32_t b = 0; b < s->conn_hash.n; b++) {
 		for (uint32_t i = s->conn_buckets[b]; i; i = s->a.tcbs[i - 1].hash_next) {
 			const struct tcb *t = &s->a.tcbs[i - 1];
 
@@ -102,10 +128,12 @@ int conn_table_check(const struct stack *s, char *why, size_t len)
 				return check_fail(why, len, "table: bad link to connection", i - 1);
 			if (t->owner != TCB_MINE || bucket(s, t) != &s->conn_buckets[b])
 				return check_fail(why, len, "table: misplaced connection", i - 1);
-			if (conn_lookup(s, &t->local, t->local_port, &t->remote,
-					t->remote_port) != i - 1)
+			if (conn_lookup(s, &t->local, t->local_port, &t->remote, t->remote_port) !=
+			    i - 1)
 				return check_fail(why, len, "table: 4-tuple is there twice", i - 1);
 		}
 	}
+	if (n != s->conn_n)
+		return check_fail(why, len, "table: connections, other than counted", n);
 	return 0;
 }

@@ -7,6 +7,7 @@
 #define TANDEM_CORE_INTERNAL_H
 
 #include "common/csum.h"
+#include "common/linhash.h"
 #include "common/seq.h"
 #include "common/syncookie.h"
 #include "stack.h"
@@ -662,7 +663,8 @@ struct stack {
 	struct free_list tcb_free, chunk_free, synreq_free, tw_free, listener_free;
 
 	/* All buckets and hash_next: index + 1, 0: end, so that zero pages are an empty table. */
-	uint32_t *conn_buckets, conn_mask;
+	uint32_t *conn_buckets, conn_max_buckets, conn_n;
+	struct linhash conn_hash;
 	uint32_t *synreq_buckets, synreq_mask;
 	uint32_t *tw_buckets, tw_mask;
 	uint32_t *listener_buckets, listener_mask;

@@ -73,7 +73,8 @@ static size_t layout(struct stack *s, uint8_t *base, const struct stack_cfg *cfg
 	uint32_t n_neighs = neigh_limit(cfg, a), n_reasm = reasm_limit(cfg);
 
 	carve(&c, 1, sizeof(struct stack));
-	s->conn_buckets = carve_buckets(&c, a->n_tcbs, &s->conn_mask);
+	s->conn_buckets = carve_buckets(&c, a->n_tcbs, &s->conn_max_buckets);
+	s->conn_max_buckets++;
 	s->synreq_buckets = carve_buckets(&c, cfg->n_synreqs, &s->synreq_mask);
 	s->tw_buckets = carve_buckets(&c, cfg->n_tw, &s->tw_mask);
 	s->listener_buckets = carve_buckets(&c, cfg->n_listeners, &s->listener_mask);
@@ -124,6 +125,7 @@ struct stack *stack_init(void *mem, const struct stack_cfg *cfg, const struct ar
 		s->cfg.n_pending = N_PENDING_DEFAULT;
 	if (!s->cfg.limits.ip_default_ttl)
 		s->cfg.limits.ip_default_ttl = 64;
+	s->conn_hash = LINHASH_INIT;
 	wheel_init(&s->wheel, now);
 	s->out_head = s->out_tail = s->ev_head = s->ev_tail = SHM_NIL;
 	s->lev_head = s->lev_tail = s->reasm_head = s->reasm_tail = SHM_NIL;

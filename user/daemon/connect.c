@@ -164,7 +164,7 @@ static int open_conn(struct daemon *d, struct app *a, const struct shm_msg *m)
 	}
 	r = rec_at(d, i);
 	r->flags |= REC_F_ACTIVE;
-	r->cookie = m->cookie;
+	rec_set_cookie(r, m->cookie);
 	r->conn = conn;
 	r->generation = t->generation;
 	/* The SYN is queued, and leaves after this. */
@@ -194,7 +194,7 @@ static uint32_t find_cookie(struct daemon *d, uint32_t head, uint64_t cookie)
 	do {
 		const struct rec *r = rec_at(d, i);
 
-		if (r->flags & REC_F_ACTIVE && r->cookie == cookie)
+		if (r->flags & REC_F_ACTIVE && rec_cookie(r) == cookie)
 			return i;
 		i = r->next;
 	} while (i != head);

@@ -124,7 +124,8 @@ int rec_set_flow(struct daemon *d, uint32_t i, uint16_t slot, enum flow_state st
 	struct rec *r = rec_at(d, i);
 	struct flow_val v = {
 		.slot = slot, .conn = r->conn, .generation = r->generation, .state = st};
-	int err = xdp_flow_set(d->prog, &r->key, &v);
+	struct flow_key k = rec_key(&d->recs, i);
+	int err = xdp_flow_set(d->prog, &k, &v);
 
 	if (!err)
 		r->flags |= REC_F_FLOW;
@@ -136,9 +137,10 @@ int rec_set_flow(struct daemon *d, uint32_t i, uint16_t slot, enum flow_state st
 void rec_drop(struct daemon *d, uint32_t i)
 {
 	struct rec *r = rec_at(d, i);
+	struct flow_key k = rec_key(&d->recs, i);
 
 	if (r->flags & REC_F_FLOW)
-		xdp_flow_del(d->prog, &r->key);
+		xdp_flow_del(d->prog, &k);
 	rec_set_state(d, i, REC_FREE);
 	recs_del(&d->recs, i);
 }
@@ -179,7 +181,8 @@ static void reset_exported(struct daemon *d, uint32_t i)
 {
 	struct rec *r = rec_at(d, i);
 	const struct tcb *t = &d->view.tcbs[r->conn];
-	struct tcp_addr_pair p = pair_of(&r->key);
+	struct flow_key k = rec_key(&d->recs, i);
+	struct tcp_addr_pair p = pair_of(&k);
 
 	stack_reset_flow(d->stack, &p, t->snd_max, t->rcv_nxt, d->now);
 	stack_export_done(d->stack, r->conn, r->generation);
@@ -189,16 +192,17 @@ static void reset_exported(struct daemon *d, uint32_t i)
 static void offer(struct daemon *d, struct app *a, uint32_t i)
 {
 	struct rec *r = rec_at(d, i);
+	struct flow_key k = rec_key(&d->recs, i);
 	bool active = r->flags & REC_F_ACTIVE;
 	struct shm_msg m = {.op = active ? SHM_CONN_OPENED : SHM_CONN_NEW,
 			    .conn = r->conn,
 			    .generation = r->generation,
-			    .listener = active ? SHM_NIL : r->listener,
-			    .cookie = active ? r->cookie : 0,
-			    .local = r->key.local,
-			    .remote = r->key.remote,
-			    .local_port = r->key.local_port,
-			    .remote_port = r->key.remote_port};
+			    .listener = active ? SHM_NIL : rec_listener(r),
+			    .cookie = active ? rec_cookie(r) : 0,
+			    .local = k.local,
+			    .remote = k.remote,
+			    .local_port = k.local_port,
+			    .remote_port = k.remote_port};
 
 	if (stack_export(d->stack, r->conn)) {
 		/* It has died meanwhile. */
@@ -251,7 +255,8 @@ static void reset_taken(struct daemon *d, const struct app *a, uint32_t i)
 {
 	struct rec *r = rec_at(d, i);
 	const struct tcb *t = &a->view.tcbs[r->conn];
-	struct tcp_addr_pair p = pair_of(&r->key);
+	struct flow_key k = rec_key(&d->recs, i);
+	struct tcp_addr_pair p = pair_of(&k);
 
 	stack_count(d->stack, MIB_Td_OrphansReset, 1);
 	stack_reset_flow(d->stack, &p, READ_ONCE(t->snd_max), READ_ONCE(t->rcv_nxt), d->now);
@@ -266,7 +271,7 @@ static bool take_back(struct daemon *d, struct app *a, uint32_t i, bool rescue)
 {
 	struct rec *r = rec_at(d, i);
 	const struct tcb *t;
-	struct flow_key k;
+	struct flow_key k, was = rec_key(&d->recs, i);
 	uint32_t conn;
 	int err;
 
@@ -282,7 +287,7 @@ static bool take_back(struct daemon *d, struct app *a, uint32_t i, bool rescue)
 	}
 	t = tcp_get(d->stack, conn);
 	k = key_of_tcb(t);
-	if (memcmp(&k, &r->key, sizeof(k))) {
+	if (memcmp(&k, &was, sizeof(k))) {
 		tcp_abort(d->stack, conn, d->now);
 		reset_taken(d, a, i);
 		return false;
@@ -367,9 +372,10 @@ uint32_t app_messages(struct daemon *d, struct app *a)
 static void on_timewait(struct daemon *d, uint32_t i)
 {
 	struct rec *r = rec_at(d, i);
+	struct flow_key k = rec_key(&d->recs, i);
 
 	/* Where packets come to us without the entry it would only stand for a dead connection. */
-	if (d->cfg.claim_all || listener_covers(d, &r->key.local, r->key.local_port)) {
+	if (d->cfg.claim_all || listener_covers(d, &k.local, k.local_port)) {
 		rec_drop(d, i);
 		return;
 	}

@@ -385,14 +385,14 @@ static void take(struct daemon *d, struct group *g, uint32_t conn)
 	}
 	rec_at(d, i)->conn = conn;
 	rec_at(d, i)->generation = t->generation;
-	rec_at(d, i)->listener = m->id;
+	rec_at(d, i)->name[0] = m->id;
 	m->handed++;
 	handover_flush(d, m->app);
 }
 
 void listener_refused(struct app *a, const struct rec *r)
 {
-	struct member *m = r->flags & REC_F_ACTIVE ? NULL : member_get(a, r->listener);
+	struct member *m = r->flags & REC_F_ACTIVE ? NULL : member_get(a, rec_listener(r));
 
 	if (m && m->listening)
 		m->handed--;

@@ -17,13 +17,17 @@ int recs_init(struct recs *t, uint32_t max, const uint64_t key[2])
 {
 	uint32_t n = 64;
 
-	/* Up to four in a bucket once it is full: the buckets are touched all over, and stay. */
-	while (n < max / 4)
+	while (n < max)
 		n *= 2;
-	*t = (struct recs){.max = max, .mask = n - 1, .free = SHM_NIL, .key = {key[0], key[1]}};
+	*t = (struct recs){.max = max,
+			   .max_buckets = n,
+			   .hash = LINHASH_INIT,
+			   .free = SHM_NIL,
+			   .key = {key[0], key[1]}};
 	t->r = map(sizeof(*t->r) * (size_t)max);
+	t->wide = map(sizeof(*t->wide) * (size_t)max);
 	t->buckets = map(sizeof(*t->buckets) * (size_t)n);
-	if (t->r && t->buckets)
+	if (t->r && t->wide && t->buckets)
 		return 0;
 	recs_free(t);
 	return -ENOMEM;
@@ -33,9 +37,12 @@ void recs_free(struct recs *t)
 {
 	if (t->r)
 		munmap(t->r, sizeof(*t->r) * (size_t)t->max);
+	if (t->wide)
+		munmap(t->wide, sizeof(*t->wide) * (size_t)t->max);
 	if (t->buckets)
-		munmap(t->buckets, sizeof(*t->buckets) * ((size_t)t->mask + 1));
+		munmap(t->buckets, sizeof(*t->buckets) * (size_t)t->max_buckets);
 	t->r = NULL;
+	t->wide = NULL;
 	t->buckets = NULL;
 }
 
@@ -58,22 +65,79 @@ uint64_t recs_hash(const struct recs *t, const struct flow_key *k)
 	return mix(h, t->key[1] | 1);
 }
 
+struct flow_key rec_key(const struct recs *t, uint32_t i)
+{
+	const struct rec *r = &t->r[i];
+	struct flow_key k = {
+		.remote_port = r->remote_port, .local_port = r->local_port, .proto = r->proto};
+
+	if (r->flags & REC_F_WIDE) {
+		k.remote = t->wide[i].remote;
+		k.local = t->wide[i].local;
+	} else {
+		k.remote = ip_addr_v4(r->remote);
+		k.local = ip_addr_v4(r->local);
+	}
+	return k;
+}
+
+static void rec_set_key(struct recs *t, uint32_t i, const struct flow_key *k)
+{
+	struct rec *r = &t->r[i];
+
+	r->remote_port = k->remote_port;
+	r->local_port = k->local_port;
+	r->proto = k->proto;
+	if (ip_addr_is_v4(&k->remote) && ip_addr_is_v4(&k->local)) {
+		r->remote = ip_addr_to_v4(&k->remote);
+		r->local = ip_addr_to_v4(&k->local);
+	} else {
+		r->flags |= REC_F_WIDE;
+		t->wide[i] = (struct rec_addrs){k->remote, k->local};
+	}
+}
+
 static uint32_t *bucket(const struct recs *t, const struct flow_key *k)
 {
-	return &t->buckets[recs_hash(t, k) & t->mask];
+	return &t->buckets[linhash_bucket(&t->hash, (uint32_t)recs_hash(t, k))];
 }
 
 uint32_t recs_find(const struct recs *t, const struct flow_key *k)
 {
-	for (uint32_t i = *bucket(t, k); i; i = t->r[i - 1].hash_next)
-		if (!memcmp(&t->r[i - 1].key, k, sizeof(*k)))
+	for (uint32_t i = *bucket(t, k); i; i = t->r[i - 1].hash_next) {
+		struct flow_key have = rec_key(t, i - 1);
+
+		if (!memcmp(&have, k, sizeof(*k)))
 			return i - 1;
+	}
 	return SHM_NIL;
+}
+
+static void link_front(struct recs *t, uint32_t i, const struct flow_key *k)
+{
+	uint32_t *b = bucket(t, k);
+
+	t->r[i].hash_next = *b;
+	*b = i + 1;
+}
+
+static void grow(struct recs *t)
+{
+	uint32_t *b = &t->buckets[linhash_split(&t->hash)], i = *b;
+
+	*b = 0;
+	while (i) {
+		uint32_t next = t->r[i - 1].hash_next;
+		struct flow_key k = rec_key(t, i - 1);
+
+		link_front(t, i - 1, &k);
+		i = next;
+	}
 }
 
 uint32_t recs_add(struct recs *t, const struct flow_key *k)
 {
-	uint32_t *b = bucket(t, k), i = t->free;
+	uint32_t i = t->free;
 
 	if (i != SHM_NIL)
 		t->free = t->r[i].hash_next;
@@ -81,15 +145,18 @@ uint32_t recs_add(struct recs *t, const struct flow_key *k)
 		i = t->used++;
 	else
 		return SHM_NIL;
-	t->r[i] = (struct rec){.key = *k, .hash_next = *b, .next = SHM_NIL, .prev = SHM_NIL};
-	*b = i + 1;
-	t->n++;
+	t->r[i] = (struct rec){.next = SHM_NIL, .prev = SHM_NIL};
+	rec_set_key(t, i, k);
+	if (++t->n > t->hash.n && t->hash.n < t->max_buckets)
+		grow(t);
+	link_front(t, i, k);
 	return i;
 }
 
 void recs_del(struct recs *t, uint32_t i)
 {
-	uint32_t *p = bucket(t, &t->r[i].key);
+	struct flow_key k = rec_key(t, i);
+	uint32_t *p = bucket(t, &k);
 
 	while (*p != i + 1)
 		p = &t->r[*p - 1].hash_next;

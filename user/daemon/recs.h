@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "common/flow.h"
+#include "common/linhash.h"
 #include "common/shm.h"
 
 enum rec_state {
@@ -23,28 +24,54 @@ enum rec_state {
 	REC_TIMEWAIT, /* only a TIME_WAIT record of the stack's is left */
 };
 
+/* One for each connection: 32-bit words throughout, so that there is no padding. */
 struct rec {
-	struct flow_key key;
+	/* The key, for IPv4; else in recs.wide. rec_key() knows. */
+	uint32_t remote, local;
+	uint16_t remote_port, local_port;
 	uint32_t hash_next;
 	uint32_t next, prev; /* in one of its application's lists */
 	uint32_t conn;	     /* TCB index in the arena of who has it */
 	uint32_t generation; /* of that index */
 	uint16_t slot;	     /* whose it is, or is to be; TD_SLOT_DAEMON: nobody's */
-	uint8_t state;	     /* enum rec_state */
-	uint8_t flags;	     /* REC_F_* */
-	union {
-		uint64_t cookie;   /* active: names the socket to its application */
-		uint32_t listener; /* passive: the application's listener id */
-	};
+	uint8_t proto;
+	uint8_t state : 4; /* enum rec_state */
+	uint8_t flags : 4; /* REC_F_* */
+	uint32_t name[2];  /* rec_cookie(), rec_listener() */
 };
-_Static_assert(sizeof(struct rec) == 72, "one for each connection");
+_Static_assert(sizeof(struct rec) == 44, "one for each connection");
 #define REC_F_FLOW 1u	/* there is an entry in `flows` */
 #define REC_F_ACTIVE 2u /* by connect() */
+#define REC_F_WIDE 4u	/* not IPv4 */
+
+/* Active: names the socket to its application. */
+static inline uint64_t rec_cookie(const struct rec *r)
+{
+	return (uint64_t)r->name[1] << 32 | r->name[0];
+}
+
+static inline void rec_set_cookie(struct rec *r, uint64_t cookie)
+{
+	r->name[0] = (uint32_t)cookie;
+	r->name[1] = (uint32_t)(cookie >> 32);
+}
+
+/* Passive: the application's listener id. */
+static inline uint32_t rec_listener(const struct rec *r)
+{
+	return r->name[0];
+}
+
+struct rec_addrs {
+	struct ip_addr remote, local;
+};
 
 struct recs {
-	struct rec *r;	   /* [max], pages are touched as they are needed */
-	uint32_t *buckets; /* index + 1; a power of two */
-	uint32_t mask;
+	struct rec *r;		/* [max], like all of these touched as needed */
+	struct rec_addrs *wide; /* [max], of those with REC_F_WIDE */
+	uint32_t *buckets;	/* [max_buckets]: index + 1 */
+	uint32_t max_buckets;
+	struct linhash hash;
 	uint32_t max, used, free; /* .used: high-water mark; .free: a list */
 	uint32_t n;
 	uint64_t key[2];
@@ -52,9 +79,10 @@ struct recs {
 
 int recs_init(struct recs *t, uint32_t max, const uint64_t key[2]);
 void recs_free(struct recs *t);
+struct flow_key rec_key(const struct recs *t, uint32_t i);
 /* SHM_NIL: none. */
 uint32_t recs_find(const struct recs *t, const struct flow_key *k);
-/* A new record, zeroed but for .key, in no list; the key must not be there. SHM_NIL: full. */
+/* A new record, zeroed but for its key, in no list; the key must not be there. SHM_NIL: full. */
 uint32_t recs_add(struct recs *t, const struct flow_key *k);
 void recs_del(struct recs *t, uint32_t i);
 /* Keyed, so that nobody outside can aim at one bucket; also spreads connections over listeners. */

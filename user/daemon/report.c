@@ -312,15 +312,17 @@ static bool put_handed(struct daemon *d, struct report *r)
 	for (; r->it < d->recs.used && !piece_full(&r->j); r->it++) {
 		const struct rec *rec = rec_at(d, r->it);
 		const struct app *a = rec->state == REC_TAKEN ? d->apps[rec->slot] : NULL;
+		struct flow_key k;
 		struct tcb t;
 
 		if (!a)
 			continue;
+		k = rec_key(&d->recs, r->it);
 		memcpy(&t, &a->view.tcbs[rec->conn], sizeof(t));
-		t.local = rec->key.local;
-		t.remote = rec->key.remote;
-		t.local_port = rec->key.local_port;
-		t.remote_port = rec->key.remote_port;
+		t.local = k.local;
+		t.remote = k.remote;
+		t.local_port = k.local_port;
+		t.remote_port = k.remote_port;
 		put_conn(&r->j, &t, a);
 	}
 	return r->it >= d->recs.used;

@@ -217,7 +217,7 @@ static bool import(const struct shm_msg *m, struct mtime now)
 		return true;
 	}
 	err = stack_import(eng.stack, &eng.daemon_view, m->conn, m->generation,
-			   passive ? 0 : sk->cookie, now, &c.conn);
+			   passive ? 0 : sock_cookie(sk), now, &c.conn);
 	if (err == -ENOBUFS || err == -ENOMEM)
 		return false;
 	if (!err) {
@@ -236,7 +236,7 @@ static bool import(const struct shm_msg *m, struct mtime now)
 		sock_connected(sk, c, now);
 		return true;
 	}
-	sock_opts_apply(sk->o, c.conn, now);
+	sock_opts_apply(&sock_extra(sk)->o, c.conn, now);
 	if (sock_queue_conn(sk, c))
 		conn_end(c, true, now);
 	return true;
@@ -443,11 +443,13 @@ void eng_wind_up(void)
 	waiters_expel();
 	eng_run(clock_now());
 	while ((f = file_next(TANDEM_FD_BASE))) {
-		file_remove(f);
-		if (f->kind == FILE_EPOLL)
+		if (f->kind == FILE_EPOLL) {
 			epoll_close(f);
-		else
-			sock_release(container_of(f, struct sock, f), clock_now());
+			continue;
+		}
+		file_remove(f);
+		epoll_forget(&f->wq);
+		sock_release(container_of(f, struct sock, f), clock_now());
 		file_put(f);
 	}
 	/* What is not taken by then the daemon rescues when the control socket closes. */

@@ -20,6 +20,7 @@
 #include "user/io/arena.h"
 #include "user/io/clock.h"
 #include "user/io/port.h"
+#include "user/lib/slab.h"
 #include "user/lib/tandem.h"
 
 #define container_of(p, type, member) ((type *)(void *)((char *)(p)-offsetof(type, member)))
@@ -83,11 +84,17 @@ void wait_deadline_moved(void);
 enum file_kind { FILE_SOCK, FILE_EPOLL };
 
 struct file {
-	enum file_kind kind;
-	int handle;    /* -1: closed */
-	uint32_t refs; /* the table's, and one for each call in progress */
 	struct waitq wq;
+	int handle;	     /* -1: never installed */
+	uint32_t refs : 29;  /* the table's, and one for each call in progress */
+	uint32_t kind : 2;   /* enum file_kind */
+	uint32_t closed : 1; /* its handle may be another's by now */
 };
+
+static inline bool file_is_open(const struct file *f)
+{
+	return !f->closed;
+}
 
 int file_install(struct file *f);  /* gives it the lowest free handle; -EMFILE, -ENOMEM */
 struct file *file_get(int handle); /* no reference taken; NULL */
@@ -126,28 +133,49 @@ struct sock_listen {
 	uint32_t aq_size, aq_head, aq_len;
 };
 
-/* A server has one of these for each connection: what few sockets need stands apart. */
-struct sock {
-	struct file f;
-	uint8_t state; /* enum sock_state */
-	bool nonblock;
-	bool bound;	   /* .local is reserved or fixed */
-	bool connect_seen; /* connect() has returned 0 for this connection */
-	bool gone_sent;	   /* the daemon knows that the connection is dead */
-	bool reuseaddr, reuseport;
-	uint8_t soft_err;    /* from ICMP: reported instead of ETIMEDOUT */
-	int err;	     /* pending error that is not the stack's */
-	uint64_t cookie;     /* names this socket in the stack and to the daemon; 0: none */
-	struct conn_ref c;   /* .conn SHM_NIL: none; its TCB knows both addresses */
+/* What most sockets that have a connection do not need. */
+struct sock_extra {
 	uint32_t local_addr; /* network order, as bound */
 	uint16_t local_port;
 	uint32_t bind_id;	       /* of CTL_BIND, SHM_NIL: none */
 	uint64_t rcv_timeo, snd_timeo; /* ns, 0: none */
-	struct sock_opts *o;	       /* NULL: none set */
-	struct sock_listen *l;	       /* state SK_LISTEN */
+	struct sock_opts o;	       /* until there is a connection */
+	struct sock_listen l;	       /* state SK_LISTEN */
 };
 
+/* A server has one of these for each connection. */
+struct sock {
+	struct file f;
+	uint32_t number;	  /* in eng.socks */
+	uint32_t cookie_seq;	  /* sock_cookie(); 0: none */
+	struct conn_ref c;	  /* .conn SHM_NIL: none; its TCB knows both addresses */
+	struct sock_extra *extra; /* sock_extra(), sock_need_extra() */
+	uint8_t state;		  /* enum sock_state */
+	uint8_t err;		  /* pending error that is not the stack's, positive errno */
+	uint8_t soft_err;	  /* from ICMP: reported instead of ETIMEDOUT */
+	bool nonblock : 1;
+	bool bound : 1;	       /* .local is reserved or fixed */
+	bool connect_seen : 1; /* connect() has returned 0 for this connection */
+	bool gone_sent : 1;    /* the daemon knows that the connection is dead */
+	bool reuseaddr : 1, reuseport : 1;
+};
+_Static_assert(sizeof(struct sock) <= 48, "one for each connection");
+
 struct sock *sock_new(void);
+extern const struct sock_extra sock_no_extra;
+static inline const struct sock_extra *sock_extra(const struct sock *sk)
+{
+	return sk->extra ? sk->extra : &sock_no_extra;
+}
+/* To write to; NULL: no memory. */
+struct sock_extra *sock_need_extra(struct sock *sk);
+/* Names this socket in the stack and to the daemon; 0: nothing does. */
+static inline uint64_t sock_cookie(const struct sock *sk)
+{
+	uint32_t index = (uint32_t)sk->f.handle - TANDEM_FD_BASE;
+
+	return sk->cookie_seq ? (uint64_t)sk->cookie_seq << 32 | index : 0;
+}
 void sock_free(struct sock *sk);
 struct sock *sock_by_cookie(uint64_t cookie);
 void sock_set_cookie(struct sock *sk); /* a new, unique one; the socket must be in the table */
@@ -196,10 +224,10 @@ void sockaddr_out(uint32_t be_addr, uint16_t port, struct sockaddr *addr, sockle
 
 /* ---- epoll ---- */
 
-void epoll_forget(struct waitq *q); /* takes a closing socket out of all epoll instances */
-uint32_t file_poll(struct file *f); /* EPOLL* that hold now, for a socket or an instance */
+void epoll_forget(struct waitq *q);  /* takes a closing socket out of all epoll instances */
+uint32_t file_poll(struct file *f);  /* EPOLL* that hold now, for a socket or an instance */
 int epoll_kernel_fd(struct file *f); /* that an instance waits for too; -1 */
-void epoll_close(struct file *f);   /* the handle is closed: lets go of all that it watches */
+void epoll_close(struct file *f);    /* the handle is closed: lets go of all that it watches */
 void epoll_free(struct file *f);
 
 /* ---- the engine ---- */
@@ -253,9 +281,12 @@ struct engine {
 	struct sock *listeners;
 
 	/* sock.c */
-	struct file **files;
+	struct slab socks;
+	struct slab items;   /* epoll.c's */
+	struct file **files; /* mapped: touched as needed */
 	uint64_t *used;	     /* bitmap of handles */
 	uint32_t n_files;    /* size of both */
+	uint32_t map_files;  /* mapped for .files: more, after a failure to grow */
 	uint32_t first_free; /* no free handle below it */
 	uint32_t cookie_seq;
 

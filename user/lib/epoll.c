@@ -23,18 +23,22 @@ struct epoll;
 
 struct epitem {
 	struct watch watch; /* on the socket, or instance */
-	struct file *file;
-	struct epoll *ep;
-	uint32_t events; /* EPOLLERR and EPOLLHUP included; without any, after EPOLLONESHOT */
 	epoll_data_t data;
-	struct epitem *rdy_next, **rdy_pprev; /* the ready list; .rdy_pprev NULL: not on it */
-	struct epitem *next, **pprev; /* of the instance */
+	uint32_t events; /* EPOLLERR and EPOLLHUP included; without any, after EPOLLONESHOT */
+	int file, ep;	 /* handles; an item goes before either of them does */
+	/* Numbers in eng.items. The ready list; .rdy_prev NOT_READY: not on it */
+	uint32_t rdy_next, rdy_prev;
+	uint32_t next, prev; /* of the instance */
+	uint32_t number;
 };
+_Static_assert(sizeof(struct epitem) <= 64, "one for each connection");
+#define NO_ITEM UINT32_MAX
+#define NOT_READY (UINT32_MAX - 1)
 
 struct epoll {
 	struct file f;
-	struct epitem *items;
-	struct epitem *rdy_head, **rdy_tail;
+	uint32_t items;
+	uint32_t rdy_head, rdy_tail;
 	uint32_t n_ready;
 	int kfd;	   /* -1: no kernel descriptor yet */
 	bool adopted;	   /* kfd is the program's, which closes it */
@@ -73,28 +77,46 @@ static void wake_one(struct epoll *ep)
 	}
 }
 
+static struct epitem *item_at(uint32_t i)
+{
+	return slab_at(&eng.items, i);
+}
+
+static struct epoll *item_ep(const struct epitem *it)
+{
+	return container_of(file_get(it->ep), struct epoll, f);
+}
+
 static void ready_add(struct epitem *it)
 {
-	struct epoll *ep = it->ep;
+	struct epoll *ep = item_ep(it);
 
-	it->rdy_next = NULL;
-	it->rdy_pprev = ep->rdy_tail;
-	*ep->rdy_tail = it;
-	ep->rdy_tail = &it->rdy_next;
+	it->rdy_next = NO_ITEM;
+	it->rdy_prev = ep->rdy_tail;
+	if (ep->rdy_tail == NO_ITEM)
+		ep->rdy_head = it->number;
+	else
+		item_at(ep->rdy_tail)->rdy_next = it->number;
+	ep->rdy_tail = it->number;
 	ep->n_ready++;
 }
 
 static void ready_del(struct epitem *it)
 {
-	if (!it->rdy_pprev)
+	struct epoll *ep = item_ep(it);
+
+	if (it->rdy_prev == NOT_READY)
 		return;
-	*it->rdy_pprev = it->rdy_next;
-	if (it->rdy_next)
-		it->rdy_next->rdy_pprev = it->rdy_pprev;
+	if (it->rdy_prev == NO_ITEM)
+		ep->rdy_head = it->rdy_next;
 	else
-		it->ep->rdy_tail = it->rdy_pprev;
-	it->rdy_pprev = NULL;
-	it->ep->n_ready--;
+		item_at(it->rdy_prev)->rdy_next = it->rdy_next;
+	if (it->rdy_next == NO_ITEM)
+		ep->rdy_tail = it->rdy_prev;
+	else
+		item_at(it->rdy_next)->rdy_prev = it->rdy_prev;
+	it->rdy_prev = NOT_READY;
+	ep->n_ready--;
 }
 
 static void item_event(struct watch *w, uint32_t events)
@@ -103,19 +125,24 @@ static void item_event(struct watch *w, uint32_t events)
 
 	if (!(events & it->events & ~EP_PRIVATE))
 		return;
-	if (!it->rdy_pprev)
+	if (it->rdy_prev == NOT_READY)
 		ready_add(it);
-	wake_one(it->ep);
+	wake_one(item_ep(it));
 }
 
 static void item_free(struct epitem *it)
 {
+	struct epoll *ep = item_ep(it);
+
 	ready_del(it);
 	waitq_del(&it->watch);
-	*it->pprev = it->next;
-	if (it->next)
-		it->next->pprev = it->pprev;
-	free(it);
+	if (it->prev == NO_ITEM)
+		ep->items = it->next;
+	else
+		item_at(it->prev)->next = it->next;
+	if (it->next != NO_ITEM)
+		item_at(it->next)->prev = it->prev;
+	slab_put(&eng.items, it->number);
 }
 
 void epoll_forget(struct waitq *q)
@@ -131,11 +158,11 @@ void epoll_close(struct file *f)
 {
 	struct epoll *ep = container_of(f, struct epoll, f);
 
-	if (f->handle >= 0)
-		file_remove(f);
-	while (ep->items)
-		item_free(ep->items);
+	/* Items lead back to the file by its handle. */
+	while (ep->items != NO_ITEM)
+		item_free(item_at(ep->items));
 	epoll_forget(&f->wq);
+	file_remove(f);
 	for (struct watch *w = f->wq.head, *next; w; w = next) {
 		next = w->next;
 		if (w->fn == no_event)
@@ -190,7 +217,7 @@ static int epoll_new(int kfd, uint32_t n_kernel)
 	ep->kfd = kfd;
 	ep->adopted = kfd >= 0;
 	ep->n_kernel = n_kernel;
-	ep->rdy_tail = &ep->rdy_head;
+	ep->items = ep->rdy_head = ep->rdy_tail = NO_ITEM;
 	err = file_install(&ep->f);
 	if (err) {
 		free(ep);
@@ -242,8 +269,9 @@ uint32_t file_poll(struct file *f)
 
 	if (f->kind == FILE_SOCK)
 		return sock_poll(container_of(f, struct sock, f));
-	while ((it = ep->rdy_head)) {
-		if (file_poll(it->file) & it->events & ~EP_PRIVATE)
+	while (ep->rdy_head != NO_ITEM) {
+		it = item_at(ep->rdy_head);
+		if (file_poll(file_get(it->file)) & it->events & ~EP_PRIVATE)
 			return EPOLLIN | EPOLLRDNORM;
 		ready_del(it);
 	}
@@ -261,7 +289,7 @@ static struct epitem *item_find(const struct epoll *ep, const struct file *f)
 		if (w->fn == item_event) {
 			struct epitem *it = container_of(w, struct epitem, watch);
 
-			if (it->ep == ep)
+			if (it->ep == ep->f.handle)
 				return it;
 		}
 	return NULL;
@@ -272,24 +300,29 @@ static void item_set(struct epitem *it, const struct epoll_event *ev)
 	it->events = ev->events | EPOLLERR | EPOLLHUP;
 	it->data = ev->data;
 	/* What is ready already is an event, also for EPOLLET (epoll(7)). */
-	item_event(&it->watch, file_poll(it->file));
+	item_event(&it->watch, file_poll(file_get(it->file)));
 }
 
 static int item_add(struct epoll *ep, struct file *f, const struct epoll_event *ev)
 {
-	struct epitem *it = calloc(1, sizeof(*it));
+	struct epitem *it;
+	uint32_t number;
 
+	eng.items.size = sizeof(*it);
+	it = slab_get(&eng.items, &number);
 	if (!it)
 		return -ENOMEM;
-	it->ep = ep;
-	it->file = f;
+	it->number = number;
+	it->ep = ep->f.handle;
+	it->file = f->handle;
+	it->rdy_prev = NOT_READY;
 	it->watch.fn = item_event;
 	waitq_add(&f->wq, &it->watch);
+	it->prev = NO_ITEM;
 	it->next = ep->items;
-	it->pprev = &ep->items;
-	if (it->next)
-		it->next->pprev = &it->next;
-	ep->items = it;
+	if (it->next != NO_ITEM)
+		item_at(it->next)->prev = number;
+	ep->items = number;
 	item_set(it, ev);
 	return 0;
 }
@@ -355,7 +388,7 @@ void lib_epoll_mirror(int fd, int kfd)
 			struct epitem *it = container_of(w, struct epitem, watch);
 			struct epoll_event ev = {.events = it->events, .data = it->data};
 
-			ctl_kernel(it->ep, EPOLL_CTL_ADD, kfd, &ev);
+			ctl_kernel(item_ep(it), EPOLL_CTL_ADD, kfd, &ev);
 		}
 	eng_leave();
 }
@@ -367,8 +400,8 @@ static int collect(struct epoll *ep, struct epoll_event *evs, int max)
 	int n = 0;
 
 	for (uint32_t todo = ep->n_ready; todo && n < max; todo--) {
-		struct epitem *it = ep->rdy_head;
-		uint32_t e = file_poll(it->file) & it->events & ~EP_PRIVATE;
+		struct epitem *it = item_at(ep->rdy_head);
+		uint32_t e = file_poll(file_get(it->file)) & it->events & ~EP_PRIVATE;
 
 		ready_del(it);
 		if (!e)
@@ -429,7 +462,7 @@ static int do_epoll_wait(struct epoll *ep, struct epoll_event *evs, int max,
 
 		s.waiter.woken = false;
 		r = waiter_sleep(&s.waiter, until, &kernel, ep->kfd >= 0);
-		if (ep->f.handle < 0)
+		if (!file_is_open(&ep->f))
 			r = -EBADF;
 		else
 			n = collect_both(ep, evs, max);

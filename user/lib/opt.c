@@ -85,13 +85,10 @@ static int topt_set(struct sock *sk, enum tcp_opt topt, int64_t v)
 		eng_output(now);
 		return err;
 	}
-	if (!sk->o) {
-		sk->o = calloc(1, sizeof(*sk->o));
-		if (!sk->o)
-			return -ENOBUFS;
-	}
-	sk->o->set |= 1u << topt;
-	sk->o->topt[topt] = v;
+	if (!sock_need_extra(sk))
+		return -ENOBUFS;
+	sk->extra->o.set |= 1u << topt;
+	sk->extra->o.topt[topt] = v;
 	return 0;
 }
 
@@ -152,9 +149,12 @@ static int set_socket(struct sock *sk, int name, const void *val, socklen_t len)
 
 	switch (name) {
 	case SO_RCVTIMEO:
-		return set_timeo(&sk->rcv_timeo, val, len);
 	case SO_SNDTIMEO:
-		return set_timeo(&sk->snd_timeo, val, len);
+		if (!sock_need_extra(sk))
+			return -ENOBUFS;
+		return set_timeo(name == SO_RCVTIMEO ? &sk->extra->rcv_timeo
+						     : &sk->extra->snd_timeo,
+				 val, len);
 	case SO_LINGER:
 		if (len < sizeof(l))
 			return -EINVAL;
@@ -168,7 +168,10 @@ static int set_socket(struct sock *sk, int name, const void *val, socklen_t len)
 		err = get_int(val, len, false, &v);
 		if (err)
 			return err;
-		*(name == SO_REUSEADDR ? &sk->reuseaddr : &sk->reuseport) = v != 0;
+		if (name == SO_REUSEADDR)
+			sk->reuseaddr = v != 0;
+		else
+			sk->reuseport = v != 0;
 		return 0;
 	case SO_TYPE:
 	case SO_DOMAIN:
@@ -273,7 +276,7 @@ static int64_t topt_get(const struct sock *sk, enum tcp_opt topt)
 
 	if (conn_get(sk->c) && !tcp_getopt(eng.stack, sk->c.conn, topt, &v))
 		return v;
-	return sk->o && sk->o->set & 1u << topt ? sk->o->topt[topt] : topt_default(topt);
+	return sock_extra(sk)->o.set & 1u << topt ? sk->extra->o.topt[topt] : topt_default(topt);
 }
 
 static int get_socket(struct sock *sk, int name, void *val, socklen_t *len)
@@ -300,7 +303,7 @@ static int get_socket(struct sock *sk, int name, void *val, socklen_t *len)
 		return put_int(val, len, sk->reuseport, false);
 	case SO_RCVTIMEO:
 	case SO_SNDTIMEO:
-		ns = name == SO_RCVTIMEO ? sk->rcv_timeo : sk->snd_timeo;
+		ns = name == SO_RCVTIMEO ? sock_extra(sk)->rcv_timeo : sock_extra(sk)->snd_timeo;
 		tv.tv_sec = (time_t)(ns / NS_PER_S);
 		tv.tv_usec = (suseconds_t)(ns % NS_PER_S / NS_PER_US);
 		return put_out(val, len, &tv, sizeof(tv));
@@ -342,7 +345,7 @@ static int get_info(struct sock *sk, void *val, socklen_t *len)
 	uint32_t mss;
 
 	if (sk->state == SK_LISTEN)
-		i.tcpi_unacked = sk->l->aq_len;
+		i.tcpi_unacked = sk->extra->l.aq_len;
 	if (!t)
 		return put_out(val, len, &i, sizeof(i));
 	mss = t->opt & TCB_OPT_TS ? t->mss - 12u : t->mss;
@@ -439,11 +442,11 @@ void lib_options_copy(int fd, int kfd)
 
 		if (opts[i].kind == OPT_BUF)
 			v /= 2; /* the kernel doubles it again */
-		if (sk->o && sk->o->set & 1u << opts[i].topt && opts[i].name != SO_RCVBUFFORCE &&
+		if (sock_extra(sk)->o.set & 1u << opts[i].topt && opts[i].name != SO_RCVBUFFORCE &&
 		    opts[i].name != SO_SNDBUFFORCE)
 			setsockopt(kfd, opts[i].level, opts[i].name, &v, sizeof(v));
 	}
-	if (!err && sk->o && sk->o->set & 1u << TOPT_CONGESTION) {
+	if (!err && sock_extra(sk)->o.set & 1u << TOPT_CONGESTION) {
 		const char *name = cc_name((uint32_t)topt_get(sk, TOPT_CONGESTION));
 
 		if (name) /* the kernel may not have it */

@@ -57,8 +57,8 @@ static void split(struct poll_set *s, struct waiter *w)
 		if (epoll_kernel_fd(f) >= 0)
 			add_kernel(s, i, epoll_kernel_fd(f));
 		f->refs++;
-		s->ours[s->n_ours] = (struct poll_watch){
-			.watch.fn = wake, .waiter = w, .file = f, .pfd = p};
+		s->ours[s->n_ours] =
+			(struct poll_watch){.watch.fn = wake, .waiter = w, .file = f, .pfd = p};
 		waitq_add(&f->wq, &s->ours[s->n_ours++].watch);
 	}
 }
@@ -75,7 +75,7 @@ static int look(struct poll_set *s)
 	for (unsigned i = 0; i < s->n_ours; i++) {
 		struct poll_watch *pw = &s->ours[i];
 		uint32_t want = (uint16_t)pw->pfd->events | POLLERR | POLLHUP;
-		uint32_t e = pw->file->handle < 0 ? POLLNVAL : file_poll(pw->file) & want;
+		uint32_t e = file_is_open(pw->file) ? file_poll(pw->file) & want : POLLNVAL;
 
 		pw->pfd->revents |= (short)e;
 	}

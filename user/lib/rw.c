@@ -92,7 +92,7 @@ static int64_t take(struct sock *sk, struct cursor *c, unsigned flags, struct mt
 		if (r <= 0) {
 			/* An error that comes after data is for the next call. */
 			if (done && r < 0 && r != -EAGAIN)
-				sk->err = (int)-r;
+				sk->err = (uint8_t)-r;
 			return done ? done : r;
 		}
 		c->off += (size_t)r;
@@ -159,9 +159,9 @@ static int64_t do_recv(struct sock *sk, const struct iovec *iov, size_t n, int f
 			eng_run(now);
 			continue;
 		}
-		if (sk->rcv_timeo && mtime_is_never(until))
-			until = mtime_add_ns(now, sk->rcv_timeo);
-		r = wait_error(sock_wait(sk, until), sk->rcv_timeo, -EAGAIN);
+		if (sock_extra(sk)->rcv_timeo && mtime_is_never(until))
+			until = mtime_add_ns(now, sock_extra(sk)->rcv_timeo);
+		r = wait_error(sock_wait(sk, until), sock_extra(sk)->rcv_timeo, -EAGAIN);
 		if (r)
 			break;
 	}
@@ -249,7 +249,7 @@ static int64_t put(struct sock *sk, struct cursor *c, int64_t left, int flags, s
 
 		if (r < 0) {
 			if (done && r != -EAGAIN)
-				sk->err = (int)-r;
+				sk->err = (uint8_t)-r;
 			return done ? done : r;
 		}
 		c->off += (size_t)r;
@@ -289,9 +289,9 @@ static int64_t do_send(struct sock *sk, const struct iovec *iov, size_t n, int f
 			eng_run(now);
 			continue;
 		}
-		if (sk->snd_timeo && mtime_is_never(until))
-			until = mtime_add_ns(now, sk->snd_timeo);
-		r = wait_error(sock_wait(sk, until), sk->snd_timeo, -EAGAIN);
+		if (sock_extra(sk)->snd_timeo && mtime_is_never(until))
+			until = mtime_add_ns(now, sock_extra(sk)->snd_timeo);
+		r = wait_error(sock_wait(sk, until), sock_extra(sk)->snd_timeo, -EAGAIN);
 		if (r)
 			break;
 	}

@@ -104,6 +104,8 @@ static int do_bind(struct sock *sk, const struct sockaddr *addr, socklen_t len)
 		return -EAFNOSUPPORT;
 	if (sk->bound || (sk->state != SK_NEW && sk->state != SK_FAILED))
 		return -EINVAL;
+	if (!sock_need_extra(sk))
+		return -ENOBUFS;
 	req.addr = ip_addr_v4(sin.sin_addr.s_addr);
 	req.port = sin.sin_port;
 	req.flags = listen_flags(sk);
@@ -111,9 +113,9 @@ static int do_bind(struct sock *sk, const struct sockaddr *addr, socklen_t len)
 	if (err)
 		return err;
 	sk->bound = true;
-	sk->bind_id = rep.id;
-	sk->local_addr = sin.sin_addr.s_addr;
-	sk->local_port = rep.port;
+	sk->extra->bind_id = rep.id;
+	sk->extra->local_addr = sin.sin_addr.s_addr;
+	sk->extra->local_port = rep.port;
 	return 0;
 }
 
@@ -138,7 +140,7 @@ static int do_name(struct sock *sk, bool peer, struct sockaddr *addr, socklen_t 
 	else if (t)
 		sockaddr_out(ip_addr_to_v4(&t->local), t->local_port, addr, len);
 	else
-		sockaddr_out(sk->local_addr, sk->local_port, addr, len);
+		sockaddr_out(sock_extra(sk)->local_addr, sock_extra(sk)->local_port, addr, len);
 	return 0;
 }
 
@@ -162,25 +164,24 @@ int tandem_getpeername(int fd, struct sockaddr *addr, socklen_t *len)
 
 static int start_listening(struct sock *sk, struct ctl_listen *req)
 {
-	struct sock_listen *l = calloc(1, sizeof(*l));
+	struct sock_extra *x = sock_need_extra(sk);
+	struct sock_listen *l;
 	struct ctl_listen_reply rep;
 	int err;
 
-	if (!l)
+	if (!x)
 		return -ENOBUFS;
 	err = ctl_call(req, CTL_LISTEN, &rep);
-	if (err) {
-		free(l);
+	if (err)
 		return err;
-	}
-	sk->bind_id = SHM_NIL;
+	x->bind_id = SHM_NIL;
 	sk->bound = true;
-	sk->local_port = rep.port;
+	x->local_port = rep.port;
+	l = &x->l;
 	l->id = rep.id;
 	l->index = rep.index;
 	l->next = eng.listeners;
 	eng.listeners = sk;
-	sk->l = l;
 	sk->state = SK_LISTEN;
 	sk->err = 0;
 	return 0;
@@ -188,21 +189,21 @@ static int start_listening(struct sock *sk, struct ctl_listen *req)
 
 static int do_listen(struct sock *sk, int backlog)
 {
-	struct ctl_listen req = {.proto = IPPROTO_TCP, .id = sk->bind_id};
+	struct ctl_listen req = {.proto = IPPROTO_TCP, .id = sock_extra(sk)->bind_id};
 
 	/* Linux compares unsigned: negative is the most there can be. */
 	req.backlog = backlog < 0 ? INT_MAX : (uint32_t)backlog;
 	if (sk->state == SK_LISTEN) {
-		req.id = sk->l->id;
+		req.id = sk->extra->l.id;
 		return ctl_call(&req, CTL_BACKLOG, NULL);
 	}
 	if (sk->state != SK_NEW && sk->state != SK_FAILED)
 		return -EINVAL;
-	req.addr = ip_addr_v4(sk->local_addr);
-	req.port = sk->local_port;
+	req.addr = ip_addr_v4(sock_extra(sk)->local_addr);
+	req.port = sock_extra(sk)->local_port;
 	req.flags = listen_flags(sk);
-	if (sk->o && sk->o->set & 1u << TOPT_DEFER_ACCEPT)
-		req.defer_accept = (uint32_t)sk->o->topt[TOPT_DEFER_ACCEPT];
+	if (sock_extra(sk)->o.set & 1u << TOPT_DEFER_ACCEPT)
+		req.defer_accept = (uint32_t)sock_extra(sk)->o.topt[TOPT_DEFER_ACCEPT];
 	req.cc = sock_cc(sk);
 	return start_listening(sk, &req);
 }
@@ -215,10 +216,21 @@ int tandem_listen(int fd, int backlog)
 	return (int)call_end(sk, err ? err : do_listen(sk, backlog));
 }
 
+static int inherit_timeouts(struct sock *new, const struct sock_extra *from)
+{
+	if (!from->rcv_timeo && !from->snd_timeo)
+		return 0;
+	if (!sock_need_extra(new))
+		return -ENOMEM;
+	new->extra->rcv_timeo = from->rcv_timeo;
+	new->extra->snd_timeo = from->snd_timeo;
+	return 0;
+}
+
 /* Makes a socket of the oldest connection in the queue. Its handle, or -errno: it stays queued. */
 static int accept_one(struct sock *sk, struct sockaddr *addr, socklen_t *len, int flags)
 {
-	struct sock_listen *l = sk->l;
+	struct sock_listen *l = &sk->extra->l;
 	struct conn_ref c = l->aq[l->aq_head];
 	struct sock *new = sock_new();
 	uint32_t *accepted;
@@ -227,7 +239,9 @@ static int accept_one(struct sock *sk, struct sockaddr *addr, socklen_t *len, in
 
 	if (!new)
 		return -ENOMEM;
-	err = file_install(&new->f);
+	err = inherit_timeouts(new, sk->extra);
+	if (!err)
+		err = file_install(&new->f);
 	if (err) {
 		sock_free(new);
 		return err;
@@ -241,11 +255,9 @@ static int accept_one(struct sock *sk, struct sockaddr *addr, socklen_t *len, in
 	new->bound = new->connect_seen = true;
 	new->reuseaddr = sk->reuseaddr;
 	new->reuseport = sk->reuseport;
-	new->rcv_timeo = sk->rcv_timeo;
-	new->snd_timeo = sk->snd_timeo;
 	new->c = c;
 	sock_set_cookie(new);
-	tcp_set_cookie(eng.stack, c.conn, new->cookie);
+	tcp_set_cookie(eng.stack, c.conn, sock_cookie(new));
 	sock_ended(new);
 	t = conn_get(c);
 	if (t)
@@ -256,7 +268,7 @@ static int accept_one(struct sock *sk, struct sockaddr *addr, socklen_t *len, in
 /* As if accept_one() had never been. */
 static int unaccept(struct sock *sk, struct sock *new)
 {
-	struct sock_listen *l = sk->l;
+	struct sock_listen *l = &sk->extra->l;
 	uint32_t *accepted;
 
 	if (sk->state != SK_LISTEN || sock_queue_conn(sk, new->c))
@@ -288,18 +300,18 @@ void lib_unaccept(int fd, int conn)
 
 static int do_accept(struct sock *sk, struct sockaddr *addr, socklen_t *len, int flags)
 {
-	struct mtime until = timeout_deadline(sk->rcv_timeo);
+	struct mtime until = timeout_deadline(sock_extra(sk)->rcv_timeo);
 
 	if (flags & ~TYPE_FLAGS)
 		return -EINVAL;
-	if (sk->state == SK_LISTEN && !sk->l->aq_len)
+	if (sk->state == SK_LISTEN && !sk->extra->l.aq_len)
 		eng_run(clock_now());
-	while (sk->state == SK_LISTEN && !sk->l->aq_len) {
+	while (sk->state == SK_LISTEN && !sk->extra->l.aq_len) {
 		int r;
 
 		if (sk->nonblock)
 			return -EAGAIN;
-		r = wait_error(sock_wait(sk, until), sk->rcv_timeo, -EAGAIN);
+		r = wait_error(sock_wait(sk, until), sock_extra(sk)->rcv_timeo, -EAGAIN);
 		if (r)
 			return r;
 	}
@@ -331,9 +343,9 @@ static void send_connect(struct sock *sk, const struct sockaddr_in *to)
 	sk->state = SK_CONNECTING;
 	sk->connect_seen = false;
 	sk->err = 0;
-	m.cookie = sk->cookie;
-	m.local = ip_addr_v4(sk->local_addr);
-	m.local_port = sk->local_port;
+	m.cookie = sock_cookie(sk);
+	m.local = ip_addr_v4(sock_extra(sk)->local_addr);
+	m.local_port = sock_extra(sk)->local_port;
 	m.remote = ip_addr_v4(to->sin_addr.s_addr);
 	m.remote_port = to->sin_port;
 	m.flags = sock_cc(sk);
@@ -351,17 +363,19 @@ static int disconnect(struct sock *sk)
 	}
 	sock_release(sk, now);
 	sk->bound = false;
-	sk->local_addr = 0;
-	sk->local_port = 0;
+	if (sk->extra) {
+		sk->extra->local_addr = 0;
+		sk->extra->local_port = 0;
+	}
 	return 0;
 }
 
 int connect_wait(struct sock *sk)
 {
-	struct mtime until = timeout_deadline(sk->snd_timeo);
+	struct mtime until = timeout_deadline(sock_extra(sk)->snd_timeo);
 
 	while (sk->state == SK_CONNECTING) {
-		int r = wait_error(sock_wait(sk, until), sk->snd_timeo, -EINPROGRESS);
+		int r = wait_error(sock_wait(sk, until), sock_extra(sk)->snd_timeo, -EINPROGRESS);
 
 		/* Interrupted: it goes on in the background (connect(2)). */
 		if (r)

@@ -10,32 +10,54 @@
 
 #define COOKIE_INDEX(c) ((int)((c)&0xffffffffu))
 
+const struct sock_extra sock_no_extra = {.bind_id = SHM_NIL};
+
 struct sock *sock_new(void)
 {
-	struct sock *sk = calloc(1, sizeof(*sk));
+	struct sock *sk;
+	uint32_t number;
 
+	eng.socks.size = sizeof(*sk);
+	sk = slab_get(&eng.socks, &number);
 	if (!sk)
 		return NULL;
+	sk->number = number;
 	sk->f.kind = FILE_SOCK;
 	sk->f.handle = -1;
 	sk->c.conn = SHM_NIL;
-	sk->bind_id = SHM_NIL;
 	return sk;
+}
+
+struct sock_extra *sock_need_extra(struct sock *sk)
+{
+	if (!sk->extra) {
+		sk->extra = malloc(sizeof(*sk->extra));
+		if (sk->extra)
+			*sk->extra = sock_no_extra;
+	}
+	return sk->extra;
+}
+
+/* Gives back what has its default values again. */
+static void drop_extra(struct sock *sk)
+{
+	if (sk->extra && !memcmp(sk->extra, &sock_no_extra, sizeof(*sk->extra))) {
+		free(sk->extra);
+		sk->extra = NULL;
+	}
 }
 
 void sock_free(struct sock *sk)
 {
-	free(sk->o);
-	free(sk);
+	free(sk->extra);
+	slab_put(&eng.socks, sk->number);
 }
 
 void sock_set_cookie(struct sock *sk)
 {
-	uint32_t index = (uint32_t)sk->f.handle - TANDEM_FD_BASE;
-
 	if (!++eng.cookie_seq)
 		eng.cookie_seq = 1;
-	sk->cookie = (uint64_t)eng.cookie_seq << 32 | index;
+	sk->cookie_seq = eng.cookie_seq;
 }
 
 struct sock *sock_by_cookie(uint64_t cookie)
@@ -46,15 +68,15 @@ struct sock *sock_by_cookie(uint64_t cookie)
 	if (!f || f->kind != FILE_SOCK)
 		return NULL;
 	sk = container_of(f, struct sock, f);
-	return cookie && sk->cookie == cookie ? sk : NULL;
+	return cookie && sock_cookie(sk) == cookie ? sk : NULL;
 }
 
 struct sock *listener_by_id(uint32_t id)
 {
 	struct sock *sk = eng.listeners;
 
-	while (sk && sk->l->id != id)
-		sk = sk->l->next;
+	while (sk && sk->extra->l.id != id)
+		sk = sk->extra->l.next;
 	return sk;
 }
 
@@ -86,7 +108,7 @@ uint32_t sock_poll(struct sock *sk)
 		e = EPOLLOUT | EPOLLWRNORM | EPOLLHUP;
 		break;
 	case SK_LISTEN:
-		return sk->l->aq_len ? EPOLLIN | EPOLLRDNORM : 0;
+		return sk->extra->l.aq_len ? EPOLLIN | EPOLLRDNORM : 0;
 	case SK_CONNECTING:
 		break;
 	case SK_CONNECTED:
@@ -135,14 +157,14 @@ int sock_wait(struct sock *sk, struct mtime until)
 	waitq_add(&sk->f.wq, &sw.watch);
 	r = waiter_sleep(&w, until, NULL, 0);
 	waitq_del(&sw.watch);
-	return r ? r : sk->f.handle < 0 ? -EBADF : 0;
+	return r ? r : file_is_open(&sk->f) ? 0 : -EBADF;
 }
 
 /* ---- how a connection begins ---- */
 
 void sock_opts_apply(const struct sock_opts *o, uint32_t conn, struct mtime now)
 {
-	for (uint32_t set = o ? o->set : 0; set; set &= set - 1) {
+	for (uint32_t set = o->set; set; set &= set - 1) {
 		enum tcp_opt opt = (enum tcp_opt)__builtin_ctz(set);
 
 		tcp_setopt(eng.stack, conn, opt, o->topt[opt], now);
@@ -151,8 +173,8 @@ void sock_opts_apply(const struct sock_opts *o, uint32_t conn, struct mtime now)
 
 uint8_t sock_cc(const struct sock *sk)
 {
-	return sk->o && sk->o->set & 1u << TOPT_CONGESTION
-		       ? (uint8_t)(sk->o->topt[TOPT_CONGESTION] + 1)
+	return sock_extra(sk)->o.set & 1u << TOPT_CONGESTION
+		       ? (uint8_t)(sk->extra->o.topt[TOPT_CONGESTION] + 1)
 		       : 0;
 }
 
@@ -174,22 +196,23 @@ void sock_connected(struct sock *sk, struct conn_ref c, struct mtime now)
 	sk->gone_sent = false;
 	sk->soft_err = 0;
 	/* From here on the TCB keeps them. */
-	sock_opts_apply(sk->o, c.conn, now);
-	free(sk->o);
-	sk->o = NULL;
+	sock_opts_apply(&sock_extra(sk)->o, c.conn, now);
+	if (sk->extra)
+		memset(&sk->extra->o, 0, sizeof(sk->extra->o));
+	drop_extra(sk);
 	waitq_notify(&sk->f.wq, EPOLLOUT | EPOLLWRNORM);
 }
 
 void sock_connect_failed(struct sock *sk, int err)
 {
 	sk->state = SK_FAILED;
-	sk->err = err;
+	sk->err = (uint8_t)err;
 	waitq_notify(&sk->f.wq, EPOLLERR | EPOLLHUP | EPOLLIN | EPOLLOUT | EPOLLRDHUP);
 }
 
 int sock_queue_conn(struct sock *sk, struct conn_ref c)
 {
-	struct sock_listen *l = sk->l;
+	struct sock_listen *l = &sk->extra->l;
 
 	if (l->aq_len == l->aq_size) {
 		uint32_t size = l->aq_size ? l->aq_size * 2 : 16;
@@ -226,12 +249,12 @@ void sock_ended(struct sock *sk)
 
 static void unlisten(struct sock *sk, struct mtime now)
 {
-	struct sock_listen *l = sk->l;
+	struct sock_listen *l = &sk->extra->l;
 	struct ctl_listen req = {.id = l->id};
 	struct sock **p = &eng.listeners;
 
 	while (*p != sk)
-		p = &(*p)->l->next;
+		p = &(*p)->extra->l.next;
 	*p = l->next;
 	ctl_call(&req, CTL_UNLISTEN, NULL);
 	for (; l->aq_len; l->aq_len--) {
@@ -239,14 +262,13 @@ static void unlisten(struct sock *sk, struct mtime now)
 		l->aq_head = (l->aq_head + 1) & (l->aq_size - 1);
 	}
 	free(l->aq);
-	free(l);
-	sk->l = NULL;
+	memset(l, 0, sizeof(*l));
 }
 
 void sock_release(struct sock *sk, struct mtime now)
 {
-	struct shm_msg cancel = {.op = SHM_CONNECT_CANCEL, .cookie = sk->cookie};
-	struct ctl_listen unbind = {.id = sk->bind_id};
+	struct shm_msg cancel = {.op = SHM_CONNECT_CANCEL, .cookie = sock_cookie(sk)};
+	struct ctl_listen unbind = {.id = sock_extra(sk)->bind_id};
 	const struct tcb *t;
 
 	switch (sk->state) {
@@ -265,11 +287,12 @@ void sock_release(struct sock *sk, struct mtime now)
 	case SK_FAILED:
 		break;
 	}
-	if (sk->bind_id != SHM_NIL)
+	if (unbind.id != SHM_NIL) {
 		ctl_call(&unbind, CTL_UNBIND, NULL);
-	sk->bind_id = SHM_NIL;
+		sk->extra->bind_id = SHM_NIL;
+	}
 	sk->c.conn = SHM_NIL;
-	sk->cookie = 0;
+	sk->cookie_seq = 0;
 	sk->state = SK_NEW;
 }
 

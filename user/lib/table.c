@@ -5,9 +5,10 @@
  * though its handle may be closed by then.
  */
 #include <stdlib.h>
+#include <sys/mman.h>
 #include "engine.h"
 
-#define MIN_FILES 64u
+#define MIN_FILES 512u /* a page */
 
 static int grow(void)
 {
@@ -17,15 +18,21 @@ static int grow(void)
 
 	if (n > (uint32_t)(INT32_MAX - TANDEM_FD_BASE))
 		return -EMFILE;
-	files = realloc(eng.files, n * sizeof(*files));
-	if (!files)
+	/* Mapped, so that what is beyond the last handle is not touched. */
+	if (eng.files)
+		files = mremap(eng.files, eng.map_files * sizeof(*files), n * sizeof(*files),
+			       MREMAP_MAYMOVE);
+	else
+		files = mmap(NULL, n * sizeof(*files), PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (files == MAP_FAILED)
 		return -ENOMEM;
 	eng.files = files;
+	eng.map_files = n;
 	used = realloc(eng.used, n / 64 * sizeof(*used));
 	if (!used)
 		return -ENOMEM;
 	eng.used = used;
-	memset(files + eng.n_files, 0, (n - eng.n_files) * sizeof(*files));
 	memset(used + eng.n_files / 64, 0, (n - eng.n_files) / 64 * sizeof(*used));
 	eng.n_files = n;
 	return 0;
@@ -67,7 +74,7 @@ void file_remove(struct file *f)
 	eng.used[i / 64] &= ~(1ull << i % 64);
 	if (i < eng.first_free)
 		eng.first_free = i;
-	f->handle = -1;
+	f->closed = true;
 }
 
 void file_put(struct file *f)
@@ -90,9 +97,12 @@ struct file *file_next(int handle)
 
 void file_table_free(void)
 {
-	free(eng.files);
+	if (eng.files)
+		munmap(eng.files, eng.map_files * sizeof(*eng.files));
 	free(eng.used);
+	slab_release(&eng.socks);
+	slab_release(&eng.items);
 	eng.files = NULL;
 	eng.used = NULL;
-	eng.n_files = eng.first_free = 0;
+	eng.n_files = eng.map_files = eng.first_free = 0;
 }
