@@ -35,7 +35,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
-	__uint(max_entries, TD_MAX_SLOTS * TD_MAX_QUEUES);
+	__uint(max_entries, TD_MAX_SLOTS *TD_MAX_QUEUES);
 	__type(key, __u32);
 	__type(value, __u32);
 } xsks SEC(".maps");
@@ -49,7 +49,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, TD_MAX_NETIFS);
 	__type(key, __u32);
 	__type(value, struct xdp_settings);
 } settings SEC(".maps");

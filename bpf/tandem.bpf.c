@@ -9,6 +9,9 @@
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
+/* Of several interfaces with the same maps, each has an instance of the program. */
+const volatile __u32 netif = 0;
+
 enum verdict_kind { V_REDIRECT, V_TX, V_PASS, V_DROP };
 
 static __always_inline enum verdict_kind verdict_kind(enum xdp_reason reason)
@@ -99,9 +102,10 @@ static __always_inline bool put_meta(struct xdp_md *ctx, enum xdp_reason reason,
  * answer with a reset. Where there is no socket the helper returns its flags: 0.
  */
 static __always_inline int do_redirect(struct xdp_md *ctx, enum xdp_reason *reason,
-				       const struct pkt_info *p, const struct verdict *v)
+				       const struct pkt_info *p, const struct verdict *v,
+				       const struct xdp_settings *s)
 {
-	__u32 queue = ctx->rx_queue_index;
+	__u32 queue = ctx->rx_queue_index + s->queue_base;
 	long rc = 0;
 
 	if (queue < TD_MAX_QUEUES) {
@@ -141,16 +145,16 @@ int tandem(struct xdp_md *ctx)
 	struct pkt_info p = {.key = &key};
 	const struct xdp_settings *s;
 	enum xdp_reason reason;
-	__u32 zero = 0;
+	__u32 i = netif;
 	int action;
 
-	s = bpf_map_lookup_elem(&settings, &zero);
+	s = bpf_map_lookup_elem(&settings, &i);
 	if (!s)
 		return XDP_PASS;
 	reason = decide(parse(ctx, s, &p), &p, s, &v);
 	switch (verdict_kind(reason)) {
 	case V_REDIRECT:
-		action = do_redirect(ctx, &reason, &p, &v);
+		action = do_redirect(ctx, &reason, &p, &v, s);
 		break;
 	case V_TX:
 		action = do_reply(ctx, &reason, &p, s);

@@ -13,7 +13,7 @@
 #include "flow.h"
 
 #define CTL_MAGIC 0x74644354u
-#define CTL_VERSION 1u
+#define CTL_VERSION 2u
 #define CTL_RUN_DIR "/run/tandem"
 #define CTL_SOCKET_NAME "control"
 #define CTL_MAX_MSG 65536u
@@ -48,29 +48,39 @@ struct ctl_register {
 /*
  * Descriptors with the reply, in this order: UMEM, UMEM control, own arena, daemon's arena
  * (read-only), doorbell to the daemon (eventfd), doorbell to the application (eventfd), then one
- * AF_XDP socket for each queue, then, if CTL_REG_GSO, the packet socket.
+ * AF_XDP socket for each queue of the first interface, of the second one, and so on, then the
+ * packet sockets of the interfaces with CTL_REG_GSO.
  */
 #define CTL_REG_FIXED_FDS 6u
+#define CTL_REG_MAX_FDS (CTL_REG_FIXED_FDS + TD_MAX_QUEUES + TD_MAX_NETIFS)
 #define CTL_REG_GSO 1u
 #define CTL_REG_TX_CSUM 2u
 #define CTL_REG_PARTIAL_CSUM 4u
 #define CTL_REG_SG 8u
 
+struct ctl_reg_if {
+	int32_t ifindex;
+	uint32_t flags; /* CTL_REG_* */
+	uint32_t n_queues;
+	uint32_t mtu;
+	uint8_t mac[6]; /* all zero: lo */
+	uint8_t pad[2];
+	char ifname[16];
+};
+_Static_assert(sizeof(struct ctl_reg_if) == 40, "ctl_reg_if");
+
 struct ctl_register_reply {
 	struct ctl_hdr hdr;
 	uint32_t slot;
-	uint32_t flags; /* CTL_REG_* */
-	uint32_t n_queues;
+	uint32_t n_ifs;
+	uint32_t n_queues; /* of all interfaces */
 	uint32_t n_frames;
 	uint32_t rx_size, tx_size, fill_size, comp_size;
 	uint32_t fill_target;
-	uint32_t mtu;
-	int32_t ifindex;
-	uint8_t mac[6];
-	uint8_t pad[2];
+	uint32_t pad;
 	uint64_t seed[2]; /* for the engine's keys */
 	struct arena_layout own, daemon;
-	char ifname[16];
+	struct ctl_reg_if ifs[TD_MAX_NETIFS];
 	char name[64];
 	uint32_t default_cc_len;
 	char default_cc[16];

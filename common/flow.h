@@ -14,9 +14,10 @@
 #define TD_SLOT_DAEMON 0u
 #define TD_SLOT_NONE 0xffffu
 #define TD_MAX_SLOTS 1024u
-#define TD_MAX_QUEUES 64u
+#define TD_MAX_QUEUES 64u /* of all interfaces together, numbered one after the other */
+#define TD_MAX_NETIFS 16u
 /* Index into the `xsks` map. */
-#define TD_XSK_INDEX(slot, queue) ((slot) * TD_MAX_QUEUES + (queue))
+#define TD_XSK_INDEX(slot, queue) ((slot)*TD_MAX_QUEUES + (queue))
 
 #define TD_NO_CONN 0xffffffffu
 
@@ -82,7 +83,7 @@ struct deny_val {
 	uint64_t packets;
 };
 
-/* `settings`: one entry at index 0; what may change while attached. */
+/* `settings`: one entry for each interface; what may change while attached. */
 struct xdp_settings {
 	uint32_t claim_all;   /* 1: unmatched packets to our addresses go to the slow path */
 	uint32_t reply_mode;  /* enum xdp_reply_mode */
@@ -91,7 +92,7 @@ struct xdp_settings {
 	uint32_t mtu;	      /* replies above it are left to the slow path */
 	uint32_t n_queues;
 	uint8_t mac[6];
-	uint8_t pad[2];
+	uint16_t queue_base; /* its queue 0 among all interfaces' queues */
 };
 _Static_assert(sizeof(struct xdp_settings) == 32, "xdp_settings");
 
@@ -121,8 +122,8 @@ struct pkt_meta {
 };
 _Static_assert(sizeof(struct pkt_meta) == 16, "a multiple of 4, at most 32: the kernel's rule");
 
-#define PKT_META_FLOW 1u   /* found in `flows` */
-#define PKT_META_PORT 2u   /* found in `ports` */
+#define PKT_META_FLOW 1u /* found in `flows` */
+#define PKT_META_PORT 2u /* found in `ports` */
 #define PKT_META_VLAN 4u
 #define PKT_META_IPV6 8u
 

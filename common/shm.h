@@ -47,7 +47,7 @@ enum shm_op {
 	SHM_CONN_FAILED = 3,  /* connect() .cookie failed with .error */
 	SHM_CONN_TAKEN = 4,   /* the daemon has imported .conn of your arena: free it */
 	SHM_CONN_ICMP = 5,    /* soft ICMP error .error about your .conn; "too big" is injected whole */
-	SHM_LINK = 6,	      /* the interface has changed: MTU .flags, MAC .remote.b, CTL_REG_* .conn */
+	SHM_LINK = 6,	      /* interface .listener has changed: MTU .flags, MAC .remote.b, CTL_REG_* .conn */
 	/* application -> daemon */
 	/*
 	 * open .local:.local_port -> .remote:.remote_port, .cookie is yours; .flags: congestion control,
@@ -87,9 +87,12 @@ _Static_assert(sizeof(struct shm_msg) == 80, "shm_msg");
 struct shm_pkt {
 	uint64_t addr; /* offset in the UMEM; the pkt_meta is in front of it */
 	uint32_t len;
-	uint32_t flags; /* SHM_PKT_MORE: the packet goes on in the next entry */
+	uint32_t flags; /* SHM_PKT_MORE: the packet goes on in the next entry; SHM_PKT_QUEUE() */
 };
 #define SHM_PKT_MORE 1u
+/* Where it came in: the queue, among all interfaces'. */
+#define SHM_PKT_QUEUE(q) ((q) << 8)
+#define SHM_PKT_QUEUE_OF(flags) ((flags) >> 8)
 
 #define SHM_MSG_RING 1024u
 #define SHM_PKT_RING 1024u

@@ -251,6 +251,62 @@ static void test_attach_answers_ping_and_counts(void **state)
 	assert_nothing_left();
 }
 
+static uint32_t prog_on(const char *ifname)
+{
+	struct nl_link l;
+
+	assert_int_equal(nl_link_get(ifname, &l), 0);
+	return l.xdp_prog_id;
+}
+
+/* One set of maps, settings of its own for each, and both are taken away. */
+static void test_attach_two_interfaces(void **state)
+{
+	struct ip_addr us = ip_addr_v4(inet_addr("10.9.0.1"));
+	struct xdp_prog_opts o = opts(), lo = o, again;
+	uint64_t before[XR_MAX], after[XR_MAX];
+	char why[256] = "", path[128];
+	struct xdp_prog *p;
+
+	(void)state;
+	lo.ifindex = (int)if_nametoindex("lo");
+	lo.settings = (struct xdp_settings){.mtu = 65536, .n_queues = 1, .queue_base = 2};
+	assert_int_equal(xdp_prog_attach(&p, &o, why, sizeof(why)), 0);
+	assert_int_equal(xdp_prog_add(p, &lo, why, sizeof(why)), 0);
+	again = lo;
+	assert_int_equal(xdp_prog_add(p, &again, why, sizeof(why)), -EBUSY);
+	print_message("%s\n", why);
+	assert_true(prog_on("v0") && prog_on("lo") && prog_on("v0") != prog_on("lo"));
+	snprintf(path, sizeof(path), TD_PIN_ROOT "/%s/link_1", name);
+	assert_int_equal(access(path, F_OK), 0);
+
+	/* v0 answers echo, lo leaves it to the kernel. */
+	assert_int_equal(xdp_addr_set(p, &us), 0);
+	assert_int_equal(xdp_read_stats(name, before), 0);
+	assert_int_equal(sh("ping -q -c 2 -i 0.01 -W 2 10.9.0.1 >/dev/null"), 0);
+	assert_int_equal(xdp_read_stats(name, after), 0);
+	assert_int_equal(after[XR_ECHO_REPLY], before[XR_ECHO_REPLY]);
+	assert_true(after[XR_PASS_UNCLAIMED] > before[XR_PASS_UNCLAIMED]);
+	lo.settings.answer_echo = 1;
+	assert_int_equal(xdp_settings_set(p, 1, &lo.settings), 0);
+	assert_int_equal(sh("ping -q -c 1 -W 2 10.9.0.1 >/dev/null; true"), 0);
+	assert_int_equal(xdp_read_stats(name, after), 0);
+	assert_int_equal(after[XR_ECHO_REPLY], before[XR_ECHO_REPLY] + 1);
+	assert_int_equal(sh(IN_PEER "ping -q -c 1 -W 2 10.9.0.1 >/dev/null", peer), 0);
+
+	/* Without the daemon, too, all of it goes. */
+	assert_int_equal(xdp_prog_remove_pins(name), 0);
+	assert_int_equal(prog_on("lo"), 0);
+	xdp_prog_detach(p);
+	assert_nothing_left();
+
+	assert_int_equal(xdp_prog_attach(&p, &o, why, sizeof(why)), 0);
+	assert_int_equal(xdp_prog_add(p, &lo, why, sizeof(why)), 0);
+	xdp_prog_detach(p);
+	assert_int_equal(prog_on("lo"), 0);
+	assert_nothing_left();
+}
+
 struct seen {
 	unsigned n, stop_after;
 	uint64_t ports; /* sum of remote ports */
@@ -497,6 +553,7 @@ int main(void)
 		cmocka_unit_test(test_probe_lo),
 		cmocka_unit_test(test_probe_says_what_is_wrong),
 		cmocka_unit_test(test_attach_answers_ping_and_counts),
+		cmocka_unit_test(test_attach_two_interfaces),
 		cmocka_unit_test(test_attach_flows_are_read_without_daemon),
 		cmocka_unit_test(test_attach_name_taken_or_bad),
 		cmocka_unit_test(test_attach_failure_leaves_nothing),

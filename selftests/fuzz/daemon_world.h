@@ -145,9 +145,9 @@ int xdp_xsk_del(struct xdp_prog *p, uint32_t slot, uint32_t queue)
 	return 0;
 }
 
-int xdp_settings_set(struct xdp_prog *p, const struct xdp_settings *s)
+int xdp_settings_set(struct xdp_prog *p, uint32_t netif, const struct xdp_settings *s)
 {
-	(void)p, (void)s;
+	(void)p, (void)netif, (void)s;
 	return 0;
 }
 
@@ -302,10 +302,9 @@ static void dw_open(void)
 {
 	static const uint64_t key[2] = {3, 4};
 	struct port_cfg pc = {.umem = &dw.umem,
-			      .n_queues = 1,
 			      .fill_target = 32,
-			      .gso_fd = -1,
-			      .partial_csum = true};
+			      .ifs = {{.n_queues = 1, .partial_csum = true, .gso_fd = -1}},
+			      .n_ifs = 1};
 
 	dw.now = dw.started = (struct mtime){1000 * NS_PER_S};
 	dw.epfd = epoll_create1(EPOLL_CLOEXEC);
@@ -317,7 +316,6 @@ static void dw_open(void)
 	dw.control_tokens = 100;
 	FZ_CHECK(!recs_init(&dw.recs, 64, key));
 	dw.xsks = calloc(1, sizeof(*dw.xsks));
-	dw.xsk_opts = (struct xsk_opts){.rx_size = DW_RING, .tx_size = DW_RING};
 	xsk_create(dw.xsks, &dw.umem, &dw.xsk_opts, NULL, NULL);
 	dw_xsk = dw.xsks;
 	pc.xsks = dw.xsks;
@@ -401,10 +399,15 @@ static void dw_init(void)
 	dw.cfg.umem_frames = 4096;
 	dw.cfg.rx_ring = dw.cfg.tx_ring = DW_RING;
 	dw.cfg.max_flows = 64;
-	dw.lock_fd = dw.spare_fd = dw.gso_fd = -1;
-	dw.sig.fd = dw.ctl.fd = dw.arp.fd = dw.nl_watch.fd = -1;
+	dw.lock_fd = dw.spare_fd = -1;
+	dw.sig.fd = dw.ctl.fd = -1;
 	dw.opt.name = "fuzz";
-	dw.opt.ifname = "fuzz0";
+	dw.ifs[0].name = "fuzz0";
+	dw.ifs[0].n_queues = 1;
+	dw.ifs[0].gso_fd = dw.ifs[0].arp.fd = dw.ifs[0].nl_watch.fd = -1;
+	dw.ifs[0].xsk_opts = (struct xsk_opts){.rx_size = DW_RING, .tx_size = DW_RING};
+	dw.n_ifs = 1;
+	dw.ring_size = DW_RING;
 	dw.n_queues = 1;
 	dw.fill_target = 32;
 	FZ_CHECK(!umem_create(&dw.umem, dw.cfg.umem_frames));

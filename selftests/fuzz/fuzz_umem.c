@@ -147,13 +147,14 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 static void open_world(void)
 {
-	struct port_cfg cfg = {.umem = &u,
-			       .xsks = xsks,
-			       .uqs = uqs,
-			       .n_queues = QUEUES,
-			       .fill_target = 24,
-			       .gso_fd = -1,
-			       .inject_in = in};
+	struct port_cfg cfg = {
+		.umem = &u,
+		.xsks = xsks,
+		.uqs = uqs,
+		.fill_target = 24,
+		.ifs = {{.n_queues = QUEUES - 1, .gso_fd = -1}, {.n_queues = 1, .gso_fd = -1}},
+		.n_ifs = 2,
+		.inject_in = in};
 
 	memcpy(u.ctl, fresh_ctl, CTL_LEN);
 	u.lock_slow = false;

@@ -50,7 +50,9 @@ check "bad mode names the allowed" refused 2 "'warp'.*auto, native, generic" att
 check "bad claim names the allowed" refused 2 "'some'.*bound, all" attach_b --claim some
 check "missing operand" refused 2 'IFNAME' tandem attach
 check "option without its value" refused 2 '--config.*FILE' attach_b --config
-check "one word too many" refused 2 "'b'" tandem attach a b
+check "one word too many" refused 2 "'b'" tandem detach a b
+refusal "an interface named twice" 1 'eth0 is named twice' attach_b eth0
+refusal "the second interface is not there" 1 "no interface 'eth7'" attach_b lo eth7
 for c in attach detach list status stat ss flows; do
 	check "$c --help" sh -c "'$TANDEM' $c --help | grep -q 'Usage: tandem $c'"
 done
@@ -84,8 +86,8 @@ done
 for mode in auto generic native; do
 	check "attach --mode $mode" attach_b --mode $mode
 	check "$mode: XDP is on the interface" not xdp_is_off
-	check "$mode: status tells the interface" status_is '.ifname == "eth0"'
-	if [ $mode != auto ]; then check "$mode: status tells the mode" status_is ".mode == \"$mode\""; fi
+	check "$mode: status tells the interface" status_is '.interfaces | keys == ["eth0"]'
+	if [ $mode != auto ]; then check "$mode: status tells the mode" status_is ".interfaces.eth0.mode == \"$mode\""; fi
 	check "$mode: list has it" sh -c "'$TANDEM' list --json | jq -e 'any(.[]; .name == \"$TD\")'"
 	for c in status stat ss flows; do
 		check "$mode: $c" tandem $c "$TD"
@@ -95,7 +97,7 @@ for mode in auto generic native; do
 	check "$mode: name taken" refused 1 "taken.*--name" attach_b
 	check "$mode: already attached by tandem" refused 1 'already|tandem' \
 		tandem attach eth0 --netns "$NS_B" --name "$TD-two"
-	check "$mode: the first is unharmed" status_is '.ifname == "eth0"'
+	check "$mode: the first is unharmed" status_is '.interfaces | keys == ["eth0"]'
 	check "$mode: detach" detach
 	check "$mode: the interface is as before, nothing left" clean
 	check "$mode: detach again says that there is nothing" refused 1 "nothing is attached|'$TD'" detach
@@ -107,7 +109,7 @@ ip -n "$NS_B" link set eth0 name "td$$"
 ip -n "$NS_B" link set "td$$" up
 check "attach --json gives one object" sh -c "
 	'$TANDEM' attach td$$ --netns $NS_B --name $TD --json | tee '$TMP/json' |
-	jq -e '.name == \"$TD\" and .ifname == \"td$$\" and (.notes | length) > 0 and .status.pid > 0'"
+	jq -e '.name == \"$TD\" and .interfaces == [\"td$$\"] and (.notes | length) > 0 and .status.pid > 0'"
 check "status by interface name" sh -c "'$TANDEM' status td$$ --json | jq -e '.name == \"$TD\"'"
 check "detach by interface name" tandem detach "td$$"
 ip -n "$NS_B" link set "td$$" down

@@ -16,7 +16,7 @@ kernel_echos() { in_b awk '/^Icmp: [0-9]/ { print $10 }' /proc/net/snmp; }
 round() {
 	local mode=$1 replies=$2 what=$3 kernel
 	attach --mode "$mode" || die "attach --mode $mode"
-	check "$what: replies leave by $replies" status_is ".reply_mode == \"$replies\""
+	check "$what: replies leave by $replies" status_is ".interfaces[].reply_mode == \"$replies\""
 	in_a ip neigh flush all
 	kernel=$(kernel_echos)
 	check "$what: ping is answered" in_a ping -q -c 20 -i 0.01 -W 2 $IP_B

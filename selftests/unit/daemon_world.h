@@ -123,8 +123,10 @@ const char *xdp_mode_name(enum xdp_mode m)
 W_UNUSED(int, xdp_xsk_set, struct xdp_prog *p, uint32_t slot, uint32_t queue, int fd)
 W_UNUSED(int, xdp_addr_set, struct xdp_prog *p, const struct ip_addr *a)
 W_UNUSED(int, xdp_addr_del, struct xdp_prog *p, const struct ip_addr *a)
-W_UNUSED(int, xdp_settings_set, struct xdp_prog *p, const struct xdp_settings *s)
+W_UNUSED(int, xdp_settings_set, struct xdp_prog *p, uint32_t netif, const struct xdp_settings *s)
 W_UNUSED(int, xdp_prog_attach, struct xdp_prog **out, const struct xdp_prog_opts *o, char *why,
+	 size_t len)
+W_UNUSED(int, xdp_prog_add, struct xdp_prog *p, const struct xdp_prog_opts *o, char *why,
 	 size_t len)
 void xdp_prog_detach(struct xdp_prog *p)
 {
@@ -227,14 +229,17 @@ static void w_open(void)
 	d->view = w.t.a;
 	d->now = w.t.now;
 	d->epfd = epoll_create1(EPOLL_CLOEXEC);
-	d->lock_fd = d->spare_fd = d->gso_fd = d->arena_ro_fd = -1;
-	d->sig.fd = d->ctl.fd = d->arp.fd = d->nl_watch.fd = -1;
+	d->lock_fd = d->spare_fd = d->arena_ro_fd = -1;
+	d->sig.fd = d->ctl.fd = -1;
+	d->n_ifs = 1;
+	d->ifs[0] = (struct iface){.name = "eth0", .n_queues = 1, .gso_fd = -1};
+	d->ifs[0].arp.fd = d->ifs[0].nl_watch.fd = -1;
 	d->inject_from = TD_SLOT_NONE;
 	d->slots = 1;
 	d->n_core_listeners = sc.n_listeners;
 	d->by_core = calloc(sc.n_listeners, sizeof(struct group *));
 	d->addrs = malloc(sizeof(*d->addrs));
-	d->addrs[0] = ip(OUR_IP);
+	d->addrs[0] = (struct own_addr){.addr = ip(OUR_IP), .n = 1};
 	d->n_addrs = 1;
 	assert_int_equal(recs_init(&d->recs, 1024, key), 0);
 	log_set_level(-1);
@@ -257,7 +262,7 @@ static struct app *w_app(uint16_t slot)
 	a->pkts_to_daemon = arena_pkts_to_daemon(&a->arena);
 	a->pkts_to_app = arena_pkts_to_app(&a->arena);
 	a->opening = a->ready = a->handed = SHM_NIL;
-	a->bell.fd = a->bell_app = a->gso_fd = -1;
+	a->bell.fd = a->bell_app = a->gso_fd[0] = -1;
 	strcpy(a->comm, "test");
 	w.d.apps[slot] = a;
 	if (slot >= w.d.slots)

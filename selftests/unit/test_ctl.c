@@ -38,7 +38,6 @@ static void open_ctl(void)
 	assert_non_null(mkdtemp(dir));
 	strcpy(w.d.run_dir, dir);
 	w.d.opt.name = "test";
-	w.d.opt.ifname = "eth0";
 	w.d.cfg.socket_group = getgid();
 	if (ctl_open(&w.d, why, sizeof(why)))
 		fail_msg("%s", why);

@@ -244,9 +244,9 @@ static void test_a_change_of_the_link_is_told_when_there_is_room(void **state)
 	a = w_app(1);
 	while (shm_msg_push(a->to_app, &filler))
 		;
-	w.d.link.mtu = 1400;
-	memcpy(w.d.link.mac, peer_mac, 6);
-	a->link_changed = true;
+	w.d.ifs[0].link.mtu = 1400;
+	memcpy(w.d.ifs[0].link.mac, peer_mac, 6);
+	a->links_changed = 1;
 	w_round();
 	while (shm_msg_pop(a->to_app, &m))
 		assert_int_equal(m.op, SHM_CONN_ICMP);

@@ -143,6 +143,24 @@ static void move(void)
 
 /* ---- moving ---- */
 
+/* What comes from the wire for a connection over lo is forged, and the other way round. */
+static void test_handover_lo_and_wire_do_not_mix(void **state)
+{
+	struct net_event lo = {.kind = NET_LINK_UP, .netif = 1, .mtu = 65000};
+
+	(void)state;
+	start();
+	move();
+	assert_int_equal(ts_event(&c.t, lo), 0);
+	tc_tcb(&c)->netif = 1;
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .len = 100), DROP_MARTIAN);
+	tc_tx_none(&c);
+	tc_tcb(&c)->netif = 0;
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .len = 100), DROP_NONE);
+	tc_recv(&c, 100);
+	finish();
+}
+
 static void test_handover_established_goes_on(void **state)
 {
 	(void)state;
@@ -796,6 +814,7 @@ int main(void)
 		cmocka_unit_test_setup(test_import_takes_known_congestion_control_only, setup),
 		cmocka_unit_test_setup(test_export_takes_next_hop_along, setup),
 		cmocka_unit_test_setup(test_handover_established_goes_on, setup),
+		cmocka_unit_test_setup(test_handover_lo_and_wire_do_not_mix, setup),
 		cmocka_unit_test_setup(test_handover_moves_all_queues, setup),
 		cmocka_unit_test_setup(test_handover_retransmission_timer_goes_along, setup),
 		cmocka_unit_test_setup(test_handover_owed_ack_is_sent, setup),

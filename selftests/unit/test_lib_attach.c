@@ -152,7 +152,9 @@ static struct ctl_register_reply good_reply(void)
 	struct ctl_register_reply r = {
 		.hdr = {CTL_MAGIC, CTL_VERSION, CTL_REGISTER, 0, sizeof(r)},
 		.slot = 3,
+		.n_ifs = 1,
 		.n_queues = 1,
+		.ifs = {{.n_queues = 1}},
 		.n_frames = 64,
 		.rx_size = 64,
 		.tx_size = 64,
@@ -268,6 +270,21 @@ static void test_attach_out_of_range(void **state)
 	expect_refusal(&r, sizeof(r), 6, EPROTO);
 	r = good_reply();
 	r.n_queues = TD_MAX_QUEUES + 1;
+	expect_refusal(&r, sizeof(r), 7, EPROTO);
+	r = good_reply();
+	r.n_ifs = 0;
+	expect_refusal(&r, sizeof(r), 6, EPROTO);
+	r.n_ifs = TD_MAX_NETIFS + 1;
+	expect_refusal(&r, sizeof(r), 7, EPROTO);
+	/* Queues that no interface has, or that are more than there are in all. */
+	r = good_reply();
+	r.n_queues = 2;
+	expect_refusal(&r, sizeof(r), 8, EPROTO);
+	r = good_reply();
+	r.n_ifs = 2;
+	r.ifs[1].n_queues = UINT32_MAX;
+	expect_refusal(&r, sizeof(r), 7, EPROTO);
+	r.ifs[1].n_queues = 0;
 	expect_refusal(&r, sizeof(r), 7, EPROTO);
 	r = good_reply();
 	r.slot = 0;

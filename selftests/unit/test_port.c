@@ -3,6 +3,7 @@
  * port_rx.c and port_tx.c on rings in plain memory, this program being the kernel: what descriptors
  * may hold, packets in pieces, injection, full rings. No root; test_port_veth.c has the real thing.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -84,11 +85,9 @@ static void side_open(struct side *d, struct umem *parent, uint16_t slot, struct
 	struct port_cfg cfg = {.umem = &d->u,
 			       .xsks = &d->x,
 			       .uqs = &d->q,
-			       .n_queues = 1,
 			       .fill_target = FILL_TARGET,
-			       .netif = 2,
-			       .partial_csum = true,
-			       .gso_fd = -1,
+			       .ifs = {{.n_queues = 1, .partial_csum = true, .gso_fd = -1}},
+			       .n_ifs = 1,
 			       .inject_in = in};
 
 	memset(d, 0, sizeof(*d));
@@ -105,6 +104,36 @@ static void side_open(struct side *d, struct umem *parent, uint16_t slot, struct
 	assert_int_equal(port_open(&d->port, &cfg), 0);
 	d->s.on_input = record;
 	d->s.pool = port_pool(d->port);
+}
+
+/*
+ * Two interfaces with one queue and with two: rings of their own, no fill ring in use. Gives out
+ * the port; @x and @rings have three elements.
+ */
+static struct umem_queue two_uqs[3];
+
+static struct port *open_two(struct side *d, struct xsk *x, struct fake_ring rings[3][4])
+{
+	struct port_cfg cfg = {.umem = &d->u,
+			       .xsks = x,
+			       .uqs = two_uqs,
+			       .fill_target = 8,
+			       .ifs = {{.n_queues = 1, .gso_fd = -1},
+				       {.n_queues = 2, .partial_csum = true, .gso_fd = -1}},
+			       .n_ifs = 2};
+	struct port *p;
+
+	memset(rings, 0, 3 * sizeof(*rings));
+	for (uint32_t i = 0; i < 3; i++) {
+		two_uqs[i] = (struct umem_queue){.fill = PROD(&rings[i][2], addr),
+						 .comp = CONS(&rings[i][3], addr),
+						 .index = i};
+		x[i] = (struct xsk){
+			.fd = -1, .rx = CONS(&rings[i][0], desc), .tx = PROD(&rings[i][1], desc)};
+		rings[i][1].flags = XDP_RING_NEED_WAKEUP;
+	}
+	assert_int_equal(port_open(&p, &cfg), 0);
+	return p;
 }
 
 static int setup(void **state)
@@ -180,6 +209,148 @@ static uint32_t rx(struct side *d)
 	return port_rx(d->port, &d->s, 64, NOW, NULL, NULL);
 }
 
+/* ---- several interfaces ---- */
+
+/* What the fill and completion rings of a closed port hold goes back to the pool. */
+static void take_filled(struct side *d, struct fake_ring rings[3][4])
+{
+	struct frame_cache c = {0};
+
+	for (uint32_t i = 0; i < 3; i++) {
+		struct fake_ring *f = &rings[i][2];
+
+		umem_balance(&d->u, &two_uqs[i], &c, 0, 0, 0);
+		for (; f->consumer != f->producer; f->consumer++) {
+			uint32_t frame = umem_frame_of(f->addr[f->consumer & (RING - 1)]);
+
+			umem_reclaim(&d->u, 999, &frame, 1, true);
+		}
+	}
+	umem_flush_cache(&d->u, &c);
+}
+
+static void test_port_two_interfaces_rx(void **state)
+{
+	static struct fake_ring rings[3][4];
+	struct side *d = *state;
+	struct xsk x[3];
+	struct port *p = open_two(d, x, rings);
+
+	for (uint32_t i = 0; i < 3; i++) {
+		struct fake_ring *f = &rings[i][2], *r = &rings[i][0];
+		uint64_t at;
+
+		assert_int_equal(f->producer, 8);
+		at = f->addr[f->consumer++] + UMEM_HEADROOM;
+		r->desc[r->producer++] = (struct xdp_desc){.addr = at, .len = 60};
+		assert_int_equal(port_rx(p, &d->s, 64, NOW, NULL, NULL), 1);
+		assert_int_equal(last.netif, i > 0);
+		assert_int_equal(last.queue, i == 2);
+		assert_int_equal(last.csum, i ? PKT_CSUM_PARTIAL : PKT_CSUM_VERIFY);
+	}
+	port_close(p);
+	take_filled(d, rings);
+	umem_set_queues(&d->u, &d->q, 1);
+}
+
+static struct pkt small;
+
+static void make_small(struct stack *s, struct pkt *p)
+{
+	(void)s;
+	p->netif = small.netif;
+	p->queue = small.queue;
+	p->len = p->frag[0].len = 60;
+}
+
+/* A packet leaves by its own interface, whatever queue it names. */
+static void test_port_two_interfaces_tx(void **state)
+{
+	static const struct {
+		uint16_t netif, queue;
+		uint32_t ring;
+	} cases[] = {{0, 0, 0}, {0, 1, 0}, {1, 0, 1}, {1, 1, 2}, {1, 2, 1}, {7, 0, 0}};
+	static struct fake_ring rings[3][4];
+	struct side *d = *state;
+	struct xsk x[3];
+	struct port *p = open_two(d, x, rings), *own = d->port;
+
+	d->s.pool = port_pool(p);
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct fake_ring *tx = &rings[cases[i].ring][1],
+				 *comp_ring = &rings[cases[i].ring][3];
+		uint32_t before = tx->producer;
+
+		d->s.to_send = 1;
+		d->s.make = make_small;
+		small.netif = cases[i].netif;
+		small.queue = cases[i].queue;
+		assert_int_equal(port_tx(p, &d->s, NOW), 1);
+		assert_int_equal(tx->producer, before + 1);
+		/* The kernel has sent it. */
+		comp_ring->addr[comp_ring->producer++] = tx->desc[before].addr;
+		tx->consumer++;
+	}
+	port_close(p);
+	take_filled(d, rings);
+	d->s.pool = port_pool(own);
+	umem_set_queues(&d->u, &d->q, 1);
+}
+
+static struct shm_pkt_ring two_ring;
+static struct port *two_port;
+
+static enum drop inject_it(struct stack *s, struct pkt *p)
+{
+	(void)s;
+	assert_true(port_inject(two_port, p, &two_ring, 0));
+	return DROP_NONE;
+}
+
+/* Who gets a packet by way of another process knows where it came in; a number that is none is 0.
+ */
+static void test_port_two_interfaces_injection(void **state)
+{
+	static struct fake_ring rings[3][4];
+	struct side *d = *state;
+	struct xsk x[3];
+
+	memset(&two_ring, 0, sizeof(two_ring));
+	two_port = open_two(d, x, rings);
+	for (uint32_t i = 0; i < 3; i++) {
+		struct fake_ring *f = &rings[i][2], *r = &rings[i][0];
+		uint64_t at = f->addr[f->consumer++] + UMEM_HEADROOM;
+
+		r->desc[r->producer++] = (struct xdp_desc){.addr = at, .len = 60};
+		d->s.on_input = inject_it;
+		assert_int_equal(port_rx(two_port, &d->s, 64, NOW, NULL, NULL), 1);
+		d->s.on_input = record;
+		if (i == 2)
+			two_ring.e[two_ring.hdr.head].flags = UINT32_MAX & ~SHM_PKT_MORE;
+		assert_int_equal(port_rx_ring(two_port, &two_ring, &d->s, 64, NOW, NULL, NULL), 1);
+		assert_int_equal(last.netif, i == 1);
+		assert_int_equal(last.queue, 0);
+	}
+	port_close(two_port);
+	take_filled(d, rings);
+	umem_set_queues(&d->u, &d->q, 1);
+}
+
+static void test_port_refuses_queues_that_are_none(void **state)
+{
+	struct port_cfg cfg = {.n_ifs = 0};
+	struct port *p;
+
+	(void)state;
+	assert_int_equal(port_open(&p, &cfg), -EINVAL);
+	cfg.n_ifs = 1;
+	assert_int_equal(port_open(&p, &cfg), -EINVAL);
+	cfg.n_ifs = 2;
+	cfg.ifs[0].n_queues = TD_MAX_QUEUES;
+	cfg.ifs[1].n_queues = 1;
+	assert_int_equal(port_open(&p, &cfg), -EINVAL);
+}
+
 /* ---- receiving ---- */
 
 static void test_port_rx_delivers_with_metadata(void **state)
@@ -193,7 +364,7 @@ static void test_port_rx_delivers_with_metadata(void **state)
 	assert_false(port_rx_pending(d->port));
 	assert_int_equal(last.len, 100);
 	assert_int_equal(last.nfrags, 1);
-	assert_int_equal(last.netif, 2);
+	assert_int_equal(last.netif, 0);
 	assert_int_equal(last.csum, PKT_CSUM_PARTIAL);
 	assert_int_equal(last.reason, XR_FLOW_DIRECT);
 	assert_int_equal(last.l3_off, 14);
@@ -475,6 +646,10 @@ static void test_port_tx_keeps_what_the_ring_does_not_take(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		T(test_port_two_interfaces_rx),
+		T(test_port_two_interfaces_tx),
+		T(test_port_two_interfaces_injection),
+		T(test_port_refuses_queues_that_are_none),
 		T(test_port_rx_delivers_with_metadata),
 		T(test_port_rx_ignores_bad_metadata),
 		T(test_port_rx_joins_pieces_across_batches),

@@ -200,11 +200,12 @@ static void open_port(bool tx_csum)
 	struct port_cfg cfg = {.umem = &net.u,
 			       .xsks = &net.x[0],
 			       .uqs = &net.uq,
-			       .n_queues = 1,
 			       .fill_target = FILL_TARGET,
-			       .partial_csum = true,
-			       .tx_csum = tx_csum,
-			       .gso_fd = net.gso_fd};
+			       .ifs = {{.n_queues = 1,
+					.partial_csum = true,
+					.tx_csum = tx_csum,
+					.gso_fd = net.gso_fd}},
+			       .n_ifs = 1};
 
 	assert_int_equal(port_open(&net.port, &cfg), 0);
 	net.s = (struct stack){.on_input = record, .pool = port_pool(net.port), .make = make_udp};
@@ -509,11 +510,12 @@ static void make_echo(struct stack *s, struct pkt *p)
 
 static void child_echoes(void)
 {
-	struct port_cfg cfg = {.n_queues = 1,
-			       .fill_target = FILL_TARGET,
-			       .partial_csum = true,
-			       .tx_csum = net.opts.tx_csum,
-			       .gso_fd = -1};
+	struct port_cfg cfg = {.ifs = {{.n_queues = 1,
+					.partial_csum = true,
+					.tx_csum = net.opts.tx_csum,
+					.gso_fd = -1}},
+			       .n_ifs = 1,
+			       .fill_target = FILL_TARGET};
 	struct umem_queue uq;
 	struct port *port;
 	struct umem u;
@@ -687,7 +689,10 @@ static void make_on_queue(struct stack *s, struct pkt *p)
 /* Rings of a second queue on the same UMEM. */
 static void test_port_veth_two_queues_needs_root(void **state)
 {
-	struct port_cfg cfg = {.umem = &net.u, .n_queues = 2, .fill_target = 64, .gso_fd = -1};
+	struct port_cfg cfg = {.umem = &net.u,
+			       .fill_target = 64,
+			       .ifs = {{.n_queues = 2, .gso_fd = -1}},
+			       .n_ifs = 1};
 	struct xsk_opts o = net.opts;
 	struct umem_queue uq[2];
 	struct umem u;

@@ -7,19 +7,23 @@
  * The daemon reports on --status-fd: lines of text for people, then "READY", or
  * "ERROR: sentence". It is in the background by the time it says READY.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "common/ctl.h"
 #include "user/io/clock.h"
+#include "user/io/lo.h"
 #include "user/io/xdp_prog.h"
 #include "cli.h"
 
@@ -60,12 +64,14 @@ static void add_option(const char **argv, int *n, const char *option, const char
 /* Starts the daemon with the write end of @status; returns its process id or -errno. */
 static pid_t start_daemon(const struct cli_args *a, const char *name, int status[2])
 {
-	const char *argv[20] = {"tandemd", "--name", name, "--ifname", a->operand};
+	const char *argv[2 * TD_MAX_NETIFS + 20] = {"tandemd", "--name", name};
 	char fd_text[16];
-	int n = 5;
+	int n = 3;
 	pid_t pid;
 
 	snprintf(fd_text, sizeof(fd_text), "%d", status[1]);
+	for (char **p = a->rest; *p; p++)
+		add_option(argv, &n, "--ifname", *p);
 	add_option(argv, &n, "--netns", a->netns);
 	add_option(argv, &n, "--mode", a->mode);
 	add_option(argv, &n, "--claim", a->claim);
@@ -177,17 +183,21 @@ static void stop_child(pid_t pid)
 
 static int report_success(const struct cli_args *a, const char *name, struct json_object *notes)
 {
-	struct json_object *o, *status;
+	struct json_object *o, *status, *ifs = json_object_new_array();
 
 	if (!a->json) {
-		printf("%s is attached as '%s'; to undo: tandem detach %s\n", a->operand, name,
-		       name);
+		for (char **p = a->rest; *p; p++)
+			printf("%s%s", p == a->rest ? "" : " and ", *p);
+		printf(" %s attached as '%s'; to undo: tandem detach %s\n",
+		       a->rest[1] ? "are" : "is", name, name);
 		return 0;
 	}
 	status = ask_once(a, name, CTL_STATUS);
 	o = json_object_new_object();
 	json_object_object_add(o, "name", json_object_new_string(name));
-	json_object_object_add(o, "ifname", json_object_new_string(a->operand));
+	for (char **p = a->rest; *p; p++)
+		json_object_array_add(ifs, json_object_new_string(*p));
+	json_object_object_add(o, "interfaces", ifs);
 	json_object_object_add(o, "notes", notes);
 	json_object_object_add(o, "status", status);
 	render_json(o);
@@ -196,6 +206,12 @@ static int report_success(const struct cli_args *a, const char *name, struct jso
 
 static int check_attach(const struct cli_args *a, const char *name)
 {
+	uint32_t n = 0;
+
+	while (a->rest[n])
+		n++;
+	if (n > TD_MAX_NETIFS)
+		return cli_error(a, "one daemon serves up to %u interfaces", TD_MAX_NETIFS);
 	if (geteuid() != 0)
 		return cli_error(a, "this takes root (loading an XDP program, AF_XDP sockets)");
 	if (!name_valid(name))
@@ -253,12 +269,73 @@ int cmd_attach(const struct cli_args *a)
 
 /* ---- detach ---- */
 
+#define NETNS_DIR "/run/netns"
+
+static bool is_netns(const char *path, unsigned long long inode)
+{
+	struct stat st;
+
+	return !stat(path, &st) && st.st_ino == inode;
+}
+
+/* Into the network namespace with that inode, if it is this one or has a name (ip-netns(8)). */
+static bool enter_netns(unsigned long long inode)
+{
+	char path[sizeof(NETNS_DIR) + NAME_MAX + 1];
+	DIR *d = opendir(NETNS_DIR);
+	struct dirent *e;
+	bool in = is_netns("/proc/self/ns/net", inode);
+
+	while (!in && d && (e = readdir(d))) {
+		int fd;
+
+		snprintf(path, sizeof(path), NETNS_DIR "/%s", e->d_name);
+		if (e->d_name[0] == '.' || !is_netns(path, inode))
+			continue;
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		in = fd >= 0 && !setns(fd, CLONE_NEWNET);
+		if (fd >= 0)
+			close(fd);
+	}
+	if (d)
+		closedir(d);
+	return in;
+}
+
+/* lo's settings are those of the network namespace that a dead daemon was in. */
+static void restore_lo(const struct cli_args *a, const char *name)
+{
+	char path[sizeof(CTL_RUN_DIR) + NAME_MAX_LEN + 32];
+	unsigned long long inode = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), CTL_RUN_DIR "/%s/" LO_NOTE, name);
+	if (access(path, F_OK))
+		return;
+	snprintf(path, sizeof(path), CTL_RUN_DIR "/%s/netns", name);
+	f = fopen(path, "re");
+	if (f && fscanf(f, "%llu", &inode) != 1)
+		inode = 0;
+	if (f)
+		fclose(f);
+	snprintf(path, sizeof(path), CTL_RUN_DIR "/%s", name);
+	if (enter_netns(inode))
+		lo_restore(path);
+	else
+		cli_error(a,
+			  "%s: lo's accept_local and route_localnet stay set: there is no way "
+			  "to its network namespace",
+			  name);
+}
+
 /* What a dead daemon left: pins, and the run directory with its files. */
 static int clear_up(const struct cli_args *a, const char *name)
 {
-	static const char *const files[] = {"/" CTL_SOCKET_NAME, "/netns", "/pid", ""};
+	static const char *const files[] = {"/" CTL_SOCKET_NAME, "/netns", "/pid", "/" LO_NOTE, ""};
 	char path[sizeof(CTL_RUN_DIR) + NAME_MAX_LEN + 32];
 	int err = xdp_prog_remove_pins(name);
+
+	restore_lo(a, name);
 
 	if (err && err != -ENOENT)
 		return cli_error(a, "%s: cannot remove " TD_PIN_ROOT "/%s: %s", name, name,

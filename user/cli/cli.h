@@ -20,7 +20,8 @@ struct cli_args {
 	const char *operand;
 	const char *netns, *name, *mode, *claim, *config;
 	const char *on, *busy_poll, *fallback;
-	char **rest; /* a command line, where the command takes one; ends with NULL */
+	/* All operands, where the command takes several, or a command line; ends with NULL. */
+	char **rest;
 	bool json;
 };
 

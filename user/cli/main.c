@@ -15,7 +15,8 @@ enum {
 	O_MODE = 8,
 	O_CLAIM = 16,
 	O_CONFIG = 32,
-	O_RUN = 64, /* its operand is a command line: what follows is not ours */
+	O_RUN = 64,   /* its operand is a command line: what follows is not ours */
+	O_MORE = 128, /* takes more than one operand */
 };
 
 static const struct option_def {
@@ -31,13 +32,13 @@ static const struct option_def {
 	 "NETNS",
 	 {NULL},
 	 offsetof(struct cli_args, netns),
-	 "the interface is in this network namespace (see ip-netns(8))"},
+	 "the interfaces are in this network namespace (see ip-netns(8))"},
 	{O_NAME,
 	 "name",
 	 "NAME",
 	 {NULL},
 	 offsetof(struct cli_args, name),
-	 "name of the attachment, unique on the host (default: IFNAME)"},
+	 "name of the attachment, unique on the host (default: the first IFNAME)"},
 	{O_MODE,
 	 "mode",
 	 "MODE",
@@ -86,8 +87,8 @@ static const struct command {
 	int (*run)(const struct cli_args *a);
 	const char *help;
 } commands[] = {
-	{"attach", "IFNAME", true, O_NETNS | O_NAME | O_MODE | O_CLAIM | O_CONFIG | O_JSON,
-	 cmd_attach, "attach tandem to an interface and start its daemon"},
+	{"attach", "IFNAME", true, O_NETNS | O_NAME | O_MODE | O_CLAIM | O_CONFIG | O_JSON | O_MORE,
+	 cmd_attach, "attach tandem to interfaces and start their daemon"},
 	{"detach", "NAME|IFNAME", false, O_JSON, cmd_detach,
 	 "take everything away; the interface is as before"},
 	{"list", NULL, false, O_JSON, cmd_list, "attachments on this host"},
@@ -132,7 +133,10 @@ static void help_command(const struct command *c)
 		printf(" [OPTIONS] [--]");
 	if (c->operand)
 		printf(c->operand_needed ? " %s" : " [%s]", c->operand);
-	printf("%s\n\n%s\n\nOptions:\n", (c->options & O_RUN) ? " [ARGUMENTS]" : " [OPTIONS]", c->help);
+	if (c->options & O_MORE)
+		printf(" [%s...]", c->operand);
+	printf("%s\n\n%s\n\nOptions:\n", (c->options & O_RUN) ? " [ARGUMENTS]" : " [OPTIONS]",
+	       c->help);
 	for (size_t i = 0; i < N_OPTIONS; i++) {
 		const struct option_def *o = &options[i];
 		char head[40];
@@ -219,6 +223,7 @@ static int run_command(const struct command *c, int argc, char **argv)
 {
 	struct cli_args a = {.command = c->name};
 	bool only_operands = false;
+	int n_rest = 0;
 
 	for (int i = 0; i < argc; i++) {
 		int err;
@@ -233,6 +238,8 @@ static int run_command(const struct command *c, int argc, char **argv)
 			err = parse_option(c, argv, argc, &i, &a);
 			if (err)
 				return err;
+		} else if (a.operand && c->options & O_MORE) {
+			a.rest[n_rest++] = argv[i];
 		} else if (!c->operand || a.operand) {
 			fprintf(stderr,
 				"tandem %s: '%s' is one word too many; see tandem %s --help\n",
@@ -240,11 +247,16 @@ static int run_command(const struct command *c, int argc, char **argv)
 			return EXIT_USAGE;
 		} else {
 			a.operand = argv[i];
-			a.rest = &argv[i];
-			if (c->options & O_RUN)
+			if (c->options & O_RUN) {
+				a.rest = &argv[i];
 				break;
+			}
+			a.rest = argv; /* what was before it has been read */
+			a.rest[n_rest++] = argv[i];
 		}
 	}
+	if (n_rest)
+		a.rest[n_rest] = NULL;
 	if (c->operand_needed && !a.operand) {
 		fprintf(stderr, "tandem %s: %s is missing; see tandem %s --help\n", c->name,
 			c->operand, c->name);

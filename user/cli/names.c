@@ -71,7 +71,7 @@ struct json_object *names_all(void)
 	return names;
 }
 
-/* Does the daemon of @name serve interface @ifname? */
+/* Does the daemon of @name serve interface @ifname (among others)? */
 static bool serves(const char *name, const char *ifname)
 {
 	struct json_object *status = NULL, *v;
@@ -81,8 +81,8 @@ static bool serves(const char *name, const char *ifname)
 	if (fd < 0)
 		return false;
 	yes = ask_json(fd, CTL_STATUS, &status) == 0 &&
-	      json_object_object_get_ex(status, "ifname", &v) &&
-	      strcmp(json_object_get_string(v), ifname) == 0;
+	      json_object_object_get_ex(status, "interfaces", &v) &&
+	      json_object_object_get_ex(v, ifname, NULL);
 	json_object_put(status);
 	close(fd);
 	return yes;

@@ -20,21 +20,39 @@ static void show(const struct cli_args *a, struct json_object *o, bool skip_zero
 		render_text(o, skip_zero);
 }
 
+/* "eth0 lo"; NULL: not known */
+static struct json_object *ifnames_of(struct json_object *status)
+{
+	struct json_object *ifs;
+	char text[TD_MAX_NETIFS * 20];
+	size_t n = 0;
+
+	if (!json_object_object_get_ex(status, "interfaces", &ifs))
+		return NULL;
+	json_object_object_foreach(ifs, name, val)
+	{
+		(void)val;
+		if (n < sizeof(text))
+			n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s", n ? " " : "",
+					      name);
+	}
+	return json_object_new_string(text);
+}
+
 static struct json_object *list_row(const char *name)
 {
 	struct json_object *row = json_object_new_object(), *status = NULL;
-	struct json_object *ifname = NULL, *netns = NULL;
+	struct json_object *netns = NULL;
 	int pid = 0, fd = ask_open(name, &pid);
 	int err = fd < 0 ? fd : ask_json(fd, CTL_STATUS, &status);
 
 	if (fd >= 0)
 		close(fd);
 	if (status) {
-		json_object_object_get_ex(status, "ifname", &ifname);
 		json_object_object_get_ex(status, "netns", &netns);
 	}
 	json_object_object_add(row, "name", json_object_new_string(name));
-	json_object_object_add(row, "ifname", json_object_get(ifname));
+	json_object_object_add(row, "interfaces", status ? ifnames_of(status) : NULL);
 	json_object_object_add(row, "netns", json_object_get(netns));
 	json_object_object_add(row, "pid", fd < 0 ? NULL : json_object_new_int(pid));
 	json_object_object_add(row, "daemon",

@@ -27,9 +27,11 @@ uint16_t tcp_mtu_mss(uint32_t mtu, const struct ip_addr *dst)
 {
 	uint32_t hdr = TCP_HLEN + (ip_addr_is_v4(dst) ? IP4_HLEN : IP6_HLEN);
 
+	if (mtu > 0xffff)
+		mtu = 0xffff; /* of lo: IPv4's length has 16 bits */
 	if (mtu < hdr + TCP_MSS_MIN)
 		return TCP_MSS_MIN;
-	return mtu - hdr < 0xffff ? (uint16_t)(mtu - hdr) : 0xffff;
+	return (uint16_t)(mtu - hdr);
 }
 
 uint8_t tcp_offer_wscale(const struct stack *s, uint32_t rcvbuf)

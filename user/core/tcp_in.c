@@ -332,6 +332,13 @@ static enum drop input_app(struct stack *s, struct tcp_seg *g, struct mtime now)
 		MIB(s, Td_StaleFlow);
 		return DROP_STALE_FLOW;
 	}
+	/* Who talks over lo is on this host: what comes from elsewhere is forged (RFC 1122
+	 * §3.2.1.3). */
+	if (netif_is_loopback(&s->netifs[g->ip->netif]) !=
+	    netif_is_loopback(&s->netifs[tcb_at(s, i)->netif])) {
+		MIB(s, Ip_InAddrErrors);
+		return DROP_MARTIAN;
+	}
 	return tcp_conn_input(s, tcb_at(s, i), g, now);
 }
 

@@ -68,8 +68,9 @@ static void app_free(struct daemon *d, struct app *a)
 	watch_del(d, &a->bell);
 	if (a->bell_app >= 0)
 		close(a->bell_app);
-	if (a->gso_fd >= 0)
-		close(a->gso_fd);
+	for (uint32_t i = 0; i < d->n_ifs; i++)
+		if (a->gso_fd[i] >= 0)
+			close(a->gso_fd[i]);
 	if (a->arena.base)
 		arena_close(&a->arena);
 	free(a->members);
@@ -103,20 +104,25 @@ static int open_memory(struct daemon *d, struct app *a)
 
 static int open_sockets(struct daemon *d, struct app *a)
 {
-	struct xsk_opts o = d->xsk_opts;
 	int err = 0;
 
-	if (d->gso_fd >= 0) {
-		a->gso_fd = port_gso_open(d->link.ifindex);
-		if (a->gso_fd < 0)
-			return a->gso_fd;
+	for (uint32_t i = 0; i < d->n_ifs; i++) {
+		if (d->ifs[i].gso_fd < 0)
+			continue;
+		a->gso_fd[i] = port_gso_open(d->ifs[i].link.ifindex);
+		if (a->gso_fd[i] < 0)
+			return a->gso_fd[i];
 	}
 	a->xsks = calloc(d->n_queues, sizeof(*a->xsks));
 	if (!a->xsks)
 		return -ENOMEM;
 	while (a->n_xsks < d->n_queues) {
-		o.queue = a->n_xsks;
-		err = xsk_create(&a->xsks[o.queue], &d->umem, &o, &d->xsks[o.queue], NULL);
+		uint32_t q = a->n_xsks;
+		const struct iface *f = iface_of_queue(d, q);
+		struct xsk_opts o = f->xsk_opts;
+
+		o.queue = q - f->first;
+		err = xsk_create(&a->xsks[q], &d->umem, &o, &d->xsks[q], NULL);
 		if (err)
 			return err;
 		a->n_xsks++;
@@ -141,7 +147,9 @@ int app_register(struct daemon *d, struct client *c, const struct ctl_register *
 	a->slot = (uint16_t)slot;
 	a->client = c;
 	a->bell = (struct watch){.fd = -1, .fn = on_bell};
-	a->bell_app = a->gso_fd = -1;
+	a->bell_app = -1;
+	for (uint32_t i = 0; i < TD_MAX_NETIFS; i++)
+		a->gso_fd[i] = -1;
 	a->opening = a->ready = a->handed = SHM_NIL;
 	memcpy(a->comm, req->comm, sizeof(a->comm) - 1);
 	d->apps[slot] = a;
@@ -161,35 +169,42 @@ int app_register(struct daemon *d, struct client *c, const struct ctl_register *
 	return 0;
 }
 
-static uint32_t reg_flags(const struct daemon *d, const struct app *a)
+static uint32_t reg_flags(const struct iface *f, const struct app *a)
 {
-	return (a->gso_fd >= 0 ? CTL_REG_GSO : 0) | (d->tx_csum ? CTL_REG_TX_CSUM : 0) |
-	       (d->probe.partial_csum ? CTL_REG_PARTIAL_CSUM : 0) |
-	       (d->xsk_opts.sg ? CTL_REG_SG : 0);
+	return (a->gso_fd[f->netif] >= 0 ? CTL_REG_GSO : 0) |
+	       (f->xsk_opts.tx_csum ? CTL_REG_TX_CSUM : 0) |
+	       (f->probe.partial_csum ? CTL_REG_PARTIAL_CSUM : 0) |
+	       (f->xsk_opts.sg ? CTL_REG_SG : 0);
+}
+
+static void fill_if(const struct iface *f, const struct app *a, struct ctl_reg_if *r)
+{
+	r->ifindex = f->link.ifindex;
+	r->flags = reg_flags(f, a);
+	r->n_queues = f->n_queues;
+	r->mtu = iface_mtu(f, f->link.mtu);
+	memcpy(r->mac, f->link.mac, sizeof(r->mac));
+	snprintf(r->ifname, sizeof(r->ifname), "%s", f->name);
 }
 
 uint32_t app_reply(struct daemon *d, struct app *a, struct ctl_register_reply *r, int *fds)
 {
-	const struct xsk_opts *o = &d->xsk_opts;
 	uint32_t n = 0;
 
 	r->slot = a->slot;
-	r->flags = reg_flags(d, a);
+	r->n_ifs = d->n_ifs;
+	for (uint32_t i = 0; i < d->n_ifs; i++)
+		fill_if(&d->ifs[i], a, &r->ifs[i]);
 	r->n_queues = d->n_queues;
 	r->n_frames = d->umem.n_frames;
-	r->rx_size = o->rx_size;
-	r->tx_size = o->tx_size;
-	r->fill_size = o->fill_size;
-	r->comp_size = o->comp_size;
+	r->rx_size = d->cfg.rx_ring;
+	r->tx_size = d->cfg.tx_ring;
+	r->fill_size = r->comp_size = d->ring_size;
 	r->fill_target = d->fill_target;
-	r->mtu = d->link.mtu;
-	r->ifindex = d->link.ifindex;
-	memcpy(r->mac, d->link.mac, sizeof(r->mac));
 	if (getrandom(r->seed, sizeof(r->seed), 0) != sizeof(r->seed))
 		log_err("getrandom: %s", strerror(errno));
 	r->own = a->arena.lay;
 	r->daemon = d->arena.lay;
-	snprintf(r->ifname, sizeof(r->ifname), "%s", d->opt.ifname);
 	snprintf(r->name, sizeof(r->name), "%s", d->opt.name);
 	snprintf(r->default_cc, sizeof(r->default_cc), "%s", d->cfg.cc);
 	r->default_cc_len = (uint32_t)strlen(d->cfg.cc);
@@ -206,8 +221,9 @@ uint32_t app_reply(struct daemon *d, struct app *a, struct ctl_register_reply *r
 	fds[n++] = a->bell_app;
 	for (uint32_t q = 0; q < a->n_xsks; q++)
 		fds[n++] = a->xsks[q].fd;
-	if (a->gso_fd >= 0)
-		fds[n++] = a->gso_fd;
+	for (uint32_t i = 0; i < d->n_ifs; i++)
+		if (a->gso_fd[i] >= 0)
+			fds[n++] = a->gso_fd[i];
 	return n;
 }
 
@@ -228,27 +244,36 @@ void app_sleeps(struct app *a, bool sleeping)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
-static void tell_link(struct daemon *d, struct app *a)
+static void tell_links(struct daemon *d, struct app *a)
 {
-	struct shm_msg m = {.op = SHM_LINK, .conn = reg_flags(d, a), .flags = d->link.mtu};
+	for (uint32_t i = 0; i < d->n_ifs; i++) {
+		const struct iface *f = &d->ifs[i];
+		struct shm_msg m = {.op = SHM_LINK,
+				    .listener = i,
+				    .conn = reg_flags(f, a),
+				    .flags = iface_mtu(f, f->link.mtu)};
 
-	memcpy(m.remote.b, d->link.mac, sizeof(d->link.mac));
-	a->link_changed = !app_push(a, &m);
+		if (!(a->links_changed & 1u << i))
+			continue;
+		memcpy(m.remote.b, f->link.mac, sizeof(f->link.mac));
+		if (app_push(a, &m))
+			a->links_changed &= ~(1u << i);
+	}
 }
 
 uint32_t app_run(struct daemon *d, struct app *a)
 {
 	uint32_t n;
 
-	if (a->link_changed)
-		tell_link(d, a);
+	if (a->links_changed)
+		tell_links(d, a);
 	n = app_messages(d, a);
 	d->inject_from = a->slot;
 	n += port_rx_ring(d->port, a->pkts_to_daemon, d->stack, PKT_BUDGET, d->now, NULL, NULL);
 	d->inject_from = TD_SLOT_NONE;
 	if (a->ready != SHM_NIL)
 		handover_flush(d, a);
-	if (a->link_changed || a->ready != SHM_NIL ||
+	if (a->links_changed || a->ready != SHM_NIL ||
 	    (shm_ring_avail(&a->to_daemon->hdr, SHM_MSG_RING) &&
 	     !shm_ring_room(&a->to_app->hdr, SHM_MSG_RING)))
 		d->retry = true;

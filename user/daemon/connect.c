@@ -80,9 +80,9 @@ static bool pair_used(struct daemon *d, const struct tcp_addr_pair *p)
 	uint32_t i;
 
 	for (uint32_t n = 0; n < d->n_addrs; n++) {
-		if (!ip_addr_is_any(&p->local) && !ip_addr_eq(&p->local, &d->addrs[n]))
+		if (!ip_addr_is_any(&p->local) && !ip_addr_eq(&p->local, &d->addrs[n].addr))
 			continue;
-		k.local = d->addrs[n];
+		k.local = d->addrs[n].addr;
 		i = recs_find(&d->recs, &k);
 		if (i != SHM_NIL && rec_at(d, i)->state != REC_TIMEWAIT)
 			return true;

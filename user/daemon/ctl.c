@@ -18,7 +18,7 @@
 
 #define MAX_CLIENTS (TD_MAX_SLOTS + 256u)
 #define READ_NS (10 * NS_PER_S)
-#define MAX_FDS (CTL_REG_FIXED_FDS + TD_MAX_QUEUES + 1)
+#define MAX_FDS CTL_REG_MAX_FDS
 
 struct client {
 	struct watch w; /* first: a watch is its client */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the daemon's files share. One thread, one loop (loop.c), one struct daemon for one
- * interface. Nothing here waits for an application or a client: rings and sockets that are full
- * are tried again later, and who does not read is dropped.
+ * What the daemon's files share. One thread, one loop (loop.c), one struct daemon for the
+ * interfaces of one attachment. Nothing here waits for an application or a client: rings and
+ * sockets that are full are tried again later, and who does not read is dropped.
  */
 #ifndef TANDEM_DAEMON_DAEMON_H
 #define TANDEM_DAEMON_DAEMON_H
@@ -29,7 +29,9 @@ struct watch {
 };
 
 struct options {
-	const char *name, *ifname, *netns, *config;
+	const char *name, *netns, *config;
+	const char *ifnames[TD_MAX_NETIFS];
+	uint32_t n_ifs;
 	enum xdp_mode mode;
 	int claim; /* -1: as configured */
 	bool foreground;
@@ -88,9 +90,9 @@ struct app {
 	uint32_t n_xsks;
 	struct watch bell; /* it rings when we sleep */
 	int bell_app;	   /* we ring */
-	int gso_fd;
+	int gso_fd[TD_MAX_NETIFS];
 	bool wake;			 /* something was put into its rings */
-	bool link_changed;		 /* it is to be told of that */
+	uint32_t links_changed;		 /* bit for each interface: it is to be told of that */
 	uint32_t opening, ready, handed; /* lists of records; .handed: OFFERED and TAKEN */
 	uint32_t n_conns;		 /* in these */
 	struct member **members;	 /* by id; NULL: free */
@@ -99,6 +101,29 @@ struct app {
 	uint64_t index_used[SHM_MAX_LISTENERS / 64];
 	uint32_t *rx_left; /* frames found in its RX rings */
 	uint32_t n_rx_left;
+};
+
+/* ---- interfaces ---- */
+
+/* One interface. Its index in d->ifs is its netif in the stack, too. */
+struct iface {
+	const char *name;
+	uint16_t netif;
+	bool loopback;
+	uint32_t first, n_queues; /* its queues, among all */
+	struct nl_link link;
+	struct xdp_probe probe;
+	struct xsk_opts xsk_opts;
+	struct xdp_settings settings;
+	int gso_fd;
+	struct nl_mirror *nl;
+	struct watch nl_watch, arp;
+};
+
+/* An address that one of them has, or several. */
+struct own_addr {
+	struct ip_addr addr;
+	uint32_t n;
 };
 
 /* ---- the daemon ---- */
@@ -121,18 +146,15 @@ struct daemon {
 	uint64_t netns_ino;
 
 	/* iface.c */
-	struct nl_link link;
-	struct xdp_probe probe;
+	struct iface ifs[TD_MAX_NETIFS];
+	uint32_t n_ifs;
 	struct umem umem;
-	struct xsk *xsks; /* slot 0's [n_queues] */
+	struct xsk *xsks; /* slot 0's [n_queues], the first interface's first */
 	struct umem_queue *uqs;
 	uint32_t n_queues, n_xsks;
-	struct xsk_opts xsk_opts;
+	uint32_t ring_size; /* of fill and completion rings */
 	uint32_t fill_target;
-	bool tx_csum;
-	int gso_fd;
 	struct xdp_prog *prog;
-	struct xdp_settings settings;
 	struct arena arena;
 	struct arena_view view;
 	int arena_ro_fd; /* for applications */
@@ -140,9 +162,7 @@ struct daemon {
 	struct stack *stack;
 	void *stack_mem;
 	size_t stack_mem_len;
-	struct nl_mirror *nl;
-	struct watch nl_watch, arp;
-	struct ip_addr *addrs; /* of the interface */
+	struct own_addr *addrs; /* of all interfaces */
 	uint32_t n_addrs;
 
 	/* connections */
@@ -193,11 +213,15 @@ int rundir_claim(struct daemon *d, char *why, size_t len);
 int rundir_publish(struct daemon *d, char *why, size_t len);
 void rundir_remove(struct daemon *d);
 
-/* iface.c: what the program has and does on the interface, from nothing and back */
+/* iface.c: what the program has and does on its interfaces, from nothing and back */
 int iface_open(struct daemon *d, char *why, size_t len);
 int iface_watch(struct daemon *d, char *why, size_t len); /* live changes, last of all */
 void iface_close(struct daemon *d);
 bool iface_has_addr(const struct daemon *d, const struct ip_addr *a);
+/* The sockets of queue @q, among all: of which interface? */
+struct iface *iface_of_queue(struct daemon *d, uint32_t q);
+/* The MTU that the stack is given: packets of ours are bounded. */
+uint32_t iface_mtu(const struct iface *f, uint32_t mtu);
 /* Packet frames that we and @n_apps applications need. */
 uint32_t iface_frames_for(const struct daemon *d, uint32_t n_apps);
 /* Tells whoever started us, or else the log. */

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * The interface: finding out what it can do, packet memory, AF_XDP sockets, the XDP program,
- * the stack on top, and following what rtnetlink says of it. Opened in this order, closed in the
- * reverse; a failure in between leaves nothing.
+ * The interfaces: finding out what they can do, packet memory, AF_XDP sockets, the XDP program,
+ * the stack on top, and following what rtnetlink says of them. Opened in this order, closed in the
+ * reverse; a failure in between leaves nothing. All interfaces use the same frames, each with
+ * a registration of its own, so that one may do zero-copy where another cannot.
+ *
+ * lo is one of them where it was asked for. What is ours on the host then reaches what is the
+ * kernel's and the other way round; the kernel takes our packets there once it has been told to
+ * accept its own addresses as their source (lo.h).
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -18,9 +23,10 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 #include "user/core/neigh_entry.h"
+#include "user/io/lo.h"
 #include "daemon.h"
 
-#define NETIF 0
+_Static_assert(TD_MAX_NETIFS <= STACK_MAX_NETIFS, "the stack has room for them");
 #define GSO_MAX 65000u /* as an application's: 64 KB less the largest headers */
 #define N_ROUTES 16384u
 #define N_LISTENERS 65536u
@@ -46,42 +52,94 @@ uint32_t iface_frames_for(const struct daemon *d, uint32_t n_apps)
 	       n_apps * (d->cfg.rx_ring * d->n_queues + APP_FRAMES);
 }
 
-static int choose_sizes(struct daemon *d, char *why, size_t len)
+static int count_queues(struct daemon *d, char *why, size_t len)
 {
-	uint32_t fill, need;
+	d->n_queues = 0;
+	for (uint32_t i = 0; i < d->n_ifs; i++) {
+		struct iface *f = &d->ifs[i];
 
-	d->n_queues = d->probe.n_queues;
-	if (!d->n_queues || d->n_queues > TD_MAX_QUEUES) {
-		snprintf(why, len, "%s has %u receive queues; 1 to %u can be served (ethtool -L)",
-			 d->opt.ifname, d->n_queues, TD_MAX_QUEUES);
-		return -EINVAL;
+		f->first = d->n_queues;
+		f->n_queues = f->probe.n_queues;
+		if (!f->n_queues || f->n_queues > TD_MAX_QUEUES - d->n_queues) {
+			snprintf(why, len,
+				 "%s has %u receive queues; 1 to %u can be served (ethtool -L)",
+				 f->name, f->n_queues, TD_MAX_QUEUES - d->n_queues);
+			return -EINVAL;
+		}
+		d->n_queues += f->n_queues;
 	}
-	fill = pow2_at_least(2 *
-			     (d->cfg.rx_ring > d->cfg.tx_ring ? d->cfg.rx_ring : d->cfg.tx_ring));
-	d->fill_target = fill < d->cfg.umem_frames / 4 / d->n_queues
-				 ? fill
-				 : d->cfg.umem_frames / 4 / d->n_queues;
-	need = iface_frames_for(d, 1);
-	if (need > d->cfg.umem_frames || d->fill_target < 64) {
-		snprintf(why, len,
-			 "umem_frames = %u is too few for %u queue(s) with rx_ring = %u: %u would do",
-			 d->cfg.umem_frames, d->n_queues, d->cfg.rx_ring, pow2_at_least(2 * need));
-		return -EINVAL;
-	}
-	d->xsk_opts = (struct xsk_opts){
-		.ifindex = d->link.ifindex,
-		.rx_size = d->cfg.rx_ring,
-		.tx_size = d->cfg.tx_ring,
-		.fill_size = fill,
-		.comp_size = fill,
-		.zerocopy = d->probe.zerocopy_ok && d->probe.mode == XDP_MODE_NATIVE,
-		.sg = d->probe.sg_ok,
-		.tx_csum = d->probe.tx_csum_ok,
-	};
 	return 0;
 }
 
+static int choose_sizes(struct daemon *d, char *why, size_t len)
+{
+	uint32_t need;
+	int err = count_queues(d, why, len);
+
+	if (err)
+		return err;
+	d->ring_size = pow2_at_least(
+		2 * (d->cfg.rx_ring > d->cfg.tx_ring ? d->cfg.rx_ring : d->cfg.tx_ring));
+	d->fill_target = d->cfg.umem_frames / 4 / d->n_queues;
+	if (d->fill_target > d->ring_size)
+		d->fill_target = d->ring_size;
+	need = iface_frames_for(d, 1);
+	if (need > d->cfg.umem_frames || d->fill_target < 64) {
+		snprintf(why, len,
+			 "umem_frames = %u is too few for %u queue(s) with rx_ring = %u: %u would "
+			 "do",
+			 d->cfg.umem_frames, d->n_queues, d->cfg.rx_ring, pow2_at_least(2 * need));
+		return -EINVAL;
+	}
+	return 0;
+}
+
+uint32_t iface_mtu(const struct iface *f, uint32_t mtu)
+{
+	return f->loopback && mtu > GSO_MAX ? GSO_MAX : mtu;
+}
+
+struct iface *iface_of_queue(struct daemon *d, uint32_t q)
+{
+	uint32_t i = 0;
+
+	while (q - d->ifs[i].first >= d->ifs[i].n_queues)
+		i++;
+	return &d->ifs[i];
+}
+
 /* ---- packet memory and sockets ---- */
+
+static int open_queues(struct daemon *d, struct iface *f, char *why, size_t len)
+{
+	f->xsk_opts = (struct xsk_opts){
+		.ifindex = f->link.ifindex,
+		.rx_size = d->cfg.rx_ring,
+		.tx_size = d->cfg.tx_ring,
+		.fill_size = d->ring_size,
+		.comp_size = d->ring_size,
+		.zerocopy = f->probe.zerocopy_ok && f->probe.mode == XDP_MODE_NATIVE,
+		.sg = f->probe.sg_ok,
+		.tx_csum = f->probe.tx_csum_ok,
+	};
+	for (uint32_t q = 0; q < f->n_queues; q++) {
+		uint32_t i = d->n_xsks;
+		int err;
+
+		f->xsk_opts.queue = q;
+		err = xsk_create(&d->xsks[i], &d->umem, &f->xsk_opts, q ? &d->xsks[f->first] : NULL,
+				 &d->uqs[i]);
+		if (err) {
+			snprintf(why, len, "queue %u of %s: no AF_XDP socket: %s%s", q, f->name,
+				 strerror(-err),
+				 err == -EBUSY ? "; another program has one there" : "");
+			return err;
+		}
+		d->uqs[i].index = i;
+		d->n_xsks++;
+	}
+	return 0;
+}
 
 static int open_sockets(struct daemon *d, char *why, size_t len)
 {
@@ -96,23 +154,11 @@ static int open_sockets(struct daemon *d, char *why, size_t len)
 	d->uqs = calloc(d->n_queues, sizeof(*d->uqs));
 	if (!d->xsks || !d->uqs)
 		return -ENOMEM;
-	while (d->n_xsks < d->n_queues) {
-		uint32_t q = d->n_xsks;
-
-		d->xsk_opts.queue = q;
-		err = xsk_create(&d->xsks[q], &d->umem, &d->xsk_opts, q ? &d->xsks[0] : NULL,
-				 &d->uqs[q]);
-		if (err) {
-			snprintf(why, len, "queue %u of %s: no AF_XDP socket: %s%s", q,
-				 d->opt.ifname, strerror(-err),
-				 err == -EBUSY ? "; another program has one there" : "");
-			return err;
-		}
-		d->n_xsks++;
-	}
-	d->tx_csum = d->xsk_opts.tx_csum;
-	umem_set_queues(&d->umem, d->uqs, d->n_queues);
-	return 0;
+	for (uint32_t i = 0; !err && i < d->n_ifs; i++)
+		err = open_queues(d, &d->ifs[i], why, len);
+	if (!err)
+		umem_set_queues(&d->umem, d->uqs, d->n_queues);
+	return err;
 }
 
 static void close_sockets(struct daemon *d)
@@ -133,27 +179,37 @@ static void close_sockets(struct daemon *d)
 
 /* ---- the XDP program ---- */
 
-static int open_prog(struct daemon *d, char *why, size_t len)
+static int attach_prog(struct daemon *d, struct iface *f, char *why, size_t len)
 {
 	struct xdp_prog_opts o = {
 		.name = d->opt.name,
-		.ifindex = d->link.ifindex,
-		.mode = d->probe.mode,
+		.ifindex = f->link.ifindex,
+		.mode = f->probe.mode,
 		.max_flows = d->cfg.max_flows,
 	};
-	int err;
 
-	d->settings = (struct xdp_settings){
-		.claim_all = d->cfg.claim_all,
-		.reply_mode = d->probe.reply_mode,
-		.answer_arp = 1,
-		.answer_echo = 1,
-		.mtu = d->link.mtu,
-		.n_queues = d->n_queues,
+	/* What lo carries is the kernel's, too: only what is known to be ours is taken there. */
+	f->settings = (struct xdp_settings){
+		.claim_all = d->cfg.claim_all && !f->loopback,
+		.reply_mode = f->probe.reply_mode,
+		.answer_arp = !f->loopback,
+		.answer_echo = !f->loopback,
+		.mtu = f->link.mtu,
+		.n_queues = f->n_queues,
+		.queue_base = (uint16_t)f->first,
 	};
-	memcpy(d->settings.mac, d->link.mac, sizeof(d->settings.mac));
-	o.settings = d->settings;
-	err = xdp_prog_attach(&d->prog, &o, why, len);
+	memcpy(f->settings.mac, f->link.mac, sizeof(f->settings.mac));
+	o.settings = f->settings;
+	return f->netif ? xdp_prog_add(d->prog, &o, why, len)
+			: xdp_prog_attach(&d->prog, &o, why, len);
+}
+
+static int open_prog(struct daemon *d, char *why, size_t len)
+{
+	int err = 0;
+
+	for (uint32_t i = 0; !err && i < d->n_ifs; i++)
+		err = attach_prog(d, &d->ifs[i], why, len);
 	if (err)
 		return err;
 	for (uint32_t q = 0; !err && q < d->n_queues; q++)
@@ -188,12 +244,8 @@ static int open_stack(struct daemon *d)
 		.umem = &d->umem,
 		.xsks = d->xsks,
 		.uqs = d->uqs,
-		.n_queues = d->n_queues,
 		.fill_target = d->fill_target,
-		.netif = NETIF,
-		.partial_csum = d->probe.partial_csum,
-		.tx_csum = d->tx_csum,
-		.gso_fd = d->gso_fd,
+		.n_ifs = d->n_ifs,
 	};
 	struct stack_cfg sc = {
 		.role = STACK_FULL,
@@ -204,12 +256,22 @@ static int open_stack(struct daemon *d)
 		.n_tw = d->cfg.limits.tcp_max_tw_buckets,
 		.n_routes = N_ROUTES,
 		.n_pending = N_PENDING,
-		.gso_max = d->gso_fd >= 0 ? GSO_MAX : 0,
-		.csum_offload = d->tx_csum,
+		.csum_offload = true, /* the port completes what the kernel does not */
 		.cc = d->cfg.cc,
 	};
-	int err = port_open(&d->port, &pc);
+	int err;
 
+	for (uint32_t i = 0; i < d->n_ifs; i++) {
+		const struct iface *f = &d->ifs[i];
+
+		pc.ifs[i] = (struct port_if){.n_queues = f->n_queues,
+					     .partial_csum = f->probe.partial_csum,
+					     .tx_csum = f->xsk_opts.tx_csum,
+					     .gso_fd = f->gso_fd};
+		if (f->gso_fd >= 0)
+			sc.gso_max = GSO_MAX;
+	}
+	err = port_open(&d->port, &pc);
 	if (err)
 		return err;
 	port_set_filter(d->port, filter_packet, d);
@@ -247,17 +309,23 @@ static void close_stack(struct daemon *d)
 	d->arena.base = NULL;
 }
 
-static void open_gso(struct daemon *d)
+static void open_gso(struct daemon *d, struct iface *f)
 {
-	d->gso_fd = -1;
 	if (!d->cfg.gso)
 		return;
-	d->gso_fd = port_gso_open(d->link.ifindex);
-	if (d->gso_fd < 0)
-		say(d, "no segmentation offload: packet socket: %s", strerror(-d->gso_fd));
+	f->gso_fd = port_gso_open(f->link.ifindex);
+	if (f->gso_fd < 0)
+		say(d, "%s: no segmentation offload: packet socket: %s", f->name,
+		    strerror(-f->gso_fd));
 }
 
 /* ---- ARP ---- */
+
+/* The interface whose watch, at @at in it, this is. */
+static struct iface *iface_of(struct watch *w, size_t at)
+{
+	return (struct iface *)(void *)((char *)w - at);
+}
 
 /* The kernel gets them and shares our addresses; so do we, by a packet socket. */
 static void on_arp(struct daemon *d, struct watch *w, uint32_t events)
@@ -269,7 +337,7 @@ static void on_arp(struct daemon *d, struct watch *w, uint32_t events)
 	while ((n = recv(w->fd, buf, sizeof(buf), MSG_DONTWAIT)) > 0) {
 		struct pkt p = {.nfrags = 1,
 				.len = (uint32_t)n,
-				.netif = NETIF,
+				.netif = iface_of(w, offsetof(struct iface, arp))->netif,
 				.conn = TD_NO_CONN,
 				.reason = XR_PASS_ARP};
 
@@ -278,7 +346,7 @@ static void on_arp(struct daemon *d, struct watch *w, uint32_t events)
 	}
 }
 
-static int open_arp(struct daemon *d)
+static int open_arp(struct daemon *d, struct iface *f)
 {
 	/* The operation, at 6 in the ARP packet, is 2: reply. */
 	struct sock_filter replies[] = {
@@ -290,45 +358,52 @@ static int open_arp(struct daemon *d)
 	struct sock_fprog prog = {.len = 4, .filter = replies};
 	struct sockaddr_ll sa = {.sll_family = AF_PACKET,
 				 .sll_protocol = htons(ETH_P_ARP),
-				 .sll_ifindex = d->link.ifindex};
+				 .sll_ifindex = f->link.ifindex};
 	int one = 1;
 
-	d->arp.fn = on_arp;
-	if (!strcmp(d->link.kind, "loopback"))
+	f->arp.fn = on_arp;
+	if (f->loopback)
 		return 0;
 	/* Protocol 0 at first: nothing is queued before the filter stands. */
-	d->arp.fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (d->arp.fd < 0)
+	f->arp.fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (f->arp.fd < 0)
 		return -errno;
-	setsockopt(d->arp.fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof(one));
-	if (setsockopt(d->arp.fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog)) ||
-	    bind(d->arp.fd, (struct sockaddr *)&sa, sizeof(sa)))
+	setsockopt(f->arp.fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof(one));
+	if (setsockopt(f->arp.fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog)) ||
+	    bind(f->arp.fd, (struct sockaddr *)&sa, sizeof(sa)))
 		return -errno;
-	return watch_add(d, &d->arp, EPOLLIN);
+	return watch_add(d, &f->arp, EPOLLIN);
 }
 
 /* ---- what rtnetlink says ---- */
 
-bool iface_has_addr(const struct daemon *d, const struct ip_addr *a)
+static struct own_addr *find_addr(const struct daemon *d, const struct ip_addr *a)
 {
 	for (uint32_t i = 0; i < d->n_addrs; i++)
-		if (ip_addr_eq(&d->addrs[i], a))
-			return true;
-	return false;
+		if (ip_addr_eq(&d->addrs[i].addr, a))
+			return &d->addrs[i];
+	return NULL;
+}
+
+bool iface_has_addr(const struct daemon *d, const struct ip_addr *a)
+{
+	return find_addr(d, a);
 }
 
 static void addr_added(struct daemon *d, const struct ip_addr *a)
 {
-	struct ip_addr *list;
+	struct own_addr *o = find_addr(d, a), *list;
 	int err;
 
-	if (iface_has_addr(d, a))
+	if (o) {
+		o->n++;
 		return;
+	}
 	list = realloc(d->addrs, (d->n_addrs + 1) * sizeof(*list));
 	if (!list)
 		return;
 	d->addrs = list;
-	d->addrs[d->n_addrs++] = *a;
+	d->addrs[d->n_addrs++] = (struct own_addr){.addr = *a, .n = 1};
 	/* The slow path has no IPv6 yet: what XDP took the kernel could not answer any more. */
 	err = ip_addr_is_v4(a) ? xdp_addr_set(d->prog, a) : 0;
 	if (err)
@@ -337,41 +412,50 @@ static void addr_added(struct daemon *d, const struct ip_addr *a)
 
 static void addr_removed(struct daemon *d, const struct ip_addr *a)
 {
-	for (uint32_t i = 0; i < d->n_addrs; i++) {
-		if (!ip_addr_eq(&d->addrs[i], a))
-			continue;
-		d->addrs[i] = d->addrs[--d->n_addrs];
-		if (ip_addr_is_v4(a))
-			xdp_addr_del(d->prog, a);
+	struct own_addr *o = find_addr(d, a);
+
+	if (!o || --o->n)
 		return;
-	}
+	*o = d->addrs[--d->n_addrs];
+	if (ip_addr_is_v4(a))
+		xdp_addr_del(d->prog, a);
 }
 
-static void link_changed(struct daemon *d, const struct net_event *ev)
+static void link_changed(struct daemon *d, struct iface *f, const struct net_event *ev)
 {
-	if (!memcmp(d->settings.mac, ev->mac, sizeof(ev->mac)) && d->settings.mtu == ev->mtu)
+	if (!memcmp(f->settings.mac, ev->mac, sizeof(ev->mac)) && f->settings.mtu == ev->mtu)
 		return;
-	memcpy(d->settings.mac, ev->mac, sizeof(ev->mac));
-	memcpy(d->link.mac, ev->mac, sizeof(ev->mac));
-	d->settings.mtu = d->link.mtu = ev->mtu;
-	xdp_settings_set(d->prog, &d->settings);
+	memcpy(f->settings.mac, ev->mac, sizeof(ev->mac));
+	memcpy(f->link.mac, ev->mac, sizeof(ev->mac));
+	f->settings.mtu = f->link.mtu = ev->mtu;
+	xdp_settings_set(d->prog, f->netif, &f->settings);
 	for (uint32_t s = 1; s < d->slots; s++)
 		if (d->apps[s])
-			d->apps[s]->link_changed = true;
-	log_info("%s: MAC address or MTU has changed; MTU is %u", d->opt.ifname, ev->mtu);
+			d->apps[s]->links_changed |= 1u << f->netif;
+	log_info("%s: MAC address or MTU has changed; MTU is %u", f->name, ev->mtu);
+}
+
+static int tell_stack(struct daemon *d, const struct iface *f, const struct net_event *ev)
+{
+	struct net_event e = *ev;
+
+	if (e.kind == NET_LINK_UP)
+		e.mtu = iface_mtu(f, e.mtu);
+	return stack_event(d->stack, &e, d->now);
 }
 
 static void on_net_event(void *ctx, const struct net_event *ev)
 {
 	struct daemon *d = ctx;
-	int err = stack_event(d->stack, ev, d->now);
+	struct iface *f = &d->ifs[ev->netif];
+	int err = tell_stack(d, f, ev);
 
 	if (err && err != -ENOENT)
-		log_warn("the stack cannot take a change of %s (kind %d): %s", d->opt.ifname,
-			 ev->kind, strerror(-err));
+		log_warn("the stack cannot take a change of %s (kind %d): %s", f->name, ev->kind,
+			 strerror(-err));
 	switch (ev->kind) {
 	case NET_LINK_UP:
-		link_changed(d, ev);
+		link_changed(d, f, ev);
 		break;
 	case NET_ADDR_ADD:
 		addr_added(d, &ev->addr);
@@ -386,11 +470,11 @@ static void on_net_event(void *ctx, const struct net_event *ev)
 
 static void on_netlink(struct daemon *d, struct watch *w, uint32_t events)
 {
-	int err = nl_mirror_read(d->nl);
+	struct iface *f = iface_of(w, offsetof(struct iface, nl_watch));
+	int err = nl_mirror_read(f->nl);
 
-	(void)w;
 	(void)events;
-	if (nl_mirror_gone(d->nl))
+	if (nl_mirror_gone(f->nl))
 		loop_stop(d, "the interface has gone away");
 	else if (err)
 		loop_stop(d, "rtnetlink cannot be read any more");
@@ -404,6 +488,16 @@ static void on_xsk(struct daemon *d, struct watch *w, uint32_t events)
 	(void)events;
 }
 
+static int follow(struct daemon *d, struct iface *f)
+{
+	int err = nl_mirror_open(&f->nl, f->link.ifindex, f->netif, on_net_event, d);
+
+	if (err)
+		return err;
+	f->nl_watch = (struct watch){.fd = nl_mirror_fd(f->nl), .fn = on_netlink};
+	return watch_add(d, &f->nl_watch, EPOLLIN);
+}
+
 int iface_watch(struct daemon *d, char *why, size_t len)
 {
 	int err = 0;
@@ -415,61 +509,85 @@ int iface_watch(struct daemon *d, char *why, size_t len)
 		d->xsk_watch[q] = (struct watch){.fd = d->xsks[q].fd, .fn = on_xsk};
 		err = watch_add(d, &d->xsk_watch[q], EPOLLIN);
 	}
-	if (!err)
-		err = nl_mirror_open(&d->nl, d->link.ifindex, NETIF, on_net_event, d);
-	if (!err) {
-		d->nl_watch = (struct watch){.fd = nl_mirror_fd(d->nl), .fn = on_netlink};
-		err = watch_add(d, &d->nl_watch, EPOLLIN);
+	for (uint32_t i = 0; !err && i < d->n_ifs; i++) {
+		err = follow(d, &d->ifs[i]);
+		if (err)
+			snprintf(why, len, "cannot follow %s by rtnetlink: %s", d->ifs[i].name,
+				 strerror(-err));
 	}
-	if (err)
-		snprintf(why, len, "cannot follow %s by rtnetlink: %s", d->opt.ifname,
-			 strerror(-err));
 	return err;
 }
 
 /* ---- all of it ---- */
 
-static void say_lines(const struct daemon *d, const char *text)
+static void say_lines(const struct daemon *d, const struct iface *f, const char *text)
 {
 	while (*text) {
 		int n = (int)strcspn(text, "\n");
 
-		if (n)
+		if (n && d->n_ifs > 1)
+			say(d, "%s: %.*s", f->name, n, text);
+		else if (n)
 			say(d, "%.*s", n, text);
 		text += n + (text[n] == '\n');
 	}
 }
 
-static int look(struct daemon *d, char *why, size_t len)
+static int look(struct daemon *d, struct iface *f, char *why, size_t len)
 {
-	int err = nl_link_get(d->opt.ifname, &d->link);
+	int err = nl_link_get(f->name, &f->link);
 
-	if (err) {
-		if (err == -ENODEV)
-			snprintf(why, len, "there is no interface '%s' in %s%s", d->opt.ifname,
-				 d->opt.netns ? "network namespace " : "this network namespace",
-				 d->opt.netns ? d->opt.netns : "");
-		else
-			snprintf(why, len, "%s: %s", d->opt.ifname, strerror(-err));
+	if (err == -ENODEV)
+		snprintf(why, len, "there is no interface '%s' in %s%s", f->name,
+			 d->opt.netns ? "network namespace " : "this network namespace",
+			 d->opt.netns ? d->opt.netns : "");
+	else if (err)
+		snprintf(why, len, "%s: %s", f->name, strerror(-err));
+	if (err)
 		return err;
+	f->loopback = !strcmp(f->link.kind, "loopback");
+	/* lo knows no native mode: what is asked for is meant for the others. */
+	err = xdp_probe(f->name, f->loopback ? XDP_MODE_AUTO : d->opt.mode, &f->probe, why, len);
+	if (!err)
+		say_lines(d, f, f->probe.reason);
+	return err;
+}
+
+static int look_at_all(struct daemon *d, char *why, size_t len)
+{
+	int err = xdp_bpffs_ensure(why, len);
+
+	for (uint32_t i = 0; i < d->opt.n_ifs; i++) {
+		struct iface *f = &d->ifs[d->n_ifs++];
+
+		*f = (struct iface){.name = d->opt.ifnames[i], .netif = (uint16_t)i, .gso_fd = -1};
+		f->arp.fd = f->nl_watch.fd = -1;
 	}
-	err = xdp_bpffs_ensure(why, len);
-	if (!err)
-		err = xdp_probe(d->opt.ifname, d->opt.mode, &d->probe, why, len);
-	if (!err)
-		err = choose_sizes(d, why, len);
-	if (!err)
-		say_lines(d, d->probe.reason);
+	for (uint32_t i = 0; !err && i < d->n_ifs; i++)
+		err = look(d, &d->ifs[i], why, len);
+	return err ? err : choose_sizes(d, why, len);
+}
+
+/* What concerns one interface, once the stack is there. */
+static int open_rest(struct daemon *d, struct iface *f, char *why, size_t len)
+{
+	int err = open_arp(d, f);
+
+	if (err)
+		snprintf(why, len, "%s: no packet socket for ARP: %s", f->name, strerror(-err));
+	else if (f->loopback)
+		err = lo_accept_local(d->run_dir, why, len);
 	return err;
 }
 
 int iface_open(struct daemon *d, char *why, size_t len)
 {
-	int err = look(d, why, len);
+	int err = look_at_all(d, why, len);
 
 	if (err)
 		return err;
-	open_gso(d);
+	for (uint32_t i = 0; i < d->n_ifs; i++)
+		open_gso(d, &d->ifs[i]);
 	err = open_sockets(d, why, len);
 	if (!err)
 		err = open_prog(d, why, len);
@@ -480,12 +598,22 @@ int iface_open(struct daemon *d, char *why, size_t len)
 		err = open_stack(d);
 	if (err)
 		snprintf(why, len, "no memory for the stack: %s", strerror(-err));
-	if (!err) {
-		err = open_arp(d);
-		if (err)
-			snprintf(why, len, "no packet socket for ARP: %s", strerror(-err));
-	}
+	for (uint32_t i = 0; !err && i < d->n_ifs; i++)
+		err = open_rest(d, &d->ifs[i], why, len);
 	return err;
+}
+
+static void close_one(struct daemon *d, struct iface *f)
+{
+	if (f->nl)
+		nl_mirror_close(f->nl);
+	f->nl = NULL;
+	watch_del(d, &f->arp);
+	if (f->gso_fd >= 0)
+		close(f->gso_fd);
+	f->gso_fd = -1;
+	if (f->loopback)
+		lo_restore(d->run_dir);
 }
 
 /* Takes what there is, so that it also serves a start that failed half-way. */
@@ -494,17 +622,13 @@ void iface_close(struct daemon *d)
 	if (d->prog)
 		xdp_prog_detach(d->prog);
 	d->prog = NULL;
-	if (d->nl)
-		nl_mirror_close(d->nl);
-	d->nl = NULL;
-	watch_del(d, &d->arp);
+	for (uint32_t i = 0; i < d->n_ifs; i++)
+		close_one(d, &d->ifs[i]);
 	close_stack(d);
 	close_sockets(d);
-	if (d->gso_fd >= 0)
-		close(d->gso_fd);
-	d->gso_fd = -1;
 	free(d->xsk_watch);
 	free(d->addrs);
 	d->xsk_watch = NULL;
 	d->addrs = NULL;
+	d->n_ifs = 0;
 }

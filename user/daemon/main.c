@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * tandemd: the slow path of one interface. Command line, going into the background, starting in
+ * tandemd: the slow path of its interfaces. Command line, going into the background, starting in
  * order and stopping in the reverse. Who starts it is told on --status-fd: lines of text about
  * what was chosen, then "READY" or "ERROR: sentence".
  */
@@ -54,10 +54,10 @@ static int tell_error(const struct daemon *d, char *why)
 /* ---- command line ---- */
 
 static const char usage[] =
-	"Usage: tandemd --name NAME --ifname IF [--netns NAME] [--mode auto|native|generic]\n"
+	"Usage: tandemd --name NAME --ifname IF... [--netns NAME] [--mode auto|native|generic]\n"
 	"               [--claim bound|all] [--config FILE] [--foreground] [--status-fd N]\n"
 	"       tandemd --example-config\n"
-	"The slow path of one interface; `tandem attach` starts it.\n";
+	"--ifname may be repeated. The slow path of the interfaces; `tandem attach` starts it.\n";
 
 static int bad_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 static int bad_usage(const char *fmt, ...)
@@ -127,7 +127,9 @@ static int parse_options(struct options *o, int argc, char **argv)
 			o->name = optarg;
 			break;
 		case 'i':
-			o->ifname = optarg;
+			if (o->n_ifs == TD_MAX_NETIFS)
+				return bad_usage("--ifname: up to %u", TD_MAX_NETIFS);
+			o->ifnames[o->n_ifs++] = optarg;
 			break;
 		case 'N':
 			o->netns = optarg;
@@ -164,7 +166,7 @@ static int parse_options(struct options *o, int argc, char **argv)
 		return err;
 	if (optind < argc)
 		return bad_usage("'%s' is one word too many", argv[optind]);
-	if (!o->name || !o->ifname)
+	if (!o->name || !o->n_ifs)
 		return bad_usage("--name and --ifname are needed");
 	return -1;
 }
@@ -187,9 +189,16 @@ static int check_options(const struct options *o, char *why, size_t len)
 		snprintf(why, len, "'%s' cannot be a name; give another with --name", o->name);
 		return -EINVAL;
 	}
-	if (!name_ok(o->ifname, IFNAMSIZ - 1)) {
-		snprintf(why, len, "there is no interface '%s'", o->ifname);
-		return -ENODEV;
+	for (uint32_t i = 0; i < o->n_ifs; i++) {
+		if (!name_ok(o->ifnames[i], IFNAMSIZ - 1)) {
+			snprintf(why, len, "there is no interface '%s'", o->ifnames[i]);
+			return -ENODEV;
+		}
+		for (uint32_t k = 0; k < i; k++)
+			if (!strcmp(o->ifnames[i], o->ifnames[k])) {
+				snprintf(why, len, "%s is named twice", o->ifnames[i]);
+				return -EINVAL;
+			}
 	}
 	if (o->netns && !name_ok(o->netns, 255)) {
 		snprintf(why, len, "there is no network namespace '%s'", o->netns);
@@ -266,8 +275,8 @@ static void raise_fd_limit(void)
 static void daemon_init(struct daemon *d)
 {
 	d->now = d->started = clock_now();
-	d->epfd = d->lock_fd = d->spare_fd = d->gso_fd = d->arena_ro_fd = -1;
-	d->sig.fd = d->ctl.fd = d->arp.fd = d->nl_watch.fd = -1;
+	d->epfd = d->lock_fd = d->spare_fd = d->arena_ro_fd = -1;
+	d->sig.fd = d->ctl.fd = -1;
 	d->inject_from = TD_SLOT_NONE;
 	d->slots = 1;
 }
@@ -418,7 +427,9 @@ static int run(struct daemon *d)
 		return tell_error(d, why);
 	}
 	if (report_ready(d, done)) {
-		log_info("serving %s (%s mode)", d->opt.ifname, xdp_mode_name(d->probe.mode));
+		for (uint32_t i = 0; i < d->n_ifs; i++)
+			log_info("serving %s (%s mode)", d->ifs[i].name,
+				 xdp_mode_name(d->ifs[i].probe.mode));
 		loop_run(d);
 	} else {
 		loop_stop(d, "who started it has gone away");

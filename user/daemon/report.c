@@ -56,40 +56,51 @@ static uint64_t cpu_ms(void)
 	       (uint64_t)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1000;
 }
 
-static void put_interface(struct daemon *d, struct jbuf *j)
+static void put_interface(const struct iface *f, struct jbuf *j)
 {
 	static const char *const replies[] = {"tx", "redirect", "none"};
-	const uint8_t *m = d->settings.mac;
-	char mac[18], text[INET6_ADDRSTRLEN];
+	const uint8_t *m = f->settings.mac;
+	char mac[18];
 
 	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4],
 		 m[5]);
+	jb_open(j, f->name, '{');
+	jb_u64(j, "ifindex", (uint64_t)f->link.ifindex);
+	jb_str(j, "mode", xdp_mode_name(f->probe.mode));
+	jb_str(j, "driver", f->probe.driver);
+	jb_str(j, "claim", f->settings.claim_all ? "all" : "bound");
+	jb_str(j, "reply_mode",
+	       (unsigned)f->probe.reply_mode < 3 ? replies[f->probe.reply_mode] : "?");
+	jb_u64(j, "queues", f->n_queues);
+	jb_u64(j, "mtu", f->settings.mtu);
+	jb_str(j, "mac", mac);
+	jb_bool(j, "zerocopy", f->xsk_opts.zerocopy);
+	jb_bool(j, "multi_buffer", f->xsk_opts.sg);
+	jb_bool(j, "tx_checksum_offload", f->xsk_opts.tx_csum);
+	jb_bool(j, "partial_checksums", f->probe.partial_csum);
+	jb_bool(j, "segmentation_offload", f->gso_fd >= 0);
+	put_lines(j, "choices", f->probe.reason);
+	jb_close(j, '}');
+}
+
+static void put_attachment(struct daemon *d, struct jbuf *j)
+{
+	char text[INET6_ADDRSTRLEN];
+
 	jb_str(j, "name", d->opt.name);
-	jb_str(j, "ifname", d->opt.ifname);
-	jb_u64(j, "ifindex", (uint64_t)d->link.ifindex);
 	jb_str(j, "netns", d->opt.netns);
 	jb_u64(j, "netns_inode", d->netns_ino);
 	jb_u64(j, "pid", (uint64_t)getpid());
 	jb_str(j, "version", TANDEM_VERSION);
 	jb_u64(j, "uptime_s", mtime_diff_ns(d->now, d->started) / NS_PER_S);
 	jb_u64(j, "cpu_ms", cpu_ms());
-	jb_str(j, "mode", xdp_mode_name(d->probe.mode));
-	jb_str(j, "driver", d->probe.driver);
-	jb_str(j, "claim", d->cfg.claim_all ? "all" : "bound");
-	jb_str(j, "reply_mode",
-	       (unsigned)d->probe.reply_mode < 3 ? replies[d->probe.reply_mode] : "?");
-	jb_u64(j, "queues", d->n_queues);
-	jb_u64(j, "mtu", d->settings.mtu);
-	jb_str(j, "mac", mac);
-	jb_bool(j, "zerocopy", d->xsk_opts.zerocopy);
-	jb_bool(j, "multi_buffer", d->xsk_opts.sg);
-	jb_bool(j, "tx_checksum_offload", d->tx_csum);
-	jb_bool(j, "partial_checksums", d->probe.partial_csum);
-	jb_bool(j, "segmentation_offload", d->gso_fd >= 0);
-	put_lines(j, "choices", d->probe.reason);
+	jb_open(j, "interfaces", '{');
+	for (uint32_t i = 0; i < d->n_ifs; i++)
+		put_interface(&d->ifs[i], j);
+	jb_close(j, '}');
 	jb_open(j, "addresses", '[');
 	for (uint32_t i = 0; i < d->n_addrs; i++) {
-		const struct ip_addr *a = &d->addrs[i];
+		const struct ip_addr *a = &d->addrs[i].addr;
 
 		if (ip_addr_is_v4(a)) /* the others are the kernel's */
 			jb_str(j, NULL, inet_ntop(AF_INET, &a->w[3], text, sizeof(text)));
@@ -196,7 +207,7 @@ static void put_memory(struct daemon *d, struct jbuf *j)
 static void fill_status(struct daemon *d, struct jbuf *j)
 {
 	jb_open(j, NULL, '{');
-	put_interface(d, j);
+	put_attachment(d, j);
 	put_apps(d, j);
 	put_listeners(d, j);
 	put_memory(d, j);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A port: all that one process (daemon or application) needs to move packets between a
- * stack and an interface: its AF_XDP sockets on every queue, its frame cache, the pool of
- * packets that the stack sends from, the segmentation-offload sender, and the injection
- * rings to the other side.
+ * stack and its interfaces: its AF_XDP sockets on every queue, its frame cache, the pool of
+ * packets that the stack sends from, the segmentation-offload senders, and the injection
+ * rings to the other side. Queues are numbered over all interfaces; a packet's .queue is that
+ * of its .netif, from 0 on.
  */
 #ifndef TANDEM_IO_PORT_H
 #define TANDEM_IO_PORT_H
@@ -11,17 +12,22 @@
 #include "user/core/stack.h"
 #include "xsk.h"
 
+/* One interface: netif 0 of the stack is the first one. */
+struct port_if {
+	uint32_t n_queues;
+	bool partial_csum; /* inbound checksums may be partial (veth, lo) */
+	bool tx_csum;	   /* the kernel completes outbound checksums */
+	int gso_fd;	   /* packet socket with PACKET_VNET_HDR, or -1 */
+};
+
 struct port_cfg {
 	struct umem *umem;
-	struct xsk *xsks;	  /* [n_queues] */
-	struct umem_queue *uqs;	  /* [n_queues] */
-	uint32_t n_queues;
+	struct xsk *xsks;	/* of all queues, in the order of interfaces */
+	struct umem_queue *uqs; /* the same */
 	uint32_t fill_target;
-	uint16_t netif;		  /* of the stack */
-	bool partial_csum;	  /* inbound checksums may be partial (veth, lo) */
-	bool tx_csum;		  /* the kernel completes outbound checksums */
-	int gso_fd;		  /* packet socket with PACKET_VNET_HDR, or -1 */
-	struct shm_pkt_ring *inject_in;	 /* packets for us from the other side, or NULL */
+	struct port_if ifs[TD_MAX_NETIFS];
+	uint32_t n_ifs;
+	struct shm_pkt_ring *inject_in; /* packets for us from the other side, or NULL */
 };
 
 struct port; /* opaque */
@@ -33,7 +39,7 @@ struct port_stats {
 	uint64_t tx_drops;  /* packets that cannot be sent from here at all */
 };
 
-/* UMEM, sockets and queues (all of the interface, in order) outlive the port. -errno */
+/* UMEM, sockets and queues outlive the port. -errno */
 int port_open(struct port **out, const struct port_cfg *cfg);
 /* Frames in hand go back to the pool; the sockets stay the caller's. */
 void port_close(struct port *p);

@@ -18,6 +18,9 @@ struct port_part {
 
 struct port {
 	struct port_cfg cfg;
+	uint32_t n_queues;		 /* of all interfaces */
+	uint32_t first[TD_MAX_NETIFS];	 /* an interface's queue 0 */
+	uint8_t netif_of[TD_MAX_QUEUES]; /* a queue's interface */
 	struct frame_cache cache;
 	struct port_part *parts; /* [n_queues] */
 	struct pkt *pkts;	 /* [PORT_PKTS] */
@@ -30,6 +33,14 @@ struct port {
 	void *filter_ctx;
 	struct port_stats stats;
 };
+
+/* The queue to send @pk on, among all. */
+static inline uint32_t port_queue(const struct port *p, const struct pkt *pk)
+{
+	uint32_t i = pk->netif < p->cfg.n_ifs ? pk->netif : 0;
+
+	return p->first[i] + pk->queue % p->cfg.ifs[i].n_queues;
+}
 
 /* Balances @q's rings with our cache, if that is worth the lock (or @force). */
 void port_balance(struct port *p, uint32_t q, bool force);

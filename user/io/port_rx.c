@@ -26,17 +26,35 @@ struct rx_ctx {
 
 /* ---- opening ---- */
 
+static bool number_queues(struct port *p)
+{
+	if (!p->cfg.n_ifs || p->cfg.n_ifs > TD_MAX_NETIFS)
+		return false;
+	for (uint32_t i = 0; i < p->cfg.n_ifs; i++) {
+		uint32_t n = p->cfg.ifs[i].n_queues;
+
+		if (!n || n > TD_MAX_QUEUES - p->n_queues)
+			return false;
+		p->first[i] = p->n_queues;
+		memset(p->netif_of + p->n_queues, (int)i, n);
+		p->n_queues += n;
+	}
+	return true;
+}
+
 int port_open(struct port **out, const struct port_cfg *cfg)
 {
 	struct port *p;
 
-	if (!cfg->n_queues)
-		return -EINVAL;
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return -ENOMEM;
 	p->cfg = *cfg;
-	p->parts = calloc(cfg->n_queues, sizeof(*p->parts));
+	if (!number_queues(p)) {
+		free(p);
+		return -EINVAL;
+	}
+	p->parts = calloc(p->n_queues, sizeof(*p->parts));
 	p->pkts = calloc(PORT_PKTS, sizeof(*p->pkts));
 	if (!p->parts || !p->pkts) {
 		free(p->parts);
@@ -48,8 +66,8 @@ int port_open(struct port **out, const struct port_cfg *cfg)
 		p->pkts[i].next = p->bare;
 		p->bare = &p->pkts[i];
 	}
-	umem_set_queues(cfg->umem, cfg->uqs, cfg->n_queues);
-	for (uint32_t q = 0; q < cfg->n_queues; q++)
+	umem_set_queues(cfg->umem, cfg->uqs, p->n_queues);
+	for (uint32_t q = 0; q < p->n_queues; q++)
 		port_balance(p, q, true);
 	port_fill_pool(p);
 	*out = p;
@@ -69,7 +87,7 @@ void port_close(struct port *p)
 {
 	struct pkt *pk;
 
-	for (uint32_t q = 0; q < p->cfg.n_queues; q++)
+	for (uint32_t q = 0; q < p->n_queues; q++)
 		drop_part(p, &p->parts[q]);
 	if (p->kept)
 		pkt_free(&p->pool, p->kept);
@@ -101,7 +119,7 @@ const struct port_stats *port_stats(const struct port *p)
 
 uint32_t port_fds(const struct port *p, int *fds, uint32_t max)
 {
-	uint32_t n = p->cfg.n_queues < max ? p->cfg.n_queues : max;
+	uint32_t n = p->n_queues < max ? p->n_queues : max;
 
 	for (uint32_t q = 0; q < n; q++)
 		fds[q] = p->cfg.xsks[q].fd;
@@ -152,17 +170,18 @@ static void read_meta(const struct port *p, struct pkt *pk)
 }
 
 /* All of it is here: to the stack, and the frames to the cache, or wherever @stale sent them. */
-static void deliver(struct port *p, struct port_part *part, uint16_t queue, bool injected,
+static void deliver(struct port *p, struct port_part *part, uint32_t q, bool injected,
 		    const struct rx_ctx *rx)
 {
+	uint16_t netif = p->netif_of[q];
 	struct pkt *pk = &part->pk;
 
 	pk->len = 0;
 	for (uint32_t i = 0; i < pk->nfrags; i++)
 		pk->len += pk->frag[i].len;
-	pk->netif = p->cfg.netif;
-	pk->queue = queue;
-	pk->csum = p->cfg.partial_csum ? PKT_CSUM_PARTIAL : PKT_CSUM_VERIFY;
+	pk->netif = netif;
+	pk->queue = (uint16_t)(q - p->first[netif]);
+	pk->csum = p->cfg.ifs[netif].partial_csum ? PKT_CSUM_PARTIAL : PKT_CSUM_VERIFY;
 	pk->gso_size = 0;
 	read_meta(p, pk);
 	if (injected)
@@ -245,7 +264,7 @@ static uint32_t rx_queue(struct port *p, uint32_t q, uint32_t budget, const stru
 			continue;
 		done++;
 		if (part->pk.nfrags)
-			deliver(p, part, (uint16_t)q, false, rx);
+			deliver(p, part, q, false, rx);
 	}
 	return done;
 }
@@ -258,14 +277,14 @@ uint32_t port_rx(struct port *p, struct stack *s, uint32_t budget, struct mtime 
 
 	if (p->cfg.inject_in)
 		done = port_rx_ring(p, p->cfg.inject_in, s, budget, now, stale, ctx);
-	for (uint32_t i = 0; i < p->cfg.n_queues; i++) {
-		uint32_t q = (p->next_queue + i) % p->cfg.n_queues;
+	for (uint32_t i = 0; i < p->n_queues; i++) {
+		uint32_t q = (p->next_queue + i) % p->n_queues;
 
 		if (done < budget)
 			done += rx_queue(p, q, budget - done, &rx);
 		port_balance(p, q, false);
 	}
-	p->next_queue = (p->next_queue + 1) % p->cfg.n_queues;
+	p->next_queue = (p->next_queue + 1) % p->n_queues;
 	return done;
 }
 
@@ -273,7 +292,7 @@ bool port_rx_pending(const struct port *p)
 {
 	if (p->cfg.inject_in && shm_ring_avail(&p->cfg.inject_in->hdr, SHM_PKT_RING))
 		return true;
-	for (uint32_t q = 0; q < p->cfg.n_queues; q++) {
+	for (uint32_t q = 0; q < p->n_queues; q++) {
 		const struct xsk_ring_cons *r = &p->cfg.xsks[q].rx;
 
 		if (load_acquire(r->producer) != READ_ONCE(*r->consumer))
@@ -304,6 +323,7 @@ uint32_t port_rx_ring(struct port *p, struct shm_pkt_ring *ring, struct stack *s
 	const struct rx_ctx rx = {s, now, stale, ctx};
 	uint32_t avail = shm_ring_avail(&ring->hdr, SHM_PKT_RING), done = 0;
 	struct port_part part = {0};
+	uint32_t q = 0;
 
 	while (avail && (done < budget || part.pk.nfrags) && room_for_batch(p)) {
 		struct shm_pkt *at = &ring->e[ring->hdr.head & (SHM_PKT_RING - 1)];
@@ -314,11 +334,12 @@ uint32_t port_rx_ring(struct port *p, struct shm_pkt_ring *ring, struct stack *s
 		WRITE_ONCE(at->addr, NO_ADDR);
 		store_release(&ring->hdr.head, ring->hdr.head + 1);
 		avail--;
+		q = SHM_PKT_QUEUE_OF(e.flags);
 		if (!add_desc(p, &part, e.addr, e.len, ours, (e.flags & SHM_PKT_MORE) && avail))
 			continue;
 		done++;
 		if (part.pk.nfrags)
-			deliver(p, &part, 0, true, &rx);
+			deliver(p, &part, q < p->n_queues ? q : 0, true, &rx);
 	}
 	drop_part(p, &part);
 	return done;
@@ -339,7 +360,7 @@ void port_rescue_ring(struct port *p, struct shm_pkt_ring *ring)
 bool port_inject(struct port *p, struct pkt *pk, struct shm_pkt_ring *ring, uint16_t slot)
 {
 	struct umem *u = p->cfg.umem;
-	uint32_t tail = ring->hdr.tail;
+	uint32_t tail = ring->hdr.tail, queue = SHM_PKT_QUEUE(port_queue(p, pk));
 
 	if (shm_ring_room(&ring->hdr, SHM_PKT_RING) < pk->nfrags)
 		return false;
@@ -347,7 +368,7 @@ bool port_inject(struct port *p, struct pkt *pk, struct shm_pkt_ring *ring, uint
 		ring->e[(tail + i) & (SHM_PKT_RING - 1)] =
 			(struct shm_pkt){.addr = (uint64_t)(pk->frag[i].p - u->base),
 					 .len = pk->frag[i].len,
-					 .flags = i + 1 < pk->nfrags ? SHM_PKT_MORE : 0};
+					 .flags = queue | (i + 1 < pk->nfrags ? SHM_PKT_MORE : 0)};
 	/* The entries stand already, so that the receiver finds the frames if we are killed here.
 	 */
 	for (uint32_t i = 0; i < pk->nfrags; i++)

@@ -102,7 +102,7 @@ static uint32_t request_csum(const struct pkt *pk)
 /* False: the ring is full, and the kernel does not take more now. */
 static bool send_ring(struct port *p, struct pkt *pk)
 {
-	uint32_t q = pk->queue % p->cfg.n_queues, idx, options = 0;
+	uint32_t q = port_queue(p, pk), idx, options = 0;
 	struct xsk *x = &p->cfg.xsks[q];
 	struct umem *u = p->cfg.umem;
 
@@ -113,7 +113,7 @@ static bool send_ring(struct port *p, struct pkt *pk)
 			return false;
 		}
 	}
-	if (pk->csum == PKT_CSUM_PARTIAL && p->cfg.tx_csum)
+	if (pk->csum == PKT_CSUM_PARTIAL && p->cfg.ifs[p->netif_of[q]].tx_csum)
 		options = request_csum(pk);
 	else if (pk->csum == PKT_CSUM_PARTIAL)
 		complete_csum(pk);
@@ -153,9 +153,9 @@ static bool take_long_way(int fd)
 	return setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &bypass, sizeof(bypass)) == 0;
 }
 
-static void send_gso(struct port *p, struct pkt *pk)
+static void send_gso(struct port *p, struct pkt *pk, int fd)
 {
-	uint32_t q = pk->queue % p->cfg.n_queues;
+	uint32_t q = port_queue(p, pk);
 	struct virtio_net_hdr h = {.hdr_len = pk->hdr_len};
 	struct iovec iov[PKT_MAX_FRAGS + 1] = {{.iov_base = &h, .iov_len = sizeof(h)}};
 	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = pk->nfrags + 1};
@@ -174,9 +174,8 @@ static void send_gso(struct port *p, struct pkt *pk)
 	for (uint32_t i = 0; i < pk->nfrags; i++)
 		iov[i + 1] = (struct iovec){pk->frag[i].p, pk->frag[i].len};
 	p->stats.kicks++;
-	if (sendmsg(p->cfg.gso_fd, &msg, MSG_DONTWAIT) < 0 &&
-	    (errno != ENOBUFS || !take_long_way(p->cfg.gso_fd) ||
-	     sendmsg(p->cfg.gso_fd, &msg, MSG_DONTWAIT) < 0)) {
+	if (sendmsg(fd, &msg, MSG_DONTWAIT) < 0 &&
+	    (errno != ENOBUFS || !take_long_way(fd) || sendmsg(fd, &msg, MSG_DONTWAIT) < 0)) {
 		p->stats.gso_drops++; /* as lost on the way: TCP sends it again */
 	} else {
 		p->stats.tx_packets++;
@@ -205,11 +204,13 @@ static bool linearize(struct pkt *pk)
 static bool send_one(struct port *p, struct pkt *pk)
 {
 	bool gso = pk->gso_size && pk->len > (uint32_t)pk->hdr_len + pk->gso_size;
+	int fd;
 
 	if (!gso && (pk->nfrags == 1 || linearize(pk)))
 		return send_ring(p, pk);
-	if (p->cfg.gso_fd >= 0) {
-		send_gso(p, pk);
+	fd = p->cfg.ifs[p->netif_of[port_queue(p, pk)]].gso_fd;
+	if (fd >= 0) {
+		send_gso(p, pk, fd);
 		return true;
 	}
 	p->stats.tx_drops++;
@@ -221,7 +222,7 @@ static bool send_one(struct port *p, struct pkt *pk)
 
 static void kick_all(struct port *p)
 {
-	for (uint32_t q = 0; q < p->cfg.n_queues; q++)
+	for (uint32_t q = 0; q < p->n_queues; q++)
 		if (p->cfg.xsks[q].tx_outstanding)
 			kick(p, q);
 }
@@ -237,7 +238,7 @@ static struct pkt *next_pkt(struct port *p, struct stack *s, struct mtime now)
 		return pk;
 	/* Out of frames: those just sent may come back. */
 	kick_all(p);
-	for (uint32_t q = 0; q < p->cfg.n_queues; q++)
+	for (uint32_t q = 0; q < p->n_queues; q++)
 		port_balance(p, q, true);
 	port_fill_pool(p);
 	return p->pool.n ? stack_output(s, now) : NULL;
@@ -257,7 +258,7 @@ uint32_t port_tx(struct port *p, struct stack *s, struct mtime now)
 		n++;
 	}
 	kick_all(p);
-	for (uint32_t q = 0; n && q < p->cfg.n_queues; q++)
+	for (uint32_t q = 0; n && q < p->n_queues; q++)
 		port_balance(p, q, false);
 	port_fill_pool(p);
 	return n;
@@ -267,7 +268,7 @@ bool port_tx_pending(const struct port *p)
 {
 	if (p->kept || (p->bare && !p->pool.n))
 		return true;
-	for (uint32_t q = 0; q < p->cfg.n_queues; q++)
+	for (uint32_t q = 0; q < p->n_queues; q++)
 		if (p->cfg.xsks[q].tx_outstanding)
 			return true;
 	return false;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * xdp_prog.h: the program's life on an interface. The link and the maps are pinned in a
+ * xdp_prog.h: the program's life on its interfaces. The links and the maps are pinned in a
  * directory of their own, which is made first and removed last: it is what claims the name.
+ * Each interface has an instance of the program, whose read-only data says which it is; the first
+ * one's maps are everybody's.
  */
 #include <bpf/bpf.h>
 #include <dirent.h>
@@ -23,11 +25,17 @@
 #include "libbpf_log.h"
 #include "xdp_prog.h"
 
-struct xdp_prog {
+struct instance {
 	struct tandem_bpf *skel;
 	int link_fd;
+};
+
+struct xdp_prog {
+	struct instance on[TD_MAX_NETIFS];
+	uint32_t n;
 	char name[IF_NAMESIZE * 4];
 };
+#define MAPS(p) ((p)->on[0].skel->maps)
 
 #define PATH_LEN 256
 
@@ -56,8 +64,7 @@ const char *xdp_mode_name(enum xdp_mode m)
 /* bpffs reserves names with a dot in them; a slash would lead elsewhere. */
 static bool name_ok(const char *name)
 {
-	return *name && !strpbrk(name, "./") &&
-	       strlen(name) < sizeof(((struct xdp_prog *)0)->name);
+	return *name && !strpbrk(name, "./") && strlen(name) < sizeof(((struct xdp_prog *)0)->name);
 }
 
 static int pin_path(char *path, const char *name, const char *what)
@@ -74,13 +81,14 @@ int xdp_bpffs_ensure(char *why, size_t len)
 	if (statfs(TD_BPFFS, &fs) < 0)
 		return say(-errno, why, len,
 			   "%s is not there: is sysfs mounted, and does the kernel have "
-			   "CONFIG_BPF_SYSCALL?", TD_BPFFS);
+			   "CONFIG_BPF_SYSCALL?",
+			   TD_BPFFS);
 	if ((unsigned)fs.f_type == BPF_FS_MAGIC)
 		return 0;
 	if (mount("bpf", TD_BPFFS, "bpf", 0, "mode=0700") < 0)
 		return say(-errno, why, len, "cannot mount bpffs at %s: %s", TD_BPFFS,
-			   errno == EPERM ? "not permitted (root, or CAP_SYS_ADMIN, is needed)" :
-					    strerror(errno));
+			   errno == EPERM ? "not permitted (root, or CAP_SYS_ADMIN, is needed)"
+					  : strerror(errno));
 	return 0;
 }
 
@@ -120,17 +128,28 @@ static int pin(int fd, const char *name, const char *what, char *why, size_t len
 	return err ? say(err, why, len, "cannot pin %s: %s", path, strerror(-err)) : 0;
 }
 
-static int pin_all(struct xdp_prog *p, char *why, size_t len)
+#define LINK_PIN "link"
+
+static int pin_maps(const struct xdp_prog *p, char *why, size_t len)
 {
 	struct bpf_map *m;
-	int err;
+	int err = 0;
 
-	bpf_object__for_each_map(m, p->skel->obj) {
-		err = pin(bpf_map__fd(m), p->name, bpf_map__name(m), why, len);
-		if (err)
-			return err;
+	bpf_object__for_each_map(m, p->on[0].skel->obj)
+	{
+		if (!err && !bpf_map__is_internal(m))
+			err = pin(bpf_map__fd(m), p->name, bpf_map__name(m), why, len);
 	}
-	return pin(p->link_fd, p->name, "link", why, len);
+	return err;
+}
+
+static int pin_link(const struct xdp_prog *p, uint32_t i, char *why, size_t len)
+{
+	char what[32] = LINK_PIN;
+
+	if (i)
+		snprintf(what, sizeof(what), LINK_PIN "_%u", i);
+	return pin(p->on[i].link_fd, p->name, what, why, len);
 }
 
 /* The last one to detach takes the root away: then it is made again. */
@@ -155,8 +174,8 @@ static int claim_name(const char *name, char *why, size_t len)
 	if (!name_ok(name))
 		return say(-EINVAL, why, len,
 			   "'%s' cannot name a pin directory (no dots or slashes, at most "
-			   "%zu characters): choose another name", name,
-			   sizeof(((struct xdp_prog *)0)->name) - 1);
+			   "%zu characters): choose another name",
+			   name, sizeof(((struct xdp_prog *)0)->name) - 1);
 	err = xdp_bpffs_ensure(why, len);
 	if (err)
 		return err;
@@ -166,7 +185,8 @@ static int claim_name(const char *name, char *why, size_t len)
 	if (err == -EEXIST)
 		return say(err, why, len,
 			   "%s exists: tandem is attached under this name, or was not detached: "
-			   "detach it, or choose another name", path);
+			   "detach it, or choose another name",
+			   path);
 	if (err)
 		return say(err, why, len, "cannot create %s: %s%s", path, strerror(-err),
 			   geteuid() ? " (root is needed)" : "");
@@ -175,27 +195,44 @@ static int claim_name(const char *name, char *why, size_t len)
 
 /* ---- attaching ---- */
 
-static int load(struct xdp_prog *p, const struct xdp_prog_opts *o, char *why, size_t len)
+/* All but the read-only data. */
+static int share_maps(const struct xdp_prog *p, const struct tandem_bpf *skel)
 {
-	uint32_t zero = 0;
+	struct bpf_map *m;
+	int err = 0;
+
+	bpf_object__for_each_map(m, skel->obj)
+	{
+		if (err || bpf_map__is_internal(m))
+			continue;
+		err = bpf_map__reuse_fd(
+			m, bpf_object__find_map_fd_by_name(p->on[0].skel->obj, bpf_map__name(m)));
+	}
+	return err;
+}
+
+static int load(struct xdp_prog *p, uint32_t i, const struct xdp_prog_opts *o, char *why,
+		size_t len)
+{
+	struct tandem_bpf *skel;
 	int err;
 
 	libbpf_log_reset();
-	p->skel = tandem_bpf__open();
-	if (!p->skel)
+	skel = p->on[i].skel = tandem_bpf__open();
+	if (!skel)
 		return say(-errno, why, len, "cannot open the XDP program: %s", libbpf_log_last());
-	err = bpf_map__set_max_entries(p->skel->maps.flows, o->max_flows);
+	skel->rodata->netif = i;
+	err = i ? share_maps(p, skel) : bpf_map__set_max_entries(skel->maps.flows, o->max_flows);
 	if (!err)
-		err = tandem_bpf__load(p->skel);
+		err = tandem_bpf__load(skel);
 	if (err == -EPERM && geteuid() != 0)
 		return say(err, why, len,
 			   "loading the XDP program is not permitted: run as root (CAP_BPF, "
 			   "CAP_NET_ADMIN and CAP_PERFMON are needed)");
 	if (err)
-		return say(err, why, len,
-			   "the kernel refused the XDP program: %s (%s)", strerror(-err),
-			   libbpf_log_last());
-	if (bpf_map_update_elem(bpf_map__fd(p->skel->maps.settings), &zero, &o->settings, 0) < 0)
+		return say(err, why, len, "the kernel refused the XDP program: %s (%s)",
+			   strerror(-err), libbpf_log_last());
+	if (bpf_map_update_elem(bpf_map__fd(MAPS(p).settings), &i, &o->settings, 0) < 0)
 		return say(-errno, why, len, "cannot write the settings map: %s", strerror(errno));
 	return 0;
 }
@@ -225,33 +262,58 @@ static int attach_failed(int err, const struct xdp_prog_opts *o, char *why, size
 	case -ERANGE:
 		return say(-EOPNOTSUPP, why, len,
 			   "%s cannot run XDP programs in %s mode at its MTU: lower it, or "
-			   "try mode generic", ifname, xdp_mode_name(o->mode));
+			   "try mode generic",
+			   ifname, xdp_mode_name(o->mode));
 	case -EPERM:
 		return say(err, why, len,
 			   "attaching to %s is not permitted: run as root (CAP_NET_ADMIN is "
-			   "needed)", ifname);
+			   "needed)",
+			   ifname);
 	default:
 		return say(err, why, len, "cannot attach to %s in %s mode: %s", ifname,
 			   xdp_mode_name(o->mode), strerror(-err));
 	}
 }
 
-static int attach_link(struct xdp_prog *p, const struct xdp_prog_opts *o, char *why, size_t len)
+static int attach_link(struct instance *in, const struct xdp_prog_opts *o, char *why, size_t len)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, lo,
 		    .flags = o->mode == XDP_MODE_NATIVE ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
-	int prog_fd = bpf_program__fd(p->skel->progs.tandem);
+	int prog_fd = bpf_program__fd(in->skel->progs.tandem);
 
-	p->link_fd = bpf_link_create(prog_fd, o->ifindex, BPF_XDP, &lo);
-	return p->link_fd < 0 ? attach_failed(-errno, o, why, len) : 0;
+	in->link_fd = bpf_link_create(prog_fd, o->ifindex, BPF_XDP, &lo);
+	return in->link_fd < 0 ? attach_failed(-errno, o, why, len) : 0;
 }
 
-static void release(struct xdp_prog *p)
+static void release_instance(struct instance *in)
 {
-	if (p->link_fd >= 0)
-		close(p->link_fd);
-	tandem_bpf__destroy(p->skel);
-	free(p);
+	if (in->link_fd >= 0)
+		close(in->link_fd);
+	tandem_bpf__destroy(in->skel);
+	*in = (struct instance){.link_fd = -1};
+}
+
+/* Instance @i, with its settings, on its interface. Nothing of it is left on failure. */
+static int start(struct xdp_prog *p, uint32_t i, const struct xdp_prog_opts *o, char *why,
+		 size_t len)
+{
+	int err;
+
+	if (o->mode != XDP_MODE_NATIVE && o->mode != XDP_MODE_GENERIC)
+		return say(-EINVAL, why, len, "a mode must be chosen before attaching");
+	p->on[i].link_fd = -1;
+	err = load(p, i, o, why, len);
+	if (!err)
+		err = attach_link(&p->on[i], o, why, len);
+	if (!err && !i)
+		err = pin_maps(p, why, len);
+	if (!err)
+		err = pin_link(p, i, why, len);
+	if (err)
+		release_instance(&p->on[i]);
+	else
+		p->n = i + 1;
+	return err;
 }
 
 int xdp_prog_attach(struct xdp_prog **out, const struct xdp_prog_opts *o, char *why, size_t len)
@@ -259,8 +321,6 @@ int xdp_prog_attach(struct xdp_prog **out, const struct xdp_prog_opts *o, char *
 	struct xdp_prog *p;
 	int err;
 
-	if (o->mode != XDP_MODE_NATIVE && o->mode != XDP_MODE_GENERIC)
-		return say(-EINVAL, why, len, "a mode must be chosen before attaching");
 	err = claim_name(o->name, why, len);
 	if (err)
 		return err;
@@ -269,48 +329,69 @@ int xdp_prog_attach(struct xdp_prog **out, const struct xdp_prog_opts *o, char *
 		err = say(-ENOMEM, why, len, "out of memory");
 		goto unclaim;
 	}
-	p->link_fd = -1;
 	strcpy(p->name, o->name); /* its length was checked */
-	err = load(p, o, why, len);
-	if (!err)
-		err = attach_link(p, o, why, len);
-	if (!err)
-		err = pin_all(p, why, len);
+	err = start(p, 0, o, why, len);
 	if (err)
 		goto free_prog;
 	*out = p;
 	return 0;
 free_prog:
-	release(p);
+	free(p);
 unclaim:
 	unpin(o->name);
 	return err;
+}
+
+int xdp_prog_add(struct xdp_prog *p, const struct xdp_prog_opts *o, char *why, size_t len)
+{
+	if (p->n == TD_MAX_NETIFS)
+		return say(-ENOSPC, why, len, "one daemon serves up to %u interfaces",
+			   TD_MAX_NETIFS);
+	return start(p, p->n, o, why, len);
 }
 
 void xdp_prog_detach(struct xdp_prog *p)
 {
 	if (!p)
 		return;
-	/* Even if somebody else has the link open, too. */
-	bpf_link_detach(p->link_fd);
+	/* Even if somebody else has a link open, too. */
+	for (uint32_t i = 0; i < p->n; i++)
+		bpf_link_detach(p->on[i].link_fd);
 	unpin(p->name);
-	release(p);
+	while (p->n)
+		release_instance(&p->on[--p->n]);
+	free(p);
 }
 
-int xdp_prog_remove_pins(const char *name)
+static void detach_pinned_links(const char *name)
 {
-	char path[PATH_LEN];
+	char dir[PATH_LEN], path[PATH_LEN * 2];
+	struct dirent *e;
+	DIR *d;
 	int fd;
 
-	if (!name_ok(name))
-		return -EINVAL;
-	if (pin_path(path, name, "link") == 0) {
+	if (pin_path(dir, name, ""))
+		return;
+	d = opendir(dir);
+	while (d && (e = readdir(d))) {
+		if (strncmp(e->d_name, LINK_PIN, sizeof(LINK_PIN) - 1))
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
 		fd = bpf_obj_get(path);
 		if (fd >= 0) {
 			bpf_link_detach(fd);
 			close(fd);
 		}
 	}
+	if (d)
+		closedir(d);
+}
+
+int xdp_prog_remove_pins(const char *name)
+{
+	if (!name_ok(name))
+		return -EINVAL;
+	detach_pinned_links(name);
 	return unpin(name);
 }
 
@@ -318,12 +399,12 @@ int xdp_prog_remove_pins(const char *name)
 
 int xdp_prog_flows_fd(const struct xdp_prog *p)
 {
-	return bpf_map__fd(p->skel->maps.flows);
+	return bpf_map__fd(MAPS(p).flows);
 }
 
 int xdp_prog_ports_fd(const struct xdp_prog *p)
 {
-	return bpf_map__fd(p->skel->maps.ports);
+	return bpf_map__fd(MAPS(p).ports);
 }
 
 static int map_set(const struct bpf_map *m, const void *k, const void *v)
@@ -338,34 +419,34 @@ static int map_del(const struct bpf_map *m, const void *k)
 
 int xdp_flow_set(struct xdp_prog *p, const struct flow_key *k, const struct flow_val *v)
 {
-	return map_set(p->skel->maps.flows, k, v);
+	return map_set(MAPS(p).flows, k, v);
 }
 
 int xdp_flow_del(struct xdp_prog *p, const struct flow_key *k)
 {
-	return map_del(p->skel->maps.flows, k);
+	return map_del(MAPS(p).flows, k);
 }
 
 int xdp_port_set(struct xdp_prog *p, const struct port_key *k, const struct port_val *v)
 {
-	return map_set(p->skel->maps.ports, k, v);
+	return map_set(MAPS(p).ports, k, v);
 }
 
 int xdp_port_del(struct xdp_prog *p, const struct port_key *k)
 {
-	return map_del(p->skel->maps.ports, k);
+	return map_del(MAPS(p).ports, k);
 }
 
 int xdp_addr_set(struct xdp_prog *p, const struct ip_addr *a)
 {
 	struct addr_val v = {.flags = ADDR_F_PRIMARY};
 
-	return map_set(p->skel->maps.addrs, a, &v);
+	return map_set(MAPS(p).addrs, a, &v);
 }
 
 int xdp_addr_del(struct xdp_prog *p, const struct ip_addr *a)
 {
-	return map_del(p->skel->maps.addrs, a);
+	return map_del(MAPS(p).addrs, a);
 }
 
 int xdp_xsk_set(struct xdp_prog *p, uint32_t slot, uint32_t queue, int xsk_fd)
@@ -374,7 +455,7 @@ int xdp_xsk_set(struct xdp_prog *p, uint32_t slot, uint32_t queue, int xsk_fd)
 
 	if (slot >= TD_MAX_SLOTS || queue >= TD_MAX_QUEUES)
 		return -ERANGE;
-	return map_set(p->skel->maps.xsks, &k, &xsk_fd);
+	return map_set(MAPS(p).xsks, &k, &xsk_fd);
 }
 
 int xdp_xsk_del(struct xdp_prog *p, uint32_t slot, uint32_t queue)
@@ -383,14 +464,12 @@ int xdp_xsk_del(struct xdp_prog *p, uint32_t slot, uint32_t queue)
 
 	if (slot >= TD_MAX_SLOTS || queue >= TD_MAX_QUEUES)
 		return -ERANGE;
-	return map_del(p->skel->maps.xsks, &k);
+	return map_del(MAPS(p).xsks, &k);
 }
 
-int xdp_settings_set(struct xdp_prog *p, const struct xdp_settings *s)
+int xdp_settings_set(struct xdp_prog *p, uint32_t netif, const struct xdp_settings *s)
 {
-	uint32_t zero = 0;
-
-	return map_set(p->skel->maps.settings, &zero, s);
+	return map_set(MAPS(p).settings, &netif, s);
 }
 
 /* ---- reading without the daemon ---- */

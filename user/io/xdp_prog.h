@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The XDP program of one interface: loading, attaching by bpf_link, pinning under
- * /sys/fs/bpf/tandem/NAME/ (link, flows, ports, addrs, xsks, stats, settings, deny), taking it
- * all away again, and reading and writing the maps.
+ * The XDP program on one interface or several with the same maps: loading, attaching by bpf_link,
+ * pinning under /sys/fs/bpf/tandem/NAME/ (link, flows, ports, addrs, xsks, stats, settings, deny;
+ * link_1, ... of further interfaces), taking it all away again, reading and writing the maps.
  */
 #ifndef TANDEM_IO_XDP_PROG_H
 #define TANDEM_IO_XDP_PROG_H
@@ -34,7 +34,9 @@ struct xdp_prog_opts {
  * @why: a sentence for people, with what to do.
  */
 int xdp_prog_attach(struct xdp_prog **out, const struct xdp_prog_opts *o, char *why, size_t len);
-/* Removes link and pins and closes the maps. The interface is as before. */
+/* One more interface, with the maps that there are; o->name and .max_flows are as before. */
+int xdp_prog_add(struct xdp_prog *p, const struct xdp_prog_opts *o, char *why, size_t len);
+/* Removes links and pins and closes the maps. The interfaces are as before. */
 void xdp_prog_detach(struct xdp_prog *p);
 /* Removes what is pinned under @name, without a daemon. -ENOENT: nothing is. */
 int xdp_prog_remove_pins(const char *name);
@@ -51,7 +53,8 @@ int xdp_addr_set(struct xdp_prog *p, const struct ip_addr *a);
 int xdp_addr_del(struct xdp_prog *p, const struct ip_addr *a);
 int xdp_xsk_set(struct xdp_prog *p, uint32_t slot, uint32_t queue, int xsk_fd);
 int xdp_xsk_del(struct xdp_prog *p, uint32_t slot, uint32_t queue);
-int xdp_settings_set(struct xdp_prog *p, const struct xdp_settings *s);
+/* @netif: 0 is the first interface, the others follow as they were added. */
+int xdp_settings_set(struct xdp_prog *p, uint32_t netif, const struct xdp_settings *s);
 
 /* Reads a pinned map of @name without the daemon: per-CPU sums into out[XR_MAX]. */
 int xdp_read_stats(const char *name, uint64_t out[XR_MAX]);

@@ -16,7 +16,6 @@
 #include "engine.h"
 
 #define CTL_TIMEOUT_S 5
-#define MAX_FDS (CTL_REG_FIXED_FDS + TD_MAX_QUEUES + 1)
 /* One segmentation-offload frame: 64 KB less the largest headers (FACTS: bulk sending). */
 #define APP_GSO_MAX 65000u
 #define APP_PENDING 256u
@@ -139,7 +138,7 @@ static ssize_t transact(int fd, const struct ctl_hdr *req, void *reply, size_t l
 			uint32_t *n_fds)
 {
 	union {
-		char buf[CMSG_SPACE(MAX_FDS * sizeof(int))];
+		char buf[CMSG_SPACE(CTL_REG_MAX_FDS * sizeof(int))];
 		struct cmsghdr align;
 	} cm;
 	struct iovec iov = {reply, len};
@@ -206,6 +205,24 @@ int ctl_call(struct ctl_listen *req, uint16_t type, struct ctl_listen_reply *rep
 	return 0;
 }
 
+/* As many descriptors as it should come with; 0: it makes no sense. */
+static uint32_t reply_fds(const struct ctl_register_reply *r)
+{
+	uint32_t n = CTL_REG_FIXED_FDS, queues = 0;
+
+	if (!r->n_ifs || r->n_ifs > TD_MAX_NETIFS || r->n_queues > TD_MAX_QUEUES)
+		return 0;
+	for (uint32_t i = 0; i < r->n_ifs; i++) {
+		uint32_t q = r->ifs[i].n_queues;
+
+		if (!q || q > r->n_queues - queues)
+			return 0;
+		queues += q;
+		n += q + !!(r->ifs[i].flags & CTL_REG_GSO);
+	}
+	return queues == r->n_queues ? n : 0;
+}
+
 static int request(int fd, struct ctl_register_reply *r, int *fds, uint32_t *n_fds)
 {
 	struct ctl_register req = {
@@ -225,9 +242,8 @@ static int request(int fd, struct ctl_register_reply *r, int *fds, uint32_t *n_f
 		return fail(-EMFILE, "too many open files to take the daemon's descriptors");
 	if (n < 0)
 		return fail((int)n, "the daemon refuses to register us: %s", strerror((int)-n));
-	if ((size_t)n != sizeof(*r) || !r->n_queues || r->n_queues > TD_MAX_QUEUES ||
-	    r->limits_len != sizeof(struct stack_limits) || !r->slot || r->slot >= TD_MAX_SLOTS ||
-	    *n_fds != CTL_REG_FIXED_FDS + r->n_queues + !!(r->flags & CTL_REG_GSO))
+	if ((size_t)n != sizeof(*r) || *n_fds != reply_fds(r) ||
+	    r->limits_len != sizeof(struct stack_limits) || !r->slot || r->slot >= TD_MAX_SLOTS)
 		return fail(-EPROTO, "the daemon's reply does not fit this library (%s)",
 			    TANDEM_VERSION);
 	return 0;
@@ -304,11 +320,40 @@ static int take_sockets(const struct ctl_register_reply *r, int *fds)
 		dont_fork(u->comp_map, u->comp_map_len);
 	}
 	umem_set_queues(&eng.umem, eng.uqs, eng.n_queues);
-	if (r->flags & CTL_REG_GSO) {
-		eng.gso_fd = fds[CTL_REG_FIXED_FDS + r->n_queues];
-		fds[CTL_REG_FIXED_FDS + r->n_queues] = -1;
-	}
 	return 0;
+}
+
+static void take_interfaces(const struct ctl_register_reply *r, int *fds)
+{
+	uint32_t at = CTL_REG_FIXED_FDS + r->n_queues;
+
+	eng.n_ifs = r->n_ifs;
+	eng.has_lo = false;
+	for (uint32_t i = 0; i < r->n_ifs; i++) {
+		eng.ifindex[i] = r->ifs[i].ifindex;
+		eng.has_lo |= !memcmp(r->ifs[i].mac, (uint8_t[6]){0}, 6);
+		if (!(r->ifs[i].flags & CTL_REG_GSO))
+			continue;
+		eng.gso_fd[i] = fds[at];
+		fds[at++] = -1;
+	}
+}
+
+static int links_up(const struct ctl_register_reply *r, struct mtime now)
+{
+	int err = 0;
+
+	for (uint32_t i = 0; !err && i < r->n_ifs; i++) {
+		const struct ctl_reg_if *f = &r->ifs[i];
+		struct net_event up = {.kind = NET_LINK_UP,
+				       .netif = (uint16_t)i,
+				       .mtu = f->mtu,
+				       .partial_csum = f->flags & CTL_REG_PARTIAL_CSUM};
+
+		memcpy(up.mac, f->mac, sizeof(up.mac));
+		err = stack_event(eng.stack, &up, now);
+	}
+	return err;
 }
 
 static int start_stack(const struct ctl_register_reply *r)
@@ -317,11 +362,8 @@ static int start_stack(const struct ctl_register_reply *r)
 		.umem = &eng.umem,
 		.xsks = eng.xsks,
 		.uqs = eng.uqs,
-		.n_queues = eng.n_queues,
 		.fill_target = r->fill_target,
-		.partial_csum = r->flags & CTL_REG_PARTIAL_CSUM,
-		.tx_csum = r->flags & CTL_REG_TX_CSUM,
-		.gso_fd = eng.gso_fd,
+		.n_ifs = r->n_ifs,
 		.inject_in = eng.pkts_to_app,
 	};
 	struct stack_cfg sc = {
@@ -329,11 +371,9 @@ static int start_stack(const struct ctl_register_reply *r)
 		.slot = (uint16_t)r->slot,
 		.key = {r->seed[0], r->seed[1]},
 		.n_pending = APP_PENDING,
-		.gso_max = eng.gso_fd >= 0 ? APP_GSO_MAX : 0,
 		.csum_offload = true, /* the port completes what the kernel does not */
 		.cc = eng.cc,
 	};
-	struct net_event up = {.kind = NET_LINK_UP, .mtu = r->mtu, .partial_csum = pc.partial_csum};
 	struct arena_view own = arena_view(&eng.own);
 	struct mtime now = clock_now();
 	int err;
@@ -341,10 +381,19 @@ static int start_stack(const struct ctl_register_reply *r)
 	memcpy(&eng.limits, r->limits, sizeof(eng.limits));
 	sc.limits = eng.limits;
 	memcpy(eng.cc, r->default_cc, sizeof(eng.cc) - 1);
-	memcpy(up.mac, r->mac, sizeof(up.mac));
 	/* The application reads the neighbours that the daemon keeps. */
 	own.neighs = eng.daemon_view.neighs;
 	own.n_neighs = eng.daemon_view.n_neighs;
+	for (uint32_t i = 0; i < r->n_ifs; i++) {
+		pc.ifs[i] = (struct port_if){
+			.n_queues = r->ifs[i].n_queues,
+			.partial_csum = r->ifs[i].flags & CTL_REG_PARTIAL_CSUM,
+			.tx_csum = r->ifs[i].flags & CTL_REG_TX_CSUM,
+			.gso_fd = eng.gso_fd[i],
+		};
+		if (eng.gso_fd[i] >= 0)
+			sc.gso_max = APP_GSO_MAX;
+	}
 	err = port_open(&eng.port, &pc);
 	if (err)
 		return err;
@@ -358,7 +407,7 @@ static int start_stack(const struct ctl_register_reply *r)
 	eng.stack = stack_init(eng.stack_mem, &sc, &own, port_pool(eng.port), now);
 	if (!eng.stack)
 		return -ENOMEM;
-	return stack_event(eng.stack, &up, now);
+	return links_up(r, now);
 }
 
 static void set_busy_poll(const struct ctl_register_reply *r)
@@ -381,14 +430,16 @@ int eng_attach(const char *name)
 {
 	struct ctl_register_reply r;
 	uint32_t n_fds = 0;
-	int fds[MAX_FDS];
+	int fds[CTL_REG_MAX_FDS];
 	int err;
 
 	last_error[0] = '\0';
 	err = choose(name, eng.name, sizeof(eng.name));
 	if (err)
 		return err;
-	eng.bell_daemon = eng.bell_app = eng.gso_fd = eng.keeper_w.efd = -1;
+	eng.bell_daemon = eng.bell_app = eng.keeper_w.efd = -1;
+	for (uint32_t i = 0; i < TD_MAX_NETIFS; i++)
+		eng.gso_fd[i] = -1;
 	eng.ctl_fd = dial(eng.name);
 	if (eng.ctl_fd < 0)
 		return eng.ctl_fd;
@@ -397,7 +448,7 @@ int eng_attach(const char *name)
 		goto out;
 	for (uint32_t i = 0; i < n_fds; i++)
 		fds[i] = fd_private(fds[i]);
-	eng.ifindex = r.ifindex;
+	take_interfaces(&r, fds);
 	eng.foreign = !same_netns(eng.name);
 	err = take_memory(&r, fds);
 	if (!err)
@@ -430,6 +481,13 @@ static void close_fd(int *fd)
 	*fd = -1;
 }
 
+static void close_gso(void)
+{
+	for (uint32_t i = 0; i < eng.n_ifs; i++)
+		close_fd(&eng.gso_fd[i]);
+	eng.n_ifs = 0;
+}
+
 void eng_detach(void)
 {
 	if (eng.port)
@@ -449,7 +507,7 @@ void eng_detach(void)
 	eng.uqs = NULL;
 	eng.n_queues = 0;
 	/* Last: the daemon takes back what it finds when this closes. */
-	close_fd(&eng.gso_fd);
+	close_gso();
 	close_fd(&eng.bell_daemon);
 	close_fd(&eng.bell_app);
 	close_fd(&eng.keeper_w.efd);
@@ -475,7 +533,7 @@ void eng_forked(void)
 	close(eng.umem.id.fd); /* or the daemon would take us for alive */
 	close(eng.own.fd);
 	close(eng.daemon.fd);
-	close_fd(&eng.gso_fd);
+	close_gso();
 	close_fd(&eng.bell_daemon);
 	close_fd(&eng.bell_app);
 	close_fd(&eng.keeper_w.efd);

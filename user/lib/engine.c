@@ -19,7 +19,7 @@
 #define FRESH_ENGINE                                                                               \
 	{                                                                                          \
 		.lock = PTHREAD_MUTEX_INITIALIZER, .ctl_fd = -1, .bell_daemon = -1,                \
-		.bell_app = -1, .gso_fd = -1, .keeper_w = WAITER_INIT,                             \
+		.bell_app = -1, .keeper_w = WAITER_INIT,                                           \
 		.busy_poll_us = UINT32_MAX, /* not chosen */                                       \
 	}
 
@@ -255,9 +255,12 @@ static void icmp(const struct shm_msg *m)
 static void link_changed(const struct shm_msg *m, struct mtime now)
 {
 	struct net_event up = {.kind = NET_LINK_UP,
+			       .netif = (uint16_t)m->listener,
 			       .mtu = m->flags,
 			       .partial_csum = m->conn & CTL_REG_PARTIAL_CSUM};
 
+	if (m->listener >= eng.n_ifs)
+		return;
 	memcpy(up.mac, m->remote.b, sizeof(up.mac));
 	stack_event(eng.stack, &up, now);
 }
@@ -529,11 +532,23 @@ void lib_after_fork(void)
 	pthread_mutex_unlock(&eng.lock);
 }
 
-int lib_ifindex(void)
+/* These hold from attaching to detaching. */
+bool lib_is_foreign(void)
 {
-	int r = eng_enter_up();
+	return eng.foreign;
+}
 
-	return (int)call_end(NULL, r ? r : eng.foreign ? 0 : eng.ifindex);
+bool lib_has_ifindex(int ifindex)
+{
+	for (uint32_t i = 0; i < eng.n_ifs; i++)
+		if (eng.ifindex[i] == ifindex)
+			return true;
+	return false;
+}
+
+bool lib_has_loopback(void)
+{
+	return eng.has_lo;
 }
 
 void tandem_set_busy_poll(unsigned us)

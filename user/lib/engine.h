@@ -254,15 +254,17 @@ struct engine {
 
 	/* attach.c */
 	int ctl_fd, bell_daemon, bell_app;
-	int ifindex;
-	bool foreign; /* the interface is in another network namespace than we are */
+	int ifindex[TD_MAX_NETIFS];
+	int gso_fd[TD_MAX_NETIFS];
+	uint32_t n_ifs;
+	bool has_lo;  /* one of them is lo */
+	bool foreign; /* the interfaces are in another network namespace than we are */
 	struct umem umem;
 	struct arena own, daemon;
 	struct arena_view daemon_view;
 	struct xsk *xsks;
 	struct umem_queue *uqs;
 	uint32_t n_queues;
-	int gso_fd;
 	struct port *port;
 	struct stack *stack;
 	void *stack_mem;

@@ -18,11 +18,11 @@ void lib_private_fds(void (*hook)(int fd));
 /* Makes @fd one of these: moves it out of the program's way. Its new number; -1 stays -1. */
 int lib_private_fd(int fd);
 
-/*
- * The interface that the engine is attached to, by its number in the network namespace of this
- * process; 0: it is in another one. -1 with errno: not attached.
+/* Of the interfaces that the engine is attached to: are they in another network namespace than we?
  */
-int lib_ifindex(void);
+bool lib_is_foreign(void);
+bool lib_has_ifindex(int ifindex);
+bool lib_has_loopback(void);
 
 /* In a child of fork(): the parent's sockets are forgotten, the next socket attaches anew. */
 void lib_after_fork(void);

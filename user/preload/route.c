@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Who serves an address: tandem has one interface, the kernel all the rest, loopback and the host's
- * own addresses included. For a destination the kernel's routing table is asked (rtnetlink(7)),
+ * Who serves an address: tandem has its interfaces, the kernel all the rest. The host's own
+ * addresses are reached by the kernel's sockets, which get to tandem's servers over lo where that
+ * is attached. For a destination the kernel's routing table is asked (rtnetlink(7)),
  * once for each connect().
  */
 #include <pthread.h>
@@ -17,7 +18,7 @@ static bool is_loopback(const struct sockaddr_in *sin)
 
 enum server route_local(const struct sockaddr_in *sin)
 {
-	return is_loopback(sin) ? BY_KERNEL : BY_TANDEM;
+	return is_loopback(sin) && !lib_has_loopback() ? BY_KERNEL : BY_TANDEM;
 }
 
 /* The route's type and interface; 0, or -1 when there is none. */
@@ -70,15 +71,15 @@ static int ask(uint32_t dst, int *type, int *oif)
 
 enum server route_remote(const struct sockaddr_in *sin)
 {
-	int type = 0, oif = 0, ours = lib_ifindex();
+	int type = 0, oif = 0;
 
 	if (is_loopback(sin) || sin->sin_addr.s_addr == INADDR_ANY)
 		return BY_KERNEL;
 	/* Our own routes say nothing about an interface in another network namespace. */
-	if (ours <= 0)
+	if (lib_is_foreign())
 		return BY_TANDEM;
 	/* Where there is no route, the kernel says it best. */
 	if (ask(sin->sin_addr.s_addr, &type, &oif))
 		return BY_KERNEL;
-	return type == RTN_UNICAST && oif == ours ? BY_TANDEM : BY_KERNEL;
+	return type == RTN_UNICAST && lib_has_ifindex(oif) ? BY_TANDEM : BY_KERNEL;
 }
