@@ -129,6 +129,7 @@ struct conn_ref {
 struct sock_listen {
 	struct sock *next; /* eng.listeners */
 	uint32_t id, index;
+	uint32_t backlog;
 	struct conn_ref *aq; /* accept queue: a ring of aq_size (a power of two) */
 	uint32_t aq_size, aq_head, aq_len;
 };

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/time.h>
 #include "engine.h"
+#include "user/core/tcp_info.h"
 #include "calls.h"
 #include "shim.h"
 
@@ -317,70 +318,51 @@ static int get_socket(struct sock *sk, int name, void *val, socklen_t *len)
 	}
 }
 
-/* TCP_INFO speaks Linux's state numbers (include/net/tcp_states.h). */
-static uint8_t linux_state(const struct sock *sk, const struct tcb *t)
+/* As far as there is no connection to ask, or the daemon has it: net/tcp_states.h */
+static uint8_t socket_state(const struct sock *sk)
 {
-	static const uint8_t of[TCP_STATE_MAX] = {
-		[TCP_CLOSED] = 7,	[TCP_LISTEN] = 10,     [TCP_SYN_SENT] = 2,
-		[TCP_SYN_RECEIVED] = 3, [TCP_ESTABLISHED] = 1, [TCP_FIN_WAIT_1] = 4,
-		[TCP_FIN_WAIT_2] = 5,	[TCP_CLOSE_WAIT] = 8,  [TCP_CLOSING] = 11,
-		[TCP_LAST_ACK] = 9,	[TCP_TIME_WAIT] = 6,
-	};
-
-	if (t && t->state < TCP_STATE_MAX)
-		return of[t->state];
 	return sk->state == SK_LISTEN ? 10 : sk->state == SK_CONNECTING ? 2 : 7;
 }
 
-static uint32_t ms_since(uint64_t ns, struct mtime now)
+static uint8_t info_options(uint8_t opt)
 {
-	return ns ? (uint32_t)(mtime_diff_ns(now, (struct mtime){ns}) / NS_PER_MS) : 0;
+	return (opt & TCB_OPT_TS ? TCPI_OPT_TIMESTAMPS : 0) |
+	       (opt & TCB_OPT_SACK ? TCPI_OPT_SACK : 0) |
+	       (opt & TCB_OPT_WSCALE ? TCPI_OPT_WSCALE : 0) |
+	       (opt & TCB_OPT_ECN ? TCPI_OPT_ECN : 0);
 }
 
 static int get_info(struct sock *sk, void *val, socklen_t *len)
 {
-	const struct tcb *t = conn_get(sk->c);
-	struct tcp_info i = {.tcpi_state = linux_state(sk, t)};
-	struct mtime now = clock_now();
-	uint32_t mss;
+	struct tcp_info i = {.tcpi_state = socket_state(sk)};
+	struct tcp_info_out o;
 
-	if (sk->state == SK_LISTEN)
+	if (sk->state == SK_LISTEN) {
+		/* As Linux: the accept queue and its bound. */
 		i.tcpi_unacked = sk->extra->l.aq_len;
-	if (!t)
+		i.tcpi_sacked = sk->extra->l.backlog;
+	}
+	if (!conn_get(sk->c) || !tcp_info(eng.stack, sk->c.conn, clock_now(), &o))
 		return put_out(val, len, &i, sizeof(i));
-	mss = t->opt & TCB_OPT_TS ? t->mss - 12u : t->mss;
-	i.tcpi_options = (t->opt & TCB_OPT_TS ? TCPI_OPT_TIMESTAMPS : 0) |
-			 (t->opt & TCB_OPT_SACK ? TCPI_OPT_SACK : 0) |
-			 (t->opt & TCB_OPT_WSCALE ? TCPI_OPT_WSCALE : 0) |
-			 (t->opt & TCB_OPT_ECN ? TCPI_OPT_ECN : 0);
-	i.tcpi_snd_wscale = t->snd_wscale;
-	i.tcpi_rcv_wscale = t->rcv_wscale;
-	i.tcpi_backoff = t->backoff;
-	i.tcpi_retransmits = t->backoff;
-	i.tcpi_probes = t->probes;
-	i.tcpi_rto = t->rto;
-	i.tcpi_rtt = t->srtt;
-	i.tcpi_rttvar = t->rttvar;
-	i.tcpi_snd_mss = mss;
-	i.tcpi_advmss = t->mss;
-	i.tcpi_rcv_mss = t->rcv_mss;
-	i.tcpi_snd_ssthresh = mss ? t->ssthresh / mss : 0;
-	i.tcpi_snd_cwnd = mss ? t->cwnd / mss : 0;
-	i.tcpi_unacked = mss ? (t->snd_max - t->snd_una + mss - 1) / mss : 0;
-	i.tcpi_lost = t->lost;
-	i.tcpi_total_retrans = t->total_retrans;
-	i.tcpi_last_data_sent = ms_since(t->last_snd, now);
-	i.tcpi_last_data_recv = ms_since(t->last_rcv, now);
-	i.tcpi_last_ack_recv = i.tcpi_last_data_recv;
-	i.tcpi_rcv_space = t->rcvbuf / 2;
-	i.tcpi_notsent_bytes =
-		t->tx_bytes -
-		(t->snd_nxt - t->snd_una < t->tx_bytes ? t->snd_nxt - t->snd_una : t->tx_bytes);
-	i.tcpi_bytes_acked = t->bytes_acked;
-	i.tcpi_bytes_received = t->bytes_received;
-	i.tcpi_segs_out = t->segs_out;
-	i.tcpi_segs_in = t->segs_in;
-	i.tcpi_snd_wnd = t->snd_wnd;
+	i.tcpi_state = o.state;
+	i.tcpi_ca_state = o.ca_state;
+	i.tcpi_retransmits = o.retransmits;
+	i.tcpi_probes = o.probes;
+	i.tcpi_backoff = o.backoff;
+	i.tcpi_options = info_options(o.opt);
+	i.tcpi_snd_wscale = o.snd_wscale & 15u;
+	i.tcpi_rcv_wscale = o.rcv_wscale & 15u;
+#define COPY(field) i.tcpi_##field = o.field
+	COPY(rto), COPY(ato), COPY(snd_mss), COPY(rcv_mss);
+	COPY(unacked), COPY(sacked), COPY(lost), COPY(retrans);
+	COPY(last_data_sent), COPY(last_data_recv), COPY(last_ack_recv);
+	COPY(pmtu), COPY(rcv_ssthresh), COPY(rtt), COPY(rttvar), COPY(snd_ssthresh), COPY(snd_cwnd);
+	COPY(advmss), COPY(reordering), COPY(rcv_space), COPY(total_retrans);
+	COPY(bytes_acked), COPY(bytes_received), COPY(segs_out), COPY(segs_in);
+	COPY(notsent_bytes), COPY(min_rtt), COPY(reord_seen), COPY(snd_wnd);
+#undef COPY
+	/* Nothing is paced. */
+	i.tcpi_pacing_rate = i.tcpi_max_pacing_rate = UINT64_MAX;
 	return put_out(val, len, &i, sizeof(i));
 }
 

@@ -180,6 +180,7 @@ static int start_listening(struct sock *sk, struct ctl_listen *req)
 	l = &x->l;
 	l->id = rep.id;
 	l->index = rep.index;
+	l->backlog = req->backlog < eng.limits.somaxconn ? req->backlog : eng.limits.somaxconn;
 	l->next = eng.listeners;
 	eng.listeners = sk;
 	sk->state = SK_LISTEN;
@@ -195,6 +196,8 @@ static int do_listen(struct sock *sk, int backlog)
 	req.backlog = backlog < 0 ? INT_MAX : (uint32_t)backlog;
 	if (sk->state == SK_LISTEN) {
 		req.id = sk->extra->l.id;
+		sk->extra->l.backlog =
+			req.backlog < eng.limits.somaxconn ? req.backlog : eng.limits.somaxconn;
 		return ctl_call(&req, CTL_BACKLOG, NULL);
 	}
 	if (sk->state != SK_NEW && sk->state != SK_FAILED)

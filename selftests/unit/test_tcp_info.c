@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* tcp_info.c: what TCP_INFO and `tandem ss` say is what the connection is like. */
+#include "lib_tcp.h"
+#include "user/core/board.h"
+#include "user/core/tcp_info.h"
+
+static struct conv c;
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(&c, 0, sizeof(c));
+	c.sack = c.ts = true;
+	c.wscale = 8;
+	return 0;
+}
+
+#define SEG 1448u
+#define AT(i) (1 + SEG * (i))
+#define SACK(n, from, to) RX(&c, .flags = TH_ACK, .seq = 1, .ack = (n), .sack = {{(from), (to)}})
+
+static struct tcp_info_out info(void)
+{
+	struct tcp_info_out o;
+
+	assert_true(tcp_info(c.t.s, c.conn, c.t.now, &o));
+	return o;
+}
+
+static void test_tcp_info_of_an_idle_connection(void **state)
+{
+	struct tcp_info_out o;
+
+	(void)state;
+	tc_accept(&c, NULL);
+	ts_advance(&c.t, 1500);
+	o = info();
+	assert_int_equal(o.state, 1);
+	assert_int_equal(o.ca_state, TCP_INFO_OPEN);
+	assert_int_equal(o.opt, TCB_OPT_WSCALE | TCB_OPT_TS | TCB_OPT_SACK);
+	assert_int_equal(o.snd_wscale, 7);
+	assert_int_equal(o.snd_mss, SEG);
+	assert_int_equal(o.advmss, SEG);
+	assert_int_equal(o.pmtu, 1500);
+	assert_int_equal(o.snd_cwnd, 10);
+	assert_true(o.snd_ssthresh == INT32_MAX);
+	assert_int_equal(o.unacked, 0);
+	assert_int_equal(o.last_ack_recv, 1500);
+	assert_int_equal(o.timer, TCP_INFO_TIMER_NONE);
+	tcp_setopt(c.t.s, c.conn, TOPT_KEEPALIVE, 1, c.t.now);
+	tcp_setopt(c.t.s, c.conn, TOPT_KEEPIDLE, 10, c.t.now);
+	o = info();
+	assert_int_equal(o.timer, TCP_INFO_TIMER_KEEPALIVE);
+	assert_int_equal(o.timer_ms, 8500);
+	assert_false(tcp_info(c.t.s, 63, c.t.now, &o));
+	tc_close(&c);
+}
+
+static void test_tcp_info_of_losses(void **state)
+{
+	struct tcp_info_out o;
+
+	(void)state;
+	tc_accept(&c, NULL);
+	tcp_setopt(c.t.s, c.conn, TOPT_SNDBUF, 200000, c.t.now);
+	tc_tcb(&c)->srtt = 20000;
+	tc_send(&c, 12 * SEG);
+	tc_tx_all(&c);
+	o = info();
+	assert_int_equal(o.unacked, 10);
+	assert_int_equal(o.notsent_bytes, 2 * SEG);
+	assert_int_equal(o.timer, TCP_INFO_TIMER_ON);
+	assert_in_range(o.timer_ms, 1, 300);
+	ts_advance(&c.t, 20);
+	SACK(1, AT(1), AT(3));
+	o = info();
+	assert_int_equal(o.ca_state, TCP_INFO_DISORDER);
+	assert_int_equal(o.sacked, 2);
+	assert_int_equal(o.lost, 0);
+	SACK(1, AT(1), AT(5));
+	o = info();
+	assert_int_equal(o.ca_state, TCP_INFO_RECOVERY);
+	assert_int_equal(o.sacked, 4);
+	assert_int_equal(o.lost, 1);
+	assert_int_equal(o.retrans, 0);
+	tc_tx_all(&c);
+	o = info();
+	assert_int_equal(o.lost, 0);
+	assert_int_equal(o.retrans, 1);
+	assert_int_equal(o.total_retrans, 1);
+	assert_int_equal(o.last_data_recv, 0);
+	for (int i = 0; i < 20; i++) {
+		ts_advance(&c.t, 100);
+		tc_tx_all(&c);
+	}
+	o = info();
+	assert_int_equal(o.ca_state, TCP_INFO_LOSS);
+	assert_true(o.retransmits >= 1 && o.retransmits == o.backoff);
+	assert_true(o.rto >= 400000);
+	tc_close(&c);
+}
+
+static void test_tcp_info_of_a_shut_window(void **state)
+{
+	struct tcp_info_out o;
+
+	(void)state;
+	tc_accept(&c, NULL);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .wnd = ZERO_WND);
+	tc_send(&c, 100);
+	tc_tx_all(&c);
+	o = info();
+	assert_int_equal(o.snd_wnd, 0);
+	assert_int_equal(o.notsent_bytes, 100);
+	assert_int_equal(o.timer, TCP_INFO_TIMER_PERSIST);
+	ts_advance(&c.t, 5000);
+	tc_tx_all(&c);
+	assert_true(info().probes >= 1);
+	tc_close(&c);
+}
+
+/* The daemon asks about what an application may have written anything into. */
+static void test_tcp_info_of_anything(void **state)
+{
+	static uint64_t mem[CHUNK_SIZE / 8];
+	struct tcp_info_out o;
+	struct tcb t;
+	uint64_t x = 1;
+
+	(void)state;
+	for (int round = 0; round < 20000; round++) {
+		uint8_t *p = (uint8_t *)&t;
+
+		for (size_t i = 0; i < sizeof(t); i++, x = x * 6364136223846793005u + 1442695u)
+			p[i] = x >> 62 == 3 ? 0xff : x >> 62 == 2 ? 0 : (uint8_t)(x >> 40);
+		for (size_t i = 0; i < CHUNK_SIZE / 8; i++)
+			mem[i] = x += x << 13 | 7;
+		if (round & 1)
+			((struct board *)(void *)mem)->n = (uint32_t)round % (BOARD_MAX + 2);
+		if (round & 2)
+			((struct board *)(void *)mem)->first = (uint32_t)round % (BOARD_MAX + 2);
+		tcp_info_of(&t, round & 4 ? (struct board *)(void *)mem : NULL,
+			    round & 8 ? 1500 : (uint32_t)x, (struct mtime){x}, &o);
+		assert_in_range(o.state, 1, 11);
+	}
+}
+
+#define T(name) cmocka_unit_test_setup(name, setup)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_tcp_info_of_an_idle_connection),
+		T(test_tcp_info_of_losses),
+		T(test_tcp_info_of_a_shut_window),
+		T(test_tcp_info_of_anything),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * tcp_info.h. All of it is computed from what the protocol needs anyway: nothing is counted for
+ * this alone but the last fields of the TCB. The daemon looks at connections of applications this
+ * way, so nothing here may rely on what a TCB holds: no index is followed, no loop is its to bound.
+ */
+#include "board.h"
+#include "tcp_info.h"
+
+static uint8_t linux_state(uint8_t state)
+{
+	static const uint8_t of[TCP_STATE_MAX] = {
+		[TCP_CLOSED] = 7,	[TCP_LISTEN] = 10,     [TCP_SYN_SENT] = 2,
+		[TCP_SYN_RECEIVED] = 3, [TCP_ESTABLISHED] = 1, [TCP_FIN_WAIT_1] = 4,
+		[TCP_FIN_WAIT_2] = 5,	[TCP_CLOSE_WAIT] = 8,  [TCP_CLOSING] = 11,
+		[TCP_LAST_ACK] = 9,	[TCP_TIME_WAIT] = 6,
+	};
+
+	return state < TCP_STATE_MAX ? of[state] : 7;
+}
+
+static uint32_t ms_since(uint64_t ns, struct mtime now)
+{
+	return ns && ns < now.ns ? (uint32_t)((now.ns - ns) / NS_PER_MS) : 0;
+}
+
+static uint32_t ms_until(uint64_t ns, struct mtime now)
+{
+	uint64_t ms = ns > now.ns ? (ns - now.ns) / NS_PER_MS : 0;
+
+	return ms < UINT32_MAX ? (uint32_t)ms : UINT32_MAX;
+}
+
+static uint32_t segments(uint32_t bytes, uint32_t mss)
+{
+	return bytes / mss + !!(bytes % mss);
+}
+
+/* Bytes that were sent again and of which nothing has been heard since. */
+static uint32_t board_again(const struct board *b)
+{
+	uint32_t n = b->n <= BOARD_MAX ? b->n : BOARD_MAX, bytes = 0;
+
+	for (uint32_t i = b->first; n && i < BOARD_MAX; i++, n--) {
+		uint32_t end = n > 1 && i + 1 < BOARD_MAX ? b->r[i + 1].seq : b->end;
+
+		if (b->r[i].flags & SEG_AGAIN && !(b->r[i].flags & (SEG_SACKED | SEG_LOST)))
+			bytes += end - b->r[i].seq;
+	}
+	return bytes;
+}
+
+static void fill_loss(const struct tcb *t, const struct board *b, uint32_t mss,
+		      struct tcp_info_out *o)
+{
+	if (t->cc_state == CC_RECOVERY)
+		o->ca_state = TCP_INFO_RECOVERY;
+	else if (t->cc_state == CC_LOSS)
+		o->ca_state = TCP_INFO_LOSS;
+	else if (t->dupacks || (b && b->sacked))
+		o->ca_state = TCP_INFO_DISORDER;
+	if (b) {
+		o->sacked = segments(b->sacked, mss);
+		o->lost = segments(b->lost, mss);
+		o->retrans = segments(board_again(b), mss);
+		o->min_rtt = b->min_rtt == UINT32_MAX ? 0 : b->min_rtt;
+	} else if (t->cc_state != CC_OPEN && t->snd_max != t->snd_una) {
+		/* New Reno knows of one: the segment at snd_una. */
+		o->lost = !!(t->flags & TCB_F_RTX);
+		o->retrans = !(t->flags & TCB_F_RTX);
+		o->sacked = t->dupacks;
+	}
+}
+
+static void fill_timer(const struct tcb *t, const struct board *b, struct mtime now,
+		       struct tcp_info_out *o)
+{
+	uint64_t when = t->t_rtx, keep;
+
+	if (t->t_rtx) {
+		o->timer = t->flags & TCB_F_PROBING ? TCP_INFO_TIMER_PERSIST : TCP_INFO_TIMER_ON;
+		if (b && b->t_pto && b->t_pto < when)
+			when = b->t_pto;
+	} else if ((keep = tcp_timer_keep(t))) {
+		o->timer = t->state == TCP_TIME_WAIT || t->flags & TCB_F_CLOSED
+				   ? TCP_INFO_TIMER_TIMEWAIT
+				   : TCP_INFO_TIMER_KEEPALIVE;
+		when = keep;
+	}
+	o->timer_ms = o->timer ? ms_until(when, now) : 0;
+}
+
+void tcp_info_of(const struct tcb *t, const struct board *b, uint32_t mtu, struct mtime now,
+		 struct tcp_info_out *o)
+{
+	uint32_t ts = t->opt & TCB_OPT_TS ? 12 : 0, mss = t->mss > ts ? t->mss - ts : 1;
+	uint32_t hdr = (ip_addr_is_v4(&t->remote) ? IP4_HLEN : IP6_HLEN) + TCP_HLEN;
+	uint32_t sent = t->snd_nxt - t->snd_una;
+	uint64_t rto = tcp_rto_us(t);
+
+	*o = (struct tcp_info_out){
+		.state = linux_state(t->state),
+		.retransmits = t->state == TCP_SYN_SENT ? t->syn_retries
+			       : t->rtx_first		? t->backoff
+							: 0,
+		.probes = t->probes,
+		.backoff = t->backoff,
+		.opt = t->opt,
+		.snd_wscale = t->snd_wscale & 15,
+		.rcv_wscale = t->rcv_wscale & 15,
+		.rto = (uint32_t)rto,
+		.ato = TCP_DELACK_MS * 1000,
+		.snd_mss = mss,
+		.rcv_mss = t->rcv_mss,
+		.unacked = segments(t->snd_max - t->snd_una, mss),
+		.last_data_sent = ms_since(t->last_snd, now),
+		.last_data_recv = ms_since(t->last_rcv, now),
+		.last_ack_recv = ms_since(t->last_rcv, now),
+		/* What the path takes, as far as the MSS does not say less. */
+		.pmtu = mtu && mtu < t->mss + hdr ? mtu : t->mss + hdr,
+		.rcv_ssthresh = t->rcvbuf / 2,
+		.rtt = t->srtt,
+		.rttvar = t->rttvar,
+		.snd_ssthresh = t->ssthresh >= INT32_MAX ? INT32_MAX : t->ssthresh / mss,
+		.snd_cwnd = t->cwnd / mss,
+		.advmss = (mtu > hdr ? mtu - hdr : t->mss) - ts,
+		.reordering = 3, /* DupThresh */
+		.rcv_space = t->rcvbuf / 2,
+		.total_retrans = t->total_retrans,
+		.notsent_bytes = t->tx_bytes > sent ? t->tx_bytes - sent : 0,
+		.reord_seen = !!(t->flags & TCB_F_REORDER),
+		.bytes_acked = t->bytes_acked,
+		.bytes_received = t->bytes_received,
+		.segs_out = t->segs_out,
+		.segs_in = t->segs_in,
+		.snd_wnd = t->snd_wnd,
+		.rcv_wnd = tcp_rcv_wnd(t),
+	};
+	fill_loss(t, b, mss, o);
+	fill_timer(t, b, now, o);
+}
+
+bool tcp_info(const struct stack *s, uint32_t conn, struct mtime now, struct tcp_info_out *o)
+{
+	const struct tcb *t = tcp_get(s, conn);
+
+	if (!t)
+		return false;
+	tcp_info_of(t, tcp_board(s, t), stack_mtu(s, t->netif), now, o);
+	return true;
+}
+
+uint32_t stack_mtu(const struct stack *s, uint8_t netif)
+{
+	return netif < STACK_MAX_NETIFS ? s->netifs[netif].mtu : 0;
+}
