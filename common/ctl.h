@@ -22,7 +22,7 @@ enum ctl_type {
 	CTL_REGISTER = 1, /* -> ctl_register_reply and descriptors */
 	CTL_LISTEN,	  /* ctl_listen -> ctl_listen_reply */
 	CTL_UNLISTEN,	  /* ctl_listen (.id) -> ctl_hdr */
-	CTL_BACKLOG,	  /* ctl_listen (.id .backlog) -> ctl_hdr */
+	CTL_BACKLOG,	  /* ctl_listen (.id .backlog .defer_accept) -> ctl_hdr */
 	CTL_BIND,	  /* ctl_listen: reserve an address and port for a later listen or connect */
 	CTL_UNBIND,	  /* ctl_listen (.id) */
 	CTL_STATUS,	  /* -> text (JSON) in pieces of ctl_text, the last with .more = 0 */
@@ -91,6 +91,7 @@ struct ctl_register_reply {
 
 #define CTL_LISTEN_REUSEPORT 1u
 #define CTL_LISTEN_REUSEADDR 2u
+#define CTL_BIND_CHECK 4u /* CTL_BIND: only say whether the address and port are allowed */
 
 struct ctl_listen {
 	struct ctl_hdr hdr;

@@ -102,6 +102,7 @@
 	X(TcpExt, TCPWinProbe)                                                                     \
 	X(TcpExt, TCPOrigDataSent)                                                                 \
 	X(TcpExt, TCPReqQFull)                                                                     \
+	X(TcpExt, TCPDeferAcceptDrop)                                                              \
 	X(TcpExt, TCPSynRetrans)                                                                   \
 	X(TcpExt, OutOfWindowIcmps)                                                                \
 	X(TcpExt, LockDroppedIcmps)                                                                \

@@ -52,6 +52,8 @@ enum shm_op {
 	/*
 	 * open .local:.local_port -> .remote:.remote_port, .cookie is yours; .flags: congestion control,
 	 * index + 1, 0: default
+	 * What else the SYN depends on, 0: not set, stands where other messages name connections:
+	 * .user_timeout .rcvbuf .user_mss .ttl .tos .syncnt
 	 */
 	SHM_CONNECT = 16,
 	SHM_CONNECT_CANCEL = 17, /* forget .cookie */
@@ -67,8 +69,14 @@ enum shm_op {
 
 struct shm_msg {
 	uint32_t op; /* enum shm_op */
-	uint32_t conn;
-	uint32_t generation;
+	union {
+		uint32_t conn;
+		uint32_t user_timeout;
+	};
+	union {
+		uint32_t generation;
+		uint32_t rcvbuf;
+	};
 	uint32_t listener; /* listener id from the control socket's reply */
 	uint64_t cookie;
 	int32_t error; /* positive errno */
@@ -77,8 +85,17 @@ struct shm_msg {
 	struct ip_addr remote;
 	uint16_t local_port; /* network order; 0: the daemon picks */
 	uint16_t remote_port;
-	uint32_t new_conn; /* SHM_CONN_ACK: the index in the application's own arena */
-	uint32_t new_generation;
+	union {
+		uint32_t new_conn; /* SHM_CONN_ACK: the index in the application's own arena */
+		struct {
+			uint16_t user_mss;
+			uint8_t ttl, tos;
+		};
+	};
+	union {
+		uint32_t new_generation;
+		uint8_t syncnt;
+	};
 	uint8_t pad[4];
 };
 _Static_assert(sizeof(struct shm_msg) == 80, "shm_msg");

@@ -121,6 +121,8 @@ static void connecting(void)
 	T(listen(fd, 1));
 	sin = sin_of(own_addr, 0);
 	T(bind(fd, SA(sin)));
+	sin = sin_of(peer_addr, 0); /* not ours: that is looked at first */
+	T(bind(fd, SA(sin)));
 	T(accept(fd, NULL, NULL));
 	T(close(fd));
 	fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
@@ -153,7 +155,50 @@ static void one_option(int fd, const char *name, int level, int opt, int set)
 	printf(", get %d %d\n", r, r ? errno : v);
 }
 
-#define OPT(level, opt, set) one_option(fd, #opt, level, opt, set)
+#define OPT_ON(fd, level, opt, set) one_option(fd, #opt, level, opt, set)
+#define OPT(level, opt, set) OPT_ON(fd, level, opt, set)
+
+/* A port of its own for bind(), or only when it is connected; one port for several peers. */
+static void local_ports(void)
+{
+	struct sockaddr_in own = sin_of(own_addr, 0), good = sin_of(peer_addr, PEER_PORT), got;
+	socklen_t len = sizeof(got);
+	int one = 1, a, b;
+
+	TITLE("local ports");
+	a = socket(AF_INET, SOCK_STREAM, 0);
+	T(bind(a, SA(own)));
+	T(getsockname(a, (struct sockaddr *)&own, &len));
+	T(connect(a, SA(good)));
+	T(getsockname(a, (struct sockaddr *)&got, &len));
+	printf("the port stays: %d\n", got.sin_port == own.sin_port);
+	b = socket(AF_INET, SOCK_STREAM, 0);
+	T(bind(b, SA(own)));
+	T(close(a));
+	T(close(b));
+	a = socket(AF_INET, SOCK_STREAM, 0);
+	own.sin_port = 0;
+	T(setsockopt(a, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one)));
+	T(bind(a, SA(own)));
+	T(bind(a, SA(own)));
+	T(getsockname(a, (struct sockaddr *)&got, &len));
+	printf("no port yet: %d\n", got.sin_port == 0);
+	T(connect(a, SA(good)));
+	T(getsockname(a, (struct sockaddr *)&got, &len));
+	printf("%s, a port: %d\n", inet_ntoa(got.sin_addr), got.sin_port != 0);
+	T(close(a));
+	a = socket(AF_INET, SOCK_STREAM, 0);
+	own = sin_of(peer_addr, 0);
+	T(setsockopt(a, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one)));
+	T(bind(a, SA(own)));
+	T(close(a));
+	a = socket(AF_INET, SOCK_STREAM, 0);
+	T(listen(a, 1));
+	OPT_ON(a, IPPROTO_TCP, TCP_DEFER_ACCEPT, 5);
+	OPT_ON(a, IPPROTO_TCP, TCP_DEFER_ACCEPT, -1);
+	OPT_ON(a, IPPROTO_TCP, TCP_DEFER_ACCEPT, 200);
+	T(close(a));
+}
 
 static void options(int fd)
 {
@@ -183,6 +228,14 @@ static void options(int fd)
 	OPT(IPPROTO_TCP, TCP_KEEPCNT, 5);
 	OPT(IPPROTO_TCP, TCP_USER_TIMEOUT, 5000);
 	OPT(IPPROTO_TCP, TCP_USER_TIMEOUT, -1);
+	OPT(IPPROTO_TCP, TCP_SYNCNT, 3);
+	OPT(IPPROTO_TCP, TCP_SYNCNT, 0);
+	OPT(IPPROTO_TCP, TCP_SYNCNT, 128);
+	OPT(IPPROTO_TCP, TCP_LINGER2, 5);
+	OPT(IPPROTO_TCP, TCP_LINGER2, 1000);
+	OPT(IPPROTO_TCP, TCP_LINGER2, -7);
+	OPT(IPPROTO_TCP, TCP_LINGER2, 0);
+	OPT(IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 0);
 	OPT(IPPROTO_IP, IP_TOS, 0x10);
 	OPT(IPPROTO_IP, IP_TTL, 33);
 	OPT(IPPROTO_IP, IP_TTL, 300);
@@ -212,6 +265,7 @@ void run(void)
 	unconnected();
 	binding();
 	connecting();
+	local_ports();
 	TITLE("options of a fresh socket");
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	options(fd);

@@ -386,6 +386,7 @@ static void test_tcp_defer_accept_waits_for_data(void **state)
 	half_open();
 	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1), DROP_NONE);
 	assert_int_equal(tcp_accept(c.t.s, c.listener, &c.conn), -E_AGAIN);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPDeferAcceptDrop), 1);
 	/* it has answered: nothing is sent again while data is awaited */
 	ts_advance(&c.t, 2500);
 	tc_tx_none(&c);

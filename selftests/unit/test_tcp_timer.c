@@ -246,6 +246,94 @@ static void test_tcp_too_many_orphans_reset(void **state)
 	tc_close(&c);
 }
 
+/* TCP_LINGER2: another time in FIN-WAIT-2, or none at all */
+static void test_tcp_linger2_ends_fin_wait_2(void **state)
+{
+	(void)state;
+	tc_accept(&c, NULL);
+	tcp_setopt(c.t.s, c.conn, TOPT_LINGER2, 5, c.t.now);
+	tcp_close(c.t.s, c.conn, c.t.now);
+	TX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 2);
+	ts_advance(&c.t, 4900);
+	assert_int_equal(usage_tcbs(), 1);
+	ts_advance(&c.t, 200);
+	tc_tx_none(&c);
+	assert_int_equal(usage_tcbs(), 0);
+	tc_close(&c);
+}
+
+/* … 3.5 RTO it is at least: the peer's FIN may be under way. */
+static void test_tcp_linger2_not_below_the_round_trip(void **state)
+{
+	(void)state;
+	tc_accept(&c, NULL);
+	tcp_setopt(c.t.s, c.conn, TOPT_LINGER2, 1, c.t.now);
+	tcp_close(c.t.s, c.conn, c.t.now);
+	TX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1);
+	tc_tcb(&c)->rto = 2000000;
+	tc_tcb(&c)->flags &= ~TCB_F_RTT_VALID;
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 2);
+	ts_advance(&c.t, 6900);
+	assert_int_equal(usage_tcbs(), 1);
+	ts_advance(&c.t, 200);
+	tc_tx_none(&c);
+	assert_int_equal(usage_tcbs(), 0);
+	tc_close(&c);
+}
+
+static void test_tcp_linger2_negative_no_fin_wait_2(void **state)
+{
+	int64_t v;
+
+	(void)state;
+	tc_accept(&c, NULL);
+	tcp_setopt(c.t.s, c.conn, TOPT_LINGER2, -1, c.t.now);
+	assert_int_equal(tcp_getopt(c.t.s, c.conn, TOPT_LINGER2, &v), 0);
+	assert_int_equal(v, -1);
+	tcp_close(c.t.s, c.conn, c.t.now); /* an orphan: it ends without a word */
+	TX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 2);
+	tc_tx_none(&c);
+	assert_int_equal(usage_tcbs(), 0);
+	tc_close(&c);
+
+	tc_accept(&c, NULL);
+	tcp_setopt(c.t.s, c.conn, TOPT_LINGER2, -1, c.t.now);
+	tcp_shutdown(c.t.s, c.conn, false, true, c.t.now);
+	TX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 2);
+	tc_state(&c, TCP_FIN_WAIT_2); /* while it is held nothing ends it; close() resets */
+	tcp_close(c.t.s, c.conn, c.t.now);
+	TX(&c, .flags = TH_ACK | TH_RST, .seq = 2, .ack = 1);
+	assert_int_equal(usage_tcbs(), 0);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPAbortOnLinger), 1);
+	tc_close(&c);
+}
+
+/* TCP_SYNCNT, and TCP_USER_TIMEOUT, which cuts the last wait short */
+static void test_tcp_syn_limits_of_the_socket(void **state)
+{
+	(void)state;
+	tc_connect_syn(&c, NULL);
+	tcp_setopt(c.t.s, c.conn, TOPT_SYNCNT, 2, c.t.now);
+	assert_in_range(seconds_until_closed(100), 6, 8);
+	assert_int_equal(tcp_error(c.t.s, c.conn), E_TIMEDOUT);
+	tc_close(&c);
+
+	tc_connect_syn(&c, NULL);
+	tcp_setopt(c.t.s, c.conn, TOPT_USER_TIMEOUT, 1900, c.t.now);
+	ts_advance(&c.t, 1001);
+	TX(&c, .flags = TH_SYN);
+	ts_advance(&c.t, 895);
+	assert_int_equal(tc_tx_all(&c), 0);
+	tc_state(&c, TCP_SYN_SENT);
+	ts_advance(&c.t, 10);
+	tc_tx_none(&c);
+	tc_state(&c, TCP_CLOSED);
+	tc_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -262,6 +350,10 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_orphan_gives_up_sooner, setup),
 		cmocka_unit_test_setup(test_tcp_orphan_zero_window_gives_up, setup),
 		cmocka_unit_test_setup(test_tcp_too_many_orphans_reset, setup),
+		cmocka_unit_test_setup(test_tcp_linger2_ends_fin_wait_2, setup),
+		cmocka_unit_test_setup(test_tcp_linger2_not_below_the_round_trip, setup),
+		cmocka_unit_test_setup(test_tcp_linger2_negative_no_fin_wait_2, setup),
+		cmocka_unit_test_setup(test_tcp_syn_limits_of_the_socket, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

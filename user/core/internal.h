@@ -540,6 +540,7 @@ struct listener {
 	uint32_t rcvbuf, sndbuf; /* 0: default */
 	uint16_t keep_idle, keep_intvl;
 	uint8_t keep_cnt;
+	uint8_t linger2;
 	uint16_t linger;
 	uint32_t rcvlowat;
 	uint32_t user_timeout;

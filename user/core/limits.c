@@ -29,8 +29,6 @@ void stack_limits_default(struct stack_limits *l)
 		.tcp_challenge_ack_limit = 1000,
 		.icmp_ratelimit = 1000,
 		.ip_default_ttl = 64,
-		.port_lo = 32768,
-		.port_hi = 60999,
 		.gc_thresh3 = 1024,
 		.unres_qlen = 101,
 		.ipfrag_high_thresh = 4u << 20,

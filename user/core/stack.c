@@ -123,6 +123,8 @@ struct stack *stack_init(void *mem, const struct stack_cfg *cfg, const struct ar
 	s->now = now;
 	if (!s->cfg.n_pending)
 		s->cfg.n_pending = N_PENDING_DEFAULT;
+	if (!s->cfg.limits.port_lo)
+		stack_set_ports(s, 32768, 60999);
 	if (!s->cfg.limits.ip_default_ttl)
 		s->cfg.limits.ip_default_ttl = 64;
 	s->conn_hash = LINHASH_INIT;

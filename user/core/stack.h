@@ -96,7 +96,7 @@ struct stack_limits {
 	uint32_t tcp_challenge_ack_limit; /* per second, 1000 */
 	uint32_t icmp_ratelimit;	/* errors per second to one host, 1 per ms at most: 1000 */
 	uint32_t ip_default_ttl;	/* 64 */
-	uint16_t port_lo, port_hi;	/* ip_local_port_range, host order: 32768 60999 */
+	uint16_t port_lo, port_hi;	/* ip_local_port_range, host order; 0: 32768 60999 */
 	uint32_t gc_thresh3;		/* neighbours at most: 1024 */
 	uint32_t unres_qlen;		/* packets that wait for one neighbour: 101 */
 	uint32_t ipfrag_high_thresh;	/* bytes of reassembly memory: 4 MiB */
@@ -252,7 +252,7 @@ enum tcp_opt {
 	TOPT_NODELAY, TOPT_CORK, TOPT_QUICKACK, TOPT_MAXSEG, TOPT_KEEPALIVE, TOPT_KEEPIDLE,
 	TOPT_KEEPINTVL, TOPT_KEEPCNT, TOPT_USER_TIMEOUT, TOPT_LINGER /* s, -1: off */,
 	TOPT_RCVBUF, TOPT_SNDBUF, TOPT_RCVLOWAT, TOPT_TTL, TOPT_TOS, TOPT_DEFER_ACCEPT,
-	TOPT_OOBINLINE, TOPT_CONGESTION,
+	TOPT_OOBINLINE, TOPT_CONGESTION, TOPT_LINGER2 /* s, 0: default, -1: none */, TOPT_SYNCNT,
 	TOPT_MAX /* not an option */
 };
 
@@ -285,6 +285,8 @@ int tcp_accept(struct stack *s, uint32_t id, uint32_t *conn);
  */
 int tcp_connect(struct stack *s, const struct tcp_addr_pair *a, uint64_t cookie, struct mtime now,
 		uint32_t *conn);
+/* ip_local_port_range, host order, 1 <= @lo <= @hi. */
+void stack_set_ports(struct stack *s, uint16_t lo, uint16_t hi);
 /*
  * A port that tcp_connect() could use for this pair now, so that the caller can
  * look whether anyone else holds it; @attempt: 0, 1, … for further ones.

@@ -276,6 +276,7 @@ static void conn_inherit(struct tcb *t, const struct listener *l)
 	t->user_mss = l->user_mss;
 	t->user_timeout = l->user_timeout;
 	t->linger = l->linger;
+	t->linger2 = l->linger2;
 	t->tos = l->tos;
 	if (l->rcvbuf) {
 		t->rcvbuf = l->rcvbuf;
@@ -457,6 +458,7 @@ static enum drop synreq_ack(struct stack *s, uint32_t i, struct tcp_seg *g, stru
 	if (r->retries < defer_retries(s->listeners[r->listener].defer_accept) && !g->len &&
 	    !(g->flags & TH_FIN)) {
 		r->acked = true;
+		MIB(s, TcpExt_TCPDeferAcceptDrop);
 		return DROP_NONE;
 	}
 	return synreq_establish(s, i, g, now);

@@ -59,6 +59,7 @@ enum tcb_owner {
 #define TCB_RCVBUF_LOCK (1u << 5) /* SO_RCVBUF given: no auto-tuning */
 #define TCB_SNDBUF_LOCK (1u << 6)
 #define TCB_OOBINLINE (1u << 7)
+#define LINGER2_NONE UINT8_MAX
 /* tcb.flags: protocol state that is not in a variable */
 #define TCB_F_ACK_NOW (1u << 0)	  /* an ACK is owed, at once */
 #define TCB_F_ACK_DELAYED (1u << 1) /* an ACK is owed by t_delack */
@@ -182,7 +183,8 @@ struct tcb {
 	uint32_t seg_head; /* the scoreboard's chunk, while anything is outstanding (board.h) */
 	uint8_t reo_mult; /* RFC 8985: RACK.reo_wnd_mult, less 1 */
 	uint8_t reo_persist;
-	uint16_t pad;
+	uint8_t linger2; /* TCP_LINGER2: s in FIN-WAIT-2; 0: tcp_fin_timeout, LINGER2_NONE: none */
+	uint8_t syncnt;	 /* TCP_SYNCNT, 0: tcp_syn_retries */
 
 	/* options' values */
 	uint16_t keep_idle, keep_intvl; /* s */

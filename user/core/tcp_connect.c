@@ -51,6 +51,15 @@ uint8_t tcp_offer_wscale(const struct stack *s, uint32_t rcvbuf)
 
 /* ---- ports ---- */
 
+/* tcp_tw_reuse: 1 always, 2 (the default) on loopback. */
+static bool may_reuse(const struct stack *s, const struct tcp_addr_pair *a)
+{
+	uint32_t reuse = s->cfg.limits.tcp_tw_reuse;
+
+	return reuse == 1 ||
+	       (reuse == 2 && (addr_is_loopback(&a->local) || addr_is_loopback(&a->remote)));
+}
+
 /*
  * May @a be opened? 0; -E_ADDRINUSE: the port is a listener's; -E_ADDRNOTAVAIL: the pair is in
  * use. @tw: the record in TIME_WAIT that it takes over (tcp_tw_reuse), or SHM_NIL.
@@ -63,7 +72,7 @@ static int pair_check(const struct stack *s, const struct tcp_addr_pair *a, uint
 	if (conn_lookup(s, &a->local, a->local_port, &a->remote, a->remote_port) != SHM_NIL)
 		return -E_ADDRNOTAVAIL;
 	*tw = timewait_lookup(s, a);
-	if (*tw != SHM_NIL && !(s->cfg.limits.tcp_tw_reuse == 1 && s->tws[*tw].has_ts))
+	if (*tw != SHM_NIL && !(may_reuse(s, a) && s->tws[*tw].has_ts))
 		return -E_ADDRNOTAVAIL;
 	return 0;
 }
@@ -77,6 +86,12 @@ static uint32_t port_hash(const struct stack *s, const struct tcp_addr_pair *a, 
 
 	in.a.local_port = 0;
 	return (uint32_t)siphash_24(s->port_key, &in, sizeof(in));
+}
+
+void stack_set_ports(struct stack *s, uint16_t lo, uint16_t hi)
+{
+	s->cfg.limits.port_lo = lo;
+	s->cfg.limits.port_hi = hi;
 }
 
 int tcp_pick_port(struct stack *s, const struct tcp_addr_pair *a, uint32_t attempt, uint16_t *port)

@@ -162,6 +162,10 @@ static void fin_acked(struct stack *s, struct tcb *t, struct mtime now)
 	case TCP_FIN_WAIT_1:
 		tcp_set_state(s, t, TCP_FIN_WAIT_2, now);
 		tcp_event(s, t, EV_WRITABLE);
+		if (t->flags & TCB_F_CLOSED && t->linger2 == LINGER2_NONE) {
+			MIB(s, TcpExt_TCPAbortOnData);
+			tcp_conn_drop(s, t, 0, now);
+		}
 		break;
 	case TCP_CLOSING:
 		tcp_time_wait(s, t, now);

@@ -249,6 +249,15 @@ int tcp_opt_check(const struct stack *s, enum tcp_opt opt, int64_t *value)
 		hi = UINT16_MAX;
 		clamp = true;
 		break;
+	case TOPT_LINGER2: /* less than 0: none; more than TCP_FIN_TIMEOUT_MAX: that */
+		lo = -1;
+		hi = 120;
+		clamp = true;
+		break;
+	case TOPT_SYNCNT:
+		lo = 1;
+		hi = 127;
+		break;
 	case TOPT_RCVBUF:
 		lo = 2304; /* SOCK_MIN_RCVBUF */
 		hi = l->tcp_rmem[2];
@@ -349,6 +358,11 @@ int tcp_listen_opt(struct stack *s, uint32_t id, enum tcp_opt opt, int64_t value
 		break;
 	case TOPT_TOS:
 		l->tos = (uint8_t)value;
+		break;
+	case TOPT_LINGER2:
+		l->linger2 = value < 0 ? LINGER2_NONE : (uint8_t)value;
+		break;
+	case TOPT_SYNCNT: /* of connect() */
 		break;
 	case TOPT_DEFER_ACCEPT:
 		l->defer_accept = (uint32_t)value;

@@ -360,6 +360,8 @@ static struct pkt *send_syn(struct stack *s, struct tcb *t, struct mtime now)
 		t->rtt_time = now.ns;
 	}
 	t->t_rtx = mtime_add_us(now, tcp_rto_us(t)).ns;
+	if (again)
+		t->t_rtx = tcp_timer_clamp_user(t, t->t_rtx, now);
 	return link_output(s, t, p, now);
 }
 

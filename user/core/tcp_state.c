@@ -56,7 +56,7 @@ void tcp_set_state(struct stack *s, struct tcb *t, enum tcp_state to, struct mti
 		break;
 	case TCP_FIN_WAIT_2:
 		if (t->flags & TCB_F_CLOSED)
-			t->t_keep = now.ns + s->cfg.limits.tcp_fin_timeout * NS_PER_S;
+			t->t_keep = now.ns + tcp_timer_fin_wait(s, t);
 		break;
 	case TCP_TIME_WAIT:
 		t->t_rtx = 0;

@@ -108,7 +108,19 @@ bool tcp_timer_syn_over(const struct stack *s, const struct tcb *t, struct mtime
 	const struct stack_limits *l = &s->cfg.limits;
 	uint32_t retries = t->state == TCP_SYN_SENT ? l->tcp_syn_retries : l->tcp_synack_retries;
 
+	if (t->state == TCP_SYN_SENT && t->syncnt)
+		retries = t->syncnt;
+
 	return t->syn_retries >= retries || user_timed_out(t, t->rtx_first, now);
+}
+
+/* How long an orphan waits for the peer's FIN: not less than 3.5 RTO, as Linux. */
+uint64_t tcp_timer_fin_wait(const struct stack *s, const struct tcb *t)
+{
+	uint64_t ns = (t->linger2 ? t->linger2 : s->cfg.limits.tcp_fin_timeout) * NS_PER_S;
+	uint64_t least = (uint64_t)t->rto * 7 / 2 * NS_PER_US;
+
+	return ns > least ? ns : least;
 }
 
 /* Keepalive, or the end of an orphan's FIN-WAIT-2 and of TIME-WAIT. */

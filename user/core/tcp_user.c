@@ -156,6 +156,10 @@ static bool close_resets(struct stack *s, const struct tcb *t)
 		MIB(s, TcpExt_TCPAbortOnData);
 		return true;
 	}
+	if (t->state == TCP_FIN_WAIT_2 && t->linger2 == LINGER2_NONE) {
+		MIB(s, TcpExt_TCPAbortOnLinger);
+		return true;
+	}
 	if (s->n_orphans > s->cfg.limits.tcp_max_orphans) {
 		MIB(s, TcpExt_TCPAbortOnMemory);
 		return true;
@@ -184,7 +188,7 @@ void tcp_close(struct stack *s, uint32_t conn, struct mtime now)
 	}
 	close_send_side(s, t, now);
 	if (t->state == TCP_FIN_WAIT_2)
-		t->t_keep = now.ns + s->cfg.limits.tcp_fin_timeout * NS_PER_S;
+		t->t_keep = now.ns + tcp_timer_fin_wait(s, t);
 	tcp_kick(s, t, now);
 }
 
@@ -287,6 +291,12 @@ static void set_option(struct tcb *t, enum tcp_opt opt, int64_t v, struct mtime 
 	case TOPT_CONGESTION:
 		set_congestion(t, (uint8_t)v, now);
 		break;
+	case TOPT_LINGER2:
+		t->linger2 = v < 0 ? LINGER2_NONE : (uint8_t)v;
+		break;
+	case TOPT_SYNCNT:
+		t->syncnt = (uint8_t)v;
+		break;
 	case TOPT_DEFER_ACCEPT: /* a listener's */
 	case TOPT_MAX:
 		break;
@@ -363,6 +373,14 @@ int tcp_getopt(const struct stack *s, uint32_t conn, enum tcp_opt opt, int64_t *
 		return 0;
 	case TOPT_TOS:
 		*value = t->tos;
+		return 0;
+	case TOPT_LINGER2:
+		*value = t->linger2 ? t->linger2 : s->cfg.limits.tcp_fin_timeout;
+		if (t->linger2 == LINGER2_NONE)
+			*value = -1;
+		return 0;
+	case TOPT_SYNCNT:
+		*value = t->syncnt ? t->syncnt : s->cfg.limits.tcp_syn_retries;
 		return 0;
 	case TOPT_DEFER_ACCEPT:
 		*value = 0;

@@ -66,7 +66,8 @@ static void allowed(const struct key *k, char *out, size_t len)
 		snprintf(out, len, "three ascending numbers from %u to %u", k->min, k->max);
 		break;
 	case PORTS:
-		snprintf(out, len, "two ascending numbers from %u to %u", k->min, k->max);
+		snprintf(out, len, "kernel, or two ascending numbers from %u to %u", k->min,
+			 k->max);
 		break;
 	case CLAIM:
 		snprintf(out, len, "bound, all");
@@ -150,6 +151,11 @@ static bool set_value(struct config *c, const struct key *k, const char *text)
 		memcpy(at, v, sizeof(v));
 		return true;
 	case PORTS:
+		memset(ports, 0, sizeof(ports));
+		if (!strcmp(text, "kernel")) {
+			memcpy(at, ports, sizeof(ports));
+			return true;
+		}
 		if (!numbers(text, k, 10, v, 2))
 			return false;
 		ports[0] = (uint16_t)v[0];

@@ -83,8 +83,9 @@
 	  "ICMP errors per second to one host.")                                                   \
 	X(ip_default_ttl, U32, limits.ip_default_ttl, 1, 255, "64",                                \
 	  "Time to live of packets that are sent.")                                                \
-	X(ip_local_port_range, PORTS, limits.port_lo, 1, 65535, "32768 60999",                     \
-	  "Ports that connect() picks from.")                                                      \
+	X(ip_local_port_range, PORTS, limits.port_lo, 1, 65535, "kernel",                          \
+	  "Ports that connect() picks from: two numbers, or kernel, which is the network "         \
+	  "namespace's own setting.")                                                      \
 	X(gc_thresh3, U32, limits.gc_thresh3, 16, 1u << 20, "1024", "Neighbours at most.")         \
 	X(unres_qlen, U32, limits.unres_qlen, 1, 4096, "101",                                      \
 	  "Packets that wait for one neighbour's address.")                                        \

@@ -5,73 +5,10 @@
  */
 #include <errno.h>
 #include <netinet/in.h>
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
-#include <sys/socket.h>
 #include "daemon.h"
 
 #define PORTS 65536u
-#define KERNEL_PROBES 256u /* ports in a row that the kernel holds, before we give up */
-
-bool port_allowed(uid_t uid, uint16_t port)
-{
-	unsigned start = 1024;
-	FILE *f;
-
-	if (uid == 0 || !port || ntohs(port) >= 1024)
-		return true;
-	f = fopen("/proc/sys/net/ipv4/ip_unprivileged_port_start", "re");
-	if (f && fscanf(f, "%u", &start) != 1)
-		start = 1024;
-	if (f)
-		fclose(f);
-	return ntohs(port) >= start;
-}
-
-static int try_bind(const struct sockaddr_in *sin, bool reuse, int *fd)
-{
-	int one = 1, err;
-
-	*fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (*fd < 0)
-		return -errno;
-	if (reuse)
-		setsockopt(*fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (!bind(*fd, (const struct sockaddr *)sin, sizeof(*sin)))
-		return 0;
-	err = -errno;
-	close(*fd);
-	return err;
-}
-
-/*
- * Without SO_REUSEADDR at first: the kernel remembers it, and would give the port to others that
- * set it as long as nobody listens there, which we never do.
- */
-int kernel_bind(const struct ip_addr *addr, uint16_t *port, bool reuse, int *fd)
-{
-	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = *port};
-	socklen_t len = sizeof(sin);
-	int s, err;
-
-	if (!ip_addr_is_any(addr))
-		sin.sin_addr.s_addr = ip_addr_to_v4(addr);
-	err = try_bind(&sin, false, &s);
-	if (err == -EADDRINUSE && reuse)
-		err = try_bind(&sin, true, &s);
-	if (err)
-		return err;
-	if (getsockname(s, (struct sockaddr *)&sin, &len))
-		err = -errno;
-	else
-		*port = sin.sin_port;
-	if (fd && !err)
-		*fd = s;
-	else
-		close(s);
-	return err;
-}
+#define KERNEL_PROBES 4096u /* ports that the kernel holds, before we give up: some ms */
 
 /* Has anyone a connection with this local port to that remote end already? */
 static bool pair_used(struct daemon *d, const struct tcp_addr_pair *p)
@@ -94,6 +31,7 @@ static int pick_port(struct daemon *d, struct tcp_addr_pair *p)
 {
 	uint32_t probes = 0;
 
+	ports_refresh(d);
 	for (uint32_t attempt = 0; attempt < PORTS && probes < KERNEL_PROBES; attempt++) {
 		uint16_t port;
 		int err = tcp_pick_port(d->stack, p, attempt, &port);
@@ -101,7 +39,7 @@ static int pick_port(struct daemon *d, struct tcp_addr_pair *p)
 		if (err)
 			return err;
 		p->local_port = port;
-		if (pair_used(d, p))
+		if (port_reserved(d, port) || pair_used(d, p))
 			continue;
 		err = kernel_bind(&p->local, &port, false, NULL);
 		if (!err)
@@ -125,6 +63,24 @@ static int check_port(struct daemon *d, struct app *a, const struct tcp_addr_pai
 	if (!port_allowed(a->uid, port))
 		return -EACCES;
 	return kernel_bind(&p->local, &port, false, NULL);
+}
+
+/* Before the SYN is built; the application sets them once more when the connection is its own. */
+static void syn_options(struct daemon *d, uint32_t conn, const struct shm_msg *m)
+{
+	const struct {
+		enum tcp_opt opt;
+		uint32_t value;
+	} o[] = {{TOPT_USER_TIMEOUT, m->user_timeout},
+		 {TOPT_RCVBUF, m->rcvbuf},
+		 {TOPT_MAXSEG, m->user_mss},
+		 {TOPT_TTL, m->ttl},
+		 {TOPT_TOS, m->tos & ~3u},
+		 {TOPT_SYNCNT, m->syncnt}};
+
+	for (size_t i = 0; i < sizeof(o) / sizeof(o[0]); i++)
+		if (o[i].value)
+			tcp_setopt(d->stack, conn, o[i].opt, o[i].value, d->now);
 }
 
 static int open_conn(struct daemon *d, struct app *a, const struct shm_msg *m)
@@ -154,6 +110,7 @@ static int open_conn(struct daemon *d, struct app *a, const struct shm_msg *m)
 		return err;
 	if (m->flags) /* congestion control, index + 1: before the SYN, for its ECN bits */
 		tcp_setopt(d->stack, conn, TOPT_CONGESTION, (int64_t)m->flags - 1, d->now);
+	syn_options(d, conn, m);
 	t = tcp_get(d->stack, conn);
 	k = flow_key_of(
 		&(struct tcp_addr_pair){t->local, t->remote, t->local_port, t->remote_port});

@@ -172,6 +172,11 @@ struct daemon {
 	struct mtime control_filled;
 	bool table_full_said;
 
+	/* ports.c */
+	bool ports_read;
+	struct mtime ports_when;
+	uint64_t ports_reserved[65536 / 64];
+
 	/* applications and listeners */
 	struct app *apps[TD_MAX_SLOTS];
 	uint32_t slots; /* all in use are below */
@@ -275,6 +280,14 @@ void connect_request(struct daemon *d, struct app *a, const struct shm_msg *m);
 void connect_cancel(struct daemon *d, struct app *a, uint64_t cookie);
 /* EV_CONNECTED, EV_ERROR of the connection of record @i. */
 void connect_event(struct daemon *d, uint32_t i, const struct stack_ev *ev);
+
+/* ports.c */
+#define PORT_SET_WORDS (65536u / 64)
+/* A list as ip_local_reserved_ports has it ("8080,9000-9010"). */
+void ports_parse(uint64_t *set, const char *list);
+/* Reads the namespace's sysctls about local ports, where that is some time ago. */
+void ports_refresh(struct daemon *d);
+bool port_reserved(const struct daemon *d, uint16_t port); /* network order */
 /* May @uid use this port (network order)? As the kernel's ip_unprivileged_port_start. */
 bool port_allowed(uid_t uid, uint16_t port);
 /* Binds a socket of the kernel, which so says whether it has the port; @fd may be NULL. -errno */

@@ -110,6 +110,18 @@ static int64_t member_id(struct app *a)
 	return old;
 }
 
+/* May this application have such an address and port at all? In the kernel's order. */
+static int may_bind(const struct daemon *d, const struct app *a, const struct ctl_listen *req)
+{
+	struct ip_addr addr = normal(&req->addr);
+
+	if (req->proto != IPPROTO_TCP)
+		return -EPROTONOSUPPORT;
+	if (!ip_addr_is_any(&addr) && !iface_has_addr(d, &addr))
+		return -EADDRNOTAVAIL;
+	return port_allowed(a->uid, req->port) ? 0 : -EACCES;
+}
+
 static int member_new(struct daemon *d, struct app *a, const struct ctl_listen *req,
 		      struct member **out)
 {
@@ -117,14 +129,10 @@ static int member_new(struct daemon *d, struct app *a, const struct ctl_listen *
 	struct group *g = req->port ? group_find(d, &addr, req->port) : NULL;
 	int64_t id = member_id(a);
 	struct member *m;
-	int err;
+	int err = may_bind(d, a, req);
 
-	if (req->proto != IPPROTO_TCP)
-		return -EPROTONOSUPPORT;
-	if (!ip_addr_is_any(&addr) && !iface_has_addr(d, &addr))
-		return -EADDRNOTAVAIL;
-	if (!port_allowed(a->uid, req->port))
-		return -EACCES;
+	if (err)
+		return err;
 	if (id < 0)
 		return (int)id;
 	if (g && !group_admits(g, a, req->flags))
@@ -230,8 +238,14 @@ int listener_bind(struct daemon *d, struct app *a, const struct ctl_listen *req,
 		  struct ctl_listen_reply *r)
 {
 	struct member *m;
-	int err = member_new(d, a, req, &m);
+	int err;
 
+	if (req->flags & CTL_BIND_CHECK) {
+		r->addr = req->addr;
+		r->id = SHM_NIL;
+		return may_bind(d, a, req);
+	}
+	err = member_new(d, a, req, &m);
 	if (!err)
 		reply_with(m, r);
 	return err;
@@ -325,6 +339,7 @@ int listener_backlog(struct daemon *d, struct app *a, const struct ctl_listen *r
 	if (!m || !m->listening)
 		return -EINVAL;
 	m->backlog = req->backlog;
+	tcp_listen_opt(d->stack, m->group->core_id, TOPT_DEFER_ACCEPT, req->defer_accept);
 	return tcp_listen_backlog(d->stack, m->group->core_id, group_backlog(m->group));
 }
 

@@ -159,6 +159,7 @@ struct sock {
 	bool connect_seen : 1; /* connect() has returned 0 for this connection */
 	bool gone_sent : 1;    /* the daemon knows that the connection is dead */
 	bool reuseaddr : 1, reuseport : 1;
+	bool no_port : 1; /* IP_BIND_ADDRESS_NO_PORT */
 };
 _Static_assert(sizeof(struct sock) <= 48, "one for each connection");
 
@@ -193,6 +194,7 @@ void sock_opts_apply(const struct sock_opts *o, uint32_t conn, struct mtime now)
 void sock_connected(struct sock *sk, struct conn_ref c, struct mtime now);
 void sock_connect_failed(struct sock *sk, int err); /* positive errno */
 struct sock *listener_by_id(uint32_t id);
+int listener_update(const struct sock *sk); /* tells the daemon backlog and options */
 void sock_ended(struct sock *sk);     /* events say error or end: tell the daemon if it is dead */
 int sock_take_error(struct sock *sk); /* positive errno, SO_ERROR */
 /* Puts an imported connection on the accept queue. -ENOMEM */

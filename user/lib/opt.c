@@ -49,7 +49,9 @@ static const struct opt_desc opts[] = {
 	{IPPROTO_TCP, TCP_KEEPINTVL, OPT_INT, TOPT_KEEPINTVL, 1, 32767},
 	{IPPROTO_TCP, TCP_KEEPCNT, OPT_INT, TOPT_KEEPCNT, 1, 127},
 	{IPPROTO_TCP, TCP_USER_TIMEOUT, OPT_INT, TOPT_USER_TIMEOUT, 0, INT32_MAX},
-	{IPPROTO_TCP, TCP_DEFER_ACCEPT, OPT_INT, TOPT_DEFER_ACCEPT, 0, INT32_MAX},
+	{IPPROTO_TCP, TCP_DEFER_ACCEPT, OPT_INT, TOPT_DEFER_ACCEPT, INT32_MIN, INT32_MAX},
+	{IPPROTO_TCP, TCP_LINGER2, OPT_INT, TOPT_LINGER2, INT32_MIN, INT32_MAX},
+	{IPPROTO_TCP, TCP_SYNCNT, OPT_INT, TOPT_SYNCNT, 1, 127},
 	{IPPROTO_IP, IP_TOS, OPT_BYTE, TOPT_TOS, 0, 255},
 	{IPPROTO_IP, IP_TTL, OPT_BYTE, TOPT_TTL, 1, 255},
 };
@@ -90,7 +92,23 @@ static int topt_set(struct sock *sk, enum tcp_opt topt, int64_t v)
 		return -ENOBUFS;
 	sk->extra->o.set |= 1u << topt;
 	sk->extra->o.topt[topt] = v;
+	if (sk->state == SK_LISTEN && topt == TOPT_DEFER_ACCEPT)
+		return listener_update(sk);
 	return 0;
+}
+
+/* Linux keeps TCP_DEFER_ACCEPT as a number of SYN-ACKs, at 1, 2, 4 … s: rounded up to their end. */
+static int64_t defer_seconds(int v)
+{
+	int64_t period = 1, timeout = 1;
+
+	if (v <= 0)
+		return 0;
+	while (v > period && period < 30000) {
+		timeout = timeout < 60 ? timeout * 2 : 120;
+		period += timeout;
+	}
+	return period;
 }
 
 static int set_desc(struct sock *sk, const struct opt_desc *d, const void *val, socklen_t len)
@@ -118,6 +136,10 @@ static int set_desc(struct sock *sk, const struct opt_desc *d, const void *val, 
 			return -EINVAL;
 		if (d->topt == TOPT_RCVLOWAT)
 			v64 = v < 0 ? INT32_MAX : v ? v : 1;
+		if (d->topt == TOPT_DEFER_ACCEPT)
+			v64 = defer_seconds(v);
+		if (d->topt == TOPT_LINGER2) /* TCP_FIN_TIMEOUT_MAX */
+			v64 = v < 0 ? -1 : v > 120 ? 120 : v;
 		/* The ECN bits are TCP's own (Linux: __ip_sock_set_tos()). */
 		if (d->topt == TOPT_TOS)
 			v64 = v & ~3;
@@ -196,6 +218,15 @@ static int set_cc(struct sock *sk, const void *val, socklen_t len)
 	return cc < 0 ? cc : topt_set(sk, TOPT_CONGESTION, cc);
 }
 
+static int set_no_port(struct sock *sk, const void *val, socklen_t len)
+{
+	int v, err = get_int(val, len, true, &v);
+
+	if (!err)
+		sk->no_port = v != 0;
+	return err;
+}
+
 static int do_setsockopt(struct sock *sk, int level, int name, const void *val, socklen_t len)
 {
 	const struct opt_desc *d = find(level, name);
@@ -208,6 +239,8 @@ static int do_setsockopt(struct sock *sk, int level, int name, const void *val, 
 		return set_socket(sk, name, val, len);
 	if (level == IPPROTO_TCP && name == TCP_CONGESTION)
 		return set_cc(sk, val, len);
+	if (level == IPPROTO_IP && name == IP_BIND_ADDRESS_NO_PORT)
+		return set_no_port(sk, val, len);
 	return -ENOPROTOOPT;
 }
 
@@ -262,6 +295,10 @@ static int64_t topt_default(enum tcp_opt topt)
 		return l->tcp_rmem[1];
 	case TOPT_SNDBUF:
 		return l->tcp_wmem[1];
+	case TOPT_LINGER2:
+		return l->tcp_fin_timeout;
+	case TOPT_SYNCNT:
+		return l->tcp_syn_retries;
 	case TOPT_TTL:
 		return l->ip_default_ttl;
 	case TOPT_CONGESTION:
@@ -277,7 +314,8 @@ static int64_t topt_get(const struct sock *sk, enum tcp_opt topt)
 
 	if (conn_get(sk->c) && !tcp_getopt(eng.stack, sk->c.conn, topt, &v))
 		return v;
-	return sock_extra(sk)->o.set & 1u << topt ? sk->extra->o.topt[topt] : topt_default(topt);
+	v = sock_extra(sk)->o.set & 1u << topt ? sk->extra->o.topt[topt] : topt_default(topt);
+	return topt == TOPT_LINGER2 && !v ? topt_default(topt) : v;
 }
 
 static int get_socket(struct sock *sk, int name, void *val, socklen_t *len)
@@ -391,6 +429,8 @@ static int do_getsockopt(struct sock *sk, int level, int name, void *val, sockle
 		return get_info(sk, val, len);
 	if (level == IPPROTO_TCP && name == TCP_CONGESTION)
 		return get_cc(sk, val, len);
+	if (level == IPPROTO_IP && name == IP_BIND_ADDRESS_NO_PORT)
+		return put_int(val, len, sk->no_port, true);
 	return level == SOL_SOCKET || level == IPPROTO_TCP || level == IPPROTO_IP ? -ENOPROTOOPT
 										  : -EOPNOTSUPP;
 }
@@ -413,7 +453,10 @@ void lib_options_copy(int fd, int kfd)
 				    SO_LINGER};
 	struct timeval tv;
 	socklen_t len;
+	int one = 1;
 
+	if (!err && sk->no_port)
+		setsockopt(kfd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
 	for (size_t i = 0; !err && i < ARRAY_SIZE(names); i++) {
 		len = sizeof(tv);
 		if (!get_socket(sk, names[i], &tv, &len))

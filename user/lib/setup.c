@@ -95,6 +95,7 @@ static int do_bind(struct sock *sk, const struct sockaddr *addr, socklen_t len)
 	struct ctl_listen_reply rep;
 	struct sockaddr_in sin;
 	int err = sockaddr_in(addr, len, &sin);
+	bool taken;
 
 	if (err)
 		return err;
@@ -102,16 +103,19 @@ static int do_bind(struct sock *sk, const struct sockaddr *addr, socklen_t len)
 	if (sin.sin_family != AF_INET &&
 	    (sin.sin_family != AF_UNSPEC || sin.sin_addr.s_addr != INADDR_ANY))
 		return -EAFNOSUPPORT;
-	if (sk->bound || (sk->state != SK_NEW && sk->state != SK_FAILED))
-		return -EINVAL;
-	if (!sock_need_extra(sk))
-		return -ENOBUFS;
 	req.addr = ip_addr_v4(sin.sin_addr.s_addr);
 	req.port = sin.sin_port;
 	req.flags = listen_flags(sk);
+	taken = (sk->bound && sock_extra(sk)->local_port) ||
+		(sk->state != SK_NEW && sk->state != SK_FAILED);
+	/* Linux looks at address and port first, then whether the socket has one already. */
+	if (taken || (sk->no_port && !sin.sin_port))
+		req.flags |= CTL_BIND_CHECK;
+	if (!sock_need_extra(sk))
+		return -ENOBUFS;
 	err = ctl_call(&req, CTL_BIND, &rep);
-	if (err)
-		return err;
+	if (err || taken)
+		return err ? err : -EINVAL;
 	sk->bound = true;
 	sk->extra->bind_id = rep.id;
 	sk->extra->local_addr = sin.sin_addr.s_addr;
@@ -162,6 +166,14 @@ int tandem_getpeername(int fd, struct sockaddr *addr, socklen_t *len)
 
 /* ---- passive open ---- */
 
+static void listen_options(const struct sock *sk, struct ctl_listen *req)
+{
+	const struct sock_opts *o = &sock_extra(sk)->o;
+
+	if (o->set & 1u << TOPT_DEFER_ACCEPT)
+		req->defer_accept = (uint32_t)o->topt[TOPT_DEFER_ACCEPT];
+}
+
 static int start_listening(struct sock *sk, struct ctl_listen *req)
 {
 	struct sock_extra *x = sock_need_extra(sk);
@@ -188,6 +200,14 @@ static int start_listening(struct sock *sk, struct ctl_listen *req)
 	return 0;
 }
 
+int listener_update(const struct sock *sk)
+{
+	struct ctl_listen req = {.id = sk->extra->l.id, .backlog = sk->extra->l.backlog};
+
+	listen_options(sk, &req);
+	return ctl_call(&req, CTL_BACKLOG, NULL);
+}
+
 static int do_listen(struct sock *sk, int backlog)
 {
 	struct ctl_listen req = {.proto = IPPROTO_TCP, .id = sock_extra(sk)->bind_id};
@@ -195,18 +215,16 @@ static int do_listen(struct sock *sk, int backlog)
 	/* Linux compares unsigned: negative is the most there can be. */
 	req.backlog = backlog < 0 ? INT_MAX : (uint32_t)backlog;
 	if (sk->state == SK_LISTEN) {
-		req.id = sk->extra->l.id;
 		sk->extra->l.backlog =
 			req.backlog < eng.limits.somaxconn ? req.backlog : eng.limits.somaxconn;
-		return ctl_call(&req, CTL_BACKLOG, NULL);
+		return listener_update(sk);
 	}
 	if (sk->state != SK_NEW && sk->state != SK_FAILED)
 		return -EINVAL;
 	req.addr = ip_addr_v4(sock_extra(sk)->local_addr);
 	req.port = sock_extra(sk)->local_port;
 	req.flags = listen_flags(sk);
-	if (sock_extra(sk)->o.set & 1u << TOPT_DEFER_ACCEPT)
-		req.defer_accept = (uint32_t)sock_extra(sk)->o.topt[TOPT_DEFER_ACCEPT];
+	listen_options(sk, &req);
 	req.cc = sock_cc(sk);
 	return start_listening(sk, &req);
 }
@@ -338,6 +356,20 @@ int tandem_accept(int fd, struct sockaddr *addr, socklen_t *len)
 
 /* ---- active open ---- */
 
+/* What the SYN depends on; the rest is set when there is a connection. */
+static void syn_options(const struct sock *sk, struct shm_msg *m)
+{
+	const struct sock_opts *o = &sock_extra(sk)->o;
+#define SET(opt) (o->set & 1u << (opt) ? o->topt[opt] : 0)
+	m->user_timeout = (uint32_t)SET(TOPT_USER_TIMEOUT);
+	m->rcvbuf = (uint32_t)SET(TOPT_RCVBUF);
+	m->user_mss = (uint16_t)SET(TOPT_MAXSEG);
+	m->ttl = (uint8_t)SET(TOPT_TTL);
+	m->tos = (uint8_t)SET(TOPT_TOS);
+	m->syncnt = (uint8_t)SET(TOPT_SYNCNT);
+#undef SET
+}
+
 static void send_connect(struct sock *sk, const struct sockaddr_in *to)
 {
 	struct shm_msg m = {.op = SHM_CONNECT};
@@ -352,6 +384,7 @@ static void send_connect(struct sock *sk, const struct sockaddr_in *to)
 	m.remote = ip_addr_v4(to->sin_addr.s_addr);
 	m.remote_port = to->sin_port;
 	m.flags = sock_cc(sk);
+	syn_options(sk, &m);
 	eng_send_msg(&m);
 }
 

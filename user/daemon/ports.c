@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Ports as the kernel sees them: the network namespace's sysctls say which may be picked, and a
+ * socket that is bound for a moment says whether one of the kernel's own has a port.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/socket.h>
+#include "daemon.h"
+
+#define SYSCTL "/proc/sys/net/ipv4/"
+#define REFRESH_MS 1000u
+
+bool port_allowed(uid_t uid, uint16_t port)
+{
+	unsigned start = 1024;
+	FILE *f;
+
+	if (uid == 0 || !port || ntohs(port) >= 1024)
+		return true;
+	f = fopen("/proc/sys/net/ipv4/ip_unprivileged_port_start", "re");
+	if (f && fscanf(f, "%u", &start) != 1)
+		start = 1024;
+	if (f)
+		fclose(f);
+	return ntohs(port) >= start;
+}
+
+static int try_bind(const struct sockaddr_in *sin, bool reuse, int *fd)
+{
+	int one = 1, err;
+
+	*fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (*fd < 0)
+		return -errno;
+	if (reuse)
+		setsockopt(*fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (!bind(*fd, (const struct sockaddr *)sin, sizeof(*sin)))
+		return 0;
+	err = -errno;
+	close(*fd);
+	return err;
+}
+
+/*
+ * Without SO_REUSEADDR at first: the kernel remembers it, and would give the port to others that
+ * set it as long as nobody listens there, which we never do.
+ */
+int kernel_bind(const struct ip_addr *addr, uint16_t *port, bool reuse, int *fd)
+{
+	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = *port};
+	socklen_t len = sizeof(sin);
+	int s, err;
+
+	if (!ip_addr_is_any(addr))
+		sin.sin_addr.s_addr = ip_addr_to_v4(addr);
+	err = try_bind(&sin, false, &s);
+	if (err == -EADDRINUSE && reuse)
+		err = try_bind(&sin, true, &s);
+	if (err)
+		return err;
+	if (getsockname(s, (struct sockaddr *)&sin, &len))
+		err = -errno;
+	else
+		*port = sin.sin_port;
+	if (fd && !err)
+		*fd = s;
+	else
+		close(s);
+	return err;
+}
+
+/* ---- which may be picked ---- */
+
+static bool sysctl_read(const char *path, char **text, size_t *size)
+{
+	FILE *f = fopen(path, "re");
+	ssize_t n = -1;
+
+	if (f) {
+		n = getline(text, size, f);
+		fclose(f);
+	}
+	return n >= 0;
+}
+
+void ports_parse(uint64_t *set, const char *list)
+{
+	memset(set, 0, PORT_SET_WORDS * sizeof(*set));
+	while (isdigit((unsigned char)*list)) {
+		char *end;
+		unsigned long lo = strtoul(list, &end, 10), hi = lo;
+
+		if (*end == '-' && isdigit((unsigned char)end[1]))
+			hi = strtoul(end + 1, &end, 10);
+		for (unsigned long p = lo; p <= hi && p < 65536; p++)
+			set[p / 64] |= 1ull << p % 64;
+		list = *end == ',' ? end + 1 : end;
+	}
+}
+
+/* They may change at any time; once a second is often enough to look. */
+void ports_refresh(struct daemon *d)
+{
+	char *text = NULL;
+	size_t size = 0;
+	unsigned lo, hi;
+
+	if (d->ports_read && mtime_diff_ns(d->now, d->ports_when) < REFRESH_MS * NS_PER_MS)
+		return;
+	d->ports_read = true;
+	d->ports_when = d->now;
+	if (sysctl_read(SYSCTL "ip_local_reserved_ports", &text, &size))
+		ports_parse(d->ports_reserved, text);
+	if (!d->cfg.limits.port_lo && sysctl_read(SYSCTL "ip_local_port_range", &text, &size) &&
+	    sscanf(text, "%u %u", &lo, &hi) == 2 && lo && lo <= hi && hi < 65536)
+		stack_set_ports(d->stack, (uint16_t)lo, (uint16_t)hi);
+	free(text);
+}
+
+bool port_reserved(const struct daemon *d, uint16_t port)
+{
+	uint32_t p = ntohs(port);
+
+	return d->ports_reserved[p / 64] >> p % 64 & 1;
+}
