@@ -74,6 +74,7 @@ unit() {
 
 sim() { # prefix runs
 	run "$1sim" 900 "$B/selftests/sim/sim" --runs "$2"
+	run "$1sim-perf" 300 "$B/selftests/sim/sim" --perf
 }
 
 suite_check() {

@@ -193,16 +193,32 @@ static bool lost(struct world *w, struct link *l, uint32_t len)
 		l->burst_until = now + rng_range(&l->rng, 0, c->burst_max) * NS_PER_MS;
 		return true;
 	}
-	if (rng_ppm(&l->rng, c->loss))
+	if (rng_ppm(&l->rng, c->loss) ||
+	    (c->out_for && (now - w->start) / NS_PER_MS - c->out_at < c->out_for))
 		return true;
 	if (!c->rate)
 		return false;
 	if (l->busy < now)
 		l->busy = now;
+	l->queued += (l->busy - now) / NS_PER_US * c->rate / 1000;
 	if (c->queue && (l->busy - now) / NS_PER_US * c->rate / 1000 + len > c->queue)
 		return true;
 	l->busy += (uint64_t)len * NS_PER_MS / c->rate;
 	return false;
+}
+
+/* RFC 3168 §5: a queue that grows is told to those that understand it. */
+static void mark(struct link *l, struct frame *f, uint64_t now)
+{
+	const struct link_cfg *c = l->cfg;
+	uint8_t *ip = f->data + ETH_LEN;
+
+	if (!c->mark || !is_ip(f) || !(ip[1] & 3) || (ip[1] & 3) == 3 ||
+	    (l->busy - now) / NS_PER_US * c->rate / 1000 <= c->mark)
+		return;
+	ip[1] |= 3;
+	ip4_csum(ip);
+	l->marked++;
 }
 
 static void deliver(struct world *w, uint32_t from, struct frame *f)
@@ -249,6 +265,7 @@ void link_send(struct world *w, uint32_t from, struct frame *f)
 		free(f);
 		return;
 	}
+	mark(l, f, w->now.ns);
 	note = corrupt(l, f);
 	if (rng_ppm(&l->rng, l->cfg->dup)) {
 		struct frame *copy = frame_alloc(f->len);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* sim [--runs N] [--seed S] [--verbose] [--pcap FILE]: N runs, of the seeds S, S + 1, … */
+/*
+ * sim [--runs N] [--seed S] [--verbose] [--pcap FILE]: N runs, of the seeds S, S + 1, …
+ * sim --perf [--verbose]: what congestion control makes of links, next to what it did.
+ */
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
@@ -38,9 +41,11 @@ static bool number(const char *s, uint64_t *v)
 static int usage(FILE *f)
 {
 	fprintf(f, "usage: sim [--runs N] [--seed S] [--verbose] [--pcap FILE]\n"
+		   "       sim --perf [--verbose]\n"
 		   "  Simulates pairs of hosts over a bad link. A run follows from its seed.\n"
 		   "  --runs N     runs, of the seeds S, S + 1, … (2000)\n"
 		   "  --seed S     the first seed (1)\n"
+		   "  --perf       goodput, fairness and queues of each congestion control\n"
 		   "  --verbose    print each scenario and what happens\n"
 		   "  --pcap FILE  write all frames of one run as pcapng (needs --runs 1)\n");
 	return f == stdout ? 0 : 2;
@@ -69,13 +74,17 @@ static int run_all(uint64_t runs, uint64_t seed, bool verbose, FILE *pcap)
 int main(int argc, char **argv)
 {
 	static const struct option opts[] = {
-		{"runs", required_argument, NULL, 'n'}, {"seed", required_argument, NULL, 's'},
-		{"verbose", no_argument, NULL, 'v'},	{"pcap", required_argument, NULL, 'p'},
-		{"help", no_argument, NULL, 'h'},	{0},
+		{"runs", required_argument, NULL, 'n'},
+		{"seed", required_argument, NULL, 's'},
+		{"verbose", no_argument, NULL, 'v'},
+		{"pcap", required_argument, NULL, 'p'},
+		{"help", no_argument, NULL, 'h'},
+		{"perf", no_argument, NULL, 'f'},
+		{0},
 	};
 	uint64_t runs = 2000, seed = 1;
 	const char *path = NULL;
-	bool verbose = false;
+	bool verbose = false, perf = false;
 	FILE *pcap = NULL;
 	int c, rc;
 
@@ -87,6 +96,8 @@ int main(int argc, char **argv)
 			verbose = true;
 		else if (c == 'p')
 			path = optarg;
+		else if (c == 'f')
+			perf = true;
 		else if ((c != 'n' && c != 's') || !number(optarg, c == 'n' ? &runs : &seed))
 			return usage(stderr);
 	}
@@ -104,7 +115,7 @@ int main(int argc, char **argv)
 	signal(SIGTRAP, on_trap);
 	signal(SIGSEGV, on_trap);
 	signal(SIGABRT, on_trap);
-	rc = run_all(runs, seed, verbose, pcap);
+	rc = perf ? perf_run(verbose) : run_all(runs, seed, verbose, pcap);
 	if (pcap && fclose(pcap)) {
 		fprintf(stderr, "sim: %s: %s\n", path, strerror(errno));
 		return 2;

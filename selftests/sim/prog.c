@@ -240,6 +240,17 @@ static bool rest(struct sock *k, uint32_t ppm, uint64_t *until)
 	return true;
 }
 
+static void prog_eof(struct sock *k)
+{
+	struct world *w = k->host->w;
+
+	k->eof_at = w->now.ns;
+	if (!w->result || !k->side || w->result->bytes[k->plan])
+		return;
+	for (uint32_t i = 0; i < w->sc->n_conns; i++)
+		w->result->bytes[i] = w->socks[2 * i + 1].rcvd;
+}
+
 /* False: the connection is gone. */
 static bool prog_write(struct sock *k)
 {
@@ -293,6 +304,7 @@ static bool prog_read(struct sock *k)
 		}
 		if (n == 0) {
 			k->eof = true;
+			prog_eof(k);
 			break;
 		}
 		/* What a dying host has scribbled over may be its bytes, too. */

@@ -72,7 +72,7 @@ static void draw_limits(struct rng *r, enum kind k, struct host_cfg *h)
 	if (rng_ppm(r, 15 * PERCENT))
 		l->tcp_max_tw_buckets = (uint32_t)rng_range(r, 0, 3);
 	h->n_chunks = 2048;
-	h->cc = rng_ppm(r, 50 * PERCENT) ? "reno" : "cubic";
+	h->cc = cc_name((uint32_t)rng_range(r, 0, 2));
 	if (k == K_TINY || rng_ppm(r, 15 * PERCENT)) {
 		l->tcp_rmem[1] = PICK(r, 1200, 3000, 9000);
 		l->tcp_wmem[1] = PICK(r, 1200, 3000, 9000);

@@ -52,10 +52,12 @@ struct link_cfg {
 	uint32_t loss, dup, reorder, corrupt; /* ppm */
 	uint32_t burst;	      /* ppm: a burst of loss begins */
 	uint32_t burst_max;   /* ms at most */
+	uint32_t out_at, out_for; /* ms after the beginning all is lost, for so many ms */
 	uint32_t delay, jitter; /* us */
 	uint32_t reorder_max; /* us more than the others */
 	uint32_t rate;	      /* bytes per ms, 0: without limit */
 	uint32_t queue;	      /* bytes that may wait for the rate, 0: without limit */
+	uint32_t mark;	      /* queue above this, in bytes: ECN-capable packets get CE; 0: none */
 	uint32_t path_mtu;    /* a router on the way takes no more, and says so; 0: as the link */
 };
 
@@ -173,7 +175,8 @@ struct link {
 	uint64_t busy;	     /* the last byte in the queue leaves then */
 	uint64_t last;	     /* arrival of the last packet in order */
 	uint64_t burst_until;
-	uint64_t sent, lost, duplicated, reordered, corrupted;
+	uint64_t sent, lost, duplicated, reordered, corrupted, marked;
+	uint64_t queued; /* bytes found in the queue, summed up over all packets */
 };
 
 /* Takes the frame over. @from: the host that sends. */
@@ -283,6 +286,7 @@ struct sock {
 	uint32_t iss; /* of the client */
 	uint32_t sent, rcvd;
 	uint64_t write_at, read_at; /* rests until then */
+	uint64_t eof_at;
 	/* hand-over under way */
 	struct node *from, *to;
 	uint32_t from_conn, from_generation;
@@ -318,12 +322,28 @@ struct world {
 	bool failed, verbose;
 	char why[256];
 	FILE *pcap;
+	uint64_t start; /* ns */
+	struct sim_result *result; /* NULL: nobody asks */
 };
 
 #define PATTERN_PRIME 65521u
 #define PATTERN_LEN (PATTERN_PRIME + 65536u)
 
 bool world_run(const struct scenario *sc, bool verbose, FILE *pcap, char *why, size_t len);
+
+/* ---- figures (perf.c) ---- */
+
+/* What came of the data from each connection's client to its server. */
+struct sim_result {
+	uint64_t took[SIM_MAX_CONNS]; /* ns, from the beginning to the end of data */
+	uint32_t bytes[SIM_MAX_CONNS]; /* that had arrived when the first connection was through */
+	uint64_t queue, lost, marked; /* of the link from host 0: bytes on average, packets */
+	uint64_t retrans, timeouts;
+};
+bool world_measure(const struct scenario *sc, bool verbose, FILE *pcap, struct sim_result *r,
+		   char *why, size_t len);
+/* Each algorithm's figures against what they were: more than 10 % worse fails. */
+int perf_run(bool verbose);
 
 /* ---- pcapng ---- */
 

@@ -259,7 +259,28 @@ static void world_free(struct world *w)
 	free(w);
 }
 
+static void fill_result(const struct world *w)
+{
+	const struct link *l = &w->link[0];
+	struct sim_result *r = w->result;
+
+	for (uint32_t i = 0; i < w->sc->n_conns; i++)
+		r->took[i] =
+			w->socks[2 * i + 1].eof_at - w->start - w->sc->conn[i].start * NS_PER_US;
+	r->queue = l->sent ? l->queued / l->sent : 0;
+	r->lost = l->lost;
+	r->marked = l->marked;
+	r->retrans = host_mib(&w->host[0], MIB_Tcp_RetransSegs);
+	r->timeouts = host_mib(&w->host[0], MIB_TcpExt_TCPTimeouts);
+}
+
 bool world_run(const struct scenario *sc, bool verbose, FILE *pcap, char *why, size_t len)
+{
+	return world_measure(sc, verbose, pcap, NULL, why, len);
+}
+
+bool world_measure(const struct scenario *sc, bool verbose, FILE *pcap, struct sim_result *result,
+		   char *why, size_t len)
 {
 	struct world *w = calloc(1, sizeof(*w));
 	bool ok;
@@ -290,8 +311,12 @@ bool world_run(const struct scenario *sc, bool verbose, FILE *pcap, char *why, s
 			world_at(w, w->now.ns + rng_range(&w->rng, 0, 3 * NS_PER_S),
 				 (struct sim_ev){.kind = SEV_CRASH, .host = h});
 	}
+	w->result = result;
+	w->start = w->now.ns;
 	prog_init(w);
 	loop(w);
+	if (result)
+		fill_result(w);
 	if (!w->failed)
 		prog_judge(w);
 	if (!w->failed)

@@ -24,6 +24,7 @@ struct board *board_open(struct stack *s, struct tcb *t, struct mtime now)
 	b->end = t->snd_max;
 	b->fack = t->snd_una;
 	b->min_rtt = t->srtt ? t->srtt : TCP_RTO_INIT_US;
+	b->rate = SHM_NIL;
 	if (t->snd_max != t->snd_una) {
 		b->n = 1;
 		b->r[0] = (struct seg_run){.xmit = now.ns, .seq = t->snd_una, .flags = SEG_AGAIN};
@@ -35,6 +36,7 @@ void board_close(struct stack *s, struct tcb *t)
 {
 	if (t->seg_head == SHM_NIL)
 		return;
+	rate_close(s, t, tcp_board(s, t));
 	chunk_free(s, t->seg_head);
 	t->seg_head = SHM_NIL;
 	t->n_chunks--;
@@ -49,11 +51,12 @@ static void compact(struct board *b, bool all)
 
 	for (uint32_t i = b->first + 1; i < last; i++) {
 		struct seg_run *p = &b->r[to], *r = &b->r[i];
-		bool same = p->flags == r->flags || (p->flags & r->flags & SEG_SACKED);
+		bool same = !((p->flags ^ r->flags) & ~SEG_MERGED) ||
+			    (p->flags & r->flags & SEG_SACKED);
 
 		if (same && (all || p->flags & SEG_SACKED)) {
+			p->flags |= r->flags | (p->xmit != r->xmit ? SEG_MERGED : 0);
 			p->xmit = p->xmit > r->xmit ? p->xmit : r->xmit;
-			p->flags |= r->flags;
 		} else {
 			b->r[++to] = *r;
 		}
@@ -184,7 +187,8 @@ void board_sent(struct board *b, uint32_t seq, uint32_t end, struct mtime now)
 static void arrived(struct board_ack *a, const struct seg_run *r, uint32_t len, uint32_t end)
 {
 	a->delivered += len;
-	if (!(r->flags & SEG_AGAIN) && (!a->newest_rtt || seq_gt(end, a->newest_end))) {
+	if (!(r->flags & (SEG_AGAIN | SEG_MERGED)) &&
+	    (!a->newest_rtt || seq_gt(end, a->newest_end))) {
 		uint64_t us = mtime_diff_us(a->now, (struct mtime){r->xmit});
 
 		a->newest_end = end;

@@ -15,8 +15,9 @@
 #include "tcp.h"
 
 #define SEG_SACKED 1u
-#define SEG_LOST 2u  /* to be sent again; never together with SEG_SACKED */
-#define SEG_AGAIN 4u /* was sent more than once */
+#define SEG_LOST 2u   /* to be sent again; never together with SEG_SACKED */
+#define SEG_AGAIN 4u  /* was sent more than once */
+#define SEG_MERGED 8u /* .xmit is not all of its bytes': no round trip follows from it */
 
 struct seg_run {
 	uint64_t xmit; /* ns, of the last transmission */
@@ -38,6 +39,7 @@ struct board {
 	/* RFC 6937 */
 	uint32_t prr_delivered, prr_out, recover_fs;
 	bool dsack_seen; /* dsack_round means something */
+	uint32_t rate;	 /* chunk of struct rate, SHM_NIL: none (rate.c) */
 	struct seg_run r[];
 };
 #define BOARD_MAX ((uint32_t)((CHUNK_SIZE - sizeof(struct board)) / sizeof(struct seg_run)))
@@ -57,6 +59,37 @@ static inline uint32_t board_pipe(const struct tcb *t, const struct board *b)
 {
 	return t->snd_max - t->snd_una - b->sacked - b->lost;
 }
+
+/* ---- rate.c: the rate of delivery, for algorithms that work with it ---- */
+
+/* What was so when the bytes from .seq on were sent for the first time. */
+struct rate_mark {
+	uint32_t seq;
+	uint32_t delivered;    /* snd_una and what SACK added */
+	uint32_t delivered_us; /* since then */
+	uint32_t sent_us : 31; /* how long the sending of what is acknowledged with it took */
+	uint32_t app_limited : 1;
+};
+
+struct rate {
+	uint32_t first, n;
+	uint32_t delivered_us;		/* when the last delivery was heard of */
+	uint32_t first_us;		/* when the newest segment that has arrived was sent */
+	uint32_t limited_until;		/* TCB_F_APP_LIMITED ends when this is delivered */
+	uint32_t epoch_us, epoch_bytes; /* BBR's own: ACKs that come merged */
+	struct rate_mark m[];
+};
+#define RATE_MAX ((uint32_t)((CHUNK_SIZE - sizeof(struct rate)) / sizeof(struct rate_mark)))
+
+struct board_ack;
+struct rate *rate_get(const struct stack *s, const struct board *b);
+void rate_close(struct stack *s, struct tcb *t, struct board *b);
+/* New bytes from @seq on are being sent. */
+void rate_sent(struct stack *s, struct tcb *t, struct board *b, uint32_t seq, struct mtime now);
+/* Fills in the sample that an ACK gives; the scoreboard has taken it in. */
+void rate_ack(const struct board_ack *a, struct cc_ack *c);
+/* The program writes; did it leave the connection without data before? */
+void rate_app_limited(const struct stack *s, struct tcb *t);
 
 /* board.c */
 /* For what is outstanding, if anything: one run, sent just now. NULL: no memory. */

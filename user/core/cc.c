@@ -6,7 +6,7 @@
  */
 #include "cc.h"
 
-static const struct cc_ops *const cc_table[] = {&cc_reno, &cc_cubic};
+static const struct cc_ops *const cc_table[] = {&cc_reno, &cc_cubic, &cc_bbr};
 #define CC_N (sizeof(cc_table) / sizeof(cc_table[0]))
 
 const struct cc_ops *cc_get(uint8_t idx)

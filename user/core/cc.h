@@ -5,7 +5,7 @@
 
 #include "internal.h"
 
-extern const struct cc_ops cc_reno, cc_cubic;
+extern const struct cc_ops cc_reno, cc_cubic, cc_bbr;
 
 #define CC_CWND_MAX (1u << 30) /* the largest window that TCP can announce */
 

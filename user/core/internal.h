@@ -452,6 +452,7 @@ struct tcp_next {
 	uint32_t seq;	   /* TCP_ACT_RESEND: … from here on */
 	bool fin;	   /* and the FIN */
 	bool cwnd_limited; /* there would be more, but for cwnd */
+	bool paced;	   /* there is more, and .when says when it may go */
 };
 struct tcp_next tcp_next(const struct stack *s, const struct tcb *t, struct mtime now);
 struct pkt *tcp_output(struct stack *s, struct tcb *t, struct mtime now); /* NULL: no more */
@@ -497,6 +498,16 @@ struct cc_ack {
 	uint32_t rtt_us; /* 0: no sample */
 	uint32_t in_flight; /* before this ACK */
 	bool cwnd_limited;
+	/* for control(): bytes that this ACK shows to have arrived, or to be lost, and are out now */
+	uint32_t delivered, lost, pipe;
+	uint32_t delivered_seq; /* all that has arrived so far, as a sequence number */
+	/*
+	 * The rate of delivery (rate.c): so many bytes in so many µs, 0: no sample; what had been
+	 * delivered when the newest of them was sent; whether the program had no more to send then.
+	 */
+	uint32_t sample_bytes, sample_us, prior_delivered;
+	bool app_limited;
+	struct rate *rate; /* NULL: no memory, or no scoreboard */
 };
 struct cc_ops {
 	const char *name;
@@ -511,6 +522,15 @@ struct cc_ops {
 	 * and all that followed from it are as if it had not been.
 	 */
 	void (*undo)(struct tcb *t, uint32_t prior_cwnd, uint32_t prior_ssthresh, struct mtime now);
+	/*
+	 * In place of ack(), for algorithms that set cwnd by themselves in every state: each ACK, and
+	 * what it says about the rate of delivery. Loss recovery then chooses what is sent again, and
+	 * leaves cwnd alone.
+	 */
+	void (*control)(struct tcb *t, const struct cc_ack *a, struct mtime now);
+	/* Data goes out, and nothing was outstanding. */
+	void (*start)(struct tcb *t, struct mtime now);
+	uint64_t (*pacing_rate)(const struct tcb *t); /* bytes/s, 0: not paced */
 };
 /* An index that is none of ours (an imported TCB's) means the first. */
 const struct cc_ops *cc_get(uint8_t idx);
@@ -544,6 +564,7 @@ struct listener {
 	uint16_t linger;
 	uint32_t rcvlowat;
 	uint32_t user_timeout;
+	uint32_t max_pacing;
 };
 
 /* A half-open connection, compact: no TCB until the third ACK. */

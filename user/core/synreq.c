@@ -296,6 +296,7 @@ static void conn_inherit(struct tcb *t, const struct listener *l)
 		t->keep_cnt = l->keep_cnt;
 	if (l->ttl)
 		t->ttl = l->ttl;
+	t->max_pacing = l->max_pacing;
 	if (l->cc)
 		t->cc = (uint8_t)(l->cc - 1);
 }

@@ -86,6 +86,9 @@ enum tcb_owner {
 #define TCB_F_TLP (1u << 22) /* a loss probe is out, tlp_end not yet acknowledged for sure */
 #define TCB_F_TLP_RTX (1u << 23) /* … and it was a retransmission */
 
+#define TCB_F_APP_LIMITED (1u << 30) /* there was less to send than could be (rate.c) */
+#define TCB_F_PACED (1u << 31) /* data waits for .pace_us */
+
 struct tcb {
 	/* identity */
 	struct ip_addr local;
@@ -162,6 +165,8 @@ struct tcb {
 	uint8_t cc_state;	 /* enum cc_state */
 	uint16_t user_mss;	 /* TCP_MAXSEG, 0: none */
 	uint64_t cc_priv[7];	 /* the algorithm's own record */
+	uint32_t pace_us;	 /* when the next data may go, in µs of the clock (pace.c) */
+	uint32_t max_pacing;	 /* SO_MAX_PACING_RATE, bytes/s; 0: none */
 	/* duplicate text to report (RFC 2883); equal: none */
 	uint32_t dsack_start, dsack_end;
 
@@ -200,7 +205,7 @@ struct tcb {
 	uint64_t bytes_acked, bytes_received;
 	uint32_t segs_out, segs_in;
 };
-_Static_assert(sizeof(struct tcb) <= 464, "the budget of an idle connection");
+_Static_assert(sizeof(struct tcb) <= 472, "the budget of an idle connection");
 _Static_assert(sizeof(struct tcb) % 8 == 0, "TCBs stand in an array");
 
 #endif

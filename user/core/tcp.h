@@ -86,6 +86,12 @@ bool tcp_timer_probe_over(const struct stack *s, const struct tcb *t, struct mti
 bool tcp_timer_keep_over(const struct tcb *t, struct mtime now);
 bool tcp_timer_syn_over(const struct stack *s, const struct tcb *t, struct mtime now);
 
+/* pace.c */
+uint64_t tcp_pacing_rate(const struct tcb *t); /* bytes/s, 0: not paced */
+uint32_t tcp_pace_wait_us(const struct tcb *t, struct mtime now); /* 0: data may go now */
+uint32_t tcp_pace_burst(const struct tcb *t, uint32_t mss); /* bytes in one packet at most */
+void tcp_pace_sent(struct tcb *t, uint32_t len, struct mtime now);
+
 /* tcp_sack.c: the receiver's side of RFC 2018 and RFC 2883 */
 /* Text that we had already has come once more: to be reported in the next ACK. */
 void tcp_dsack(struct tcb *t, uint32_t start, uint32_t end);

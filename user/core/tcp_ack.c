@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What an acknowledgement does: round-trip times, the send queue, loss recovery, the peer's
- * window. Loss recovery here is New Reno, for peers without SACK (else tcp_rack.c); what it decides (retransmit, cwnd during
- * recovery) is here, how cwnd grows and shrinks is the congestion control's (cc.c).
+ * window. Loss recovery here is New Reno, for peers without SACK (else tcp_rack.c); what it decides
+ * (retransmit, cwnd during recovery) is here, how cwnd grows and shrinks is the congestion
+ * control's (cc.c).
  *
  * RFC 6298 (RTO), RFC 7323 §4 (RTT from timestamps), RFC 5681 and RFC 6582 (fast retransmit and
  * recovery), RFC 9293 §3.10.7.4 (window update). t->recover is one beyond the highest number sent
@@ -207,7 +208,8 @@ void tcp_ack_duplicate(struct stack *s, struct tcb *t, const struct tcp_seg *g, 
 	if (g->ack != t->snd_una)
 		return;
 	if (t->opt & TCB_OPT_SACK) {
-		struct cc_ack a = {.in_flight = t->snd_max - t->snd_una};
+		const struct board *b = tcp_board(s, t);
+		struct cc_ack a = {.in_flight = b ? board_pipe(t, b) : t->snd_max - t->snd_una};
 
 		tcp_sack_ack(s, t, g, 0, now);
 		if (tcp_rack_board(s, t, now)) {
@@ -215,8 +217,8 @@ void tcp_ack_duplicate(struct stack *s, struct tcb *t, const struct tcp_seg *g, 
 			return;
 		}
 	}
-	if (g->len || g->flags & (TH_SYN | TH_FIN) ||
-	    t->snd_una == t->snd_max || (uint32_t)g->wnd << t->snd_wscale != t->snd_wnd)
+	if (g->len || g->flags & (TH_SYN | TH_FIN) || t->snd_una == t->snd_max ||
+	    (uint32_t)g->wnd << t->snd_wscale != t->snd_wnd)
 		return;
 	t->dupacks += t->dupacks < UINT8_MAX;
 	if (t->cc_state == CC_RECOVERY) {
@@ -229,9 +231,9 @@ void tcp_ack_duplicate(struct stack *s, struct tcb *t, const struct tcp_seg *g, 
 }
 
 /*
- * RFC 9293 §3.10.7.4, fifth: a segment that is not older than the last one to tell a window. One that
- * acknowledges more is newer whatever its sequence number: a retransmission has a lower one, and the
- * old window from the new snd_una on would reach beyond what the peer has allowed.
+ * RFC 9293 §3.10.7.4, fifth: a segment that is not older than the last one to tell a window. One
+ * that acknowledges more is newer whatever its sequence number: a retransmission has a lower one,
+ * and the old window from the new snd_una on would reach beyond what the peer has allowed.
  */
 void tcp_window_update(struct tcb *t, const struct tcp_seg *g)
 {

@@ -97,7 +97,7 @@ static uint32_t rx_chunks(const struct tcb *t)
 {
 	uint32_t tx = (t->tx_bytes + CHUNK_SIZE - 1) / CHUNK_SIZE;
 
-	tx += t->seg_head != SHM_NIL;
+	tx += t->seg_head != SHM_NIL ? 2 : 0; /* the scoreboard, and perhaps the rate of delivery */
 	return t->n_chunks > tx ? t->n_chunks - tx : 0;
 }
 

@@ -56,6 +56,7 @@ static bool ooo_sorted(const struct stack *s, const struct tcb *t)
 
 static int check_queues(const struct stack *s, const struct tcb *t, char *why, size_t len)
 {
+	const struct board *b = tcp_board(s, t);
 	struct queue tx = walk(s, t->tx_head), rx = walk(s, t->rx_head), ooo = walk(s, t->ooo_head);
 
 	if (tx.broken || rx.broken || ooo.broken)
@@ -64,7 +65,9 @@ static int check_queues(const struct stack *s, const struct tcb *t, char *why, s
 		FAIL("queue's bytes are not the sum of its chunks");
 	if (tx.last != t->tx_tail || rx.last != t->rx_tail)
 		FAIL("queue's tail is not its last chunk");
-	if (tx.chunks + rx.chunks + ooo.chunks + (t->seg_head != SHM_NIL) != t->n_chunks)
+	if (tx.chunks + rx.chunks + ooo.chunks + (t->seg_head != SHM_NIL) +
+		    (b && b->rate != SHM_NIL) !=
+	    t->n_chunks)
 		FAIL("n_chunks is not the number of chunks");
 	if (t->state == TCP_CLOSED && (tx.chunks || ooo.chunks))
 		FAIL("closed, but holds what nobody can use");

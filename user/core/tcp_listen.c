@@ -283,6 +283,10 @@ int tcp_opt_check(const struct stack *s, enum tcp_opt opt, int64_t *value)
 	case TOPT_DEFER_ACCEPT:
 		hi = INT32_MAX;
 		break;
+	case TOPT_MAX_PACING:
+		hi = UINT32_MAX;
+		clamp = true;
+		break;
 	case TOPT_CONGESTION:
 		return v >= 0 && v <= UINT8_MAX && cc_name((uint32_t)v) ? 0 : -E_NOENT;
 	default:
@@ -369,6 +373,9 @@ int tcp_listen_opt(struct stack *s, uint32_t id, enum tcp_opt opt, int64_t value
 		break;
 	case TOPT_CONGESTION:
 		l->cc = (uint8_t)value + 1;
+		break;
+	case TOPT_MAX_PACING:
+		l->max_pacing = value < UINT32_MAX ? (uint32_t)value + !value : 0;
 		break;
 	case TOPT_MAX:
 		break;

@@ -81,6 +81,7 @@ static bool next_data(const struct stack *s, const struct tcb *t, struct tcp_nex
 	if (!fin)
 		len = worth_sending(t, len, avail, wnd <= cwnd);
 	n->len = tcp_min(len, packet_max(s, mss));
+	n->len = tcp_min(n->len, tcp_pace_burst(t, mss));
 	n->fin = fin && n->len == avail;
 	return n->len || n->fin;
 }
@@ -108,6 +109,22 @@ static bool next_resend(const struct stack *s, const struct tcb *t, struct tcp_n
 		return false;
 	}
 	return n->seq + n->len + n->fin - t->snd_una <= t->snd_wnd;
+}
+
+/* What windows let go; where it has to wait for its time, when that is. */
+static enum tcp_action next_text(const struct stack *s, const struct tcb *t, struct tcp_next *n,
+				 struct mtime now)
+{
+	enum tcp_action act = next_resend(s, t, n) ? TCP_ACT_RESEND
+			      : next_data(s, t, n) ? TCP_ACT_DATA
+						   : TCP_ACT_NONE;
+	uint32_t wait = act == TCP_ACT_NONE ? 0 : tcp_pace_wait_us(t, now);
+
+	if (!wait)
+		return act;
+	n->paced = true;
+	n->when = mtime_min(n->when, mtime_add_us(now, wait));
+	return TCP_ACT_NONE;
 }
 
 /* ---- what is due ---- */
@@ -175,11 +192,9 @@ struct tcp_next tcp_next(const struct stack *s, const struct tcb *t, struct mtim
 			;
 		else if (t->flags & TCB_F_RTX)
 			n.act = TCP_ACT_RETRANS;
-		else if (next_resend(s, t, &n))
-			n.act = TCP_ACT_RESEND;
-		else if (next_data(s, t, &n))
-			n.act = TCP_ACT_DATA;
-		else if (ack_due(t, now))
+		else
+			n.act = next_text(s, t, &n, now);
+		if (n.act == TCP_ACT_NONE && ack_due(t, now))
 			n.act = TCP_ACT_ACK;
 	}
 	if (n.act != TCP_ACT_NONE)
@@ -222,7 +237,7 @@ static void arm(struct stack *s, struct tcb *t, struct mtime when)
 
 void tcp_sleep(struct stack *s, struct tcb *t, struct tcp_next n, struct mtime now)
 {
-	if (n.act == TCP_ACT_NONE && blocked(t)) {
+	if (n.act == TCP_ACT_NONE && !n.paced && blocked(t)) {
 		/* RFC 9293 §3.8.6.1: probe the window from now on */
 		t->flags |= TCB_F_PROBING;
 		t->rtx_first = now.ns;

@@ -244,6 +244,9 @@ static void data_sent(struct stack *s, struct tcb *t, uint32_t seq, uint32_t len
 	/* An answer to what has just come: ACKs can ride on such. */
 	if (!again && mtime_diff_ns(now, (struct mtime){t->last_rcv}) < TCP_DELACK_MS * NS_PER_MS)
 		t->flags |= TCB_F_PINGPONG;
+	if (t->snd_una == t->snd_max && cc_get(t->cc)->start)
+		cc_get(t->cc)->start(t, now);
+	tcp_pace_sent(t, len, now);
 	tcp_timer_data_sent(t, now);
 	if (t->opt & TCB_OPT_SACK)
 		tcp_rack_sent(s, t, seq, end, again, now);

@@ -52,6 +52,8 @@ void tcp_rack_sent(struct stack *s, struct tcb *t, uint32_t seq, uint32_t end, b
 		b = board_open(s, t, now);
 	if (!b)
 		return;
+	if (!again && cc_get(t->cc)->control)
+		rate_sent(s, t, b, seq, now);
 	board_sent(b, seq, end, now);
 	if (t->cc_state == CC_RECOVERY)
 		b->prr_out += end - seq;
@@ -78,7 +80,8 @@ void rack_heard(struct board_ack *a, const struct seg_run *r, uint32_t end)
 	struct board *b = a->b;
 
 	if (!(r->flags & SEG_AGAIN)) {
-		b->min_rtt = tcp_min(b->min_rtt, rtt);
+		if (!(r->flags & SEG_MERGED))
+			b->min_rtt = tcp_min(b->min_rtt, rtt);
 		if (seq_lt(end, b->fack) && !(a->t->flags & TCB_F_REORDER)) {
 			MIB(a->s, TcpExt_TCPSACKReorder);
 			a->t->flags |= TCB_F_REORDER;
@@ -176,7 +179,7 @@ static void recovery_begin(struct stack *s, struct tcb *t, struct board *b, stru
 
 static void recovery_end(struct tcb *t)
 {
-	if (t->cc_state == CC_RECOVERY)
+	if (t->cc_state == CC_RECOVERY && !cc_get(t->cc)->control)
 		t->cwnd = tcp_max(t->ssthresh, tcp_eff_mss(t));
 	t->cc_state = CC_OPEN;
 	t->flags &= ~TCB_F_RTX;
@@ -190,10 +193,15 @@ void tcp_rack_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, const
 {
 	struct board *b = tcp_board(s, t);
 	struct board_ack a = {.s = s, .t = t, .b = b, .g = g, .now = now};
+	const struct cc_ops *cc = cc_get(t->cc);
 	struct cc_ack c = *ca;
+	uint32_t known_lost;
 	bool lost = false;
 
 	board_ack(&a);
+	if (cc->control)
+		rate_ack(&a, &c);
+	known_lost = b->lost;
 	if (t->cc_state != CC_OPEN && seq_ge(t->snd_una, t->recover))
 		recovery_end(t);
 	if (b->sacked || t->cc_state != CC_OPEN)
@@ -202,16 +210,20 @@ void tcp_rack_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, const
 		b->t_reo = 0;
 	if (lost && t->cc_state == CC_OPEN)
 		recovery_begin(s, t, b, now);
-	if (t->cc_state == CC_RECOVERY) {
+	if (t->cc_state != CC_RECOVERY && seq_gt(t->snd_una, t->recover))
+		t->recover = t->snd_una - 1; /* an old mark is drawn along */
+	/* Each ACK's own: timestamps would say milliseconds. */
+	c.rtt_us = a.newest_rtt;
+	c.delivered_seq = t->snd_una + b->sacked;
+	c.acked = c.delivered = a.delivered;
+	c.lost = b->lost - known_lost;
+	c.pipe = board_pipe(t, b);
+	if (cc->control)
+		cc->control(t, &c, now);
+	else if (t->cc_state == CC_RECOVERY)
 		prr(t, b, a.delivered);
-	} else if (ca->acked) {
-		if (seq_gt(t->snd_una, t->recover)) /* an old mark is drawn along */
-			t->recover = t->snd_una - 1;
-		c.acked = a.delivered;
-		if (a.newest_rtt) /* one for each ACK, and in µs */
-			c.rtt_us = a.newest_rtt;
-		cc_get(t->cc)->ack(t, &c, now);
-	}
+	else if (ca->acked)
+		cc->ack(t, &c, now);
 	if (t->snd_una == t->snd_max)
 		board_close(s, t);
 	else if (ca->acked || a.delivered)
@@ -226,7 +238,7 @@ void tcp_rack_timer(struct stack *s, struct tcb *t, struct mtime now)
 		return;
 	if (t->cc_state == CC_OPEN)
 		recovery_begin(s, t, b, now);
-	if (t->cc_state == CC_RECOVERY)
+	if (t->cc_state == CC_RECOVERY && !cc_get(t->cc)->control)
 		prr(t, b, 0);
 }
 
@@ -262,7 +274,8 @@ void tcp_rack_arm_probe(const struct stack *s, struct tcb *t, struct mtime now)
 		return;
 	if (!t->srtt)
 		us = TCP_RTO_INIT_US;
-	else if (t->snd_max - t->snd_una < 3 * tcp_eff_mss(t)) /* two merged may look short of two */
+	else if (t->snd_max - t->snd_una <
+		 3 * tcp_eff_mss(t)) /* two merged may look short of two */
 		us += MAX_ACK_DELAY_US;
 	b->t_pto = mtime_add_us(now, tcp_max(us, PTO_MIN_US)).ns;
 	if (b->t_pto > t->t_rtx)
@@ -286,8 +299,8 @@ static bool dsack_first(const struct tcp_seg *g)
 
 	if (!g->o.n_sack || !seq_lt(k[0].start, k[0].end))
 		return false;
-	return seq_le(k[0].end, g->ack) || (g->o.n_sack > 1 && seq_ge(k[0].start, k[1].start) &&
-					    seq_le(k[0].end, k[1].end));
+	return seq_le(k[0].end, g->ack) ||
+	       (g->o.n_sack > 1 && seq_ge(k[0].start, k[1].start) && seq_le(k[0].end, k[1].end));
 }
 
 /* RFC 8985 §6.2, step 4: a retransmission too many, so wait longer, once a round trip. */

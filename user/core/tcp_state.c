@@ -167,7 +167,6 @@ void tcp_syn_received(struct stack *s, struct tcb *t, uint32_t irs, const struct
 	}
 	t->rcv_mss = (uint16_t)tcp_min(t->mss, TCP_MSS_DEFAULT);
 	t->cwnd = cc_initial_window(tcp_eff_mss(t));
-	cc_get(t->cc)->init(t, now);
 }
 
 #define QUICK_ACKS 16u /* until the peer's slow start is under way, as in Linux */
@@ -187,6 +186,7 @@ void tcp_established(struct stack *s, struct tcb *t, const struct tcp_seg *g, st
 	t->quick = QUICK_ACKS;
 	t->snd_una = g->ack;
 	t->snd_nxt = seq_max(t->snd_nxt, t->snd_una);
+	cc_get(t->cc)->init(t, now);
 	/* RFC 7323 §2.2: the window field of a SYN is not scaled */
 	t->snd_wnd = g->flags & TH_SYN ? g->wnd : (uint32_t)g->wnd << t->snd_wscale;
 	t->max_window = t->snd_wnd;

@@ -4,7 +4,7 @@
  * block (-EAGAIN) and how errors are reported is Linux's. Nothing is sent from here: a call
  * changes the connection and puts it on the output list.
  */
-#include "tcp.h"
+#include "board.h"
 
 /* A connection that a program may name: in range, ours, not closed before. */
 static struct tcb *user_tcb(const struct stack *s, uint32_t conn)
@@ -37,6 +37,8 @@ static int64_t send_queue(struct stack *s, struct tcb *t, const void *buf, size_
 	uint32_t room = t->sndbuf > t->tx_bytes ? t->sndbuf - t->tx_bytes : 0;
 	uint32_t n = len < room ? (uint32_t)len : room, done;
 
+	if (cc_get(t->cc)->control)
+		rate_app_limited(s, t);
 	done = n ? txq_append(s, t, buf, n) : 0;
 	if (done < len)
 		t->flags |= TCB_F_TX_FULL;
@@ -297,6 +299,9 @@ static void set_option(struct tcb *t, enum tcp_opt opt, int64_t v, struct mtime 
 	case TOPT_SYNCNT:
 		t->syncnt = (uint8_t)v;
 		break;
+	case TOPT_MAX_PACING: /* 0 is as slow as it gets */
+		t->max_pacing = v < UINT32_MAX ? (uint32_t)v + !v : 0;
+		break;
 	case TOPT_DEFER_ACCEPT: /* a listener's */
 	case TOPT_MAX:
 		break;
@@ -387,6 +392,9 @@ int tcp_getopt(const struct stack *s, uint32_t conn, enum tcp_opt opt, int64_t *
 		return 0;
 	case TOPT_CONGESTION:
 		*value = t->cc;
+		return 0;
+	case TOPT_MAX_PACING:
+		*value = t->max_pacing ? t->max_pacing : UINT32_MAX;
 		return 0;
 	case TOPT_MAX:
 		break;

@@ -165,6 +165,23 @@ static int set_timeo(uint64_t *ns, const void *val, socklen_t len)
 	return 0;
 }
 
+/* 32 or 64 bits; all ones: no limit (socket(7)). */
+static int set_pacing(struct sock *sk, const void *val, socklen_t len)
+{
+	uint64_t rate = 0;
+	uint32_t v;
+
+	if (len == sizeof(rate)) {
+		memcpy(&rate, val, sizeof(rate));
+	} else if (len >= sizeof(v)) {
+		memcpy(&v, val, sizeof(v));
+		rate = v;
+	} else {
+		return -EINVAL;
+	}
+	return topt_set(sk, TOPT_MAX_PACING, rate < UINT32_MAX ? (int64_t)rate : UINT32_MAX);
+}
+
 static int set_socket(struct sock *sk, int name, const void *val, socklen_t len)
 {
 	struct linger l;
@@ -196,6 +213,8 @@ static int set_socket(struct sock *sk, int name, const void *val, socklen_t len)
 		else
 			sk->reuseport = v != 0;
 		return 0;
+	case SO_MAX_PACING_RATE:
+		return set_pacing(sk, val, len);
 	case SO_TYPE:
 	case SO_DOMAIN:
 	case SO_PROTOCOL:
@@ -303,6 +322,8 @@ static int64_t topt_default(enum tcp_opt topt)
 		return l->ip_default_ttl;
 	case TOPT_CONGESTION:
 		return cc_find(eng.cc);
+	case TOPT_MAX_PACING:
+		return UINT32_MAX;
 	default:
 		return 0;
 	}
@@ -351,6 +372,12 @@ static int get_socket(struct sock *sk, int name, void *val, socklen_t *len)
 		l.l_onoff = v >= 0;
 		l.l_linger = v > 0 ? (int)v : 0;
 		return put_out(val, len, &l, sizeof(l));
+	case SO_MAX_PACING_RATE:
+		ns = (uint64_t)topt_get(sk, TOPT_MAX_PACING);
+		if (*len < sizeof(ns))
+			return put_int(val, len, (int)(uint32_t)ns, false);
+		ns = ns < UINT32_MAX ? ns : UINT64_MAX;
+		return put_out(val, len, &ns, sizeof(ns));
 	default:
 		return -ENOPROTOOPT;
 	}

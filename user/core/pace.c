@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Pacing: data leaves at a rate, where the congestion control or SO_MAX_PACING_RATE sets one. A
+ * time for the next packet is kept in the TCB, tcp_next() waits for it. Packets are of about a
+ * millisecond's data, and smaller ones leave in groups, so that a connection does not wake more
+ * often than that. A timer that fires late is made up for by as much.
+ */
+#include "tcp.h"
+#include "cc.h"
+
+#define QUANTUM_US 1000u
+#define WAIT_MAX_US 1000000u /* a packet a second goes in any case */
+#define SLOW 150000u	     /* bytes/s: below, a packet is a single segment */
+
+uint64_t tcp_pacing_rate(const struct tcb *t)
+{
+	const struct cc_ops *cc = cc_get(t->cc);
+	uint64_t rate = cc->pacing_rate ? cc->pacing_rate(t) : 0;
+
+	return t->max_pacing && (!rate || t->max_pacing < rate) ? t->max_pacing : rate;
+}
+
+uint32_t tcp_pace_wait_us(const struct tcb *t, struct mtime now)
+{
+	int32_t ahead;
+
+	if (!(t->flags & TCB_F_PACED))
+		return 0;
+	ahead = (int32_t)(t->pace_us - cc_us(now));
+	/* More than can be: the clock has wrapped since. */
+	return ahead > 0 && (uint32_t)ahead <= 2 * WAIT_MAX_US ? (uint32_t)ahead : 0;
+}
+
+uint32_t tcp_pace_burst(const struct tcb *t, uint32_t mss)
+{
+	uint64_t rate = tcp_pacing_rate(t), bytes;
+
+	if (!rate)
+		return UINT32_MAX;
+	bytes = rate * QUANTUM_US / 1000000;
+	if (bytes >= 65536)
+		return 65536;
+	if (bytes < 2 * mss)
+		return rate < SLOW ? mss : 2 * mss;
+	return (uint32_t)bytes / mss * mss;
+}
+
+void tcp_pace_sent(struct tcb *t, uint32_t len, struct mtime now)
+{
+	uint64_t rate = tcp_pacing_rate(t), us;
+	uint32_t now_us = cc_us(now), late = now_us - t->pace_us;
+
+	t->flags &= ~TCB_F_PACED;
+	if (!rate)
+		return;
+	us = (uint64_t)len * 1000000 / rate;
+	if (us > WAIT_MAX_US)
+		us = WAIT_MAX_US;
+	/* On time, late by less than a quantum, or ahead; else it begins anew. */
+	if (late > QUANTUM_US && late < (uint32_t) - (int32_t)(2 * WAIT_MAX_US))
+		t->pace_us = now_us - QUANTUM_US;
+	t->pace_us += (uint32_t)us;
+	if ((int32_t)(t->pace_us - now_us) > (int32_t)QUANTUM_US / 2)
+		t->flags |= TCB_F_PACED;
+}

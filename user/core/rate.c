@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * How fast the network delivers (draft-cheng-iccrg-delivery-rate-estimation): each transmission
+ * leaves a mark of what had been delivered by then, and when; an ACK compares that with now. The
+ * slower of the rates of sending and of acknowledging counts, so that neither bursts nor merged
+ * ACKs make the path look faster than it is.
+ *
+ * "Delivered" is a sequence number, snd_una and what SACK adds to it: it needs no counter. The
+ * marks have a chunk of their own, for algorithms that want them, as long as the scoreboard lives.
+ */
+#include "board.h"
+#include "cc.h"
+
+#define SENT_MAX ((1u << 31) - 1)
+
+struct rate *rate_get(const struct stack *s, const struct board *b)
+{
+	return b->rate == SHM_NIL ? NULL : (struct rate *)(void *)chunk_data(s, b->rate);
+}
+
+static uint32_t delivered(const struct tcb *t, const struct board *b)
+{
+	return t->snd_una + b->sacked;
+}
+
+static struct rate *rate_open(struct stack *s, struct tcb *t, struct board *b, struct mtime now)
+{
+	struct rate *r;
+
+	if (tcp_memory_low(s))
+		return NULL;
+	b->rate = chunk_alloc(s);
+	if (b->rate == SHM_NIL)
+		return NULL;
+	t->n_chunks++;
+	r = rate_get(s, b);
+	memset(r, 0, sizeof(*r));
+	r->delivered_us = r->first_us = r->epoch_us = cc_us(now);
+	r->limited_until = delivered(t, b);
+	return r;
+}
+
+void rate_close(struct stack *s, struct tcb *t, struct board *b)
+{
+	if (b->rate == SHM_NIL)
+		return;
+	chunk_free(s, b->rate);
+	b->rate = SHM_NIL;
+	t->n_chunks--;
+}
+
+/* Room for one mark more: those that are through, then every second one. */
+static void make_room(struct rate *r)
+{
+	if (r->first + r->n < RATE_MAX)
+		return;
+	if (r->first < RATE_MAX / 4) {
+		for (uint32_t i = 1; 2 * i < r->n; i++)
+			r->m[r->first + i] = r->m[r->first + 2 * i];
+		r->n = (r->n + 1) / 2;
+	}
+	memmove(r->m, r->m + r->first, r->n * sizeof(r->m[0]));
+	r->first = 0;
+}
+
+void rate_sent(struct stack *s, struct tcb *t, struct board *b, uint32_t seq, struct mtime now)
+{
+	struct rate *r = rate_get(s, b);
+	uint32_t us = cc_us(now), took;
+	struct rate_mark *last;
+
+	if (!r)
+		r = rate_open(s, t, b, now);
+	if (!r)
+		return;
+	last = r->n ? &r->m[r->first + r->n - 1] : NULL;
+	took = us - r->first_us;
+	took = took < SENT_MAX ? took : SENT_MAX;
+	if (last && last->sent_us == took && last->delivered_us == r->delivered_us)
+		return; /* of the same moment */
+	make_room(r);
+	r->m[r->first + r->n++] = (struct rate_mark){
+		.seq = seq,
+		.delivered = delivered(t, b),
+		.delivered_us = r->delivered_us,
+		.sent_us = took,
+		.app_limited = !!(t->flags & TCB_F_APP_LIMITED),
+	};
+}
+
+/* The mark that holds for @seq; those before it go, as far as they are acknowledged. */
+static const struct rate_mark *find(struct rate *r, uint32_t seq, uint32_t una)
+{
+	uint32_t lo, hi;
+
+	while (r->n > 1 && seq_le(r->m[r->first + 1].seq, seq) &&
+	       seq_le(r->m[r->first + 1].seq, una)) {
+		r->first++;
+		r->n--;
+	}
+	lo = r->first;
+	hi = r->first + r->n;
+	if (!r->n || seq_gt(r->m[lo].seq, seq))
+		return NULL;
+	while (lo + 1 < hi) {
+		uint32_t mid = (lo + hi) / 2;
+
+		if (seq_le(r->m[mid].seq, seq))
+			lo = mid;
+		else
+			hi = mid;
+	}
+	return &r->m[lo];
+}
+
+void rate_ack(const struct board_ack *a, struct cc_ack *c)
+{
+	struct rate *r = rate_get(a->s, a->b);
+	uint32_t now = cc_us(a->now), done = delivered(a->t, a->b), acking;
+	const struct rate_mark *m;
+
+	c->rate = r;
+	if (!r || !a->delivered)
+		return;
+	if (a->t->flags & TCB_F_APP_LIMITED && seq_gt(done, r->limited_until))
+		a->t->flags &= ~TCB_F_APP_LIMITED;
+	/* What was sent again says nothing on its own: which copy has arrived? */
+	m = a->newest_rtt ? find(r, a->newest_end - 1, a->t->snd_una) : NULL;
+	r->delivered_us = now;
+	if (!m)
+		return;
+	r->first_us = now - a->newest_rtt;
+	acking = now - m->delivered_us;
+	c->sample_bytes = seq_gt(done, m->delivered) ? done - m->delivered : 0;
+	c->sample_us = acking > m->sent_us ? acking : m->sent_us;
+	c->prior_delivered = m->delivered;
+	c->app_limited = m->app_limited;
+}
+
+void rate_app_limited(const struct stack *s, struct tcb *t)
+{
+	const struct board *b = tcp_board(s, t);
+	struct rate *r = b ? rate_get(s, b) : NULL;
+	uint32_t pipe = b ? board_pipe(t, b) : t->snd_max - t->snd_una;
+
+	if (tcp_queue_end(t) - t->snd_nxt >= tcp_eff_mss(t) || pipe >= t->cwnd || (b && b->lost))
+		return;
+	t->flags |= TCB_F_APP_LIMITED;
+	if (r)
+		r->limited_until = delivered(t, b) + pipe;
+}
