@@ -116,6 +116,7 @@ $(TOOLS): $(B)/tools/%: $(B)/tools/%.o $(call obj,$(wildcard tools/common/*.c)) 
 UNIT_A := $(B)/selftests/unit/lib.a
 $(UNIT_A): $(call obj,$(wildcard selftests/unit/lib_*.c))
 	rm -f $@ && ar rcs $@ $^
+$(B)/selftests/unit/test_ss_filter: $(B)/user/cli/ss_filter.o
 $(B)/selftests/unit/%: $(B)/selftests/unit/%.o $(UNIT_A) $(DAEMON_A) $(IO_A) $(B)/libtandem.a $(CORE_A)
 	$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS_IO) -lcmocka
 $(B)/selftests/bpf/%: $(B)/selftests/bpf/%.o $(IO_A) $(CORE_A)

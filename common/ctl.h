@@ -27,7 +27,8 @@ enum ctl_type {
 	CTL_UNBIND,	  /* ctl_listen (.id) */
 	CTL_STATUS,	  /* -> text (JSON) in pieces of ctl_text, the last with .more = 0 */
 	CTL_STAT,	  /* the same: counters */
-	CTL_SS,		  /* the same: connections */
+	CTL_SS,		  /* the same: connections, each on a line of its own */
+	CTL_SS_BRIEF, /* CTL_SS without what takes long to tell: no timers, memory, TCP_INFO */
 	CTL_DETACH,	  /* privileged: take everything away and end; reply when that is done */
 };
 

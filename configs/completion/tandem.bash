@@ -29,10 +29,16 @@ _tandem()
 		--fallback) words=kernel ;;
 		--name | --busy-poll) return ;;
 		*)
-			case $cmd:$cur in
+			case $cmd:$prev in
+			ss:state | ss:exclude) words="established syn-sent syn-recv fin-wait-1 fin-wait-2 time-wait closed \
+				close-wait last-ack listening closing all connected synchronized bucket big" ;;
+			esac
+			[ -z "$words" ] && case $cmd:$cur in
 			attach:-*) words="--netns --name --mode --claim --config --json --help" ;;
 			run:-*) words="--on --busy-poll --fallback --help" ;;
 			run:*) mapfile -t COMPREPLY < <(compgen -c -f -- "$cur"); return ;;
+			ss:-*) words="--all --listening --tcp --numeric --info --memory --options --extended \
+				--processes --no-header --json --help" ;;
 			*:-*) words="--json --help" ;;
 			attach:*) words=$(cd /sys/class/net && ls) ;;
 			list:*) ;;

@@ -47,8 +47,45 @@ holds "segments went out and came in" '.o.segs_out > 20 and .o.segs_in > 20 and 
 holds "times are in milliseconds and recent" '[.o.last_data_sent, .o.last_data_recv, .o.last_ack_recv] | max < 10000'
 holds "the receive window's bound" '.o.rcv_space >= 65535 and .o.rcv_ssthresh >= 65535'
 
-# A listener: accept queue and backlog stand where they do in the kernel's.
+# ---- tandem ss next to the kernel's, about the same connection ----
+
+port=$(in_a ss -tnH dst $IP_B:80 | awk '{ sub(/.*:/, "", $4); print $4 }')
+tss() { "$TANDEM" ss "$TD" "$@"; }
+"$TANDEM" ss "$TD" -tinmoep state established src $IP_B:80 dst "$IP_A:$port" >"$TMP/ss" 2>&1
+in_a ss -tinmo dst $IP_B:80 >"$TMP/kss"
+theirs() { grep -oE "\\b$1:[^ ]+" "$TMP/kss" | cut -d: -f2; }
+says() { # TEXT REGEX: tandem ss does
+	if grep -qE "$2" "$TMP/ss"; then
+		pass "ss: $1"
+	else
+		fail "ss: $1: $2"
+		cat "$TMP/ss" "$TMP/kss"
+	fi
+}
+says "one connection, in columns" "^ESTAB +0 +0 +$IP_B:80 +$IP_A:$port users:\(\(\"python3\",pid=$server\)\)"
+check "and no other line of one" [ "$(grep -c ESTAB "$TMP/ss")" = 1 ]
+says "its number and owner" ' conn:[0-9]+ gen:[0-9]+ slot:1 dev:eth0'
+says "buffers" 'skmem:\(r0,rb[0-9]+,t0,tb[0-9]+,f0,w0,o0,bl0,d0\)'
+says "options and congestion control" ' ts sack (reno|cubic|bbr) wscale:'
+says "the kernel's window scales crosswise" "wscale:$(theirs wscale | awk -F, '{ print $2 "," $1 }') "
+says "the kernel's segment size" " mss:$(theirs mss) "
+says "bytes as the kernel counts them" " bytes_acked:$(theirs bytes_received) "
+says "rto in ms" ' rto:(2[0-9][0-9]|3[0-9][0-9])(\.[0-9]+)? '
+says "rtt in ms" ' rtt:[0-9.]+/[0-9.]+ '
+says "cwnd" ' cwnd:[1-9][0-9]+ '
+check "by address and port" [ "$(tss -H dst "$IP_A:$port" | wc -l)" = 1 ]
+check "by a port that it has not" [ "$(tss -H dst "$IP_A:1" | wc -l)" = 0 ]
+check "by another state" [ "$(tss -H state time-wait | wc -l)" = 0 ]
+check "listeners only with -l or -a" [ "$(tss -Hl | wc -l) $(tss -H | wc -l) $(tss -Ha | wc -l)" = "1 1 2" ]
+check "a listener's queue and backlog" grep -qE "^LISTEN +0 +17 +(\*|$IP_B):80 +\*:\* users:" <(tss -Hlp)
+"$TANDEM" ss "$TD" --json >"$TMP/ss.json"
+check "JSON has both" jq -e ".listeners[0].send_q == 17 and (.connections | length == 1) and
+	.connections[0].pid == $server and .connections[0].info.bytes_received == 1000001" "$TMP/ss.json" >/dev/null
+check "JSON is filtered, too" jq -e '.listeners == [] and .connections == []' <(tss --json dst 192.0.2.1) >/dev/null
+check "a mistake in a filter is one in the command line" [ "$(tss state nothing 2>/dev/null; echo $?)" = 2 ]
+
 stop "$client"
 stop "$server"
+# The client went first: its FIN, then ours, so that TIME_WAIT is at its end.
 check "no flow is left but those in TIME_WAIT" wait_for 20 flows_live 0
 check "detach" detach

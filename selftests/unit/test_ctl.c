@@ -359,6 +359,14 @@ static void test_connections_come_in_pieces(void **state)
 	assert_balanced(text);
 	assert_int_equal(count(text, "\"state\":"), 1000);
 	assert_int_equal(count(text, "\"owner\":\"a\\\"\\\\??\xc3\xa9{\""), 1000);
+	assert_int_equal(count(text, "\n{\"state\":"), 1000); /* a line for each */
+	assert_int_equal(count(text, "\"info\":{"), 1000);
+	h.type = CTL_SS_BRIEF;
+	assert_int_equal(send(fd, &h, sizeof(h), 0), sizeof(h));
+	read_pieces(fd, text, sizeof(text));
+	assert_balanced(text);
+	assert_int_equal(count(text, "\n{\"state\":"), 1000);
+	assert_int_equal(count(text, "\"info\":{"), 0);
 	/* And the next request */
 	assert_int_equal(send(fd, &h, sizeof(h), 0), sizeof(h));
 	read_pieces(fd, text, sizeof(text));

@@ -114,6 +114,75 @@ int ask_json(int fd, uint16_t type, struct json_object **out)
 	return n;
 }
 
+/* The bytes of a reply as they come, cut into lines. */
+struct lines {
+	char *text; /* the beginning of a line that has not ended */
+	size_t len, size;
+	void (*line)(void *ctx, char *text);
+	void *ctx;
+};
+
+static int lines_put(struct lines *l, const char *text, size_t n)
+{
+	while (n) {
+		const char *end = memchr(text, '\n', n);
+		size_t part = end ? (size_t)(end - text) : n;
+
+		if (l->len + part >= l->size) {
+			size_t size = 2 * (l->len + part) + 256;
+			char *p = realloc(l->text, size);
+
+			if (!p)
+				return -ENOMEM;
+			l->text = p;
+			l->size = size;
+		}
+		memcpy(l->text + l->len, text, part);
+		l->len += part;
+		if (end) {
+			l->text[l->len] = 0;
+			l->line(l->ctx, l->text);
+			l->len = 0;
+			part++;
+		}
+		text += part;
+		n -= part;
+	}
+	return 0;
+}
+
+static int receive_lines(int fd, uint16_t type, struct lines *l)
+{
+	static union {
+		struct ctl_text t;
+		char bytes[CTL_MAX_MSG];
+	} m;
+	int n = send_request(fd, type);
+
+	while (!n) {
+		n = receive(fd, &m, sizeof(m), sizeof(m.t), type);
+		if (n < 0)
+			break;
+		n = lines_put(l, m.t.text, (size_t)n - sizeof(m.t));
+		if (!m.t.more)
+			break;
+	}
+	return n;
+}
+
+int ask_lines(const struct cli_args *a, const char *name, uint16_t type,
+	      void (*line)(void *ctx, char *text), void *ctx)
+{
+	struct lines l = {.line = line, .ctx = ctx};
+	int pid, fd = ask_open(name, &pid);
+	int err = fd < 0 ? fd : receive_lines(fd, type, &l);
+
+	if (fd >= 0)
+		close(fd);
+	free(l.text);
+	return err ? cli_error(a, "%s: %s", name, ask_strerror(err)) : 0;
+}
+
 const char *ask_strerror(int err)
 {
 	switch (-err) {

@@ -23,6 +23,8 @@ struct cli_args {
 	/* All operands, where the command takes several, or a command line; ends with NULL. */
 	char **rest;
 	bool json;
+	/* ss */
+	bool all, listening, tcp, numeric, info, memory, timers, extended, processes, no_header;
 };
 
 /* Prints "tandem COMMAND: sentence" to stderr; returns EXIT_RUNTIME. */
@@ -60,10 +62,16 @@ const char *names_resolve(const struct cli_args *a);
 int ask_open(const char *name, int *pid);
 /* Sends the request and waits for a reply without text. 0, or -errno (the daemon's, or ours). */
 int ask_plain(int fd, uint16_t type);
-/* The reply to CTL_STATUS, CTL_STAT or CTL_SS. 0 or -errno; -EBADMSG: it was no JSON. */
+/* The reply to CTL_STATUS or CTL_STAT. 0 or -errno; -EBADMSG: it was no JSON. */
 int ask_json(int fd, uint16_t type, struct json_object **out);
 /* Open, ask, close; prints an error. @type: a CTL_ request with a text reply. */
 struct json_object *ask_once(const struct cli_args *a, const char *name, uint16_t type);
+/*
+ * Open, ask, hand each line of the reply to @line (without its end; it may change it), close; prints
+ * an error. 0 or EXIT_RUNTIME.
+ */
+int ask_lines(const struct cli_args *a, const char *name, uint16_t type,
+	      void (*line)(void *ctx, char *text), void *ctx);
 /* Why talking to the daemon failed, for people. */
 const char *ask_strerror(int err);
 

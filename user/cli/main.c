@@ -17,6 +17,7 @@ enum {
 	O_CONFIG = 32,
 	O_RUN = 64,   /* its operand is a command line: what follows is not ours */
 	O_MORE = 128, /* takes more than one operand */
+	O_SS = 256,   /* the further ones are a filter */
 };
 
 static const struct option_def {
@@ -75,8 +76,32 @@ static const struct option_def {
 	 {"kernel"},
 	 offsetof(struct cli_args, fallback),
 	 "where nothing is attached: kernel: use its sockets (default: fail)"},
+#define SS_FLAG(name, field, help)                                                                 \
+	{                                                                                          \
+		O_SS, name, NULL, {NULL}, offsetof(struct cli_args, field), help                   \
+	}
+	SS_FLAG("all", all, "listening sockets and all states, too"),
+	SS_FLAG("listening", listening, "listening sockets only"),
+	SS_FLAG("tcp", tcp, "TCP, which is all there is"),
+	SS_FLAG("numeric", numeric, "numbers for ports, as always"),
+	SS_FLAG("info", info, "TCP's variables (TCP_INFO)"),
+	SS_FLAG("memory", memory, "buffers"),
+	SS_FLAG("options", timers, "timers"),
+	SS_FLAG("extended", extended, "number, owner, interface, options"),
+	SS_FLAG("processes", processes, "which process has it"),
+	SS_FLAG("no-header", no_header, "no line of titles"),
 	{O_JSON, "json", NULL, {NULL}, offsetof(struct cli_args, json), "print JSON, for programs"},
 };
+/* Options of `ss` that have a letter as well, which is ss(8)'s. */
+static const struct {
+	char letter;
+	const char *name;
+} letters[] = {
+	{'a', "all"},	    {'l', "listening"}, {'t', "tcp"},	  {'n', "numeric"},
+	{'i', "info"},	    {'m', "memory"},	{'o', "options"}, {'e', "extended"},
+	{'p', "processes"}, {'H', "no-header"},
+};
+#define N_LETTERS (sizeof(letters) / sizeof(letters[0]))
 #define N_OPTIONS (sizeof(options) / sizeof(options[0]))
 
 static const struct command {
@@ -96,7 +121,8 @@ static const struct command {
 	 "what was chosen at attach, applications, memory, listeners"},
 	{"stat", "NAME|IFNAME", false, O_JSON, cmd_stat,
 	 "counters of the XDP program and the stack"},
-	{"ss", "NAME|IFNAME", false, O_JSON, cmd_ss, "connections and listeners"},
+	{"ss", "NAME|IFNAME", false, O_JSON | O_MORE | O_SS, cmd_ss,
+	 "connections and listeners, as ss(8)"},
 	{"flows", "NAME|IFNAME", false, O_JSON, cmd_flows, "the XDP program's flow table"},
 	{"run", "COMMAND", true, O_RUN, cmd_run, "run a program on tandem's sockets"},
 };
@@ -133,9 +159,12 @@ static void help_command(const struct command *c)
 		printf(" [OPTIONS] [--]");
 	if (c->operand)
 		printf(c->operand_needed ? " %s" : " [%s]", c->operand);
-	if (c->options & O_MORE)
+	if (c->options & O_MORE && !(c->options & O_SS))
 		printf(" [%s...]", c->operand);
-	printf("%s\n\n%s\n\nOptions:\n", (c->options & O_RUN) ? " [ARGUMENTS]" : " [OPTIONS]",
+	printf("%s\n\n%s\n\nOptions:\n",
+	       (c->options & O_RUN)  ? " [ARGUMENTS]"
+	       : (c->options & O_SS) ? " [OPTIONS] [FILTER]"
+				     : " [OPTIONS]",
 	       c->help);
 	for (size_t i = 0; i < N_OPTIONS; i++) {
 		const struct option_def *o = &options[i];
@@ -144,11 +173,22 @@ static void help_command(const struct command *c)
 		if (!(c->options & o->bit))
 			continue;
 		snprintf(head, sizeof(head), "--%s %s", o->name, o->value ? o->value : "");
+		for (size_t k = 0; k < N_LETTERS && o->bit == O_SS; k++)
+			if (!strcmp(letters[k].name, o->name))
+				snprintf(head, sizeof(head), "--%s, -%c", o->name,
+					 letters[k].letter);
 		printf("  %-15s %s\n", head, o->help);
 	}
 	printf("  %-15s %s\n", "--help", "this text");
 	if (c->operand && !c->operand_needed)
 		printf("\nWithout %s, the only attachment there is.\n", c->operand);
+	if (c->options & O_SS)
+		printf("\nFILTER: state STATE, exclude STATE, then src or dst "
+		       "ADDRESS[/LENGTH][:PORT], sport or dport OP :PORT,\nwith and, or, not "
+		       "and ( ). For example:\n"
+		       "  tandem ss -tinmo state established dst 10.0.0.1:80\n"
+		       "  tandem ss -a '(' sport = :80 or sport = :443 ')' and not dst "
+		       "10.0.0.0/8\n");
 }
 
 static int unknown_command(const char *word)
@@ -219,6 +259,23 @@ static int parse_option(const struct command *c, char **argv, int argc, int *i, 
 	return unknown_option(c, word);
 }
 
+/* -x, or several: -xyz. None of them takes a value. */
+static int parse_letters(const struct command *c, const char *word, struct cli_args *a)
+{
+	for (const char *l = word + 1; *l; l++) {
+		size_t k = 0, i = 0;
+
+		while (k < N_LETTERS && letters[k].letter != *l)
+			k++;
+		if (k == N_LETTERS)
+			return unknown_option(c, word);
+		while (strcmp(options[i].name, letters[k].name) != 0)
+			i++;
+		*(bool *)((char *)a + options[i].offset) = true;
+	}
+	return 0;
+}
+
 static int run_command(const struct command *c, int argc, char **argv)
 {
 	struct cli_args a = {.command = c->name};
@@ -235,7 +292,10 @@ static int run_command(const struct command *c, int argc, char **argv)
 			help_command(c);
 			return 0;
 		} else if (!only_operands && argv[i][0] == '-') {
-			err = parse_option(c, argv, argc, &i, &a);
+			if (c->options & O_SS && argv[i][1] && argv[i][1] != '-')
+				err = parse_letters(c, argv[i], &a);
+			else
+				err = parse_option(c, argv, argc, &i, &a);
 			if (err)
 				return err;
 		} else if (a.operand && c->options & O_MORE) {

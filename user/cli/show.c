@@ -90,11 +90,6 @@ int cmd_status(const struct cli_args *a)
 	return show_reply(a, CTL_STATUS, false);
 }
 
-int cmd_ss(const struct cli_args *a)
-{
-	return show_reply(a, CTL_SS, false);
-}
-
 /* ---- stat ---- */
 
 static const struct {

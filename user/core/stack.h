@@ -476,6 +476,12 @@ int stack_check(const struct stack *s, char *why, size_t len);
 
 /* Walks live connections: start with *@it = 0. False: no more. */
 bool stack_next_conn(const struct stack *s, uint32_t *it, uint32_t *conn);
+/* The same for half-open connections and records of TIME_WAIT. */
+bool stack_next_half_open(const struct stack *s, uint32_t *it, struct tcp_addr_pair *a,
+			  uint32_t *retries);
+bool stack_next_timewait(const struct stack *s, uint32_t *it, struct tcp_addr_pair *a);
+/* Half-open connections of one listener. */
+uint32_t tcp_listen_half_open(const struct stack *s, uint32_t id);
 
 /*
  * Optional observer, for traces and tests: called on each state change.

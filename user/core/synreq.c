@@ -499,3 +499,19 @@ enum drop synreq_input(struct stack *s, uint32_t i, struct tcp_seg *g, struct mt
 		return DROP_BAD_STATE;
 	return synreq_ack(s, i, g, now);
 }
+
+bool stack_next_half_open(const struct stack *s, uint32_t *it, struct tcp_addr_pair *a,
+			  uint32_t *retries)
+{
+	while (*it < s->synreq_free.used) {
+		uint32_t i = (*it)++;
+		const struct synreq *r = &s->synreqs[i];
+
+		if (synreq_lookup(s, &r->a) == i) {
+			*a = r->a;
+			*retries = r->retries;
+			return true;
+		}
+	}
+	return false;
+}

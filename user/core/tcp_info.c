@@ -150,6 +150,13 @@ bool tcp_info(const struct stack *s, uint32_t conn, struct mtime now, struct tcp
 	return true;
 }
 
+const struct board *tcp_scoreboard(const struct stack *s, uint32_t conn)
+{
+	const struct tcb *t = tcp_get(s, conn);
+
+	return t ? tcp_board(s, t) : NULL;
+}
+
 uint32_t stack_mtu(const struct stack *s, uint8_t netif)
 {
 	return netif < STACK_MAX_NETIFS ? s->netifs[netif].mtu : 0;

@@ -49,6 +49,8 @@ void tcp_info_of(const struct tcb *t, const struct board *b, uint32_t mtu, struc
 		 struct tcp_info_out *o);
 /* The same for a connection of this stack. False: there is none. */
 bool tcp_info(const struct stack *s, uint32_t conn, struct mtime now, struct tcp_info_out *o);
+/* Its scoreboard, NULL: it has none. */
+const struct board *tcp_scoreboard(const struct stack *s, uint32_t conn);
 /* The MTU of an interface, 0: unknown. */
 uint32_t stack_mtu(const struct stack *s, uint8_t netif);
 

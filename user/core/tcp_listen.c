@@ -97,6 +97,11 @@ int tcp_listen_backlog(struct stack *s, uint32_t id, uint32_t backlog)
 	return 0;
 }
 
+uint32_t tcp_listen_half_open(const struct stack *s, uint32_t id)
+{
+	return id < s->cfg.n_listeners && s->listeners[id].used ? s->listeners[id].syn_len : 0;
+}
+
 void tcp_listen_outside(struct stack *s, uint32_t id, uint32_t n)
 {
 	struct listener *l = listener_at(s, id);

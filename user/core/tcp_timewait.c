@@ -160,6 +160,19 @@ enum drop timewait_input(struct stack *s, uint32_t i, struct tcp_seg *g, struct 
 	return timewait_ack(s, w, g, DROP_NONE, now);
 }
 
+bool stack_next_timewait(const struct stack *s, uint32_t *it, struct tcp_addr_pair *a)
+{
+	while (*it < s->tw_free.used) {
+		const struct timewait *w = &s->tws[(*it)++];
+
+		if (w->used) {
+			*a = w->a;
+			return true;
+		}
+	}
+	return false;
+}
+
 int timewait_check(const struct stack *s, char *why, size_t len)
 {
 	uint32_t n = 0;

@@ -47,6 +47,7 @@ static size_t size_of(uint16_t type)
 	case CTL_STATUS:
 	case CTL_STAT:
 	case CTL_SS:
+	case CTL_SS_BRIEF:
 	case CTL_DETACH:
 		return sizeof(struct ctl_hdr);
 	default:
@@ -277,6 +278,7 @@ static void dispatch(struct daemon *d, struct client *c, const void *msg, const 
 	case CTL_STATUS:
 	case CTL_STAT:
 	case CTL_SS:
+	case CTL_SS_BRIEF:
 		on_report(d, c, h->type);
 		break;
 	case CTL_DETACH:

@@ -305,6 +305,9 @@ void listener_app_gone(struct daemon *d, struct app *a);
 void listener_accept(struct daemon *d, uint32_t core_id);
 /* The connection of @r did not get to @a's accept queue. */
 void listener_refused(struct app *a, const struct rec *r);
+/* Connections on their way to the member's accept(): what it says is believed within reason. */
+uint32_t member_waiting(const struct member *m);
+uint32_t group_half_open(const struct daemon *d, const struct group *g);
 /* Tells the stack how many connections wait for accept() in applications; retries .again. */
 void listener_refresh(struct daemon *d);
 /* Does a listener's port entry match packets to this address and port? */

@@ -111,6 +111,12 @@ void jb_str(struct jbuf *j, const char *key, const char *s)
 		put(j, "null", 4);
 }
 
+void jb_line(struct jbuf *j)
+{
+	put(j, j->comma ? ",\n" : "\n", j->comma ? 2 : 1);
+	j->comma = false;
+}
+
 void jb_free(struct jbuf *j)
 {
 	free(j->text);

@@ -171,13 +171,17 @@ static uint32_t index_alloc(struct app *a)
 	return SHM_NIL;
 }
 
-/* Connections on their way to the member's accept(): what it says is believed within reason. */
-static uint32_t member_waiting(const struct member *m)
+uint32_t member_waiting(const struct member *m)
 {
 	uint32_t taken = READ_ONCE(arena_listeners(&m->app->arena)[m->index].accepted);
 	uint32_t n = m->handed - taken;
 
 	return n > m->handed ? 0 : n;
+}
+
+uint32_t group_half_open(const struct daemon *d, const struct group *g)
+{
+	return g->n_listening ? tcp_listen_half_open(d->stack, g->core_id) : 0;
 }
 
 static uint32_t group_backlog(const struct group *g)

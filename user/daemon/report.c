@@ -13,21 +13,6 @@
 #include "daemon.h"
 #include "report.h"
 
-static const char *endpoint(char *out, size_t size, const struct ip_addr *a, uint16_t port)
-{
-	char text[INET6_ADDRSTRLEN];
-
-	if (ip_addr_is_v4(a))
-		snprintf(out, size, "%s:%u", inet_ntop(AF_INET, &a->w[3], text, sizeof(text)),
-			 ntohs(port));
-	else if (ip_addr_is_any(a))
-		snprintf(out, size, "*:%u", ntohs(port));
-	else
-		snprintf(out, size, "[%s]:%u", inet_ntop(AF_INET6, a->b, text, sizeof(text)),
-			 ntohs(port));
-	return out;
-}
-
 /* ---- status ---- */
 
 static void put_lines(struct jbuf *j, const char *key, const char *text)
@@ -257,109 +242,6 @@ static void fill_stat(struct daemon *d, struct jbuf *j)
 	jb_close(j, '}');
 }
 
-/* ---- connections ---- */
-
-static const char *tcp_state_name(uint8_t st)
-{
-	static const char *const names[TCP_STATE_MAX] = {
-		[TCP_CLOSED] = "closed",	   [TCP_LISTEN] = "listen",
-		[TCP_SYN_SENT] = "syn-sent",	   [TCP_SYN_RECEIVED] = "syn-recv",
-		[TCP_ESTABLISHED] = "established", [TCP_FIN_WAIT_1] = "fin-wait-1",
-		[TCP_FIN_WAIT_2] = "fin-wait-2",   [TCP_CLOSE_WAIT] = "close-wait",
-		[TCP_CLOSING] = "closing",	   [TCP_LAST_ACK] = "last-ack",
-		[TCP_TIME_WAIT] = "time-wait",
-	};
-
-	return st < TCP_STATE_MAX && names[st] ? names[st] : "?";
-}
-
-/* @t is a copy. */
-static void put_conn(struct jbuf *j, const struct tcb *t, const struct app *a)
-{
-	char text[80];
-
-	jb_open(j, NULL, '{');
-	jb_str(j, "state", tcp_state_name(t->state));
-	jb_u64(j, "recv_q", t->rx_bytes);
-	jb_u64(j, "send_q", t->tx_bytes);
-	jb_str(j, "local", endpoint(text, sizeof(text), &t->local, t->local_port));
-	jb_str(j, "remote", endpoint(text, sizeof(text), &t->remote, t->remote_port));
-	jb_str(j, "owner", a ? a->comm : "tandemd");
-	jb_u64(j, "pid", a ? (uint64_t)a->pid : (uint64_t)getpid());
-	jb_u64(j, "slot", a ? a->slot : TD_SLOT_DAEMON);
-	jb_str(j, "cc", cc_name(t->cc) ? cc_name(t->cc) : "?");
-	jb_u64(j, "rtt_us", t->srtt);
-	jb_u64(j, "rto_us", t->rto);
-	jb_u64(j, "cwnd", t->cwnd);
-	jb_u64(j, "ssthresh", t->ssthresh);
-	jb_u64(j, "mss", t->mss);
-	jb_u64(j, "snd_wnd", t->snd_wnd);
-	jb_u64(j, "retrans", t->total_retrans);
-	jb_u64(j, "bytes_acked", t->bytes_acked);
-	jb_u64(j, "bytes_received", t->bytes_received);
-	jb_close(j, '}');
-}
-
-static bool piece_full(const struct jbuf *j)
-{
-	return j->failed || j->len >= REPORT_PIECE;
-}
-
-/* Our stack's own; then, by the records, those of applications. True: all are there. */
-static bool put_own(struct daemon *d, struct report *r)
-{
-	uint32_t conn;
-
-	while (!piece_full(&r->j)) {
-		if (!stack_next_conn(d->stack, &r->it, &conn))
-			return true;
-		put_conn(&r->j, tcp_get(d->stack, conn), NULL);
-	}
-	return false;
-}
-
-static bool put_handed(struct daemon *d, struct report *r)
-{
-	for (; r->it < d->recs.used && !piece_full(&r->j); r->it++) {
-		const struct rec *rec = rec_at(d, r->it);
-		const struct app *a = rec->state == REC_TAKEN ? d->apps[rec->slot] : NULL;
-		struct flow_key k;
-		struct tcb t;
-
-		if (!a)
-			continue;
-		k = rec_key(&d->recs, r->it);
-		memcpy(&t, &a->view.tcbs[rec->conn], sizeof(t));
-		t.local = k.local;
-		t.remote = k.remote;
-		t.local_port = k.local_port;
-		t.remote_port = k.remote_port;
-		put_conn(&r->j, &t, a);
-	}
-	return r->it >= d->recs.used;
-}
-
-enum ss_stage { SS_BEGIN, SS_OWN, SS_HANDED };
-
-static void fill_ss(struct daemon *d, struct report *r)
-{
-	if (r->stage == SS_BEGIN) {
-		jb_open(&r->j, NULL, '{');
-		put_listeners(d, &r->j);
-		jb_open(&r->j, "connections", '[');
-		r->stage = SS_OWN;
-	}
-	if (r->stage == SS_OWN && put_own(d, r)) {
-		r->it = 0;
-		r->stage = SS_HANDED;
-	}
-	if (r->stage == SS_HANDED && put_handed(d, r)) {
-		jb_close(&r->j, ']');
-		jb_close(&r->j, '}');
-		r->done = true;
-	}
-}
-
 void report_fill(struct daemon *d, struct report *r)
 {
 	if (r->done)
@@ -374,6 +256,6 @@ void report_fill(struct daemon *d, struct report *r)
 		r->done = true;
 		break;
 	default:
-		fill_ss(d, r);
+		report_ss(d, r);
 	}
 }

@@ -27,6 +27,8 @@ void jb_u64(struct jbuf *j, const char *key, uint64_t v);
 void jb_bool(struct jbuf *j, const char *key, bool v);
 /* Any bytes; what is not UTF-8 or a control character becomes '?'. NULL: null. */
 void jb_str(struct jbuf *j, const char *key, const char *s);
+/* A new line: what is written goes on there, after the comma if one is due. */
+void jb_line(struct jbuf *j);
 void jb_free(struct jbuf *j);
 
 #define REPORT_PIECE 16384u
@@ -35,10 +37,13 @@ struct report {
 	uint16_t type; /* CTL_STATUS, … */
 	struct jbuf j;
 	uint32_t stage, it;
+	bool begun;
 	bool done; /* .j holds the rest */
 };
 
 /* Makes text until there is a piece, or all. */
 void report_fill(struct daemon *d, struct report *r);
+/* report_ss.c: the same for CTL_SS and CTL_SS_BRIEF */
+void report_ss(struct daemon *d, struct report *r);
 
 #endif
