@@ -560,6 +560,15 @@ static void rescue(struct host *h, struct sock *k)
 	k->closed = true;
 }
 
+/* Closed, but its last words are not through: the application has it still. */
+static bool parting(const struct sock *k)
+{
+	const struct tcb *t = tcp_get(k->host->app.s, k->conn);
+	struct flow *f = flow_find(k->host, &k->pair);
+
+	return k->close_after && t && t->generation == k->generation && f && f->sock == k;
+}
+
 void host_crash(struct host *h)
 {
 	struct world *w = h->w;
@@ -573,7 +582,7 @@ void host_crash(struct host *h)
 		struct sock *k = &w->socks[i];
 
 		if (k->used && k->host == h &&
-		    ((k->open && k->node == &h->app) || k->from == &h->app || k->to == &h->app))
+		    ((k->node == &h->app && (k->open || parting(k))) || k->from == &h->app || k->to == &h->app))
 			rescue(h, k);
 	}
 	/* What it had closed but not yet handed back. */

@@ -7,6 +7,7 @@
 #include <string.h>
 #include "sim.h"
 
+#define PARTING_MS 200u /* as libtandem */
 #define ENOENT_ 2
 #define EAGAIN_ 11
 #define EADDRNOTAVAIL_ 99
@@ -59,7 +60,27 @@ static void prog_close(struct sock *k, bool abort)
 	if (!t || t->generation != k->generation)
 		return;
 	k->close_after = true;
-	sock_move(k); /* or as soon as its last move is through */
+	if (t->flags & TCB_F_FIN_SENT && t->state != TCP_TIME_WAIT)
+		world_at(n->w, n->w->now.ns + PARTING_MS * NS_PER_MS,
+			 (struct sim_ev){.kind = SEV_PARTING,
+					 .sock = k,
+					 .n = k->conn,
+					 .generation = k->generation});
+	else
+		sock_move(k); /* or as soon as its last move is through */
+}
+
+/* It has not ended by itself in time. */
+void prog_parting(struct sock *k, uint32_t conn, uint32_t generation)
+{
+	const struct tcb *t;
+
+	if (!k->node || !k->node->s || k->node->role != STACK_APP || k->conn != conn ||
+	    k->generation != generation)
+		return;
+	t = tcp_get(k->node->s, conn);
+	if (t && t->generation == generation)
+		sock_move(k);
 }
 
 static void prog_failed(struct sock *k, int err)
@@ -388,6 +409,11 @@ void prog_event(struct node *n, const struct stack_ev *ev)
 
 	if (ev->mask & (EV_FREED | EV_TIMEWAIT)) {
 		f = flow_find(n->host, &ev->pair);
+		if (ev->mask & EV_TIMEWAIT && n->role == STACK_APP) {
+			if (f)
+				prog_parting(f->sock, ev->conn, ev->generation);
+			return;
+		}
 		/* The pair may have its next user already. */
 		if (!f || (f->transit ? f->transit : f->node) != n ||
 		    (f->conn != ev->conn && !f->transit) ||

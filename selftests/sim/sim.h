@@ -150,6 +150,7 @@ enum sim_event {
 	SEV_IMPORT, /* .sock arrives at its new stack */
 	SEV_DONE,   /* the exporter may free its copy */
 	SEV_CRASH,  /* .host's application dies */
+	SEV_PARTING, /* .sock was closed a while ago */
 	SEV_FORGET, /* .host loses its neighbour entry */
 };
 
@@ -299,6 +300,7 @@ void prog_start(struct sock *k);
 void prog_accept(struct host *h);
 void prog_event(struct node *n, const struct stack_ev *ev);
 void prog_step(struct sock *k);
+void prog_parting(struct sock *k, uint32_t conn, uint32_t generation);
 /* All programs are through; else @why says who is not. */
 bool prog_done(const struct world *w, char *why, size_t len);
 /* What was promised and not kept, at the end of a run. */

@@ -118,6 +118,9 @@ static void dispatch(struct world *w, struct sim_ev *ev)
 	case SEV_CRASH:
 		host_crash(ev->host);
 		break;
+	case SEV_PARTING:
+		prog_parting(ev->sock, ev->n, ev->generation);
+		break;
 	case SEV_FORGET:
 		host_forget(ev->host);
 		break;

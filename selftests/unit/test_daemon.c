@@ -23,9 +23,10 @@ static void test_passive_open_is_handed_over(void **state)
 	assert_int_equal(m.listener, r.id);
 	assert_int_equal(m.remote_port, htons(5000));
 	assert_int_equal(record(5000)->state, REC_OFFERED);
-	assert_null(flow(5000)); /* its packets still find the port's entry */
+	assert_int_equal(flow(5000)->slot, 1); /* behind the message */
+	assert_int_equal(flow(5000)->conn, TD_NO_CONN);
 
-	/* What comes meanwhile goes the same way, behind the message. */
+	/* What has come before goes the same way. */
 	assert_int_equal(
 		w_rx(&(struct spec){TCP_PKT, .sport = 5000, .dport = listen_port,
 				    .seq = CLIENT_ISS + 1, .flags = TH_ACK, .data = "x", .len = 1}),

@@ -539,11 +539,74 @@ static void test_linger(void **state)
 	assert_int_equal(world.n_given, 1);
 }
 
+/* ---- the end of a connection ---- */
+
+static bool none_parts(void *arg)
+{
+	(void)arg;
+	return !eng.n_parting && all_taken(NULL);
+}
+
+/* The peer that closes first sees us through: the daemon has nothing to finish. */
+static void test_close_after_the_peer_needs_no_daemon(void **state)
+{
+	int ls = listening_on(8000, 0), fd;
+	uint32_t conn = peer_connect(8000);
+	char c;
+
+	(void)state;
+	fd = tandem_accept(ls, NULL, NULL);
+	assert_true(fd >= 0);
+	peer_close(conn);
+	assert_int_equal(tandem_recv(fd, &c, 1, 0), 0);
+	tandem_close(fd);
+	world_until(none_parts, NULL);
+	assert_int_equal(world.n_given, 0);
+	assert_int_equal(world.n_gone, 1);
+	tandem_close(ls);
+}
+
+/* One that does not close in time is the daemon's, in FIN_WAIT_2. */
+static void test_peer_that_does_not_close_is_left_to_the_daemon(void **state)
+{
+	struct mtime t0 = clock_now();
+	int fd = connected_to(PEER_MUTE_PORT);
+
+	(void)state;
+	peer_accepted();
+	tandem_close(fd);
+	assert_int_equal(world.n_given, 0);
+	world_until(none_parts, NULL);
+	assert_int_equal(world.n_given, 1);
+	assert_true(mtime_diff_us(clock_now(), t0) >= 150000);
+}
+
+/* At exit nothing is left behind in a process that ends. */
+static void test_exit_gives_what_has_not_parted(void **state)
+{
+	int fd = connected_to(PEER_MUTE_PORT);
+
+	(void)state;
+	peer_accepted();
+	tandem_close(fd);
+	assert_int_equal(world.n_given, 0);
+	tandem_exit();
+	assert_int_equal(world.n_given, 1);
+}
+
 /* ---- hand-over under stress ---- */
+
+enum { N_FULL = 1500 };
+
+static bool ring_is_full(void *arg)
+{
+	(void)arg;
+	return eng.out.len >= N_FULL - SHM_MSG_RING;
+}
 
 static void test_full_ring_loses_nothing(void **state)
 {
-	enum { N = 1500 };
+	enum { N = N_FULL };
 	int fd[N];
 
 	(void)state;
@@ -552,7 +615,7 @@ static void test_full_ring_loses_nothing(void **state)
 	world.daemon_stuck = true;
 	for (int i = 0; i < N; i++)
 		tandem_close(fd[i]);
-	assert_true(eng.out.len >= N - SHM_MSG_RING);
+	world_until(ring_is_full, NULL); /* of those that have come to TIME_WAIT */
 	world.daemon_stuck = false;
 	world_until(all_taken, NULL);
 	assert_int_equal(world.n_given, N);
@@ -713,6 +776,9 @@ int main(void)
 		T(test_interrupted),
 		T(test_close_with_unread_data_resets),
 		T(test_linger),
+		T(test_close_after_the_peer_needs_no_daemon),
+		T(test_peer_that_does_not_close_is_left_to_the_daemon),
+		T(test_exit_gives_what_has_not_parted),
 		T(test_full_ring_loses_nothing),
 		T(test_daemon_lost),
 		T(test_threads_leader_and_follower),

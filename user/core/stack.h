@@ -227,7 +227,8 @@ int stack_event(struct stack *s, const struct net_event *ev, struct mtime now);
 #define EV_RDHUP (1u << 7) /* the peer's FIN was received */
 /*
  * The orphan's TCB .conn/.generation is gone, a TIME_WAIT record has taken the pair over.
- * EV_FREED with .conn TD_NO_CONN follows when that ends.
+ * EV_FREED with .conn TD_NO_CONN follows when that ends. STACK_APP, which has no records: the
+ * orphan has entered TIME_WAIT, and waits to be exported.
  */
 #define EV_TIMEWAIT (1u << 8)
 #define EV_PMTU (1u << 9) /* UDP: a router has told the MTU of a way, udp_pmtu() */

@@ -295,10 +295,22 @@ static void time_wait_ack(struct stack *s, struct tcb *t, struct mtime now)
 
 void tcp_time_wait(struct stack *s, struct tcb *t, struct mtime now)
 {
-	if (t->state != TCP_TIME_WAIT)
+	bool entered = t->state != TCP_TIME_WAIT;
+
+	if (entered)
 		tcp_set_state(s, t, TCP_TIME_WAIT, now);
-	if (!(t->flags & TCB_F_CLOSED) || s->cfg.role != STACK_FULL) {
+	if (!(t->flags & TCB_F_CLOSED)) {
 		tcp_event(s, t, EV_HUP);
+		return;
+	}
+	if (s->cfg.role != STACK_FULL) { /* no records here: to be handed over */
+		if (entered)
+			stack_report(s, &(struct stack_ev){.mask = EV_TIMEWAIT,
+							   .conn = tcb_index(s, t),
+							   .generation = t->generation,
+							   .listener = SHM_NIL,
+							   .cookie = t->cookie,
+							   .pair = tcb_pair(t)});
 		return;
 	}
 	if (t->flags & (TCB_F_ACK_NOW | TCB_F_ACK_DELAYED))

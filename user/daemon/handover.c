@@ -119,19 +119,30 @@ void rec_set_state(struct daemon *d, uint32_t i, enum rec_state st)
 	}
 }
 
-int rec_set_flow(struct daemon *d, uint32_t i, uint16_t slot, enum flow_state st)
+static int enter_flow(struct daemon *d, uint32_t i, const struct flow_val *v)
 {
 	struct rec *r = rec_at(d, i);
+	struct flow_key k = rec_key(&d->recs, i);
+	int err = xdp_flow_set(d->prog, &k, v);
+
+	if (err) {
+		log_err("cannot enter a flow: %s", strerror(-err));
+		return err;
+	}
+	r->flags |= REC_F_FLOW;
+	r->flags &= (uint8_t)~REC_F_SLOW;
+	if (v->slot == TD_SLOT_DAEMON)
+		r->flags |= REC_F_SLOW;
+	return 0;
+}
+
+int rec_set_flow(struct daemon *d, uint32_t i, uint16_t slot, enum flow_state st)
+{
+	const struct rec *r = rec_at(d, i);
 	struct flow_val v = {
 		.slot = slot, .conn = r->conn, .generation = r->generation, .state = st};
-	struct flow_key k = rec_key(&d->recs, i);
-	int err = xdp_flow_set(d->prog, &k, &v);
 
-	if (!err)
-		r->flags |= REC_F_FLOW;
-	else
-		log_err("cannot enter a flow: %s", strerror(-err));
-	return err;
+	return enter_flow(d, i, &v);
 }
 
 void rec_drop(struct daemon *d, uint32_t i)
@@ -219,6 +230,14 @@ static void offer(struct daemon *d, struct app *a, uint32_t i)
 	}
 	rec_set_state(d, i, REC_OFFERED);
 	app_push(a, &m);
+	/*
+	 * From here on packets go to the application, which reads its messages first: it need not
+	 * say at once that it has the connection, and under which index. Where it has not, they
+	 * come back.
+	 */
+	enter_flow(
+		d, i,
+		&(struct flow_val){.slot = a->slot, .conn = TD_NO_CONN, .state = FLOW_ESTABLISHED});
 }
 
 void handover_flush(struct daemon *d, struct app *a)
@@ -247,7 +266,10 @@ static void on_ack(struct daemon *d, struct app *a, const struct shm_msg *m)
 	r->conn = m->new_conn;
 	r->generation = m->new_generation;
 	rec_set_state(d, i, REC_TAKEN);
-	rec_set_flow(d, i, a->slot, FLOW_ESTABLISHED);
+	/* The index spares it a search for each packet; for the few of a connection that ends, not
+	 * worth it. */
+	if (READ_ONCE(a->view.tcbs[r->conn].state) == TCP_ESTABLISHED || !(r->flags & REC_F_FLOW))
+		rec_set_flow(d, i, a->slot, FLOW_ESTABLISHED);
 }
 
 /* Resets the peer of a connection that we could not take from an arena. */
@@ -295,7 +317,9 @@ static bool take_back(struct daemon *d, struct app *a, uint32_t i, bool rescue)
 	r->conn = conn;
 	r->generation = t->generation;
 	rec_set_state(d, i, REC_ORPHAN);
-	rec_set_flow(d, i, TD_SLOT_DAEMON, FLOW_CLOSING);
+	/* One in TIME_WAIT leaves its TCB at once, see on_timewait(). */
+	if (t->state != TCP_TIME_WAIT)
+		rec_set_flow(d, i, TD_SLOT_DAEMON, FLOW_CLOSING);
 	if (!(t->flags & TCB_F_CLOSED))
 		tcp_close(d->stack, conn, d->now);
 	return true;
@@ -381,6 +405,8 @@ static void on_timewait(struct daemon *d, uint32_t i)
 	}
 	rec_set_state(d, i, REC_TIMEWAIT);
 	r->conn = TD_NO_CONN;
+	if (!(r->flags & REC_F_SLOW))
+		rec_set_flow(d, i, TD_SLOT_DAEMON, FLOW_CLOSING);
 }
 
 void handover_event(struct daemon *d, const struct stack_ev *ev)

@@ -43,6 +43,7 @@ _Static_assert(sizeof(struct rec) == 44, "one for each connection");
 #define REC_F_FLOW 1u	/* there is an entry in `flows` */
 #define REC_F_ACTIVE 2u /* by connect() */
 #define REC_F_WIDE 4u	/* not IPv4 */
+#define REC_F_SLOW 8u	/* the entry in `flows` says slot 0 */
 
 /* Active: names the socket to its application. */
 static inline uint64_t rec_cookie(const struct rec *r)

@@ -15,6 +15,9 @@
 
 #define MSG_BUDGET 256u
 #define EXIT_WAIT_MS 1000u
+#define PARTING_MS                                                                                 \
+	200u	      /* that a closed connection's last words may take before it is handed over */
+#define LAZY_US 1000u /* that a message may wait which nobody waits for */
 
 #define FRESH_ENGINE                                                                               \
 	{                                                                                          \
@@ -102,6 +105,7 @@ static void fifo_free(struct msg_fifo *f)
 
 static void wake_daemon(void)
 {
+	eng.lazy = false;
 	if (shm_ring_must_wake(&eng.to_daemon->hdr))
 		fd_signal(eng.bell_daemon);
 }
@@ -136,6 +140,25 @@ void eng_send_msg(const struct shm_msg *m)
 			return;
 		}
 	}
+}
+
+void eng_send_msg_lazily(const struct shm_msg *m)
+{
+	if (eng.daemon_gone || eng.out.len ||
+	    shm_ring_room(&eng.to_daemon->hdr, SHM_MSG_RING) < SHM_MSG_RING / 2 ||
+	    !shm_msg_push(eng.to_daemon, m)) {
+		eng_send_msg(m);
+		return;
+	}
+	if (!eng.lazy)
+		eng.lazy_since = clock_now();
+	eng.lazy = true;
+}
+
+void eng_flush_lazy(void)
+{
+	if (eng.lazy)
+		wake_daemon();
 }
 
 void eng_daemon_lost(void)
@@ -173,18 +196,78 @@ void conn_gone(struct conn_ref c, const struct tcp_addr_pair *a)
 			    .local_port = a->local_port,
 			    .remote_port = a->remote_port};
 
-	eng_send_msg(&m);
+	eng_send_msg_lazily(&m);
 }
 
+/* One in TIME_WAIT can wait: what comes for it meanwhile is passed on, which wakes the daemon. */
 void conn_give(struct conn_ref c)
 {
 	struct shm_msg m = {.op = SHM_CONN_GIVE, .conn = c.conn, .generation = c.generation};
+	const struct tcb *t = conn_get(c);
+	bool lazily = t && t->state == TCP_TIME_WAIT;
 
 	/* Without a daemon this stack finishes its orphans itself. */
-	if (eng.daemon_gone || !conn_get(c) || stack_export(eng.stack, c.conn))
+	if (eng.daemon_gone || !t || stack_export(eng.stack, c.conn))
 		return;
 	eng.n_given++;
-	eng_send_msg(&m);
+	if (lazily)
+		eng_send_msg_lazily(&m);
+	else
+		eng_send_msg(&m);
+}
+
+/*
+ * All is said, the FIN included: that is acknowledged within a round trip, as a rule, and needs no
+ * daemon. What comes after that, TIME_WAIT, is handed over (eng_take_events()), and so is a
+ * connection whose peer takes longer.
+ */
+static bool parts_soon(struct conn_ref c)
+{
+	const struct tcb *t = conn_get(c);
+	struct parting *e;
+	uint32_t size;
+
+	if (!t || !(t->flags & TCB_F_FIN_SENT) || t->state == TCP_TIME_WAIT)
+		return false;
+	if (eng.n_parting == eng.parting_size) {
+		size = eng.parting_size ? eng.parting_size * 2 : 64;
+		e = malloc(size * sizeof(*e));
+		if (!e)
+			return false;
+		for (uint32_t k = 0; k < eng.n_parting; k++)
+			e[k] = eng.parting[(eng.parting_head + k) & (eng.parting_size - 1)];
+		free(eng.parting);
+		eng.parting = e;
+		eng.parting_head = 0;
+		eng.parting_size = size;
+	}
+	e = &eng.parting[(eng.parting_head + eng.n_parting++) & (eng.parting_size - 1)];
+	*e = (struct parting){c, mtime_add_ms(clock_now(), PARTING_MS)};
+	return true;
+}
+
+struct mtime eng_parting_deadline(void)
+{
+	return eng.n_parting ? eng.parting[eng.parting_head].until : MTIME_NEVER;
+}
+
+static void parting_free(void)
+{
+	free(eng.parting);
+	eng.parting = NULL;
+	eng.n_parting = eng.parting_size = 0;
+}
+
+/* Those that have had their time by @now; MTIME_NEVER: all. */
+static void give_parting(struct mtime now)
+{
+	while (eng.n_parting && !mtime_before(now, eng.parting[eng.parting_head].until)) {
+		struct conn_ref c = eng.parting[eng.parting_head].c;
+
+		eng.parting_head = (eng.parting_head + 1) & (eng.parting_size - 1);
+		eng.n_parting--;
+		conn_give(c);
+	}
 }
 
 void conn_end(struct conn_ref c, bool abort, struct mtime now)
@@ -197,7 +280,8 @@ void conn_end(struct conn_ref c, bool abort, struct mtime now)
 	else
 		tcp_close(eng.stack, c.conn, now);
 	eng_output(now);
-	conn_give(c);
+	if (!parts_soon(c))
+		conn_give(c);
 	eng_take_events();
 }
 
@@ -226,7 +310,11 @@ static bool import(const struct shm_msg *m, struct mtime now)
 		ack.new_generation = c.generation;
 	}
 	ack.error = -err;
-	eng_send_msg(&ack);
+	/* Packets come here already: the daemon may learn later that all is well. */
+	if (err)
+		eng_send_msg(&ack);
+	else
+		eng_send_msg_lazily(&ack);
 	if (err) {
 		if (!passive)
 			sock_connect_failed(sk, ECONNABORTED);
@@ -337,6 +425,10 @@ void eng_take_events(void)
 			conn_gone((struct conn_ref){ev.conn, ev.generation}, &ev.pair);
 			continue;
 		}
+		if (ev.mask & EV_TIMEWAIT) {
+			conn_give((struct conn_ref){ev.conn, ev.generation});
+			continue;
+		}
 		sk = ev.cookie ? sock_by_cookie(ev.cookie) : NULL;
 		if (!sk)
 			continue;
@@ -376,9 +468,12 @@ uint32_t eng_run(struct mtime now)
 	if (passed && shm_ring_must_wake(&eng.pkts_to_daemon->hdr))
 		fd_signal(eng.bell_daemon);
 	eng_take_events();
+	give_parting(now);
 	eng_output(now);
 	if (eng.out.len)
 		flush_out();
+	if (eng.lazy && mtime_diff_us(now, eng.lazy_since) > LAZY_US)
+		wake_daemon();
 	if (n && eng.n_any)
 		for (struct waiter *w = eng.waiters; w; w = w->next)
 			if (w->any_packet)
@@ -455,6 +550,7 @@ void eng_wind_up(void)
 		sock_release(container_of(f, struct sock, f), clock_now());
 		file_put(f);
 	}
+	give_parting(MTIME_NEVER);
 	/* What is not taken by then the daemon rescues when the control socket closes. */
 	w.any_packet = true;
 	while (!eng.daemon_gone && (eng.n_given || eng.out.len)) {
@@ -464,6 +560,7 @@ void eng_wind_up(void)
 	}
 	fifo_free(&eng.out);
 	fifo_free(&eng.imports);
+	parting_free();
 }
 
 int tandem_init(const char *name)
@@ -526,6 +623,7 @@ void lib_after_fork(void)
 		munmap(eng.stack_mem, eng.stack_mem_len);
 		fifo_free(&eng.out);
 		fifo_free(&eng.imports);
+		parting_free();
 		file_table_free();
 		eng = fresh;
 	}

@@ -248,6 +248,12 @@ struct msg_fifo {
 	uint32_t head, len, size; /* .size: a power of two */
 };
 
+/* A connection that was closed, and is finished here if its peer answers in time. */
+struct parting {
+	struct conn_ref c;
+	struct mtime until;
+};
+
 struct engine {
 	pthread_mutex_t lock;
 	enum engine_state state;
@@ -281,6 +287,10 @@ struct engine {
 	/* engine.c */
 	uint32_t runs;		 /* wraps; changes with each run that a program's thread makes */
 	uint32_t n_given;	 /* connections handed over, not yet taken */
+	struct parting *parting; /* closed, not yet gone: a ring of parting_size (a power of two) */
+	uint32_t parting_head, n_parting, parting_size;
+	bool lazy;		 /* the daemon was not woken for a message */
+	struct mtime lazy_since;
 	struct msg_fifo out;	 /* messages that found their ring full */
 	struct msg_fifo imports; /* connections that found no memory to be imported into */
 	struct sock *listeners;
@@ -338,6 +348,13 @@ bool eng_activity(void);
 /* Work that needs a retry soon, though nothing will ring: full rings, no memory. */
 bool eng_backlog(void);
 void eng_send_msg(const struct shm_msg *m);
+/*
+ * The same for what the daemon need not act on at once: it is not woken for it, but at the latest after
+ * a millisecond, or when this process sleeps.
+ */
+void eng_send_msg_lazily(const struct shm_msg *m);
+struct mtime eng_parting_deadline(void); /* when eng_run() has connections to hand over */
+void eng_flush_lazy(void); /* before a sleep */
 void eng_daemon_lost(void);
 /* The program is done with a connection: ends it (@abort: RST) and hands over what is left. */
 void conn_end(struct conn_ref c, bool abort, struct mtime now);

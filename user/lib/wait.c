@@ -251,10 +251,12 @@ int waiter_doze(struct waiter *w, struct mtime now, struct mtime until, struct p
 	if (eng_activity())
 		goto out;
 	until = mtime_min(until, stack_deadline(eng.stack));
+	until = mtime_min(until, eng_parting_deadline());
 	if (eng_backlog())
 		until = mtime_min(until, mtime_add_us(now, BACKLOG_RETRY_US));
 	eng.doze_until = until;
 	w->asleep = true;
+	eng_flush_lazy();
 	r = sleep_ppoll(w, fds, n + n_extra, now, until);
 	if (r > 0) {
 		/* A keeper that a leader has replaced meanwhile leaves the doorbell to it. */
@@ -279,7 +281,8 @@ out:
 
 void wait_deadline_moved(void)
 {
-	if (mtime_before(stack_deadline(eng.stack), eng.doze_until) || eng_backlog())
+	if (mtime_before(stack_deadline(eng.stack), eng.doze_until) ||
+	    mtime_before(eng_parting_deadline(), eng.doze_until) || eng_backlog())
 		waiter_rouse(eng.dozer);
 }
 
