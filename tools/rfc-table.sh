@@ -4,7 +4,8 @@
 # docs/RFC.md; --missing lists clauses without a test, and tests that name an unknown clause.
 #
 # A test names its clauses in a comment before or in it: "RFC 9293 MUST-7, MUST-64; RFC 5961 §3.2/1".
-# In C the comment belongs to the function test_* that it stands in or before, in a script to that.
+# In C the comment belongs to the function test_* that it stands in or before, in a script or a
+# program of selftests/app to that.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
@@ -26,7 +27,7 @@ annotations() { # lines: RFC clause test file
 		}
 	}
 	FNR == 1 {
-		script = FILENAME ~ /\.sh$/
+		script = FILENAME ~ /\.sh$|\/app\//
 		base = FILENAME
 		sub(/.*\//, "", base)
 		test = ""
@@ -67,7 +68,7 @@ FILENAME == "-" {
 	k = f[1] " " f[2]
 	file = f[4]
 	sub(/^selftests\//, "", file)
-	tests[k] = tests[k] (tests[k] == "" ? "" : "<br>") "`" f[3] "`" (f[3] ~ /\.sh$/ ? "" : " (" file ")")
+	tests[k] = tests[k] (tests[k] == "" ? "" : "<br>") "`" f[3] "`" (f[3] !~ /^test_/ ? "" : " (" file ")")
 	next
 }
 /^#/ { next }

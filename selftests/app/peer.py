@@ -10,10 +10,14 @@ The first line of a connection says what to do:
   reset             reset the connection when the next byte comes
   hold              read nothing until a "go" connection comes
   delay MS BYTES    send BYTES after MS
+  urgent            send "abcx!", the "!" urgent; when a byte comes, "def"; then read to the end
+  lateurgent        when a byte comes, send an urgent one
+  ofurgent          wait for an urgent byte, read to the end, answer with both
   count             read to the end, answer with the number of bytes
   connect PORT N WHAT   connect back N times, one after the other; on each: hello, close, reset
                     (after hello), echo. Answer "done" when all are up.
 """
+import select
 import socket
 import struct
 import sys
@@ -87,6 +91,23 @@ def serve(s, addr):
             time.sleep(int(word[1]) / 1000)
             s.sendall(word[2].encode())
             drain(s)
+        elif what == "urgent":
+            s.sendall(b"abc")
+            s.send(b"x!", socket.MSG_OOB)
+            s.recv(1)
+            s.sendall(b"def")
+            drain(s)
+        elif what == "lateurgent":
+            s.recv(1)
+            s.send(b"!", socket.MSG_OOB)
+            drain(s)
+        elif what == "ofurgent":
+            select.select([], [], [s], 10)
+            oob = s.recv(1, socket.MSG_OOB)
+            rest = b""
+            while d := s.recv(65536):
+                rest += d
+            s.sendall(b"urgent %s of %s" % (oob, rest))
         elif what == "count":
             n = 0
             while d := s.recv(65536):

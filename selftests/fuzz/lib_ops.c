@@ -303,7 +303,7 @@ static void op_send(struct fz_host *h, struct fz *f)
 	uint32_t conn = fz_u8(f) % FZ_TCBS;
 	uint8_t n = fz_u8(f);
 
-	fz_send(h, conn, n < 128 ? n : (n - 127u) * 256, fz_u8(f) & TCP_MSG_MORE);
+	fz_send(h, conn, n < 128 ? n : (n - 127u) * 256, fz_u8(f) & (TCP_MSG_MORE | TCP_MSG_OOB));
 }
 
 static void op_recv(struct fz_host *h, struct fz *f)

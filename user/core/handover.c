@@ -15,7 +15,8 @@
 #define FLAGS_KEPT                                                                                 \
 	(TCB_F_ACK_NOW | TCB_F_ACK_DELAYED | TCB_F_FIN_QUEUED | TCB_F_FIN_SENT | TCB_F_FIN_RCVD |  \
 	 TCB_F_RD_SHUT | TCB_F_PROBING | TCB_F_RTT_VALID | TCB_F_PASSIVE | TCB_F_TX_FULL |         \
-	 TCB_F_RTX | TCB_F_FIN_OOO | TCB_F_MORE | TCB_F_CWND_LIMITED | TCB_F_PINGPONG)
+	 TCB_F_RTX | TCB_F_FIN_OOO | TCB_F_MORE | TCB_F_CWND_LIMITED | TCB_F_PINGPONG |            \
+	 TCB_F_URG | TCB_F_URG_VALID | TCB_F_URG_READ | TCB_F_URG_SND)
 #define OPT_KNOWN (TCB_OPT_WSCALE | TCB_OPT_TS | TCB_OPT_SACK | TCB_OPT_ECN)
 #define SOCKOPT_KNOWN                                                                              \
 	(TCB_NODELAY | TCB_CORK | TCB_KEEPALIVE | TCB_LINGER | TCB_QUICKACK | TCB_RCVBUF_LOCK |    \
@@ -250,6 +251,7 @@ static void settle(struct tcb *t, struct mtime now)
 
 	if (!outstanding)
 		t->flags &= ~TCB_F_RTT_VALID;
+	tcp_urg_settle(t);
 	/* It is the ACK that ends recovery that clears it. */
 	if (!outstanding || t->cc_state != CC_RECOVERY)
 		t->flags &= ~TCB_F_RTX;

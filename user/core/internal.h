@@ -480,7 +480,9 @@ uint32_t ooo_insert(struct stack *s, struct tcb *t, uint32_t seq, const struct p
 		    uint32_t off, uint32_t len);
 /* Moves what has become in order to the receive queue, advancing rcv_nxt. */
 void ooo_merge(struct stack *s, struct tcb *t);
-uint32_t rxq_read(struct stack *s, struct tcb *t, void *buf, uint32_t len, bool peek);
+uint32_t rxq_read(struct stack *s, struct tcb *t, void *buf, uint32_t len);
+/* The same from @skip bytes on, leaving all where it is. */
+uint32_t rxq_peek(struct stack *s, const struct tcb *t, uint32_t skip, void *buf, uint32_t len);
 uint32_t txq_append(struct stack *s, struct tcb *t, const void *buf, uint32_t len);
 /* Copies @len bytes at sequence number @seq of the send queue to @out. */
 void txq_copy(struct stack *s, struct tcb *t, uint32_t seq, uint8_t *out, uint32_t len);

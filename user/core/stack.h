@@ -231,6 +231,8 @@ int stack_event(struct stack *s, const struct net_event *ev, struct mtime now);
  * orphan has entered TIME_WAIT, and waits to be exported.
  */
 #define EV_TIMEWAIT (1u << 8)
+#define EV_URGENT (1u << 9) /* the peer has announced urgent data (SIGURG) */
+#define EV_PRI (1u << 10)   /* the urgent byte has come: tcp_recv_oob() */
 #define EV_PMTU (1u << 9) /* UDP: a router has told the MTU of a way, udp_pmtu() */
 
 struct stack_ev {
@@ -299,6 +301,7 @@ int tcp_pick_port(struct stack *s, const struct tcp_addr_pair *a, uint32_t attem
 #define TCP_MSG_PEEK 1u
 #define TCP_MSG_MORE 2u	 /* as TCP_CORK for this call */
 #define TCP_MSG_TRUNC 4u /* discard instead of copying */
+#define TCP_MSG_OOB 8u	 /* tcp_send(): the last byte is urgent */
 
 /*
  * Queues up to @len bytes; how many is returned (at least 1), or -EAGAIN: the send
@@ -309,6 +312,12 @@ int64_t tcp_send(struct stack *s, uint32_t conn, const void *buf, size_t len, un
 /* Bytes copied; 0: EOF; -EAGAIN: nothing there (EV_READABLE will follow); pending error. */
 int64_t tcp_recv(struct stack *s, uint32_t conn, void *buf, size_t len, unsigned flags,
 		 struct mtime now);
+/*
+ * The urgent byte, out of band (TOPT_OOBINLINE off). 1: it is *@byte; 0: none will come; -EAGAIN: it
+ * has not arrived; -EINVAL: there is none, it was read, or it is in line.
+ */
+int tcp_recv_oob(struct stack *s, uint32_t conn, uint8_t *byte, bool peek);
+bool tcp_at_mark(const struct stack *s, uint32_t conn); /* SIOCATMARK */
 int tcp_shutdown(struct stack *s, uint32_t conn, bool rd, bool wr, struct mtime now);
 /*
  * The program is done with it. Unread data: RST (RFC 2525 §2.17); else FIN behind the
@@ -324,7 +333,8 @@ int tcp_getopt(const struct stack *s, uint32_t conn, enum tcp_opt opt, int64_t *
 uint32_t tcp_poll(const struct stack *s, uint32_t conn);
 /* Takes the pending error (positive errno) as SO_ERROR does. */
 int tcp_error(struct stack *s, uint32_t conn);
-uint32_t tcp_readable_bytes(const struct stack *s, uint32_t conn); /* FIONREAD */
+uint32_t tcp_readable_bytes(const struct stack *s, uint32_t conn);
+uint32_t tcp_inq(const struct stack *s, uint32_t conn); /* FIONREAD: up to the urgent byte */
 uint32_t tcp_unsent_bytes(const struct stack *s, uint32_t conn);	 /* SIOCOUTQ */
 void tcp_set_cookie(struct stack *s, uint32_t conn, uint64_t cookie);
 

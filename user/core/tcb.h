@@ -85,6 +85,10 @@ enum tcb_owner {
 #define TCB_F_REORDER (1u << 21) /* RFC 8985: RACK.reordering_seen */
 #define TCB_F_TLP (1u << 22) /* a loss probe is out, tlp_end not yet acknowledged for sure */
 #define TCB_F_TLP_RTX (1u << 23) /* … and it was a retransmission */
+#define TCB_F_URG (1u << 24) /* an urgent byte is announced, and not read past yet */
+#define TCB_F_URG_VALID (1u << 25) /* … it has arrived: urg_byte */
+#define TCB_F_URG_READ (1u << 26)  /* … and was taken with MSG_OOB */
+#define TCB_F_URG_SND (1u << 27)   /* urgent mode: snd_up is not acknowledged yet */
 
 #define TCB_F_APP_LIMITED (1u << 30) /* there was less to send than could be (rate.c) */
 #define TCB_F_PACED (1u << 31) /* data waits for .pace_us */
@@ -114,7 +118,9 @@ struct tcb {
 	uint32_t out_next;
 	uint32_t ev_next;
 	uint32_t aq_next; /* listener's accept queue */
-	uint32_t ev_mask; /* EV_* not yet reported */
+	uint16_t ev_mask; /* EV_* not yet reported */
+	uint8_t urg_byte; /* TCB_F_URG_VALID */
+	uint8_t pad;
 
 	/* send */
 	uint32_t iss, snd_una, snd_nxt, snd_max;
@@ -130,6 +136,8 @@ struct tcb {
 	uint32_t rcv_adv; /* right edge that we have advertised: never moves left */
 	uint32_t tlp_end; /* RFC 8985: TLP.end_seq, while TCB_F_TLP */
 	uint32_t fin_seq; /* TCB_F_FIN_OOO */
+	uint32_t urg_seq; /* TCB_F_URG: number of the peer's urgent byte (tcp_urg.c) */
+	uint32_t snd_up;  /* TCB_F_URG_SND: RFC 9293's SND.UP, one beyond our urgent byte */
 
 	/* timestamps (RFC 7323) */
 	uint32_t ts_recent;
@@ -205,7 +213,7 @@ struct tcb {
 	uint64_t bytes_acked, bytes_received;
 	uint32_t segs_out, segs_in;
 };
-_Static_assert(sizeof(struct tcb) <= 472, "the budget of an idle connection");
+_Static_assert(sizeof(struct tcb) <= 480, "the budget of an idle connection");
 _Static_assert(sizeof(struct tcb) % 8 == 0, "TCBs stand in an array");
 
 #endif

@@ -73,6 +73,21 @@ void tcp_ack_now(struct tcb *t);
 /* The program has read @n bytes: window update, growth of rcvbuf. */
 void tcp_data_read(struct stack *s, struct tcb *t, uint32_t n, struct mtime now);
 
+/* tcp_user.c: a connection that a program may name; NULL */
+struct tcb *tcp_user_tcb(const struct stack *s, uint32_t conn);
+
+/* tcp_urg.c */
+uint32_t tcp_copied_seq(const struct tcb *t);
+void tcp_urgent(struct stack *s, struct tcb *t, const struct tcp_seg *g);
+uint32_t tcp_urg_read(const struct tcb *t, uint32_t len, bool *skip);
+void tcp_urg_passed(struct tcb *t);
+uint32_t tcp_urg_readable(const struct tcb *t);
+bool tcp_urg_pending(const struct tcb *t); /* EPOLLPRI */
+void tcp_urg_queued(struct tcb *t);
+/* After an import: what cannot be is forgotten. */
+void tcp_urg_settle(struct tcb *t);
+uint16_t tcp_urg_pointer(const struct tcb *t, uint32_t seq);
+
 /* tcp_timer.c: deadlines, named for what happened (times are in the TCB, the wheel in tcp_rearm) */
 void tcp_timer_data_sent(struct tcb *t, struct mtime now);
 void tcp_timer_data_acked(struct tcb *t, struct mtime now);

@@ -129,30 +129,41 @@ uint32_t rxq_append(struct stack *s, struct tcb *t, const struct pkt *p, uint32_
 }
 
 /* @buf NULL: the bytes are only discarded. */
-uint32_t rxq_read(struct stack *s, struct tcb *t, void *buf, uint32_t len, bool peek)
+uint32_t rxq_read(struct stack *s, struct tcb *t, void *buf, uint32_t len)
 {
-	uint32_t c = t->rx_head, done = 0;
+	uint32_t done = 0;
 
-	while (done < len && c != SHM_NIL) {
-		uint32_t n = tcp_min(hdr(s, c)->len, len - done), next = hdr(s, c)->next;
+	while (done < len && t->rx_head != SHM_NIL) {
+		uint32_t c = t->rx_head, n = tcp_min(hdr(s, c)->len, len - done);
 
 		if (buf)
 			memcpy((uint8_t *)buf + done, chunk_bytes(s, c), n);
 		done += n;
-		if (!peek) {
-			chunk_trim(s, c, n);
-			if (!hdr(s, c)->len) {
-				t->rx_head = next;
-				chunk_give(s, t, c);
-			}
+		chunk_trim(s, c, n);
+		if (!hdr(s, c)->len) {
+			t->rx_head = hdr(s, c)->next;
+			chunk_give(s, t, c);
 		}
-		c = next;
 	}
-	if (peek)
-		return done;
 	if (t->rx_head == SHM_NIL)
 		t->rx_tail = SHM_NIL;
 	t->rx_bytes -= done;
+	return done;
+}
+
+uint32_t rxq_peek(struct stack *s, const struct tcb *t, uint32_t skip, void *buf, uint32_t len)
+{
+	uint32_t done = 0;
+
+	for (uint32_t c = t->rx_head; done < len && c != SHM_NIL; c = hdr(s, c)->next) {
+		uint32_t off = tcp_min(skip, hdr(s, c)->len);
+		uint32_t n = tcp_min(hdr(s, c)->len - off, len - done);
+
+		if (buf)
+			memcpy((uint8_t *)buf + done, chunk_bytes(s, c) + off, n);
+		skip -= off;
+		done += n;
+	}
 	return done;
 }
 

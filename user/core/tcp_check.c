@@ -128,6 +128,20 @@ static int check_state(const struct stack *s, const struct tcb *t, char *why, si
 	return 0;
 }
 
+static int check_urgent(const struct stack *s, const struct tcb *t, char *why, size_t len)
+{
+	uint32_t end = tcp_queue_end(t);
+
+	if (t->flags & (TCB_F_URG_VALID | TCB_F_URG_READ) && !(t->flags & TCB_F_URG))
+		FAIL("urgent byte that nobody announced");
+	if (t->flags & TCB_F_URG && seq_lt(t->urg_seq, tcp_copied_seq(t)))
+		FAIL("urgent byte that was read past");
+	if (t->state != TCP_CLOSED && t->flags & TCB_F_URG_SND &&
+	    (!seq_gt(t->snd_up, t->snd_una) || seq_gt(t->snd_up, end)))
+		FAIL("not snd_una < snd_up <= end of the send queue");
+	return 0;
+}
+
 static int check_board(const struct stack *s, const struct tcb *t, char *why, size_t len)
 {
 	const struct board *b = tcp_board(s, t);
@@ -182,6 +196,8 @@ int tcp_check(const struct stack *s, const struct tcb *t, char *why, size_t len)
 		err = check_numbers(s, t, why, len);
 	if (!err)
 		err = check_queues(s, t, why, len);
+	if (!err)
+		err = check_urgent(s, t, why, len);
 	if (!err)
 		err = check_board(s, t, why, len);
 	if (!err)

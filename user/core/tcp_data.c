@@ -67,7 +67,7 @@ void tcp_data_in_order(struct stack *s, struct tcb *t, const struct tcp_seg *g, 
 	}
 	t->bytes_received += t->rx_bytes - before;
 	ack_schedule(s, t, g->len, now);
-	if (t->rx_bytes >= t->rcvlowat)
+	if (tcp_urg_readable(t) >= t->rcvlowat)
 		tcp_event(s, t, EV_READABLE);
 }
 

@@ -230,7 +230,8 @@ static enum drop input_synchronised(struct stack *s, struct tcb *t, struct tcp_s
 		return d;
 	t->last_rcv = now.ns;
 	t->probes = 0;
-	/* Sixth, URG: urgent data is read in line (RFC 6093 §6), so there is nothing to do. */
+	if (g->flags & TH_URG || t->flags & TCB_F_URG)
+		tcp_urgent(s, t, g);
 	return tcp_segment_text(s, t, g, now);
 }
 
@@ -242,7 +243,7 @@ static bool input_predicted(struct stack *s, struct tcb *t, struct tcp_seg *g, s
 {
 	if (t->state != TCP_ESTABLISHED || (g->flags & ~(TH_PSH | TH_ECE | TH_CWR)) != TH_ACK ||
 	    g->seq != t->rcv_nxt || g->len > tcp_rcv_wnd(t) || t->ooo_head != SHM_NIL ||
-	    t->flags & TCB_F_FIN_OOO || t->cc_state != CC_OPEN ||
+	    t->flags & (TCB_F_FIN_OOO | TCB_F_URG) || t->cc_state != CC_OPEN ||
 	    g->ack - t->snd_una > t->snd_max - t->snd_una ||
 	    (g->ack == t->snd_una && (!g->len || g->o.n_sack)) || paws_reject(s, t, g, now))
 		return false;
@@ -290,6 +291,8 @@ static enum drop input_syn_sent(struct stack *s, struct tcb *t, struct tcp_seg *
 	tcp_established(s, t, g, now);
 	tcp_ack_now(t);
 	g->seq++; /* what comes with the SYN stands behind it */
+	if (g->flags & TH_URG)
+		tcp_urgent(s, t, g);
 	return tcp_segment_text(s, t, g, now);
 }
 

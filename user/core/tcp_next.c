@@ -13,6 +13,8 @@
 /* May a segment that is shorter than the MSS, but all there is, be sent now? */
 static bool short_segment_allowed(const struct tcb *t)
 {
+	if (t->flags & TCB_F_URG_SND) /* as Linux: urgent mode waits for nothing */
+		return true;
 	if (t->sockopt & TCB_CORK || t->flags & TCB_F_MORE)
 		return false;
 	if (t->sockopt & TCB_NODELAY)
@@ -80,7 +82,7 @@ static bool next_data(const struct stack *s, const struct tcb *t, struct tcp_nex
 	fin = fin && len == avail && wnd > len;
 	if (!fin)
 		len = worth_sending(t, len, avail, wnd <= cwnd);
-	n->len = tcp_min(len, packet_max(s, mss));
+	n->len = tcp_min(len, t->flags & TCB_F_URG_SND ? mss : packet_max(s, mss));
 	n->len = tcp_min(n->len, tcp_pace_burst(t, mss));
 	n->fin = fin && n->len == avail;
 	return n->len || n->fin;

@@ -75,6 +75,7 @@ static uint32_t put_header(struct stack *s, struct tcb *t, uint8_t *h, uint32_t 
 	struct tcp_options o = {.has_ts = t->opt & TCB_OPT_TS};
 	bool syn = flags & TH_SYN;
 	uint32_t hlen, wnd;
+	uint16_t up;
 
 	if (o.has_ts) {
 		o.ts_val = tcp_ts_now(s, now) + t->ts_offset;
@@ -94,7 +95,11 @@ static uint32_t put_header(struct stack *s, struct tcb *t, uint8_t *h, uint32_t 
 	h[12] = (uint8_t)(hlen / 4 << 4);
 	h[13] = flags;
 	put_be16(h + 14, (uint16_t)tcp_min(wnd, 65535));
-	put_be32(h + 16, 0);
+	put_be16(h + 16, 0);
+	up = syn || flags & TH_RST ? 0 : tcp_urg_pointer(t, seq);
+	put_be16(h + 18, up);
+	if (up)
+		h[13] |= TH_URG;
 	return hlen;
 }
 

@@ -7,7 +7,7 @@
 #include "board.h"
 
 /* A connection that a program may name: in range, ours, not closed before. */
-static struct tcb *user_tcb(const struct stack *s, uint32_t conn)
+struct tcb *tcp_user_tcb(const struct stack *s, uint32_t conn)
 {
 	struct tcb *t;
 
@@ -48,7 +48,7 @@ static int64_t send_queue(struct stack *s, struct tcb *t, const void *buf, size_
 int64_t tcp_send(struct stack *s, uint32_t conn, const void *buf, size_t len, unsigned flags,
 		 struct mtime now)
 {
-	struct tcb *t = user_tcb(s, conn);
+	struct tcb *t = tcp_user_tcb(s, conn);
 	int64_t n;
 
 	if (!t)
@@ -66,6 +66,8 @@ int64_t tcp_send(struct stack *s, uint32_t conn, const void *buf, size_t len, un
 	if (!len)
 		return 0;
 	n = send_queue(s, t, buf, len);
+	if (flags & TCP_MSG_OOB && n > 0)
+		tcp_urg_queued(t);
 	if (flags & TCP_MSG_MORE)
 		t->flags |= TCB_F_MORE;
 	else
@@ -74,24 +76,41 @@ int64_t tcp_send(struct stack *s, uint32_t conn, const void *buf, size_t len, un
 	return n;
 }
 
+/* Bytes read; 0: there was only an urgent byte, which is out of band. */
+static uint32_t read_queue(struct stack *s, struct tcb *t, void *buf, uint32_t len, bool peek,
+			   struct mtime now)
+{
+	uint32_t n;
+	bool skip;
+
+	len = tcp_urg_read(t, len, &skip);
+	if (peek)
+		return rxq_peek(s, t, skip, buf, len);
+	if (skip)
+		rxq_read(s, t, NULL, 1);
+	n = rxq_read(s, t, buf, len);
+	tcp_urg_passed(t);
+	tcp_data_read(s, t, n + skip, now);
+	return n;
+}
+
 int64_t tcp_recv(struct stack *s, uint32_t conn, void *buf, size_t len, unsigned flags,
 		 struct mtime now)
 {
-	struct tcb *t = user_tcb(s, conn);
+	struct tcb *t = tcp_user_tcb(s, conn);
 	bool peek = flags & TCP_MSG_PEEK;
 	uint32_t n;
 
 	if (!t)
 		return -E_BADF;
 	if (t->rx_bytes && len) {
-		n = rxq_read(s, t, flags & TCP_MSG_TRUNC ? NULL : buf,
-			     len < UINT32_MAX ? (uint32_t)len : UINT32_MAX, peek);
-		if (!peek)
-			tcp_data_read(s, t, n, now);
-		return n;
-	}
-	if (t->rx_bytes)
+		n = read_queue(s, t, flags & TCP_MSG_TRUNC ? NULL : buf,
+			       len < UINT32_MAX ? (uint32_t)len : UINT32_MAX, peek, now);
+		if (n)
+			return n;
+	} else if (t->rx_bytes) {
 		return 0;
+	}
 	if (t->err)
 		return -take_error(t);
 	if (t->flags & (TCB_F_FIN_RCVD | TCB_F_RD_SHUT) || t->state == TCP_CLOSED)
@@ -117,7 +136,7 @@ static void close_send_side(struct stack *s, struct tcb *t, struct mtime now)
 
 int tcp_shutdown(struct stack *s, uint32_t conn, bool rd, bool wr, struct mtime now)
 {
-	struct tcb *t = user_tcb(s, conn);
+	struct tcb *t = tcp_user_tcb(s, conn);
 
 	if (!t)
 		return -E_BADF;
@@ -171,7 +190,7 @@ static bool close_resets(struct stack *s, const struct tcb *t)
 
 void tcp_close(struct stack *s, uint32_t conn, struct mtime now)
 {
-	struct tcb *t = user_tcb(s, conn);
+	struct tcb *t = tcp_user_tcb(s, conn);
 
 	if (!t)
 		return;
@@ -310,7 +329,7 @@ static void set_option(struct tcb *t, enum tcp_opt opt, int64_t v, struct mtime 
 
 int tcp_setopt(struct stack *s, uint32_t conn, enum tcp_opt opt, int64_t value, struct mtime now)
 {
-	struct tcb *t = user_tcb(s, conn);
+	struct tcb *t = tcp_user_tcb(s, conn);
 	int err;
 
 	if (!t)
@@ -326,7 +345,7 @@ int tcp_setopt(struct stack *s, uint32_t conn, enum tcp_opt opt, int64_t value, 
 
 int tcp_getopt(const struct stack *s, uint32_t conn, enum tcp_opt opt, int64_t *value)
 {
-	const struct tcb *t = user_tcb(s, conn);
+	const struct tcb *t = tcp_user_tcb(s, conn);
 
 	if (!t)
 		return -E_BADF;
@@ -406,7 +425,7 @@ int tcp_getopt(const struct stack *s, uint32_t conn, enum tcp_opt opt, int64_t *
 
 uint32_t tcp_poll(const struct stack *s, uint32_t conn)
 {
-	struct tcb *t = user_tcb(s, conn);
+	struct tcb *t = tcp_user_tcb(s, conn);
 	bool closed, rd_end, wr_end;
 	uint32_t ev = 0;
 
@@ -415,8 +434,10 @@ uint32_t tcp_poll(const struct stack *s, uint32_t conn)
 	closed = t->state == TCP_CLOSED;
 	rd_end = closed || t->flags & (TCB_F_FIN_RCVD | TCB_F_RD_SHUT);
 	wr_end = closed || t->flags & TCB_F_FIN_QUEUED;
-	if (rd_end || t->rx_bytes >= t->rcvlowat)
+	if (rd_end || tcp_urg_readable(t) >= t->rcvlowat)
 		ev |= EV_READABLE;
+	if (tcp_urg_pending(t))
+		ev |= EV_PRI;
 	if (rd_end)
 		ev |= EV_RDHUP;
 	if (wr_end || (send_open(t) && t->tx_bytes <= t->sndbuf / 3 * 2))
@@ -434,28 +455,28 @@ uint32_t tcp_poll(const struct stack *s, uint32_t conn)
 
 int tcp_error(struct stack *s, uint32_t conn)
 {
-	struct tcb *t = user_tcb(s, conn);
+	struct tcb *t = tcp_user_tcb(s, conn);
 
 	return t ? take_error(t) : 0;
 }
 
 uint32_t tcp_readable_bytes(const struct stack *s, uint32_t conn)
 {
-	const struct tcb *t = user_tcb(s, conn);
+	const struct tcb *t = tcp_user_tcb(s, conn);
 
 	return t ? t->rx_bytes : 0;
 }
 
 uint32_t tcp_unsent_bytes(const struct stack *s, uint32_t conn)
 {
-	const struct tcb *t = user_tcb(s, conn);
+	const struct tcb *t = tcp_user_tcb(s, conn);
 
 	return t ? t->tx_bytes : 0;
 }
 
 void tcp_set_cookie(struct stack *s, uint32_t conn, uint64_t cookie)
 {
-	struct tcb *t = user_tcb(s, conn);
+	struct tcb *t = tcp_user_tcb(s, conn);
 
 	if (t)
 		t->cookie = cookie;

@@ -414,6 +414,16 @@ static bool pass_on(void *ctx, struct pkt *p)
 	return true;
 }
 
+/* A second one for the same owner would be lost in the first, as signals are. */
+static void sigurg_owed(pid_t owner)
+{
+	for (uint32_t i = 0; i < eng.n_sigurg; i++)
+		if (eng.sigurg[i] == owner)
+			return;
+	if (owner && eng.n_sigurg < ARRAY_SIZE(eng.sigurg))
+		eng.sigurg[eng.n_sigurg++] = owner;
+}
+
 void eng_take_events(void)
 {
 	struct stack_ev ev;
@@ -432,6 +442,8 @@ void eng_take_events(void)
 		sk = ev.cookie ? sock_by_cookie(ev.cookie) : NULL;
 		if (!sk)
 			continue;
+		if (ev.mask & EV_URGENT)
+			sigurg_owed(sock_extra(sk)->owner);
 		if (ev.mask & (EV_ERROR | EV_HUP))
 			sock_ended(sk);
 		waitq_notify(&sk->f.wq, ev_to_poll(ev.mask));
@@ -525,11 +537,23 @@ int eng_enter_up(void)
 	return eng.state == ENGINE_UP ? 0 : -EBADF;
 }
 
+void eng_unlock(void)
+{
+	pid_t owners[ARRAY_SIZE(eng.sigurg)];
+	uint32_t n = eng.n_sigurg;
+
+	memcpy(owners, eng.sigurg, n * sizeof(owners[0]));
+	eng.n_sigurg = 0;
+	pthread_mutex_unlock(&eng.lock);
+	while (n)
+		kill(owners[--n], SIGURG);
+}
+
 void eng_leave(void)
 {
 	if (eng.dozer && eng.state == ENGINE_UP)
 		wait_deadline_moved();
-	pthread_mutex_unlock(&eng.lock);
+	eng_unlock();
 }
 
 void eng_wind_up(void)

@@ -140,6 +140,7 @@ struct sock_extra {
 	uint16_t local_port;
 	uint32_t bind_id;	       /* of CTL_BIND, SHM_NIL: none */
 	uint64_t rcv_timeo, snd_timeo; /* ns, 0: none */
+	pid_t owner;		       /* F_SETOWN: gets SIGURG; 0: nobody */
 	struct sock_opts o;	       /* until there is a connection */
 	struct sock_listen l;	       /* state SK_LISTEN */
 };
@@ -194,6 +195,7 @@ void sock_opts_apply(const struct sock_opts *o, uint32_t conn, struct mtime now)
 void sock_connected(struct sock *sk, struct conn_ref c, struct mtime now);
 void sock_connect_failed(struct sock *sk, int err); /* positive errno */
 struct sock *listener_by_id(uint32_t id);
+int sock_set_owner(struct sock *sk, pid_t owner); /* a process, less than 0: a group */
 int listener_update(const struct sock *sk); /* tells the daemon backlog and options */
 void sock_ended(struct sock *sk);     /* events say error or end: tell the daemon if it is dead */
 int sock_take_error(struct sock *sk); /* positive errno, SO_ERROR */
@@ -285,6 +287,8 @@ struct engine {
 	char cc[16];
 
 	/* engine.c */
+	pid_t sigurg[8];	 /* owners who are to get it as soon as the lock is free */
+	uint32_t n_sigurg;
 	uint32_t runs;		 /* wraps; changes with each run that a program's thread makes */
 	uint32_t n_given;	 /* connections handed over, not yet taken */
 	struct parting *parting; /* closed, not yet gone: a ring of parting_size (a power of two) */
@@ -336,6 +340,8 @@ extern struct engine eng;
 int eng_enter(void);
 int eng_enter_up(void);
 void eng_leave(void);
+/* Drops the lock; signals that wait for that are sent, whose handlers may call us. */
+void eng_unlock(void);
 
 /* One round of the loop; returns how many packets and messages came in. */
 uint32_t eng_run(struct mtime now);

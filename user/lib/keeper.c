@@ -23,7 +23,7 @@ static void rest(int timeout_ms)
 	struct pollfd p = {.fd = w->efd, .events = POLLIN};
 
 	w->asleep = true;
-	pthread_mutex_unlock(&eng.lock);
+	eng_unlock();
 	poll(&p, 1, timeout_ms);
 	pthread_mutex_lock(&eng.lock);
 	w->asleep = false;
@@ -77,7 +77,7 @@ static void *keeper_main(void *arg)
 				;
 		seen = eng.runs;
 	}
-	pthread_mutex_unlock(&eng.lock);
+	eng_unlock();
 	return NULL;
 }
 
@@ -120,7 +120,7 @@ void keeper_join(void)
 		return;
 	eng.keeper_stop = true;
 	waiter_rouse(&eng.keeper_w);
-	pthread_mutex_unlock(&eng.lock);
+	eng_unlock();
 	pthread_join(eng.keeper, NULL);
 	pthread_mutex_lock(&eng.lock);
 	eng.keeper_started = false;

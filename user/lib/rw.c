@@ -127,6 +127,31 @@ static int recv_refused(struct sock *sk, bool nonblock)
 	return sk->state == SK_CONNECTED && conn_get(sk->c) ? 0 : -ENOTCONN;
 }
 
+/* Never blocks (Linux: tcp_recv_urg()). */
+static int64_t recv_oob(struct sock *sk, const struct iovec *iov, size_t n, int flags)
+{
+	struct cursor c = {iov, n, 0};
+	uint8_t byte, *p;
+	int r;
+
+	if (sk->state == SK_LISTEN)
+		return -ENOTCONN;
+	if (!conn_get(sk->c))
+		return -EINVAL;
+	r = tcp_recv_oob(eng.stack, sk->c.conn, &byte, flags & MSG_PEEK);
+	if (r == -EINVAL || r == -EAGAIN) { /* it may be on its way */
+		eng_run(clock_now());
+		r = tcp_recv_oob(eng.stack, sk->c.conn, &byte, flags & MSG_PEEK);
+	}
+	if (r <= 0)
+		return r;
+	if (!cursor_here(&c, &p))
+		return 0;
+	if (!(flags & MSG_TRUNC))
+		*p = byte;
+	return 1;
+}
+
 static int64_t do_recv(struct sock *sk, const struct iovec *iov, size_t n, int flags)
 {
 	bool nonblock = sk->nonblock || flags & MSG_DONTWAIT, polled = false;
@@ -136,8 +161,10 @@ static int64_t do_recv(struct sock *sk, const struct iovec *iov, size_t n, int f
 	struct cursor c = {iov, n, 0};
 	size_t target;
 
-	if (flags & (MSG_OOB | MSG_ERRQUEUE))
-		return flags & MSG_OOB ? -EINVAL : -EAGAIN;
+	if (flags & MSG_ERRQUEUE)
+		return -EAGAIN;
+	if (flags & MSG_OOB)
+		return recv_oob(sk, iov, n, flags);
 	r = len < 0 ? len : recv_refused(sk, nonblock);
 	if (r || !len)
 		return r;
@@ -213,7 +240,7 @@ ssize_t tandem_recvmsg(int fd, struct msghdr *msg, int flags)
 	if (r >= 0) {
 		msg->msg_namelen = 0;
 		msg->msg_controllen = 0;
-		msg->msg_flags = 0;
+		msg->msg_flags = r ? flags & MSG_OOB : 0;
 	}
 	return r;
 }
@@ -244,8 +271,9 @@ static int64_t put(struct sock *sk, struct cursor *c, int64_t left, int flags, s
 	while ((len = cursor_here(c, &p))) {
 		/* The pieces of a vector go out as one, as far as they fit. */
 		bool last = (int64_t)len == left - done;
-		unsigned more = flags & MSG_MORE || !last ? TCP_MSG_MORE : 0;
-		int64_t r = tcp_send(eng.stack, sk->c.conn, p, len, more, now);
+		unsigned tf = (flags & MSG_MORE || !last ? TCP_MSG_MORE : 0) |
+			      (flags & MSG_OOB ? TCP_MSG_OOB : 0);
+		int64_t r = tcp_send(eng.stack, sk->c.conn, p, len, tf, now);
 
 		if (r < 0) {
 			if (done && r != -EAGAIN)
@@ -265,8 +293,6 @@ static int64_t do_send(struct sock *sk, const struct iovec *iov, size_t n, int f
 	struct mtime until = MTIME_NEVER;
 	struct cursor c = {iov, n, 0};
 
-	if (flags & MSG_OOB)
-		return -EOPNOTSUPP;
 	r = len < 0 ? len : send_refused(sk, nonblock);
 	if (r || !len)
 		return r;
@@ -415,12 +441,22 @@ static int do_ioctl(struct sock *sk, unsigned long req, void *arg)
 			return -EINVAL;
 		if (conn && !tcp_readable_bytes(eng.stack, sk->c.conn))
 			eng_run(clock_now());
-		*v = conn ? (int)tcp_readable_bytes(eng.stack, sk->c.conn) : 0;
+		*v = conn ? (int)tcp_inq(eng.stack, sk->c.conn) : 0;
 		return 0;
 	case SIOCOUTQ:
 		if (sk->state == SK_LISTEN)
 			return -EINVAL;
 		*v = conn ? (int)tcp_unsent_bytes(eng.stack, sk->c.conn) : 0;
+		return 0;
+	case SIOCATMARK:
+		*v = conn && tcp_at_mark(eng.stack, sk->c.conn);
+		return 0;
+	case FIOSETOWN:
+	case SIOCSPGRP:
+		return sock_set_owner(sk, *v);
+	case FIOGETOWN:
+	case SIOCGPGRP:
+		*v = sock_extra(sk)->owner;
 		return 0;
 	default:
 		return -ENOTTY;

@@ -541,6 +541,10 @@ int tandem_fcntl(int fd, int cmd, int arg)
 		r = O_RDWR | (sk->nonblock ? O_NONBLOCK : 0);
 	} else if (!err && cmd == F_SETFL) {
 		sk->nonblock = arg & O_NONBLOCK;
+	} else if (!err && cmd == F_SETOWN) {
+		r = sock_set_owner(sk, arg);
+	} else if (!err && cmd == F_GETOWN) {
+		r = sock_extra(sk)->owner;
 	} else if (!err && cmd == F_GETFD) {
 		r = FD_CLOEXEC;
 	} else if (!err && cmd != F_SETFD) {

@@ -90,6 +90,8 @@ uint32_t ev_to_poll(uint32_t ev)
 		e |= EPOLLIN | EPOLLRDNORM;
 	if (ev & EV_WRITABLE)
 		e |= EPOLLOUT | EPOLLWRNORM;
+	if (ev & EV_PRI)
+		e |= EPOLLPRI;
 	if (ev & EV_RDHUP)
 		e |= EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
 	if (ev & EV_HUP)
@@ -122,6 +124,16 @@ uint32_t sock_poll(struct sock *sk)
 		break;
 	}
 	return sk->err ? e | EPOLLERR : e;
+}
+
+int sock_set_owner(struct sock *sk, pid_t owner)
+{
+	if (!owner && !sk->extra)
+		return 0;
+	if (!sock_need_extra(sk))
+		return -ENOBUFS;
+	sk->extra->owner = owner;
+	return 0;
 }
 
 int sock_take_error(struct sock *sk)

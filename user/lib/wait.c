@@ -161,7 +161,7 @@ static bool spin(struct waiter *w, struct mtime now, struct mtime until)
 	struct mtime end = mtime_min(mtime_min(limit, until), stack_deadline(eng.stack));
 	bool hit = false;
 
-	pthread_mutex_unlock(&eng.lock);
+	eng_unlock();
 	do {
 		for (int i = 0; i < 32 && !hit; i++) {
 			hit = eng_activity() || READ_ONCE(w->woken) || READ_ONCE(eng.expelling);
@@ -185,7 +185,7 @@ static int sleep_ppoll(const struct waiter *w, struct pollfd *fds, unsigned n, s
 
 	ts.tv_sec = (time_t)(ns / NS_PER_S);
 	ts.tv_nsec = (long)(ns % NS_PER_S);
-	pthread_mutex_unlock(&eng.lock);
+	eng_unlock();
 	r = ppoll(fds, n, mtime_is_never(until) ? NULL : &ts, w->sigmask);
 	r = r < 0 ? -errno : r;
 	pthread_mutex_lock(&eng.lock);
@@ -394,7 +394,7 @@ void waiters_expel(void)
 
 		for (struct waiter *w = eng.waiters; w; w = w->next)
 			waiter_rouse(w);
-		pthread_mutex_unlock(&eng.lock);
+		eng_unlock();
 		nanosleep(&ts, NULL);
 		pthread_mutex_lock(&eng.lock);
 	}

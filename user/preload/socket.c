@@ -367,6 +367,11 @@ static int do_fcntl(int e, int fd, int cmd, void *arg)
 		if (shim_debug)
 			shim_trace(cmd == F_GETFL ? "fcntl F_GETFL" : "fcntl F_SETFL", fd, r);
 		return r;
+	case F_SETOWN: /* the placeholder remembers it, and says it again */
+		r = real.fcntl(fd, cmd, arg);
+		if (!r && is_sock(e))
+			r = tandem_fcntl(e, cmd, (int)(intptr_t)arg);
+		return r;
 	}
 	return real.fcntl(fd, cmd, arg);
 }
