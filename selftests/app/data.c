@@ -196,6 +196,45 @@ static void signals(void)
 	T(close(fd));
 }
 
+static sigjmp_buf away;
+
+static void leave(int sig)
+{
+	siglongjmp(away, sig);
+}
+
+/* Overwrites what a call that never returned had on the stack. */
+static __attribute__((noinline)) int scribble(void)
+{
+	volatile char room[16384];
+
+	for (size_t i = 0; i < sizeof(room); i++)
+		room[i] = 0x55;
+	return room[77];
+}
+
+/* As iperf3 ends: a handler jumps out of select(), then exit(). */
+static void jumps(void)
+{
+	int st = -1;
+
+	TITLE("longjmp() out of a blocked call, exit()");
+	if (!fork()) {
+		int l = listener(7301, 0);
+		fd_set in;
+
+		FD_ZERO(&in);
+		FD_SET(l, &in);
+		signal(SIGALRM, leave);
+		ualarm(50000, 0);
+		if (!sigsetjmp(away, 1))
+			select(l + 1, &in, NULL, NULL, NULL);
+		exit(scribble() == 0x55 ? 5 : 6);
+	}
+	T(wait(&st) > 0);
+	printf("status %x\n", (unsigned)st);
+}
+
 static void stdio(void)
 {
 	int fd = peer("echo");
@@ -261,6 +300,7 @@ void run(void)
 	full();
 	timeouts();
 	signals();
+	jumps();
 	stdio();
 	passing();
 }

@@ -251,7 +251,7 @@ fi
 
 iperf() { "$@" -J >"$TMP/iperf" && jq -e '.end.sum_received.bits_per_second > 1e8' "$TMP/iperf"; }
 if have iperf3; then
-	serve "$TMP/iperf.log" iperf3 -4 -s
+	serve "$TMP/iperf.log" iperf3 -s
 	server=$PID
 	check "iperf3 -s listens" wait_for 10 listens 5201
 	check "iperf3 -s receives" direct iperf in_a timeout 20 iperf3 -c $IP_B -t 1
@@ -283,7 +283,7 @@ require("http").get(process.argv[2], r => {
 });
 END
 if have node; then
-	serve "$TMP/node.log" node "$TMP/server.js" "$root" $IP_B
+	serve "$TMP/node.log" node "$TMP/server.js" "$root"
 	server=$PID
 	check "node listens" up 8090
 	check "node sends 100 MB" direct fetch 8090

@@ -617,7 +617,7 @@ void tandem_exit(void)
 
 /*
  * exit(): connections go back to the daemon in good order; memory and descriptors go with the
- * process. A lock that cannot be had (exit() in a signal handler) leaves all to the rescue.
+ * process. What cannot be done in order, in a signal handler or after it, is left to the rescue.
  */
 __attribute__((destructor)) static void at_exit(void)
 {
@@ -625,7 +625,7 @@ __attribute__((destructor)) static void at_exit(void)
 
 	clock_gettime(CLOCK_REALTIME, &ts);
 	ts.tv_sec++;
-	if (eng.state != ENGINE_UP || eng.pid != getpid() ||
+	if (eng.state != ENGINE_UP || eng.pid != getpid() || waiter_abandoned() ||
 	    pthread_mutex_timedlock(&eng.lock, &ts))
 		return;
 	eng.state = ENGINE_DEAD;

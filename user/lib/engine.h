@@ -71,6 +71,11 @@ int waiter_sleep(struct waiter *w, struct mtime until, struct pollfd *extra, uns
  */
 int waiter_doze(struct waiter *w, struct mtime now, struct mtime until, struct pollfd *extra,
 		unsigned n_extra);
+/*
+ * Is this thread within a wait, that is, in a signal handler, or did a handler leave one by longjmp()?
+ * The lists that lead to its stack cannot be followed any more then. Needs no lock.
+ */
+bool waiter_abandoned(void);
 /* Would every handler that this program has restart an interrupted call? Needs no lock. */
 bool signals_restart(void);
 /* The other threads that are in waiter_sleep() return with -EBADF; waits until they have. */
@@ -132,6 +137,7 @@ struct sock_listen {
 	uint32_t backlog;
 	struct conn_ref *aq; /* accept queue: a ring of aq_size (a power of two) */
 	uint32_t aq_size, aq_head, aq_len;
+	bool twin_next; /* the twin's turn, where both have connections */
 };
 
 /* What most sockets that have a connection do not need. */
@@ -143,6 +149,7 @@ struct sock_extra {
 	pid_t owner;		       /* F_SETOWN: gets SIGURG; 0: nobody */
 	struct sock_opts o;	       /* until there is a connection */
 	struct sock_listen l;	       /* state SK_LISTEN */
+	int twin;		       /* the kernel's listening socket beside it; -1 */
 };
 
 /* A server has one of these for each connection. */
@@ -231,7 +238,9 @@ void sockaddr_out(uint32_t be_addr, uint16_t port, struct sockaddr *addr, sockle
 
 void epoll_forget(struct waitq *q);  /* takes a closing socket out of all epoll instances */
 uint32_t file_poll(struct file *f);  /* EPOLL* that hold now, for a socket or an instance */
-int epoll_kernel_fd(struct file *f); /* that an instance waits for too; -1 */
+/* Registers @kfd in all instances that @f is in, alike. */
+void epoll_mirror(struct file *f, int kfd);
+int file_kernel_fd(struct file *f); /* that an instance, or a listener, waits for too; -1 */
 void epoll_close(struct file *f);    /* the handle is closed: lets go of all that it watches */
 void epoll_free(struct file *f);
 

@@ -278,9 +278,10 @@ uint32_t file_poll(struct file *f)
 	return 0;
 }
 
-int epoll_kernel_fd(struct file *f)
+int file_kernel_fd(struct file *f)
 {
-	return f->kind == FILE_EPOLL ? container_of(f, struct epoll, f)->kfd : -1;
+	return f->kind == FILE_EPOLL ? container_of(f, struct epoll, f)->kfd
+				     : sock_extra(container_of(f, struct sock, f))->twin;
 }
 
 static struct epitem *item_find(const struct epoll *ep, const struct file *f)
@@ -331,6 +332,7 @@ static int ctl_ours(struct epoll *ep, int op, int fd, struct epoll_event *ev)
 {
 	struct file *f = file_get(fd);
 	struct epitem *it;
+	int err = 0;
 
 	if (!f)
 		return -EBADF;
@@ -338,15 +340,13 @@ static int ctl_ours(struct epoll *ep, int op, int fd, struct epoll_event *ev)
 		return -EINVAL;
 	if (op != EPOLL_CTL_DEL && !ev)
 		return -EFAULT;
-	if (f->kind == FILE_EPOLL) {
-		/* The kernel's halves alike; it also finds loops. */
-		struct epoll *in = container_of(f, struct epoll, f);
-		int err = make_kernel(in);
-
-		err = err ? err : ctl_kernel(ep, op, in->kfd, ev);
-		if (err)
-			return err;
-	}
+	/* The kernel's halves alike; it also finds loops. */
+	if (f->kind == FILE_EPOLL)
+		err = make_kernel(container_of(f, struct epoll, f));
+	if (!err && file_kernel_fd(f) >= 0)
+		err = ctl_kernel(ep, op, file_kernel_fd(f), ev);
+	if (err)
+		return err;
 	it = item_find(ep, f);
 	switch (op) {
 	case EPOLL_CTL_ADD:
@@ -378,18 +378,24 @@ int tandem_epoll_ctl(int epfd, int op, int fd, struct epoll_event *ev)
 	return (int)epoll_end(ep, err);
 }
 
-void lib_epoll_mirror(int fd, int kfd)
+void epoll_mirror(struct file *f, int kfd)
 {
-	int err = eng_enter_up();
-	struct file *f = err ? NULL : file_get(fd);
-
-	for (struct watch *w = f ? f->wq.head : NULL; w; w = w->next)
+	for (struct watch *w = f->wq.head; w; w = w->next)
 		if (w->fn == item_event) {
 			struct epitem *it = container_of(w, struct epitem, watch);
 			struct epoll_event ev = {.events = it->events, .data = it->data};
 
 			ctl_kernel(item_ep(it), EPOLL_CTL_ADD, kfd, &ev);
 		}
+}
+
+void lib_epoll_mirror(int fd, int kfd)
+{
+	int err = eng_enter_up();
+	struct file *f = err ? NULL : file_get(fd);
+
+	if (f)
+		epoll_mirror(f, kfd);
 	eng_leave();
 }
 

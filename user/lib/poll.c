@@ -54,8 +54,8 @@ static void split(struct poll_set *s, struct waiter *w)
 			p->revents = POLLNVAL;
 			continue;
 		}
-		if (epoll_kernel_fd(f) >= 0)
-			add_kernel(s, i, epoll_kernel_fd(f));
+		if (file_kernel_fd(f) >= 0)
+			add_kernel(s, i, file_kernel_fd(f));
 		f->refs++;
 		s->ours[s->n_ours] =
 			(struct poll_watch){.watch.fn = wake, .waiter = w, .file = f, .pfd = p};

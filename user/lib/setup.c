@@ -319,26 +319,58 @@ void lib_unaccept(int fd, int conn)
 	call_end(sk, err);
 }
 
+/* -EAGAIN: neither we nor the kernel's socket beside us has a connection. */
+static int accept_now(struct sock *sk, struct sockaddr *addr, socklen_t *len, int flags)
+{
+	struct sock_listen *l = &sk->extra->l;
+	int twin = sk->extra->twin, k;
+
+	if (!l->aq_len)
+		eng_run(clock_now());
+	if (sk->state != SK_LISTEN)
+		return -EINVAL;
+	if (twin >= 0 && (!l->aq_len || l->twin_next)) {
+		k = accept4(twin, addr, len, flags);
+		l->twin_next = false;
+		if (k >= 0)
+			return k;
+		if (!l->aq_len)
+			return -errno;
+	}
+	if (!l->aq_len)
+		return -EAGAIN;
+	l->twin_next = true;
+	return accept_one(sk, addr, len, flags);
+}
+
 static int do_accept(struct sock *sk, struct sockaddr *addr, socklen_t *len, int flags)
 {
 	struct mtime until = timeout_deadline(sock_extra(sk)->rcv_timeo);
 
 	if (flags & ~TYPE_FLAGS)
 		return -EINVAL;
-	if (sk->state == SK_LISTEN && !sk->extra->l.aq_len)
-		eng_run(clock_now());
-	while (sk->state == SK_LISTEN && !sk->extra->l.aq_len) {
-		int r;
+	while (sk->state == SK_LISTEN) {
+		int r = accept_now(sk, addr, len, flags);
 
-		if (sk->nonblock)
-			return -EAGAIN;
+		if (r != -EAGAIN || sk->nonblock)
+			return r;
 		r = wait_error(sock_wait(sk, until), sock_extra(sk)->rcv_timeo, -EAGAIN);
 		if (r)
 			return r;
 	}
-	if (sk->state != SK_LISTEN)
-		return -EINVAL;
-	return accept_one(sk, addr, len, flags);
+	return -EINVAL;
+}
+
+void lib_set_twin(int fd, int kfd)
+{
+	int err;
+	struct sock *sk = call_sock(fd, &err);
+
+	if (!err && sk->state == SK_LISTEN && sk->extra->twin < 0) {
+		sk->extra->twin = kfd;
+		epoll_mirror(&sk->f, kfd);
+	}
+	call_end(sk, err);
 }
 
 int tandem_accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags)

@@ -30,6 +30,13 @@ void lib_after_fork(void);
 /* The connection that accept() has just made of @conn goes back to the front of @fd's queue. */
 void lib_unaccept(int fd, int conn);
 
+/*
+ * Beside the listening @fd stands @kfd, which listens on the same port for what is not ours and does
+ * not block: accept() gives the connections of both, those of @kfd as the kernel's descriptors, and
+ * poll() and epoll wait for both. The caller closes @kfd, after @fd.
+ */
+void lib_set_twin(int fd, int kfd);
+
 /* Sets on the kernel socket @kfd what has been set on the handle @fd. */
 void lib_options_copy(int fd, int kfd);
 

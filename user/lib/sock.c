@@ -10,7 +10,7 @@
 
 #define COOKIE_INDEX(c) ((int)((c)&0xffffffffu))
 
-const struct sock_extra sock_no_extra = {.bind_id = SHM_NIL};
+const struct sock_extra sock_no_extra = {.bind_id = SHM_NIL, .twin = -1};
 
 struct sock *sock_new(void)
 {
@@ -162,12 +162,13 @@ static void wake_blocked(struct watch *w, uint32_t events)
 
 int sock_wait(struct sock *sk, struct mtime until)
 {
+	struct pollfd twin = {.fd = sock_extra(sk)->twin, .events = POLLIN};
 	struct waiter w = WAITER_INIT;
 	struct sock_watch sw = {.watch.fn = wake_blocked, .waiter = &w};
 	int r;
 
 	waitq_add(&sk->f.wq, &sw.watch);
-	r = waiter_sleep(&w, until, NULL, 0);
+	r = waiter_sleep(&w, until, &twin, twin.fd >= 0);
 	waitq_del(&sw.watch);
 	return r ? r : file_is_open(&sk->f) ? 0 : -EBADF;
 }
@@ -275,6 +276,7 @@ static void unlisten(struct sock *sk, struct mtime now)
 	}
 	free(l->aq);
 	memset(l, 0, sizeof(*l));
+	sk->extra->twin = -1; /* its owner closes it */
 }
 
 void sock_release(struct sock *sk, struct mtime now)

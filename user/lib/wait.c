@@ -354,10 +354,19 @@ static int follow(struct waiter *w, struct mtime until, struct pollfd *extra, un
 	return r;
 }
 
+/* Waits that this thread is in, or has been taken out of by longjmp(). */
+static __thread unsigned waits;
+
+bool waiter_abandoned(void)
+{
+	return waits;
+}
+
 int waiter_sleep(struct waiter *w, struct mtime until, struct pollfd *extra, unsigned n_extra)
 {
 	int r = 0;
 
+	waits++;
 	w->next = eng.waiters;
 	w->pprev = &eng.waiters;
 	if (w->next)
@@ -375,6 +384,7 @@ int waiter_sleep(struct waiter *w, struct mtime until, struct pollfd *extra, uns
 			r = follow(w, until, extra, n_extra);
 		}
 	}
+	waits--;
 	*w->pprev = w->next;
 	if (w->next)
 		w->next->pprev = w->pprev;

@@ -87,6 +87,10 @@ int fd_new(int e, bool cloexec);
 /* What the shim knows of a handle. */
 struct ext {
 	_Atomic int refs; /* descriptors with this entry */
+	/* The rest is dual.c's. */
+	bool v6;	/* AF_INET6 to the program */
+	bool any6;	/* bound to ::, as the kernel socket is */
+	int kernel_fd1; /* the kernel's socket beside it, plus one; 0: none */
 };
 
 struct ep {
@@ -153,6 +157,30 @@ void shim_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 			return real.name(fd, UNWRAP args);                                         \
 		return ours_##name(e, fd, UNWRAP args);                                            \
 	}
+
+/* ---- AF_INET6 (dual.c) ---- */
+
+/* A socket of the kernel's can be had? Else -1 and errno, as socket() says it. */
+int v6_available(void);
+/* What a new handle's struct ext begins with. @v6: its family. */
+void v6_begin(int h, bool v6);
+/* The handle goes: so does the kernel's socket. */
+void v6_end(int h);
+int v6_bind(int h, int fd, const struct sockaddr *addr, socklen_t len);
+int v6_listen(int h, int fd, int backlog);
+int v6_connect(int h, int fd, const struct sockaddr *addr, socklen_t len);
+/* tandem_accept4(), with the address in the program's family. */
+int v6_accept(int h, struct sockaddr *addr, socklen_t *len, int flags);
+int v6_name(int h, bool peer, struct sockaddr *addr, socklen_t *len);
+int v6_getsockopt(int h, int level, int name, void *val, socklen_t *len);
+int v6_setsockopt(int h, int level, int name, const void *val, socklen_t len);
+/* A kernel socket to take @h's place, which the caller closes. -1 and errno. */
+int v6_kernel_socket(int h);
+
+/* The socket @h with descriptor @fd becomes the kernel's. 0, or -1 and errno: it is as it was. */
+int to_kernel(int h, int fd, const char *why);
+/* Nothing but bind() may have happened to a socket that changes sides. */
+bool may_leave(int h);
 
 /* ---- who serves an address (route.c) ---- */
 

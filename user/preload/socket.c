@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Sockets from socket() to close(), and the numbers that stand for them. An IPv4 stream socket
+ * Sockets from socket() to close(), and the numbers that stand for them. A stream socket of IPv4
+ * (of IPv6: dual.c)
  * begins as tandem's; bind() and connect() name an address, and where that is not tandem's the
  * socket becomes the kernel's, with the options it was given: a new kernel socket takes over its
  * numbers.
@@ -17,13 +18,14 @@
 /* ---- birth ---- */
 
 /* A descriptor for the new handle @h, which is closed where there is none. */
-static int wrap(int h, bool cloexec)
+static int wrap(int h, bool cloexec, bool v6)
 {
 	struct ext *x = ext_get(h);
 	int fd = -1, err;
 
 	if (x) {
 		x->refs = 0;
+		v6_begin(h, v6);
 		fd = fd_new(h, cloexec);
 	} else {
 		errno = ENOMEM;
@@ -40,14 +42,16 @@ PUBLIC int socket(int domain, int type, int protocol)
 {
 	int r, h;
 
-	if (domain != AF_INET || (type & ~TYPE_FLAGS) != SOCK_STREAM ||
+	if ((domain != AF_INET && domain != AF_INET6) || (type & ~TYPE_FLAGS) != SOCK_STREAM ||
 	    (protocol && protocol != IPPROTO_TCP))
 		return real.socket(domain, type, protocol);
+	if (domain == AF_INET6 && v6_available())
+		return -1;
 	r = shim_attach();
 	if (r <= 0)
 		return r ? -1 : real.socket(domain, type, protocol);
 	h = tandem_socket(AF_INET, type & ~SOCK_CLOEXEC, protocol);
-	r = h < 0 ? -1 : wrap(h, type & SOCK_CLOEXEC);
+	r = h < 0 ? -1 : wrap(h, type & SOCK_CLOEXEC, domain == AF_INET6);
 	if (shim_debug)
 		shim_trace("socket", -1, r);
 	return r;
@@ -55,15 +59,17 @@ PUBLIC int socket(int domain, int type, int protocol)
 
 static int on_accept4(int h, int fd, __SOCKADDR_ARG addr, socklen_t *len, int flags)
 {
-	int c = tandem_accept4(h, addr.__sockaddr__, len, flags), new, err;
+	int c = v6_accept(h, addr.__sockaddr__, len, flags), new, err;
 	struct ext *x;
 
 	(void)fd;
-	if (c < 0)
-		return -1;
+	/* The kernel's connections have a number already. */
+	if (!is_sock(c))
+		return c;
 	x = ext_get(c);
 	if (x) {
 		x->refs = 0;
+		v6_begin(c, ext_get(h)->v6);
 		new = fd_new(c, flags & SOCK_CLOEXEC);
 		if (new >= 0)
 			return new;
@@ -103,10 +109,11 @@ static int take_over(int h, int k)
 	return 0;
 }
 
-/* The socket @h with descriptor @fd becomes the kernel's. 0, or -1 and errno: it is as it was. */
-static int to_kernel(int h, int fd, const char *why)
+int to_kernel(int h, int fd, const char *why)
 {
-	int k = real.socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), r;
+	int k = ext_get(h)->v6 ? v6_kernel_socket(h)
+			       : real.socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
+	    r;
 
 	if (k < 0)
 		return -1;
@@ -119,6 +126,7 @@ static int to_kernel(int h, int fd, const char *why)
 		return r;
 	lib_epoll_mirror(h, fd);
 	tandem_close(h);
+	v6_end(h);
 	shim_note("descriptor %d is the kernel's: %s", fd, why);
 	return 0;
 }
@@ -140,6 +148,8 @@ static int on_bind(int h, int fd, __CONST_SOCKADDR_ARG addr, socklen_t len)
 		errno = EFAULT;
 		return -1;
 	}
+	if (ext_get(h)->v6)
+		return v6_bind(h, fd, addr.__sockaddr__, len);
 	if (!inet_addr_of(addr.__sockaddr__, len, &sin) || route_local(&sin) == BY_TANDEM) {
 		r = tandem_bind(h, addr.__sockaddr__, len);
 		if (!r || errno != EADDRNOTAVAIL)
@@ -151,8 +161,7 @@ static int on_bind(int h, int fd, __CONST_SOCKADDR_ARG addr, socklen_t len)
 
 static int on_listen(int h, int fd, int backlog)
 {
-	(void)fd;
-	return tandem_listen(h, backlog);
+	return ext_get(h)->v6 ? v6_listen(h, fd, backlog) : tandem_listen(h, backlog);
 }
 
 /* A socket that was bound, and then connects to what is the kernel's. */
@@ -169,8 +178,7 @@ static int rebind(int h, int fd)
 	return real.bind(fd, (struct sockaddr *)&sin, sizeof(sin));
 }
 
-/* Nothing but bind() may have happened to a socket that changes sides. */
-static bool may_leave(int h)
+bool may_leave(int h)
 {
 	struct pollfd p = {.fd = h, .events = POLLIN | POLLOUT};
 
@@ -185,6 +193,8 @@ static int on_connect(int h, int fd, __CONST_SOCKADDR_ARG addr, socklen_t len)
 		errno = EFAULT;
 		return -1;
 	}
+	if (ext_get(h)->v6)
+		return v6_connect(h, fd, addr.__sockaddr__, len);
 	if (inet_addr_of(addr.__sockaddr__, len, &sin) && may_leave(h) &&
 	    route_remote(&sin) == BY_KERNEL)
 		return rebind(h, fd) ? -1 : real.connect(fd, addr, len);
@@ -204,25 +214,25 @@ static int on_shutdown(int h, int fd, int how)
 static int on_getsockopt(int h, int fd, int level, int name, void *val, socklen_t *len)
 {
 	(void)fd;
-	return tandem_getsockopt(h, level, name, val, len);
+	return v6_getsockopt(h, level, name, val, len);
 }
 
 static int on_setsockopt(int h, int fd, int level, int name, const void *val, socklen_t len)
 {
 	(void)fd;
-	return tandem_setsockopt(h, level, name, val, len);
+	return v6_setsockopt(h, level, name, val, len);
 }
 
 static int on_getsockname(int h, int fd, __SOCKADDR_ARG addr, socklen_t *len)
 {
 	(void)fd;
-	return tandem_getsockname(h, addr.__sockaddr__, len);
+	return v6_name(h, false, addr.__sockaddr__, len);
 }
 
 static int on_getpeername(int h, int fd, __SOCKADDR_ARG addr, socklen_t *len)
 {
 	(void)fd;
-	return tandem_getpeername(h, addr.__sockaddr__, len);
+	return v6_name(h, true, addr.__sockaddr__, len);
 }
 
 int __connect(int fd, __CONST_SOCKADDR_ARG addr, socklen_t len);

@@ -163,8 +163,10 @@ void unref_entry(int e)
 {
 	if (is_epoll(e))
 		ep_unref(e);
-	else if (is_sock(e) && !--ext_get(e)->refs)
+	else if (is_sock(e) && !--ext_get(e)->refs) {
 		tandem_close(e);
+		v6_end(e);
+	}
 }
 
 /* ---- children ---- */
@@ -185,8 +187,10 @@ void table_forked(void)
 	for (int fd = fd_next(0, INT32_MAX); fd >= 0; fd = fd_next(fd + 1, INT32_MAX)) {
 		int e = fd_get(fd);
 
-		if (is_sock(e))
+		if (is_sock(e)) {
+			v6_end(e);
 			fd_set_entry(fd, FD_PARENTS);
+		}
 		else if (is_epoll(e))
 			ep_forked(ep_get(e));
 		else if (e == FD_PRIVATE && fd != shim_placeholder)
