@@ -26,6 +26,10 @@
 	X(Ip, FragOKs)                                                                             \
 	X(Ip, FragFails)                                                                           \
 	X(Ip, FragCreates)                                                                         \
+	X(IpExt, InNoECTPkts)                                                                      \
+	X(IpExt, InECT1Pkts)                                                                       \
+	X(IpExt, InECT0Pkts)                                                                       \
+	X(IpExt, InCEPkts)                                                                         \
 	X(Icmp, InMsgs)                                                                            \
 	X(Icmp, InErrors)                                                                          \
 	X(Icmp, InCsumErrors)                                                                      \
@@ -101,6 +105,7 @@
 	X(TcpExt, TCPToZeroWindowAdv)                                                              \
 	X(TcpExt, TCPWinProbe)                                                                     \
 	X(TcpExt, TCPOrigDataSent)                                                                 \
+	X(TcpExt, TCPDeliveredCE)                                                                  \
 	X(TcpExt, TCPReqQFull)                                                                     \
 	X(TcpExt, TCPDeferAcceptDrop)                                                              \
 	X(TcpExt, TCPSynRetrans)                                                                   \

@@ -36,6 +36,9 @@ static const struct cell {
 	{"bbr",   50, 20,  8,  1333},
 	{"bbr",   0,  100, 16, 2383},
 	{"bbr",   10, 100, 16, 3448},
+	{"dctcp", 0,  20,  8,  831},
+	{"dctcp", 10, 20,  4,  4757},
+	{"dctcp", 50, 20,  2,  7752},
 	/* clang-format on */
 };
 
@@ -50,6 +53,12 @@ static const struct fair_cell {
 	const char *cc;
 	uint32_t index; /* 1000 / Jain's index: 1000 is equal, 2000 all for one */
 } fairs[] = {{"reno", 1027}, {"cubic", 1066}, {"bbr", 1000}};
+
+/* A link that marks at 30 KB of queue, 4 ms round trip, 32 MB; nothing may be lost. */
+static const struct mark_cell {
+	const char *cc;
+	uint32_t ms, queue; /* bytes, as packets find it on average */
+} marks[] = {{"reno", 2985, 11767}, {"cubic", 2904, 13569}, {"dctcp", 2824, 24242}};
 
 static void scenario_base(struct scenario *sc, uint64_t seed, const char *cc, uint32_t rtt)
 {
@@ -143,6 +152,30 @@ static int run_burst(const struct burst_cell *c)
 	return judge(what, (double)r.took[0] / 1e6, c->ms);
 }
 
+static int run_mark(const struct mark_cell *c)
+{
+	struct scenario sc;
+	struct sim_result r;
+	char what[80];
+	int bad;
+
+	scenario_base(&sc, 1, c->cc, 4);
+	sc.link[0].queue = 500000;
+	sc.link[0].mark = 30000;
+	sc.host[0].limits.tcp_ecn = 1;
+	plan_flow(&sc, 0, 32u << 20);
+	if (!measure(&sc, &r))
+		return 1;
+	if (!r.marked || r.lost) {
+		printf("not ok %s, marks: %lu marked, %lu lost\n", c->cc, r.marked, r.lost);
+		return 1;
+	}
+	snprintf(what, sizeof(what), "%s, marks at 30 KB of queue: ms for 32 MB", c->cc);
+	bad = judge(what, (double)r.took[0] / 1e6, c->ms);
+	snprintf(what, sizeof(what), "%s, marks at 30 KB of queue: bytes queued", c->cc);
+	return bad + judge(what, (double)r.queue, c->queue);
+}
+
 static int run_fair(const struct fair_cell *c, bool verbose)
 {
 	double sum = 0, squares = 0;
@@ -173,6 +206,8 @@ int perf_run(bool verbose)
 
 	for (uint32_t i = 0; i < sizeof(bursts) / sizeof(bursts[0]); i++)
 		failed += run_burst(&bursts[i]);
+	for (uint32_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
+		failed += run_mark(&marks[i]);
 	for (uint32_t i = 0; i < sizeof(fairs) / sizeof(fairs[0]); i++)
 		failed += run_fair(&fairs[i], verbose);
 	for (uint32_t i = 0; i < sizeof(cells) / sizeof(cells[0]); i++)

@@ -72,7 +72,7 @@ static void draw_limits(struct rng *r, enum kind k, struct host_cfg *h)
 	if (rng_ppm(r, 15 * PERCENT))
 		l->tcp_max_tw_buckets = (uint32_t)rng_range(r, 0, 3);
 	h->n_chunks = 2048;
-	h->cc = cc_name((uint32_t)rng_range(r, 0, 2));
+	h->cc = cc_name((uint32_t)rng_range(r, 0, 3));
 	if (k == K_TINY || rng_ppm(r, 15 * PERCENT)) {
 		l->tcp_rmem[1] = PICK(r, 1200, 3000, 9000);
 		l->tcp_wmem[1] = PICK(r, 1200, 3000, 9000);
@@ -211,8 +211,11 @@ void scenario_draw(struct scenario *sc, uint64_t seed)
 	sc->accept_pause = PICK(r, 100, 100000, 2000000);
 	sc->unlisten_early = rng_ppm(r, 8 * PERCENT);
 	draw_conns(r, k, sc);
-	for (uint32_t i = 0; i < 2; i++)
+	for (uint32_t i = 0; i < 2; i++) {
 		sc->host[i].limits.tcp_syncookies = PICK(r, 0, 1, 1, 2);
+		sc->host[i].limits.tcp_ecn = PICK(r, 0, 1, 1, 2);
+		sc->link[i].mark = PICK(r, 0, 2000, 10000);
+	}
 	sc->lossless = is_lossless(sc);
 	sc->calm = sc->lossless;
 }

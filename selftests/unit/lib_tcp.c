@@ -58,8 +58,8 @@ enum drop tc_rx(struct conv *c, const struct seg *g)
 		b[hlen + i] = pattern(g->seq + i);
 	sum = csum_partial(b, hlen + g->len, csum_pseudo(&src, &dst, PROTO_TCP, hlen + g->len));
 	memcpy(b + 16, &(uint16_t){csum_fold(sum)}, 2);
-	d = ts_rx(&c->t,
-		  &(struct spec){IP_PKT, .proto = PROTO_TCP, .data = b, .len = hlen + g->len});
+	d = ts_rx(&c->t, &(struct spec){IP_PKT, .proto = PROTO_TCP, .tos = g->tos, .data = b,
+					.len = hlen + g->len});
 	free(b);
 	return d;
 }

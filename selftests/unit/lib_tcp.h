@@ -33,6 +33,7 @@ struct seg {
 	} sack[3];   /* in: blocks, the first empty one ends them */
 	bool late;   /* in: with the ts_val given even if it is 0 */
 	uint16_t up; /* urgent pointer; out: compared with TH_URG */
+	uint8_t tos; /* in */
 };
 #define ZERO_WND 0xfffffffeu
 

@@ -6,7 +6,7 @@
  */
 #include "cc.h"
 
-static const struct cc_ops *const cc_table[] = {&cc_reno, &cc_cubic, &cc_bbr};
+static const struct cc_ops *const cc_table[] = {&cc_reno, &cc_cubic, &cc_bbr, &cc_dctcp};
 #define CC_N (sizeof(cc_table) / sizeof(cc_table[0]))
 
 const struct cc_ops *cc_get(uint8_t idx)
@@ -34,6 +34,13 @@ int cc_find(const char *name)
 		if (name_eq(cc_table[i]->name, name))
 			return (int)i;
 	return -E_NOENT;
+}
+
+uint8_t cc_default(const struct stack *s)
+{
+	int cc = cc_find(s->cfg.cc ? s->cfg.cc : "cubic");
+
+	return cc < 0 ? 0 : (uint8_t)cc;
 }
 
 /* RFC 6928 §2 */

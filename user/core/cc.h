@@ -5,7 +5,7 @@
 
 #include "internal.h"
 
-extern const struct cc_ops cc_reno, cc_cubic, cc_bbr;
+extern const struct cc_ops cc_reno, cc_cubic, cc_bbr, cc_dctcp;
 
 #define CC_CWND_MAX (1u << 30) /* the largest window that TCP can announce */
 
@@ -35,6 +35,17 @@ static inline uint32_t cc_us(struct mtime now)
 {
 	return (uint32_t)(now.ns / NS_PER_US);
 }
+
+void cc_reno_ack(struct tcb *t, const struct cc_ack *a, struct mtime now);
+void cc_reno_loss(struct tcb *t, uint32_t in_flight, struct mtime now);
+
+/* DCTCP (RFC 8257) */
+struct dctcp {
+	uint64_t reno;	/* cc_reno.c's */
+	uint32_t alpha; /* share of marked bytes, in 1/1024 */
+	uint32_t round_end;
+	uint32_t acked, marked; /* bytes in this round */
+};
 
 /* HyStart++ (RFC 9406) */
 struct hystart {

@@ -11,7 +11,7 @@ static void reno_init(struct tcb *t, struct mtime now)
 	t->cc_priv[0] = 0;
 }
 
-static void reno_ack(struct tcb *t, const struct cc_ack *a, struct mtime now)
+void cc_reno_ack(struct tcb *t, const struct cc_ack *a, struct mtime now)
 {
 	uint32_t acked = a->acked;
 
@@ -27,7 +27,7 @@ static void reno_ack(struct tcb *t, const struct cc_ack *a, struct mtime now)
 	}
 }
 
-static void reno_loss(struct tcb *t, uint32_t in_flight, struct mtime now)
+void cc_reno_loss(struct tcb *t, uint32_t in_flight, struct mtime now)
 {
 	(void)now;
 	t->ssthresh = cc_half_flight(t, in_flight);
@@ -37,9 +37,9 @@ static void reno_loss(struct tcb *t, uint32_t in_flight, struct mtime now)
 const struct cc_ops cc_reno = {
 	.name = "reno",
 	.init = reno_init,
-	.ack = reno_ack,
-	.loss = reno_loss,
-	.timeout = reno_loss,
+	.ack = cc_reno_ack,
+	.loss = cc_reno_loss,
+	.timeout = cc_reno_loss,
 	.idle = cc_restart_window,
 	.undo = cc_undo,
 };

@@ -20,6 +20,9 @@
 #define ETHERTYPE_IP4 0x0800u
 #define ETHERTYPE_ARP 0x0806u
 #define ETHERTYPE_IP6 0x86ddu
+#define ECN_MASK 3u /* of the TOS; RFC 3168 §5 */
+#define ECN_ECT0 2u
+#define ECN_CE 3u
 #define PROTO_ICMP 1u
 #define PROTO_TCP 6u
 #define PROTO_UDP 17u
@@ -293,6 +296,7 @@ void conn_table_del(struct stack *s, uint32_t conn);
 #define TH_URG 32u
 #define TH_ECE 64u
 #define TH_CWR 128u
+#define TH_ECT 256u /* for tcp_send_bare(): the packet is ECN-capable */
 
 #define TCP_MSS_DEFAULT 536u
 #define TCP_DELACK_MS 40u
@@ -462,7 +466,7 @@ void tcp_want_output(struct stack *s, struct tcb *t);
 void tcp_rearm(struct stack *s, struct tcb *t, struct mtime now);
 /* A segment without a connection: RST for @g (RFC 9293 §3.5.2), SYN-ACK and challenge ACKs. */
 void tcp_send_bare(struct stack *s, const struct tcp_addr_pair *a, uint32_t seq, uint32_t ack,
-		   uint8_t flags, uint16_t wnd, const struct tcp_options *o, uint16_t queue,
+		   uint32_t flags, uint16_t wnd, const struct tcp_options *o, uint16_t queue,
 		   struct mtime now);
 void tcp_send_reset(struct stack *s, const struct tcp_seg *g, struct mtime now);
 uint32_t tcp_ts_now(const struct stack *s, struct mtime now); /* ms clock of RFC 7323 */
@@ -513,6 +517,7 @@ struct cc_ack {
 };
 struct cc_ops {
 	const char *name;
+	bool needs_ecn; /* offers and accepts it whatever tcp_ecn says, ECT on every packet */
 	/* Begins with cwnd and ssthresh as they stand: also after setsockopt() and a hand-over. */
 	void (*init)(struct tcb *t, struct mtime now);
 	void (*ack)(struct tcb *t, const struct cc_ack *a, struct mtime now);
@@ -533,11 +538,20 @@ struct cc_ops {
 	/* Data goes out, and nothing was outstanding. */
 	void (*start)(struct tcb *t, struct mtime now);
 	uint64_t (*pacing_rate)(const struct tcb *t); /* bytes/s, 0: not paced */
+	/* ssthresh for a window in which packets were marked; NULL: loss() */
+	void (*ecn)(struct tcb *t, uint32_t in_flight, struct mtime now);
+	/* Each ACK, for @acked new bytes: did it tell of marks? */
+	void (*marks)(struct tcb *t, uint32_t acked, bool ece);
 };
 /* An index that is none of ours (an imported TCB's) means the first. */
 const struct cc_ops *cc_get(uint8_t idx);
+uint8_t cc_default(const struct stack *s); /* index of what the configuration says */
 enum cc_state { CC_OPEN, CC_RECOVERY, CC_LOSS };
 uint32_t cc_initial_window(uint32_t mss); /* RFC 6928 */
+
+/* ecn.c */
+/* Does a listener with this algorithm agree to what the SYN @g offers? */
+bool tcp_ecn_accept(const struct stack *s, uint8_t cc, const struct tcp_seg *g);
 
 /* tcp_listen.c: listeners, SYN queue, accept queue */
 struct listener {
@@ -609,7 +623,7 @@ void synreq_drop(struct stack *s, uint32_t req);
 /* syncookie.c: half-open connections that are remembered by the peer */
 uint32_t cookie_isn(struct stack *s, const struct tcp_seg *syn, struct mtime now);
 /* Our timestamp @ts, with what the SYN's options @o say beyond the MSS. */
-uint32_t cookie_ts(uint32_t ts, const struct tcp_options *o);
+uint32_t cookie_ts(uint32_t ts, const struct tcp_options *o, bool ecn);
 /* The SYN again to which the third @ack belongs. False: there is no valid cookie in it. */
 bool cookie_syn(struct stack *s, const struct tcp_seg *ack, struct tcp_seg *syn, struct mtime now);
 

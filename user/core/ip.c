@@ -448,6 +448,8 @@ enum drop ip_input(struct stack *s, struct pkt *p, struct mtime now)
 	MIB(s, Ip_InReceives);
 	d = parse_header(s, p, &ip, &frag);
 	if (d == DROP_NONE)
+		mib_inc(s, MIB_IpExt_InNoECTPkts + (ip.tos & ECN_MASK)); /* in the bits' order */
+	if (d == DROP_NONE)
 		d = check_addrs(s, &ip);
 	if (d == DROP_NONE && ip.l4_off - p->l3_off > (int)IP4_HLEN)
 		d = check_options(s, p, &ip, now);

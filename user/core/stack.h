@@ -93,6 +93,8 @@ struct stack_limits {
 	uint32_t tcp_window_scaling;	/* 1 */
 	uint32_t tcp_timestamps;	/* 1 */
 	uint32_t tcp_sack;		/* 1 */
+	uint32_t tcp_ecn;		/* 2: where the peer asks; 1: ask, too; 0: never */
+	uint32_t tcp_slow_start_after_idle; /* 1 */
 	uint32_t tcp_challenge_ack_limit; /* per second, 1000 */
 	uint32_t icmp_ratelimit;	/* errors per second to one host, 1 per ms at most: 1000 */
 	uint32_t ip_default_ttl;	/* 64 */

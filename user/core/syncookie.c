@@ -40,11 +40,12 @@ uint32_t cookie_isn(struct stack *s, const struct tcp_seg *syn, struct mtime now
 	return syncookie_make(cookie_keys(s, now), &id, syn->o.mss ? syn->o.mss : TCP_MSS_DEFAULT);
 }
 
-uint32_t cookie_ts(uint32_t ts, const struct tcp_options *o)
+uint32_t cookie_ts(uint32_t ts, const struct tcp_options *o, bool ecn)
 {
 	uint32_t options = o->has_wscale ? o->wscale : SYNCOOKIE_TS_WSCALE;
 
-	return syncookie_ts(ts, options | (o->sack_ok ? SYNCOOKIE_TS_SACK : 0));
+	options |= (o->sack_ok ? SYNCOOKIE_TS_SACK : 0) | (ecn ? SYNCOOKIE_TS_ECN : 0);
+	return syncookie_ts(ts, options);
 }
 
 bool cookie_syn(struct stack *s, const struct tcp_seg *ack, struct tcp_seg *syn, struct mtime now)
@@ -57,6 +58,7 @@ bool cookie_syn(struct stack *s, const struct tcp_seg *ack, struct tcp_seg *syn,
 		return false;
 	*syn = *ack;
 	syn->seq--;
+	syn->flags &= (uint8_t)~(TH_ECE | TH_CWR);
 	syn->o = (struct tcp_options){.mss = (uint16_t)mss};
 	if (ack->o.has_ts) {
 		ts = ack->o.ts_ecr - tcp_ts_offset(s, &a);
@@ -65,6 +67,8 @@ bool cookie_syn(struct stack *s, const struct tcp_seg *ack, struct tcp_seg *syn,
 		syn->o.wscale = ts & SYNCOOKIE_TS_WSCALE;
 		syn->o.has_wscale = syn->o.wscale <= TCP_WSCALE_MAX;
 		syn->o.sack_ok = ts & SYNCOOKIE_TS_SACK;
+		if (ts & SYNCOOKIE_TS_ECN)
+			syn->flags |= TH_ECE | TH_CWR;
 	}
 	return true;
 }

@@ -71,6 +71,11 @@ static uint32_t synreq_ts(const struct stack *s, const struct synreq *r, struct 
 	return tcp_ts_now(s, now) + r->ts_offset;
 }
 
+static uint8_t listener_cc(const struct stack *s, const struct listener *l)
+{
+	return l->cc ? (uint8_t)(l->cc - 1) : cc_default(s);
+}
+
 static void synack_send(struct stack *s, const struct synreq *r, uint16_t mss, uint32_t ts,
 			struct mtime now)
 {
@@ -83,8 +88,13 @@ static void synack_send(struct stack *s, const struct synreq *r, uint16_t mss, u
 		.ts_val = ts,
 		.ts_ecr = r->ts_recent,
 	};
+	uint32_t flags = TH_SYN | TH_ACK;
 
-	tcp_send_bare(s, &r->a, r->iss, r->irs + 1, TH_SYN | TH_ACK, r->wnd, &o, r->queue, now);
+	if (r->opt & TCB_OPT_ECN)
+		flags |= TH_ECE;
+	if (cc_get(listener_cc(s, &s->listeners[r->listener]))->needs_ecn)
+		flags |= TH_ECT;
+	tcp_send_bare(s, &r->a, r->iss, r->irs + 1, flags, r->wnd, &o, r->queue, now);
 }
 
 /* What we announce: by the route back, and TCP_MAXSEG. False: there is no way back. */
@@ -204,6 +214,8 @@ static void synreq_init(struct stack *s, struct synreq *r, uint32_t listener,
 	}
 	if (g->o.sack_ok && lim->tcp_sack)
 		r->opt |= TCB_OPT_SACK;
+	if (tcp_ecn_accept(s, listener_cc(s, l), g))
+		r->opt |= TCB_OPT_ECN;
 	if (g->o.has_wscale && lim->tcp_window_scaling) {
 		r->opt |= TCB_OPT_WSCALE;
 		r->snd_wscale = g->o.wscale < TCP_WSCALE_MAX ? g->o.wscale : TCP_WSCALE_MAX;
@@ -228,10 +240,12 @@ static enum drop cookie_answer(struct stack *s, uint32_t listener, const struct 
 	if (!g->o.has_ts || !s->cfg.limits.tcp_timestamps)
 		syn.o = (struct tcp_options){.mss = g->o.mss};
 	synreq_init(s, &r, listener, &syn, now);
+	if (!syn.o.has_ts)
+		r.opt &= (uint8_t)~TCB_OPT_ECN;
 	r.iss = cookie_isn(s, &syn, now);
 	MIB(s, TcpExt_SyncookiesSent);
 	s->listeners[listener].cookie_sent = now.ns;
-	synack_send(s, &r, mss, cookie_ts(tcp_ts_now(s, now), &syn.o) + r.ts_offset, now);
+	synack_send(s, &r, mss, cookie_ts(tcp_ts_now(s, now), &syn.o, r.opt & TCB_OPT_ECN) + r.ts_offset, now);
 	return DROP_NONE;
 }
 

@@ -90,6 +90,8 @@ enum tcb_owner {
 #define TCB_F_URG_READ (1u << 26)  /* … and was taken with MSG_OOB */
 #define TCB_F_URG_SND (1u << 27)   /* urgent mode: snd_up is not acknowledged yet */
 
+#define TCB_F_CWR (1u << 28) /* the next new data tells that cwnd was reduced (ecn.c) */
+#define TCB_F_ECE (1u << 29) /* ACKs tell of marked packets */
 #define TCB_F_APP_LIMITED (1u << 30) /* there was less to send than could be (rate.c) */
 #define TCB_F_PACED (1u << 31) /* data waits for .pace_us */
 

@@ -101,6 +101,19 @@ bool tcp_timer_probe_over(const struct stack *s, const struct tcb *t, struct mti
 bool tcp_timer_keep_over(const struct tcb *t, struct mtime now);
 bool tcp_timer_syn_over(const struct stack *s, const struct tcb *t, struct mtime now);
 
+/* ecn.c */
+/* Flags of our SYN, which may be a retransmission; sets or clears TCB_OPT_ECN as offered. */
+uint8_t tcp_ecn_syn(const struct stack *s, struct tcb *t, bool again);
+/* The peer's SYN or SYN-ACK @g says whether it agrees to what we have offered. */
+void tcp_ecn_agreed(struct tcb *t, const struct tcp_seg *g);
+/* ECN bits for the IP header of a segment; adds its flags. */
+uint8_t tcp_ecn_out(const struct tcb *t, uint32_t seq, uint32_t len, uint8_t *flags);
+/* Acceptable text has come, and is not yet in the queue. */
+void tcp_ecn_in(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct mtime now);
+/* An ACK for @acked new bytes; true: it tells of congestion, which has been seen to. */
+bool tcp_ecn_echo(struct stack *s, struct tcb *t, const struct tcp_seg *g, uint32_t acked,
+		  struct mtime now);
+
 /* pace.c */
 uint64_t tcp_pacing_rate(const struct tcb *t); /* bytes/s, 0: not paced */
 uint32_t tcp_pace_wait_us(const struct tcb *t, struct mtime now); /* 0: data may go now */

@@ -191,6 +191,8 @@ void tcp_ack_new(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct
 		t->backoff = 0; /* RFC 6298 §5.7; without a sample it stays (Karn) */
 	}
 	tcp_timer_data_acked(t, now);
+	if (tcp_ecn_echo(s, t, g, acked, now)) /* no growth by an ACK that says so */
+		a.cwnd_limited = false;
 	if (t->opt & TCB_OPT_SACK)
 		tcp_sack_ack(s, t, g, acked, now);
 	if (b)
@@ -209,6 +211,8 @@ void tcp_ack_duplicate(struct stack *s, struct tcb *t, const struct tcp_seg *g, 
 		t->rtx_first = 0; /* the window was shut on data in flight; the peer is alive */
 	if (g->ack != t->snd_una)
 		return;
+	if (t->snd_una != t->snd_max)
+		tcp_ecn_echo(s, t, g, 0, now);
 	if (t->opt & TCB_OPT_SACK) {
 		const struct board *b = tcp_board(s, t);
 		struct cc_ack a = {.in_flight = b ? board_pipe(t, b) : t->snd_max - t->snd_una};

@@ -54,8 +54,10 @@ static void ack_schedule(const struct stack *s, struct tcb *t, uint32_t len, str
 void tcp_data_in_order(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct mtime now)
 {
 	bool hole = t->ooo_head != SHM_NIL;
-	uint32_t before = t->rx_bytes, n = rxq_append(s, t, g->p, g->data_off, g->len);
+	uint32_t before = t->rx_bytes, n;
 
+	tcp_ecn_in(s, t, g, now);
+	n = rxq_append(s, t, g->p, g->data_off, g->len);
 	t->rcv_nxt += n;
 	if (n < g->len) {
 		MIB(s, TcpExt_TCPRcvQDrop);
@@ -71,8 +73,10 @@ void tcp_data_in_order(struct stack *s, struct tcb *t, const struct tcp_seg *g, 
 		tcp_event(s, t, EV_READABLE);
 }
 
-static void data_out_of_order(struct stack *s, struct tcb *t, const struct tcp_seg *g)
+static void data_out_of_order(struct stack *s, struct tcb *t, const struct tcp_seg *g,
+			      struct mtime now)
 {
+	tcp_ecn_in(s, t, g, now);
 	rcv_mss_learn(s, t, g->len);
 	if (ooo_insert(s, t, g->seq, g->p, g->data_off, g->len))
 		MIB(s, TcpExt_TCPOFOQueue);
@@ -166,7 +170,7 @@ enum drop tcp_segment_text(struct stack *s, struct tcb *t, struct tcp_seg *g, st
 	if (g->len && g->seq == t->rcv_nxt)
 		tcp_data_in_order(s, t, g, now);
 	else if (g->len)
-		data_out_of_order(s, t, g);
+		data_out_of_order(s, t, g, now);
 	end = g->seq + g->len;
 	if (g->flags & TH_FIN && seq_gt(end, t->rcv_nxt))
 		fin_out_of_order(t, g);

@@ -282,6 +282,7 @@ static enum drop input_syn_sent(struct stack *s, struct tcb *t, struct tcp_seg *
 		return DROP_BAD_STATE;
 
 	t->queue = g->p->queue;
+	tcp_ecn_agreed(t, g);
 	tcp_syn_received(s, t, g->seq, &g->o, now);
 	if (!ack) { /* simultaneous open: our SYN once more, now with an ACK */
 		tcp_set_state(s, t, TCP_SYN_RECEIVED, now);

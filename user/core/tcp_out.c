@@ -111,7 +111,6 @@ static struct pkt *build(struct stack *s, struct tcb *t, uint32_t seq, uint32_t 
 			   .dst = t->remote,
 			   .proto = PROTO_TCP,
 			   .ttl = t->ttl,
-			   .tos = t->tos,
 			   .df = true,
 			   .queue = t->queue};
 	struct pkt *p = ip_pkt_alloc(s, !ip_addr_is_v4(&t->remote));
@@ -119,6 +118,7 @@ static struct pkt *build(struct stack *s, struct tcb *t, uint32_t seq, uint32_t 
 
 	if (!p)
 		return NULL;
+	o.tos = (uint8_t)((t->tos & ~ECN_MASK) | tcp_ecn_out(t, seq, len, &flags));
 	hlen = put_header(s, t, ip_payload(p), seq, len, flags, now);
 	p->hdr_len = (uint16_t)(p->l4_off + hlen);
 	p->frag[0].len = p->hdr_len;
@@ -235,6 +235,8 @@ static void data_sent(struct stack *s, struct tcb *t, uint32_t seq, uint32_t len
 	bool again = seq_lt(seq, t->snd_max);
 
 	count_sent(s, t, len, again);
+	if (len && !again)
+		t->flags &= ~TCB_F_CWR;
 	if (again) {
 		t->flags &= ~TCB_F_RTT_VALID; /* Karn */
 	} else if (!(t->flags & TCB_F_RTT_VALID)) {
@@ -345,6 +347,7 @@ static struct pkt *loss_probe(struct stack *s, struct tcb *t, struct mtime now)
 
 static struct pkt *send_syn(struct stack *s, struct tcb *t, struct mtime now)
 {
+	uint8_t flags = t->state == TCP_SYN_SENT ? TH_SYN : TH_SYN | TH_ACK;
 	bool again = t->t_rtx && t->t_rtx <= now.ns;
 	struct pkt *p;
 
@@ -358,7 +361,8 @@ static struct pkt *send_syn(struct stack *s, struct tcb *t, struct mtime now)
 		t->rtx_first = now.ns; /* TCP_USER_TIMEOUT counts from here */
 	}
 	t->snd_nxt = t->snd_max = t->iss + 1;
-	p = build(s, t, t->iss, 0, t->state == TCP_SYN_SENT ? TH_SYN : TH_SYN | TH_ACK, now);
+	flags |= tcp_ecn_syn(s, t, again);
+	p = build(s, t, t->iss, 0, flags, now);
 	if (!p)
 		return NULL;
 	count_sent(s, t, 0, again);
@@ -483,9 +487,9 @@ static struct pkt *act(struct stack *s, struct tcb *t, const struct tcp_next *n,
 }
 
 /* RFC 5681 §4.1: what cwnd knew is too old after an RTO without anything sent. */
-static void idle_restart(struct tcb *t, struct mtime now)
+static void idle_restart(const struct stack *s, struct tcb *t, struct mtime now)
 {
-	if (t->snd_una == t->snd_max && t->tx_bytes && t->last_snd &&
+	if (s->cfg.limits.tcp_slow_start_after_idle && t->snd_una == t->snd_max && t->tx_bytes && t->last_snd &&
 	    mtime_diff_us(now, (struct mtime){t->last_snd}) > t->rto)
 		cc_get(t->cc)->idle(t, now);
 }
@@ -498,7 +502,7 @@ struct pkt *tcp_output(struct stack *s, struct tcb *t, struct mtime now)
 		struct tcp_next n;
 		struct pkt *p;
 
-		idle_restart(t, now);
+		idle_restart(s, t, now);
 		n = tcp_next(s, t, now);
 		if (n.cwnd_limited)
 			t->flags |= TCB_F_CWND_LIMITED;
@@ -522,11 +526,15 @@ struct pkt *tcp_output(struct stack *s, struct tcb *t, struct mtime now)
 /* ---- without a connection ---- */
 
 void tcp_send_bare(struct stack *s, const struct tcp_addr_pair *a, uint32_t seq, uint32_t ack,
-		   uint8_t flags, uint16_t wnd, const struct tcp_options *o, uint16_t queue,
+		   uint32_t flags, uint16_t wnd, const struct tcp_options *o, uint16_t queue,
 		   struct mtime now)
 {
-	struct ip_out io = {
-		.src = a->local, .dst = a->remote, .proto = PROTO_TCP, .df = true, .queue = queue};
+	struct ip_out io = {.src = a->local,
+			    .dst = a->remote,
+			    .proto = PROTO_TCP,
+			    .tos = flags & TH_ECT ? ECN_ECT0 : 0,
+			    .df = true,
+			    .queue = queue};
 	struct pkt *p = ip_pkt_alloc(s, !ip_addr_is_v4(&a->remote));
 	uint32_t hlen;
 	uint8_t *h;
@@ -540,7 +548,7 @@ void tcp_send_bare(struct stack *s, const struct tcp_addr_pair *a, uint32_t seq,
 	put_be32(h + 4, seq);
 	put_be32(h + 8, ack);
 	h[12] = (uint8_t)(hlen / 4 << 4);
-	h[13] = flags;
+	h[13] = (uint8_t)flags;
 	put_be16(h + 14, wnd);
 	put_be32(h + 16, 0);
 	p->frag[0].len = p->len = p->l4_off + hlen;

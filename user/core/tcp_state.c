@@ -79,7 +79,6 @@ static void tcb_init(struct stack *s, struct tcb *t, const struct tcp_addr_pair 
 		     struct mtime now)
 {
 	const struct stack_limits *l = &s->cfg.limits;
-	int cc = cc_find(s->cfg.cc ? s->cfg.cc : "cubic");
 
 	t->local = a->local;
 	t->remote = a->remote;
@@ -106,7 +105,7 @@ static void tcb_init(struct stack *s, struct tcb *t, const struct tcp_addr_pair 
 	t->keep_idle = (uint16_t)tcp_min(l->tcp_keepalive_time, UINT16_MAX);
 	t->keep_intvl = (uint16_t)tcp_min(l->tcp_keepalive_intvl, UINT16_MAX);
 	t->keep_cnt = (uint8_t)tcp_min(l->tcp_keepalive_probes, UINT8_MAX);
-	t->cc = cc < 0 ? 0 : (uint8_t)cc;
+	t->cc = cc_default(s);
 	t->cwnd = cc_initial_window(TCP_MSS_DEFAULT);
 	t->ssthresh = INT32_MAX;
 	t->last_rcv = now.ns;

@@ -76,6 +76,11 @@
 	X(tcp_window_scaling, BOOL, limits.tcp_window_scaling, 0, 1, "1",                          \
 	  "Window scaling (RFC 7323).")                                                            \
 	X(tcp_timestamps, BOOL, limits.tcp_timestamps, 0, 1, "1", "Timestamps (RFC 7323).")        \
+	X(tcp_ecn, U32, limits.tcp_ecn, 0, 2, "2",                                                 \
+	  "Explicit congestion notification (RFC 3168): 1 asks for it and agrees to it, 2 only "   \
+	  "agrees, 0 neither.")                                                                    \
+	X(tcp_slow_start_after_idle, BOOL, limits.tcp_slow_start_after_idle, 0, 1, "1",            \
+	  "Begin with a small window after an idle time (RFC 5681).")                              \
 	X(tcp_sack, BOOL, limits.tcp_sack, 0, 1, "1", "Selective acknowledgements (RFC 2018).")    \
 	X(tcp_challenge_ack_limit, U32, limits.tcp_challenge_ack_limit, 1, 1u << 30, "1000",       \
 	  "Challenge ACKs per second (RFC 5961).")                                                 \

@@ -24,6 +24,8 @@
 #define GSO_SEND_BUFFER (8 << 20)
 #define PKT_ROOM (UMEM_FRAME_SIZE - UMEM_HEADROOM)
 #define UDP_CSUM_OFF 6
+#define TCP_FLAGS_OFF 13
+#define TCP_CWR 0x80
 
 /* ---- the pool that the stack builds packets in ---- */
 
@@ -170,6 +172,8 @@ static void send_gso(struct port *p, struct pkt *pk, int fd)
 	if (pk->gso_size && pk->len > (uint32_t)pk->hdr_len + pk->gso_size) {
 		h.gso_type = gso_type(pk);
 		h.gso_size = pk->gso_size;
+		if (pk->frag[0].p[pk->l4_off + TCP_FLAGS_OFF] & TCP_CWR)
+			h.gso_type |= VIRTIO_NET_HDR_GSO_ECN; /* CWR in the first segment only */
 	}
 	for (uint32_t i = 0; i < pk->nfrags; i++)
 		iov[i + 1] = (struct iovec){pk->frag[i].p, pk->frag[i].len};
