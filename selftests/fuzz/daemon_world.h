@@ -17,6 +17,7 @@
 #include "common/reasons.h"
 #include "lib_host.h"
 #include "user/daemon/daemon.h"
+#include "user/io/sockdiag.h"
 
 #define DW_RING 64u
 #define DW_TCBS 64u
@@ -148,6 +149,12 @@ int xdp_xsk_del(struct xdp_prog *p, uint32_t slot, uint32_t queue)
 int xdp_settings_set(struct xdp_prog *p, uint32_t netif, const struct xdp_settings *s)
 {
 	(void)p, (void)netif, (void)s;
+	return 0;
+}
+
+int sockdiag_listeners(sockdiag_fn fn, void *ctx)
+{
+	(void)fn, (void)ctx;
 	return 0;
 }
 

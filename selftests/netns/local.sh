@@ -102,6 +102,46 @@ check "not reached at the interface's address" not b_curl -o /dev/null http://$I
 check "nor from the other host" not in_a curl -sS -m 5 -o /dev/null http://$IP_B:8081/
 stop "$one"
 
+# ---- the kernel and tandem on one port ----
+
+listen_kernel() { # ADDRESS PORT: with SO_REUSEADDR, and first without listening, as only that goes
+	cat <<-END
+		import socket, sys
+		s = socket.socket()
+		s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+		s.bind(("$1", $2))
+		print("bound", flush=True)
+		sys.stdin.readline()
+		s.listen()
+		print("listens", flush=True)
+		sys.stdin.readline()
+	END
+}
+in_use() { "$@" 2>&1 | grep -qi 'address already in use'; }
+check "no warnings so far" status_is '.warnings == []'
+check "a port that the kernel has is not tandem's to bind" in_use run python3 -m http.server --bind $IP_B 8080
+check "a port that tandem has is not the kernel's to bind" in_use in_b python3 -m http.server --bind $IP_B 80
+mkfifo "$TMP/go"
+listen_kernel $IP_B 8082 >"$TMP/kernel.py"
+exec 5<>"$TMP/go"
+start_b python3 "$TMP/kernel.py" <"$TMP/go" >"$TMP/kernel.out"
+both=$PID
+check "the kernel's is bound, and does not listen yet" wait_for 10 grep -q bound "$TMP/kernel.out"
+start_b "$TANDEM" run --on "$TD" -- python3 "$TMP/put.py" $IP_B 8082 2>"$TMP/two.log"
+two=$PID
+check "tandem listens beside it (SO_REUSEADDR)" wait_for 10 listens 8082
+echo >&5
+check "the kernel's listens, too" wait_for 10 grep -q listens "$TMP/kernel.out"
+check "status warns of it" status_is '.warnings | length == 1 and (.[0] | test("^port 8082: .* at 10.77.0.2"))'
+check "as text, too" sh -c "'$TANDEM' status '$TD' | grep -q '^warnings *port 8082'"
+echo >&5
+wait "$both"
+check "and not any more when it is gone" status_is '.warnings == []'
+exec 5>&-
+stop "$two"
+
+# ---- redis ----
+
 redis=redis-server
 if command -v $redis >/dev/null; then
 	start_b "$TANDEM" run --on "$TD" -- $redis --bind 0.0.0.0 --protected-mode no --port 6379 --save '' >"$TMP/redis.log" 2>&1

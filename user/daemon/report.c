@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <sys/resource.h>
+#include "user/io/sockdiag.h"
 #include "daemon.h"
 #include "report.h"
 
@@ -145,6 +146,65 @@ static void put_listeners(struct daemon *d, struct jbuf *j)
 	jb_close(j, ']');
 }
 
+/* ---- listeners of the kernel on the same ports ---- */
+
+struct warnings {
+	struct daemon *d;
+	struct jbuf *j;
+};
+
+static bool has_loopback(const struct daemon *d)
+{
+	for (uint32_t i = 0; i < d->n_ifs; i++)
+		if (d->ifs[i].loopback)
+			return true;
+	return false;
+}
+
+/* Would both take the same connections? */
+static bool collides(const struct daemon *d, const struct group *g, const struct kernel_listener *l)
+{
+	bool any = ip_addr_is_any(&l->addr) || !ip_addr_to_v4(&l->addr);
+
+	if (!g->n_listening || g->port != l->port)
+		return false;
+	if (any || ip_addr_eq(&g->addr, &l->addr))
+		return true;
+	return ip_addr_is_any(&g->addr) && (l->addr.b[12] != 127 || has_loopback(d));
+}
+
+static bool warn_of(void *ctx, const struct kernel_listener *l)
+{
+	struct warnings *w = ctx;
+	char text[256], where[INET6_ADDRSTRLEN] = "all addresses";
+
+	for (const struct group *g = w->d->groups; g; g = g->next) {
+		if (!collides(w->d, g, l))
+			continue;
+		if (!ip_addr_is_any(&l->addr) && ip_addr_to_v4(&l->addr))
+			inet_ntop(AF_INET, &l->addr.w[3], where, sizeof(where));
+		snprintf(text, sizeof(text),
+			 "port %u: a program of user %u listens with a socket of the kernel, too, "
+			 "at %s; connections over tandem's interfaces do not reach it",
+			 ntohs(l->port), l->uid, where);
+		jb_str(w->j, NULL, text);
+		break;
+	}
+	return true;
+}
+
+static void put_warnings(struct daemon *d, struct jbuf *j)
+{
+	struct warnings w = {d, j};
+	int err;
+
+	jb_open(j, "warnings", '[');
+	err = d->groups ? sockdiag_listeners(warn_of, &w) : 0;
+	if (err)
+		log_warn("cannot ask the kernel for its listeners: %s", strerror(-err));
+	jb_close(j, ']');
+}
+
 /* Frames that were sent stand in the completion rings until somebody needs them. */
 static void reap_completions(struct daemon *d)
 {
@@ -195,6 +255,7 @@ static void fill_status(struct daemon *d, struct jbuf *j)
 	put_attachment(d, j);
 	put_apps(d, j);
 	put_listeners(d, j);
+	put_warnings(d, j);
 	put_memory(d, j);
 	jb_close(j, '}');
 }
