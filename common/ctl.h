@@ -23,7 +23,11 @@ enum ctl_type {
 	CTL_LISTEN,	  /* ctl_listen -> ctl_listen_reply */
 	CTL_UNLISTEN,	  /* ctl_listen (.id) -> ctl_hdr */
 	CTL_BACKLOG,	  /* ctl_listen (.id .backlog .defer_accept) -> ctl_hdr */
-	CTL_BIND,	  /* ctl_listen: reserve an address and port for a later listen or connect */
+	/*
+	 * ctl_listen: reserve an address and port for a later listen or connect. UDP: with the descriptor
+	 * of a socket that is bound there, what comes to it is the application's from now on.
+	 */
+	CTL_BIND,
 	CTL_UNBIND,	  /* ctl_listen (.id) */
 	CTL_STATUS,	  /* -> text (JSON) in pieces of ctl_text, the last with .more = 0 */
 	CTL_STAT,	  /* the same: counters */
@@ -98,7 +102,7 @@ struct ctl_listen {
 	struct ctl_hdr hdr;
 	struct ip_addr addr; /* all zero or 0.0.0.0: any */
 	uint16_t port;	     /* network order; 0: pick one */
-	uint8_t proto;	     /* IPPROTO_TCP */
+	uint8_t proto;	     /* IPPROTO_TCP; BIND, UNBIND: or IPPROTO_UDP */
 	uint8_t cc;	     /* congestion control, index + 1; 0: default */
 	uint32_t backlog;
 	uint32_t id; /* UNLISTEN, BACKLOG, UNBIND; LISTEN: the CTL_BIND that it takes over, or SHM_NIL */

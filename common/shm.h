@@ -65,6 +65,7 @@ enum shm_op {
 	SHM_CONN_ACK = 19,
 	/* .conn .generation (of my arena) has ended here, by reset or timeout: drop its flow entry */
 	SHM_CONN_GONE = 20,
+	SHM_RESOLVE = 21,     /* datagrams go to .remote: find or probe the neighbour on the way */
 };
 
 struct shm_msg {
@@ -204,7 +205,11 @@ struct arena_hdr {
 	uint32_t magic;
 	uint32_t version;
 	uint32_t slot;
-	uint32_t pad;
+	/*
+	 * The daemon's own arena: changes with the interface, its addresses and its routes; what an
+	 * application has concluded from these is out of date then.
+	 */
+	uint32_t routes_seq;
 	uint64_t keeper_runs; /* times that the keeper thread had to run the engine */
 };
 

@@ -16,6 +16,9 @@ The first line of a connection says what to do:
   count             read to the end, answer with the number of bytes
   connect PORT N WHAT   connect back N times, one after the other; on each: hello, close, reset
                     (after hello), echo. Answer "done" when all are up.
+  udp PORT N TEXT   send N datagrams to PORT of whoever asks: TEXT0, TEXT1, ...
+
+UDP, same port: each datagram comes back; "twice ..." two times, "size N": N bytes of a pattern.
 """
 import select
 import socket
@@ -113,6 +116,12 @@ def serve(s, addr):
             while d := s.recv(65536):
                 n += len(d)
             s.sendall(b"%d" % n)
+        elif what == "udp":
+            u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            u.bind((sys.argv[1], 0))
+            for i in range(int(word[2])):
+                u.sendto(b"%s%d" % (word[3].encode(), i), (addr[0], int(word[1])))
+            s.sendall(b"done")
         elif what == "connect":
             for _ in range(int(word[2])):
                 c = socket.create_connection((addr[0], int(word[1])), 10)
@@ -125,6 +134,20 @@ def serve(s, addr):
     s.close()
 
 
+def datagrams(u):
+    pattern = bytes(range(251)) * 300
+    while True:
+        d, addr = u.recvfrom(65536)
+        if d.startswith(b"size "):
+            d = pattern[: int(d[5:])]
+        u.sendto(d, addr)
+        if d.startswith(b"twice"):
+            u.sendto(d, addr)
+
+
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+udp.bind((sys.argv[1], 7000))
+threading.Thread(target=datagrams, args=(udp,), daemon=True).start()
 listener = socket.create_server((sys.argv[1], 7000), backlog=128)
 print("listening", flush=True)
 while True:

@@ -8,6 +8,8 @@
 
 . "$(dirname "$0")/../lib.sh"
 setup
+# Each program meets as many closed ports as it likes, and hears of all.
+in_a sysctl -qw net.ipv4.icmp_ratelimit=0
 start_a python3 "$TOP/selftests/app/peer.py" "$IP_A" >"$TMP/peer" 2>&1
 wait_for 10 grep -q listening "$TMP/peer" || die "peer.py"
 in_b sysctl -qw net.ipv6.conf.lo.disable_ipv6=0 # ::1, for dual.c
@@ -31,5 +33,7 @@ for p in $programs; do
 	check "$p prints the same on tandem" diff "$TMP/kernel.$p" "$TMP/tandem.$p"
 done
 check "and tandem it was" [ "$(xdp flow_direct)" -gt 1000 ]
+check "datagrams too" \
+	[ "$("$TANDEM" stat "$TD" --json | jq .counters.UdpInDatagrams)" -gt 20 ]
 check "no flow is left but those in TIME_WAIT" wait_for 20 flows_live 0
 check "detach" detach

@@ -22,6 +22,7 @@
 #include "user/daemon/daemon.h"
 
 #define W_FLOWS 4096u
+#define W_PORTS 64u
 #define W_APPS 4u
 #define W_TCBS 256u
 #define W_CHUNKS 512u
@@ -33,6 +34,10 @@ static struct {
 		struct flow_key k;
 		struct flow_val v;
 	} flows[W_FLOWS];
+	struct {
+		struct port_key k;
+		struct port_val v;
+	} ports[W_PORTS];
 	uint32_t n_flows, n_ports;
 	struct { /* an application's side */
 		struct stack *s;
@@ -85,18 +90,27 @@ int xdp_flow_del(struct xdp_prog *p, const struct flow_key *k)
 
 int xdp_port_set(struct xdp_prog *p, const struct port_key *k, const struct port_val *v)
 {
+	uint32_t i = 0;
+
 	(void)p;
-	(void)k;
-	(void)v;
-	w.n_ports++;
+	while (i < w.n_ports && memcmp(&w.ports[i].k, k, sizeof(*k)))
+		i++;
+	assert_true(i < W_PORTS);
+	w.n_ports += i == w.n_ports;
+	w.ports[i].k = *k;
+	w.ports[i].v = *v;
 	return 0;
 }
 
 int xdp_port_del(struct xdp_prog *p, const struct port_key *k)
 {
+	uint32_t i = 0;
+
 	(void)p;
-	(void)k;
-	w.n_ports--;
+	while (i < w.n_ports && memcmp(&w.ports[i].k, k, sizeof(*k)))
+		i++;
+	assert_true(i < w.n_ports);
+	w.ports[i] = w.ports[--w.n_ports];
 	return 0;
 }
 
@@ -181,6 +195,13 @@ void port_set_filter(struct port *p, port_filter_fn fn, void *ctx)
 }
 void port_close(struct port *p)
 {
+}
+bool port_inject_copy(struct port *p, const struct pkt *pk, const uint8_t *eth,
+		      struct shm_pkt_ring *ring, uint16_t slot)
+{
+	w.n_injected++;
+	w.injected_slot = slot;
+	return true;
 }
 W_UNUSED(int, port_open, struct port **out, const struct port_cfg *cfg)
 W_UNUSED(struct pkt_pool *, port_pool, struct port *p)
@@ -443,6 +464,7 @@ static void w_close(void)
 	assert_int_equal(d->recs.n, 0);
 	assert_int_equal(w.n_flows, 0);
 	app_free_all(d);
+	udp_end(d);
 	assert_int_equal(w.n_ports, 0);
 	assert_null(d->groups);
 	for (uint32_t s = 0; s < W_APPS; s++)

@@ -302,7 +302,7 @@ static void test_calls_without_engine(void **state)
 	(void)state;
 	assert_int_equal(tandem_socket(AF_INET6, SOCK_STREAM, 0), -1);
 	assert_int_equal(errno, EAFNOSUPPORT);
-	assert_int_equal(tandem_socket(AF_INET, SOCK_DGRAM, 0), -1);
+	assert_int_equal(tandem_socket(AF_INET, SOCK_RAW, 0), -1);
 	assert_int_equal(errno, EPROTONOSUPPORT);
 	assert_int_equal(tandem_socket(AF_INET, SOCK_STREAM, IPPROTO_UDP), -1);
 	assert_int_equal(errno, EPROTONOSUPPORT);

@@ -188,15 +188,28 @@ static int connection_way(struct stack *s, const struct ip_out *o, const uint8_t
 	return 0;
 }
 
-bool ip_way_usable(const struct stack *s, const struct ip_way *w)
+static enum nud_state way_state(const struct stack *s, const struct ip_way *w)
 {
 	const struct neigh *n;
 
 	if (w->neigh >= s->a.n_neighs || w->netif >= STACK_MAX_NETIFS)
-		return false;
+		return NUD_NONE;
 	n = &s->a.neighs[w->neigh];
-	return READ_ONCE(n->generation) == w->neigh_gen &&
-	       nud_usable(neigh_state_of(load_acquire(&n->mac_state)));
+	if (READ_ONCE(n->generation) != w->neigh_gen)
+		return NUD_NONE;
+	return neigh_state_of(load_acquire(&n->mac_state));
+}
+
+bool ip_way_usable(const struct stack *s, const struct ip_way *w)
+{
+	return nud_usable(way_state(s, w));
+}
+
+bool ip_way_confirmed(const struct stack *s, const struct ip_way *w)
+{
+	enum nud_state st = way_state(s, w);
+
+	return st == NUD_REACHABLE || st == NUD_PERMANENT;
 }
 
 bool ip_way_find(struct stack *s, uint16_t netif, const struct ip_addr *nexthop, struct ip_way *w,

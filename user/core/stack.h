@@ -235,7 +235,7 @@ int stack_event(struct stack *s, const struct net_event *ev, struct mtime now);
 #define EV_TIMEWAIT (1u << 8)
 #define EV_URGENT (1u << 9) /* the peer has announced urgent data (SIGURG) */
 #define EV_PRI (1u << 10)   /* the urgent byte has come: tcp_recv_oob() */
-#define EV_PMTU (1u << 9) /* UDP: a router has told the MTU of a way, udp_pmtu() */
+#define EV_PMTU (1u << 11) /* UDP: a router has told the MTU of a way, udp_pmtu() */
 
 struct stack_ev {
 	uint32_t mask;
@@ -420,6 +420,8 @@ uint32_t udp_pmtu(const struct stack *s, uint32_t id, struct ip_addr *to);
 bool udp_has_error(const struct stack *s, uint32_t id);
 /* Could @w be used now? */
 bool ip_way_usable(const struct stack *s, const struct ip_way *w);
+/* And is the neighbour known to answer? */
+bool ip_way_confirmed(const struct stack *s, const struct ip_way *w);
 /* The usable neighbour @nexthop on @netif, for .neigh and .neigh_gen of @w. */
 bool ip_way_find(struct stack *s, uint16_t netif, const struct ip_addr *nexthop, struct ip_way *w,
 		 struct mtime now);

@@ -74,6 +74,7 @@ static void app_free(struct daemon *d, struct app *a)
 	if (a->arena.base)
 		arena_close(&a->arena);
 	free(a->members);
+	free(a->udp);
 	free(a->rx_left);
 	d->apps[a->slot] = NULL;
 	while (d->slots > 1 && !d->apps[d->slots - 1])
@@ -306,6 +307,7 @@ void app_gone(struct daemon *d, struct app *a)
 	a->wake = false;
 	watch_del(d, &a->bell);
 	listener_app_gone(d, a);
+	udp_app_gone(d, a);
 	for (int m = 0; m < MIB_MAX; m++)
 		d->mib_ended[m] += READ_ONCE(a->view.mib[m]);
 	a->stage = APP_ENDING;
@@ -370,6 +372,7 @@ void app_free_all(struct daemon *d)
 	for (uint32_t s = TD_MAX_SLOTS; s-- > 1;)
 		if (d->apps[s]) {
 			listener_app_gone(d, d->apps[s]);
+			udp_app_gone(d, d->apps[s]);
 			app_free(d, d->apps[s]);
 		}
 }

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -28,6 +29,7 @@ struct client {
 	struct app *app;
 	struct report *report; /* on its way out */
 	struct mtime until;    /* of that */
+	int fd;		       /* that came with the request, -1 */
 	bool ended;	       /* to be freed when no event can name it any more */
 };
 
@@ -175,7 +177,12 @@ static void on_listener(struct daemon *d, struct client *c, const void *msg)
 		with_id = true;
 		break;
 	case CTL_BIND:
-		err = listener_bind(d, a, &req, &r);
+		if (req.proto == IPPROTO_UDP) {
+			err = udp_claim(d, a, &req, c->fd, &r);
+			c->fd = err ? c->fd : -1;
+		} else {
+			err = listener_bind(d, a, &req, &r);
+		}
 		with_id = true;
 		break;
 	case CTL_BACKLOG:
@@ -183,7 +190,8 @@ static void on_listener(struct daemon *d, struct client *c, const void *msg)
 		break;
 	case CTL_UNLISTEN:
 	case CTL_UNBIND:
-		err = listener_unlisten(d, a, req.id);
+		err = req.proto == IPPROTO_UDP ? udp_unclaim(d, a, req.id)
+					       : listener_unlisten(d, a, req.id);
 		break;
 	default:
 		break;
@@ -295,6 +303,28 @@ static void dispatch(struct daemon *d, struct client *c, const void *msg, const 
 	}
 }
 
+/* A request, and the descriptor that may come with it. */
+static ssize_t receive(struct client *c, void *msg, size_t len)
+{
+	union {
+		char buf[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} cm;
+	struct iovec iov = {msg, len};
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = cm.buf,
+			   .msg_controllen = sizeof(cm.buf)};
+	ssize_t n = recvmsg(c->w.fd, &m, MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC);
+	struct cmsghdr *cmsg = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
+
+	c->fd = -1;
+	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS &&
+	    cmsg->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(&c->fd, CMSG_DATA(cmsg), sizeof(int));
+	return n;
+}
+
 static void on_client(struct daemon *d, struct watch *w, uint32_t events)
 {
 	struct client *c = (struct client *)w;
@@ -310,7 +340,7 @@ static void on_client(struct daemon *d, struct watch *w, uint32_t events)
 			send_report(d, c);
 		return;
 	}
-	n = recv(w->fd, msg, sizeof(msg), MSG_DONTWAIT | MSG_TRUNC);
+	n = receive(c, msg, sizeof(msg));
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
@@ -326,6 +356,8 @@ static void on_client(struct daemon *d, struct watch *w, uint32_t events)
 	} else {
 		send_plain(d, c, (size_t)n > sizeof(msg) ? 0 : h.type, err);
 	}
+	if (c->fd >= 0)
+		close(c->fd);
 }
 
 void ctl_adopt(struct daemon *d, int fd)

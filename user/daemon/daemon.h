@@ -98,6 +98,8 @@ struct app {
 	struct member **members;	 /* by id; NULL: free */
 	uint32_t n_members;
 	uint32_t n_listening;
+	struct udp_claim **udp; /* by id; NULL: free */
+	uint32_t n_udp;
 	uint64_t index_used[SHM_MAX_LISTENERS / 64];
 	uint32_t *rx_left; /* frames found in its RX rings */
 	uint32_t n_rx_left;
@@ -183,6 +185,7 @@ struct daemon {
 	struct group *groups;
 	struct group **by_core; /* [n_core_listeners] */
 	uint32_t n_core_listeners;
+	struct udp_port **udp_ports; /* udp.c's; NULL: none yet */
 	uint64_t mib_ended[MIB_MAX]; /* of applications that have ended */
 	bool retry;		     /* something waits for room in an application's ring */
 
@@ -314,6 +317,21 @@ void listener_refresh(struct daemon *d);
 bool listener_covers(const struct daemon *d, const struct ip_addr *addr, uint16_t port);
 /* Has @a reserved this port for itself? */
 bool listener_reserved(const struct app *a, const struct ip_addr *addr, uint16_t port);
+
+/* udp.c */
+void udp_begin(struct daemon *d);
+void udp_end(struct daemon *d);
+/*
+ * @a has bound the kernel's socket @fd, which is taken over: what comes to its port is @a's.
+ * -EBUSY: a process has it that this one was forked from. -errno: @fd stays the caller's.
+ */
+int udp_claim(struct daemon *d, struct app *a, const struct ctl_listen *req, int fd,
+	      struct ctl_listen_reply *r);
+int udp_unclaim(struct daemon *d, struct app *a, uint32_t id);
+void udp_app_gone(struct daemon *d, struct app *a);
+void udp_resolve(struct daemon *d, const struct shm_msg *m);
+/* Who gets datagrams between these two ends; NULL: no application. */
+struct app *udp_owner(struct daemon *d, const struct tcp_addr_pair *a);
 
 /* filter.c: in front of the stack */
 enum port_verdict filter_packet(void *ctx, struct pkt *p);

@@ -167,6 +167,46 @@ static enum port_verdict filter_tcp(struct daemon *d, struct pkt *p, const struc
 	}
 }
 
+/* ---- UDP: what XDP does not steer itself (udp.c) ---- */
+
+static enum port_verdict pass_to(struct daemon *d, struct pkt *p, struct app *a)
+{
+	if (!port_inject(d->port, p, a->pkts_to_app, a->slot))
+		return PORT_DROPPED; /* no room: as lost on the way */
+	stack_count(d->stack, MIB_Td_Injected, 1);
+	a->wake = true;
+	return PORT_TAKEN;
+}
+
+static enum port_verdict filter_udp(struct daemon *d, struct pkt *p, const struct peek *k)
+{
+	struct tcp_addr_pair a;
+	struct app *to;
+
+	if (k->fragment || k->l4_len < 8)
+		return PORT_TO_STACK;
+	a = (struct tcp_addr_pair){.local = k->dst,
+				   .remote = k->src,
+				   .remote_port = port_at(k->l4),
+				   .local_port = port_at(k->l4 + 2)};
+	to = udp_owner(d, &a);
+	/* The owner has no socket for it: the stack answers. */
+	return !to || to->slot == d->inject_from ? PORT_TO_STACK : pass_to(d, p, to);
+}
+
+static enum port_verdict filter_udp_error(struct daemon *d, struct pkt *p, const struct peek *in)
+{
+	struct tcp_addr_pair a = {.local = in->src,
+				  .remote = in->dst,
+				  .local_port = port_at(in->l4),
+				  .remote_port = port_at(in->l4 + 2)};
+	struct app *to = udp_owner(d, &a);
+
+	if (!to || to->slot == d->inject_from)
+		return PORT_TO_STACK;
+	return take_token(d) ? pass_to(d, p, to) : PORT_DROPPED;
+}
+
 /* ---- ICMP errors about a segment of a connection that an application has ---- */
 
 /* As Linux's icmp_err_convert[]. 0: not one that TCP reports. */
@@ -203,8 +243,11 @@ static enum port_verdict filter_icmp(struct daemon *d, struct pkt *p, const stru
 	if (k->fragment || k->l4_len < 8)
 		return PORT_TO_STACK;
 	m.error = icmp_errno(k->l4[0], k->l4[1]);
-	if (!m.error || !peek_ip(k->l4 + 8, k->l4_len - 8, &in) || in.proto != IPPROTO_TCP ||
-	    !in.first || in.l4_len < 8)
+	if (!m.error || !peek_ip(k->l4 + 8, k->l4_len - 8, &in) || !in.first || in.l4_len < 8)
+		return PORT_TO_STACK;
+	if (in.proto == IPPROTO_UDP)
+		return filter_udp_error(d, p, &in);
+	if (in.proto != IPPROTO_TCP)
 		return PORT_TO_STACK;
 	pair = (struct tcp_addr_pair){.local = in.src,
 				      .remote = in.dst,
@@ -237,6 +280,8 @@ enum port_verdict filter_packet(void *ctx, struct pkt *p)
 		return PORT_TO_STACK;
 	if (k.proto == IPPROTO_TCP)
 		return filter_tcp(d, p, &k);
+	if (k.proto == IPPROTO_UDP)
+		return filter_udp(d, p, &k);
 	if (k.proto == IPPROTO_ICMP)
 		return filter_icmp(d, p, &k);
 	return PORT_TO_STACK;

@@ -380,6 +380,9 @@ uint32_t app_messages(struct daemon *d, struct app *a)
 		case SHM_CONN_GONE:
 			on_gone(d, a, &m);
 			break;
+		case SHM_RESOLVE:
+			udp_resolve(d, &m);
+			break;
 		default:
 			log_warn("application %u sent a message of unknown kind %u", a->slot, m.op);
 		}

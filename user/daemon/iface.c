@@ -285,6 +285,7 @@ static int open_stack(struct daemon *d)
 		return -ENOMEM;
 	}
 	d->stack = stack_init(d->stack_mem, &sc, &d->view, port_pool(d->port), d->now);
+	udp_begin(d);
 	d->n_core_listeners = N_LISTENERS;
 	d->by_core = calloc(N_LISTENERS, sizeof(struct group *));
 	return d->stack && d->by_core ? 0 : -ENOMEM;
@@ -444,6 +445,13 @@ static int tell_stack(struct daemon *d, const struct iface *f, const struct net_
 	return stack_event(d->stack, &e, d->now);
 }
 
+static void routes_changed(struct daemon *d)
+{
+	struct arena_hdr *h = (struct arena_hdr *)(void *)d->arena.base;
+
+	store_release(&h->routes_seq, h->routes_seq + 1);
+}
+
 static void on_net_event(void *ctx, const struct net_event *ev)
 {
 	struct daemon *d = ctx;
@@ -453,6 +461,8 @@ static void on_net_event(void *ctx, const struct net_event *ev)
 	if (err && err != -ENOENT)
 		log_warn("the stack cannot take a change of %s (kind %d): %s", f->name, ev->kind,
 			 strerror(-err));
+	if (ev->kind != NET_NEIGH_SET && ev->kind != NET_NEIGH_DEL)
+		routes_changed(d);
 	switch (ev->kind) {
 	case NET_LINK_UP:
 		link_changed(d, f, ev);

@@ -329,6 +329,7 @@ static void stop(struct daemon *d)
 	d->now = clock_now();
 	handover_reset_all(d);
 	app_free_all(d);
+	udp_end(d);
 	iface_close(d);
 	rundir_remove(d);
 	ctl_close(d); /* the reply to CTL_DETACH: all of that is done */

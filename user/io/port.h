@@ -84,6 +84,12 @@ bool port_tx_pending(const struct port *p);
  * False: no room, the packet is still ours. The doorbell is the caller's (shm_ring_must_wake()).
  */
 bool port_inject(struct port *p, struct pkt *pk, struct shm_pkt_ring *ring, uint16_t slot);
+/*
+ * The same for a packet that stands elsewhere, which is copied, with @eth (14 bytes) in front of its
+ * network header. False: no room or no frames.
+ */
+bool port_inject_copy(struct port *p, const struct pkt *pk, const uint8_t *eth,
+		      struct shm_pkt_ring *ring, uint16_t slot);
 /* Descriptors to sleep on: writes up to @max fds, returns how many. */
 uint32_t port_fds(const struct port *p, int *fds, uint32_t max);
 const struct port_stats *port_stats(const struct port *p);

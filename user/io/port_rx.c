@@ -15,6 +15,7 @@
 #include "port_priv.h"
 #include "xsk_uapi.h"
 
+#define COPY_ETH_LEN 14u
 #define NO_ADDR UINT64_MAX /* in an injection ring: taken */
 
 struct rx_ctx {
@@ -377,4 +378,47 @@ bool port_inject(struct port *p, struct pkt *pk, struct shm_pkt_ring *ring, uint
 	pk->nfrags = 0;
 	p->stats.injected_out++;
 	return true;
+}
+
+/* A place in a packet's bytes. */
+static void copy_bytes(const struct pkt *pk, uint32_t *frag, uint32_t *off, uint8_t *to, uint32_t n)
+{
+	while (n) {
+		const struct pkt_frag *f = &pk->frag[*frag];
+		uint32_t part = f->len - *off < n ? f->len - *off : n;
+
+		memcpy(to, f->p + *off, part);
+		to += part;
+		n -= part;
+		*off += part;
+		if (*off == f->len) {
+			++*frag;
+			*off = 0;
+		}
+	}
+}
+
+bool port_inject_copy(struct port *p, const struct pkt *pk, const uint8_t *eth,
+		      struct shm_pkt_ring *ring, uint16_t slot)
+{
+	uint32_t room = UMEM_FRAME_SIZE - UMEM_HEADROOM, start = pk->l3_off - COPY_ETH_LEN;
+	uint32_t left = pk->len - start, n = (left + room - 1) / room, frag = 0, off = start;
+	struct pkt copy = {.netif = pk->netif, .queue = pk->queue};
+
+	if (pk->l3_off < COPY_ETH_LEN || n > PKT_MAX_FRAGS || p->cache.n < n ||
+	    shm_ring_room(&ring->hdr, SHM_PKT_RING) < n)
+		return false;
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t frame = p->cache.frame[--p->cache.n], len = left < room ? left : room;
+		uint8_t *to =
+			umem_ptr(p->cfg.umem, (uint64_t)frame * UMEM_FRAME_SIZE + UMEM_HEADROOM);
+
+		memset(to - sizeof(struct pkt_meta), 0, sizeof(struct pkt_meta));
+		copy_bytes(pk, &frag, &off, to, len);
+		copy.frag[i] = (struct pkt_frag){.p = to, .len = len, .frame = frame};
+		left -= len;
+	}
+	memcpy(copy.frag[0].p, eth, COPY_ETH_LEN);
+	copy.nfrags = n;
+	return port_inject(p, &copy, ring, slot);
 }

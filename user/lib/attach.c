@@ -19,6 +19,7 @@
 /* One segmentation-offload frame: 64 KB less the largest headers (FACTS: bulk sending). */
 #define APP_GSO_MAX 65000u
 #define APP_PENDING 256u
+#define APP_UDP 65536u /* sockets: one for each port at least */
 
 const char *attach_run_dir = CTL_RUN_DIR;
 static __thread char last_error[256];
@@ -133,9 +134,37 @@ static int dial(const char *name)
 
 /* ---- requests ---- */
 
-/* Sends @req and receives a reply of at most @len bytes, with descriptors. Bytes, or -errno. */
-static ssize_t transact(int fd, const struct ctl_hdr *req, void *reply, size_t len, int *fds,
-			uint32_t *n_fds)
+/* Sends @req, with the descriptor @pass unless that is -1. */
+static ssize_t send_request(int fd, const struct ctl_hdr *req, int pass)
+{
+	union {
+		char buf[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} cm = {0};
+	struct iovec iov = {(void *)(uintptr_t)req, req->len};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t n;
+
+	if (pass >= 0) {
+		cm.align = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)),
+					    .cmsg_level = SOL_SOCKET,
+					    .cmsg_type = SCM_RIGHTS};
+		memcpy(CMSG_DATA(&cm.align), &pass, sizeof(pass));
+		m.msg_control = cm.buf;
+		m.msg_controllen = sizeof(cm.buf);
+	}
+	do
+		n = sendmsg(fd, &m, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	return n;
+}
+
+/*
+ * Sends @req, and @pass, and receives a reply of at most @len bytes, with descriptors. Bytes, or
+ * -errno.
+ */
+static ssize_t transact(int fd, const struct ctl_hdr *req, int pass, void *reply, size_t len,
+			int *fds, uint32_t *n_fds)
 {
 	union {
 		char buf[CMSG_SPACE(CTL_REG_MAX_FDS * sizeof(int))];
@@ -146,9 +175,7 @@ static ssize_t transact(int fd, const struct ctl_hdr *req, void *reply, size_t l
 	struct ctl_hdr h;
 	ssize_t n;
 
-	do
-		n = send(fd, req, req->len, MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
+	n = send_request(fd, req, pass);
 	if (n < 0)
 		return errno == EPIPE || errno == ECONNRESET ? -ENETDOWN : -errno;
 	if (n_fds) {
@@ -182,6 +209,11 @@ static ssize_t transact(int fd, const struct ctl_hdr *req, void *reply, size_t l
 
 int ctl_call(struct ctl_listen *req, uint16_t type, struct ctl_listen_reply *reply)
 {
+	return ctl_call_fd(req, type, reply, -1);
+}
+
+int ctl_call_fd(struct ctl_listen *req, uint16_t type, struct ctl_listen_reply *reply, int fd)
+{
 	bool with_id = type == CTL_LISTEN || type == CTL_BIND;
 	struct ctl_listen_reply r;
 	ssize_t n;
@@ -189,7 +221,7 @@ int ctl_call(struct ctl_listen *req, uint16_t type, struct ctl_listen_reply *rep
 	if (eng.daemon_gone)
 		return -ENETDOWN;
 	req->hdr = (struct ctl_hdr){CTL_MAGIC, CTL_VERSION, type, 0, sizeof(*req)};
-	n = transact(eng.ctl_fd, &req->hdr, &r, sizeof(r), NULL, NULL);
+	n = transact(eng.ctl_fd, &req->hdr, fd, &r, sizeof(r), NULL, NULL);
 	/* A late reply would be taken for the next one's: there is no going on. */
 	if (n == -ENETDOWN || n == -ETIMEDOUT || n == -EPROTO) {
 		eng_daemon_lost();
@@ -231,7 +263,7 @@ static int request(int fd, struct ctl_register_reply *r, int *fds, uint32_t *n_f
 	ssize_t n;
 
 	prctl(PR_GET_NAME, req.comm);
-	n = transact(fd, &req.hdr, r, sizeof(*r), fds, n_fds);
+	n = transact(fd, &req.hdr, -1, r, sizeof(*r), fds, n_fds);
 	if (n == -EPROTO)
 		return fail(-EPROTO, "the daemon and this library differ in version; this is %s",
 			    TANDEM_VERSION);
@@ -371,6 +403,7 @@ static int start_stack(const struct ctl_register_reply *r)
 		.slot = (uint16_t)r->slot,
 		.key = {r->seed[0], r->seed[1]},
 		.n_pending = APP_PENDING,
+		.n_udp = APP_UDP,
 		.csum_offload = true, /* the port completes what the kernel does not */
 		.cc = eng.cc,
 	};
@@ -496,6 +529,10 @@ void eng_detach(void)
 	if (eng.stack_mem)
 		munmap(eng.stack_mem, eng.stack_mem_len);
 	eng.stack_mem = NULL;
+	free(eng.dests);
+	free(eng.udp_buf);
+	eng.dests = NULL;
+	eng.udp_buf = NULL;
 	eng.stack = NULL;
 	for (uint32_t q = 0; q < eng.n_queues; q++) {
 		xsk_close(&eng.xsks[q]);
@@ -526,6 +563,12 @@ void eng_detach(void)
 
 void eng_forked(void)
 {
+	for (struct file *f = file_next(TANDEM_FD_BASE); f; f = file_next(f->handle + 1)) {
+		struct sock *sk = container_of(f, struct sock, f);
+
+		if (f->kind == FILE_SOCK && sock_kernel_fd(sk) >= 0)
+			close(sock_kernel_fd(sk));
+	}
 	for (uint32_t q = 0; q < eng.n_queues; q++)
 		close(eng.xsks[q].fd);
 	close(eng.umem.fd);

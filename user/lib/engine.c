@@ -444,6 +444,8 @@ void eng_take_events(void)
 			continue;
 		if (ev.mask & EV_URGENT)
 			sigurg_owed(sock_extra(sk)->owner);
+		if (ev.mask & EV_PMTU)
+			udp_stack_event(sk, ev.mask);
 		if (ev.mask & (EV_ERROR | EV_HUP))
 			sock_ended(sk);
 		waitq_notify(&sk->f.wq, ev_to_poll(ev.mask));

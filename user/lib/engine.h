@@ -117,6 +117,7 @@ enum sock_state {
 	SK_CONNECTING, /* SHM_CONNECT is out */
 	SK_CONNECTED,  /* has a connection, in whatever TCP state; also after its end */
 	SK_FAILED,     /* connect() failed: .err, then as SK_NEW */
+	SK_UDP,	       /* what it is is in .u, from the beginning to the end */
 };
 
 /* Options set before there is a connection to keep them, or on a listener: tcp_setopt() values. */
@@ -140,6 +141,8 @@ struct sock_listen {
 	bool twin_next; /* the twin's turn, where both have connections */
 };
 
+struct sock_udp; /* udp.h */
+
 /* What most sockets that have a connection do not need. */
 struct sock_extra {
 	uint32_t local_addr; /* network order, as bound */
@@ -150,6 +153,7 @@ struct sock_extra {
 	struct sock_opts o;	       /* until there is a connection */
 	struct sock_listen l;	       /* state SK_LISTEN */
 	int twin;		       /* the kernel's listening socket beside it; -1 */
+	struct sock_udp *udp;	       /* state SK_UDP */
 };
 
 /* A server has one of these for each connection. */
@@ -234,13 +238,33 @@ int wait_error(int r, uint64_t timeo, int on_timeout);
 /* Copies an address out as getsockname() does: cut to *len, *len is the full length. */
 void sockaddr_out(uint32_t be_addr, uint16_t port, struct sockaddr *addr, socklen_t *len);
 
+/* ---- UDP (udp.c, udp_io.c): calls whose socket is in state SK_UDP; -errno ---- */
+
+void udp_release(struct sock *sk);
+uint32_t udp_poll_events(struct sock *sk);
+int udp_bind_call(struct sock *sk, const struct sockaddr *addr, socklen_t len);
+int udp_connect_call(struct sock *sk, const struct sockaddr *addr, socklen_t len);
+int udp_shutdown_call(struct sock *sk, int how);
+int udp_name_call(struct sock *sk, bool peer, struct sockaddr *addr, socklen_t *len);
+int udp_setsockopt_call(struct sock *sk, int level, int name, const void *val, socklen_t len);
+int udp_getsockopt_call(struct sock *sk, int level, int name, void *val, socklen_t *len);
+int udp_ioctl_call(struct sock *sk, unsigned long req, void *arg);
+int udp_fcntl_call(struct sock *sk, int arg); /* F_SETFL */
+int64_t udp_recvmsg(struct sock *sk, struct msghdr *msg, int flags);
+/* @flush: what was built leaves at once. */
+int64_t udp_sendmsg(struct sock *sk, const struct msghdr *msg, int flags, bool flush);
+/* Of any socket: the kernel socket that it receives from, too; -1: none. */
+int sock_kernel_fd(const struct sock *sk);
+/* An event of the stack about it. */
+void udp_stack_event(struct sock *sk, uint32_t mask);
+
 /* ---- epoll ---- */
 
 void epoll_forget(struct waitq *q);  /* takes a closing socket out of all epoll instances */
 uint32_t file_poll(struct file *f);  /* EPOLL* that hold now, for a socket or an instance */
 /* Registers @kfd in all instances that @f is in, alike. */
 void epoll_mirror(struct file *f, int kfd);
-int file_kernel_fd(struct file *f); /* that an instance, or a listener, waits for too; -1 */
+int file_kernel_fd(struct file *f); /* that an instance, a listener or a UDP socket waits for too; -1 */
 void epoll_close(struct file *f);    /* the handle is closed: lets go of all that it watches */
 void epoll_free(struct file *f);
 
@@ -307,6 +331,10 @@ struct engine {
 	struct msg_fifo out;	 /* messages that found their ring full */
 	struct msg_fifo imports; /* connections that found no memory to be imported into */
 	struct sock *listeners;
+
+	/* udp_io.c, dest.c */
+	uint8_t *udp_buf;
+	struct dest *dests;
 
 	/* sock.c */
 	struct slab socks;
@@ -389,6 +417,8 @@ void eng_detach(void); /* closes and unmaps everything */
 void eng_forked(void); /* in a child of fork(): closes its copies of the descriptors */
 /* One request and its reply. -errno of either, -ENETDOWN: the daemon is not there. */
 int ctl_call(struct ctl_listen *req, uint16_t type, struct ctl_listen_reply *reply);
+/* The same with a descriptor, @fd, which stays ours. */
+int ctl_call_fd(struct ctl_listen *req, uint16_t type, struct ctl_listen_reply *reply, int fd);
 extern const char *attach_run_dir; /* for tests */
 
 /* keeper.c */

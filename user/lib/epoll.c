@@ -130,10 +130,54 @@ static void item_event(struct watch *w, uint32_t events)
 	wake_one(item_ep(it));
 }
 
-static void item_free(struct epitem *it)
+static int make_kernel(struct epoll *ep)
+{
+	if (ep->kfd < 0)
+		ep->kfd = epoll_create1(EPOLL_CLOEXEC);
+	return ep->kfd < 0 ? -errno : 0;
+}
+
+static int ctl_kernel(struct epoll *ep, int op, int fd, struct epoll_event *ev)
+{
+	int err = make_kernel(ep);
+
+	if (err)
+		return err;
+	if (epoll_ctl(ep->kfd, op, fd, ev))
+		return -errno;
+	ep->n_kernel += op == EPOLL_CTL_ADD;
+	ep->n_kernel -= op == EPOLL_CTL_DEL && ep->n_kernel;
+	return 0;
+}
+
+/*
+ * The kernel socket beside a UDP socket is registered with the kernel alike. That it can be sent to
+ * is no news, and told by the socket itself.
+ */
+static bool is_udp(const struct file *f)
+{
+	return f->kind == FILE_SOCK && container_of(f, struct sock, f)->state == SK_UDP;
+}
+
+static int ctl_twin(struct epoll *ep, int op, struct file *f, const struct epoll_event *ev)
+{
+	int kfd = is_udp(f) ? file_kernel_fd(f) : -1;
+	struct epoll_event e = {0};
+
+	if (kfd < 0)
+		return 0;
+	if (ev)
+		e = (struct epoll_event){.events = ev->events & ~(uint32_t)(EPOLLOUT | EPOLLWRNORM),
+					 .data = ev->data};
+	return ctl_kernel(ep, op, kfd, &e);
+}
+
+/* @f: the file that it watches, which may have no handle any more. */
+static void item_free(struct epitem *it, struct file *f)
 {
 	struct epoll *ep = item_ep(it);
 
+	ctl_twin(ep, EPOLL_CTL_DEL, f, NULL);
 	ready_del(it);
 	waitq_del(&it->watch);
 	if (it->prev == NO_ITEM)
@@ -150,7 +194,8 @@ void epoll_forget(struct waitq *q)
 	for (struct watch *w = q->head, *next; w; w = next) {
 		next = w->next;
 		if (w->fn == item_event)
-			item_free(container_of(w, struct epitem, watch));
+			item_free(container_of(w, struct epitem, watch),
+				  container_of(q, struct file, wq));
 	}
 }
 
@@ -160,7 +205,7 @@ void epoll_close(struct file *f)
 
 	/* Items lead back to the file by its handle. */
 	while (ep->items != NO_ITEM)
-		item_free(item_at(ep->items));
+		item_free(item_at(ep->items), file_get(item_at(ep->items)->file));
 	epoll_forget(&f->wq);
 	file_remove(f);
 	for (struct watch *w = f->wq.head, *next; w; w = next) {
@@ -242,26 +287,6 @@ int lib_epoll_adopt(int kfd, uint32_t n_kernel)
 
 /* ---- epoll_ctl ---- */
 
-static int make_kernel(struct epoll *ep)
-{
-	if (ep->kfd < 0)
-		ep->kfd = epoll_create1(EPOLL_CLOEXEC);
-	return ep->kfd < 0 ? -errno : 0;
-}
-
-static int ctl_kernel(struct epoll *ep, int op, int fd, struct epoll_event *ev)
-{
-	int err = make_kernel(ep);
-
-	if (err)
-		return err;
-	if (epoll_ctl(ep->kfd, op, fd, ev))
-		return -errno;
-	ep->n_kernel += op == EPOLL_CTL_ADD;
-	ep->n_kernel -= op == EPOLL_CTL_DEL && ep->n_kernel;
-	return 0;
-}
-
 uint32_t file_poll(struct file *f)
 {
 	struct epoll *ep = container_of(f, struct epoll, f);
@@ -281,7 +306,7 @@ uint32_t file_poll(struct file *f)
 int file_kernel_fd(struct file *f)
 {
 	return f->kind == FILE_EPOLL ? container_of(f, struct epoll, f)->kfd
-				     : sock_extra(container_of(f, struct sock, f))->twin;
+				     : sock_kernel_fd(container_of(f, struct sock, f));
 }
 
 static struct epitem *item_find(const struct epoll *ep, const struct file *f)
@@ -308,11 +333,17 @@ static int item_add(struct epoll *ep, struct file *f, const struct epoll_event *
 {
 	struct epitem *it;
 	uint32_t number;
+	int err;
 
 	eng.items.size = sizeof(*it);
 	it = slab_get(&eng.items, &number);
 	if (!it)
 		return -ENOMEM;
+	err = ctl_twin(ep, EPOLL_CTL_ADD, f, ev);
+	if (err) {
+		slab_put(&eng.items, number);
+		return err;
+	}
 	it->number = number;
 	it->ep = ep->f.handle;
 	it->file = f->handle;
@@ -343,7 +374,7 @@ static int ctl_ours(struct epoll *ep, int op, int fd, struct epoll_event *ev)
 	/* The kernel's halves alike; it also finds loops. */
 	if (f->kind == FILE_EPOLL)
 		err = make_kernel(container_of(f, struct epoll, f));
-	if (!err && file_kernel_fd(f) >= 0)
+	if (!err && !is_udp(f) && file_kernel_fd(f) >= 0)
 		err = ctl_kernel(ep, op, file_kernel_fd(f), ev);
 	if (err)
 		return err;
@@ -356,12 +387,13 @@ static int ctl_ours(struct epoll *ep, int op, int fd, struct epoll_event *ev)
 			return -ENOENT;
 		if ((it->events | ev->events) & EPOLLEXCLUSIVE)
 			return -EINVAL;
+		ctl_twin(ep, op, f, ev);
 		item_set(it, ev);
 		return 0;
 	case EPOLL_CTL_DEL:
 		if (!it)
 			return -ENOENT;
-		item_free(it);
+		item_free(it, f);
 		return 0;
 	default:
 		return -EINVAL;

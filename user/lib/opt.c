@@ -250,6 +250,8 @@ static int do_setsockopt(struct sock *sk, int level, int name, const void *val, 
 {
 	const struct opt_desc *d = find(level, name);
 
+	if (sk->state == SK_UDP)
+		return udp_setsockopt_call(sk, level, name, val, len);
 	if (!val)
 		return -EFAULT;
 	if (d)
@@ -444,6 +446,8 @@ static int do_getsockopt(struct sock *sk, int level, int name, void *val, sockle
 {
 	const struct opt_desc *d = find(level, name);
 
+	if (sk->state == SK_UDP)
+		return udp_getsockopt_call(sk, level, name, val, len);
 	if (!val || !len)
 		return -EFAULT;
 	if ((int)*len < 0)

@@ -195,12 +195,31 @@ static int64_t do_recv(struct sock *sk, const struct iovec *iov, size_t n, int f
 	return done ? done : r;
 }
 
-static ssize_t call_recv(int fd, const struct iovec *iov, size_t n, int flags)
+static ssize_t call_recvmsg(int fd, struct msghdr *m, int flags)
 {
 	int err;
 	struct sock *sk = call_sock(fd, &err);
+	int64_t r = err;
 
-	return call_end(sk, err ? err : do_recv(sk, iov, n, flags));
+	if (!err && sk->state == SK_UDP) {
+		r = udp_recvmsg(sk, m, flags);
+	} else if (!err) {
+		r = do_recv(sk, m->msg_iov, m->msg_iovlen, flags);
+		/* A stream has no source address to tell (recvfrom(2)). */
+		if (r >= 0)
+			m->msg_namelen = 0;
+		if (r >= 0)
+			m->msg_controllen = 0;
+		m->msg_flags = r > 0 ? flags & MSG_OOB : r ? m->msg_flags : 0;
+	}
+	return call_end(sk, r);
+}
+
+static ssize_t call_recv(int fd, const struct iovec *iov, size_t n, int flags)
+{
+	struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = n};
+
+	return call_recvmsg(fd, &m, flags);
 }
 
 ssize_t tandem_recv(int fd, void *buf, size_t len, int flags)
@@ -227,22 +246,23 @@ ssize_t tandem_readv(int fd, const struct iovec *iov, int n)
 ssize_t tandem_recvfrom(int fd, void *buf, size_t len, int flags, struct sockaddr *addr,
 			socklen_t *alen)
 {
-	/* A stream has no source address to tell (recvfrom(2)). */
-	if (addr && alen)
-		*alen = 0;
-	return tandem_recv(fd, buf, len, flags);
+	struct iovec iov = {buf, len > SSIZE_MAX ? SSIZE_MAX : len};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t r;
+
+	if (addr && alen) {
+		m.msg_name = addr;
+		m.msg_namelen = *alen;
+	}
+	r = call_recvmsg(fd, &m, flags);
+	if (r >= 0 && addr && alen)
+		*alen = m.msg_namelen;
+	return r;
 }
 
 ssize_t tandem_recvmsg(int fd, struct msghdr *msg, int flags)
 {
-	ssize_t r = call_recv(fd, msg->msg_iov, msg->msg_iovlen, flags);
-
-	if (r >= 0) {
-		msg->msg_namelen = 0;
-		msg->msg_controllen = 0;
-		msg->msg_flags = r ? flags & MSG_OOB : 0;
-	}
-	return r;
+	return call_recvmsg(fd, msg, flags);
 }
 
 /* ---- send ---- */
@@ -324,18 +344,32 @@ static int64_t do_send(struct sock *sk, const struct iovec *iov, size_t n, int f
 	return done ? done : r;
 }
 
-/* send(2): EPIPE comes with SIGPIPE, once the lock is free. */
-static ssize_t call_send(int fd, const struct iovec *iov, size_t n, int flags)
+/* send(2): EPIPE comes with SIGPIPE, once the lock is free; not for datagrams. */
+static ssize_t call_sendmsg(int fd, const struct msghdr *m, int flags)
 {
 	int err;
 	struct sock *sk = call_sock(fd, &err);
-	ssize_t r = call_end(sk, err ? err : do_send(sk, iov, n, flags));
+	bool udp = !err && sk->state == SK_UDP;
+	ssize_t r;
 
-	if (r < 0 && errno == EPIPE && !(flags & MSG_NOSIGNAL)) {
+	if (!err)
+		r = udp ? udp_sendmsg(sk, m, flags, true)
+			: do_send(sk, m->msg_iov, m->msg_iovlen, flags);
+	else
+		r = err;
+	r = call_end(sk, r);
+	if (r < 0 && errno == EPIPE && !udp && !(flags & MSG_NOSIGNAL)) {
 		raise(SIGPIPE);
 		errno = EPIPE;
 	}
 	return r;
+}
+
+static ssize_t call_send(int fd, const struct iovec *iov, size_t n, int flags)
+{
+	struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = n};
+
+	return call_sendmsg(fd, &m, flags);
 }
 
 ssize_t tandem_send(int fd, const void *buf, size_t len, int flags)
@@ -362,15 +396,19 @@ ssize_t tandem_writev(int fd, const struct iovec *iov, int n)
 ssize_t tandem_sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *addr,
 		      socklen_t alen)
 {
+	struct iovec iov = {(void *)(uintptr_t)buf, len > SSIZE_MAX ? SSIZE_MAX : len};
 	/* On a stream the address is ignored, as Linux does (send(2)). */
-	(void)addr;
-	(void)alen;
-	return tandem_send(fd, buf, len, flags);
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_name = (void *)(uintptr_t)addr,
+			   .msg_namelen = alen};
+
+	return call_sendmsg(fd, &m, flags);
 }
 
 ssize_t tandem_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
-	return call_send(fd, msg->msg_iov, msg->msg_iovlen, flags);
+	return call_sendmsg(fd, msg, flags);
 }
 
 /* How much sendfile() should read: what the socket can take now, so that nothing is read twice. */
@@ -432,6 +470,8 @@ static int do_ioctl(struct sock *sk, unsigned long req, void *arg)
 	bool conn = sk->state == SK_CONNECTED && conn_get(sk->c);
 	int *v = arg;
 
+	if (sk->state == SK_UDP)
+		return udp_ioctl_call(sk, req, arg);
 	switch (req) {
 	case FIONBIO:
 		sk->nonblock = *v;

@@ -7,9 +7,11 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include "engine.h"
 #include "calls.h"
 #include "shim.h"
+#include "udp.h"
 
 #define TYPE_FLAGS (SOCK_NONBLOCK | SOCK_CLOEXEC)
 
@@ -57,20 +59,34 @@ static int socket_new(int type)
 	return sk->f.handle;
 }
 
+static int udp_socket(int type)
+{
+	int kfd = fd_private(socket(AF_INET, type | SOCK_CLOEXEC, 0)), h;
+
+	if (kfd < 0)
+		return -errno;
+	h = udp_new(kfd);
+	if (h < 0)
+		close(kfd);
+	return h;
+}
+
 int tandem_socket(int domain, int type, int protocol)
 {
+	bool udp = (type & ~TYPE_FLAGS) == SOCK_DGRAM && (!protocol || protocol == IPPROTO_UDP);
 	int r;
 
 	if (domain != AF_INET) {
 		errno = EAFNOSUPPORT;
 		return -1;
 	}
-	if ((type & ~TYPE_FLAGS) != SOCK_STREAM || (protocol && protocol != IPPROTO_TCP)) {
+	if (!udp &&
+	    ((type & ~TYPE_FLAGS) != SOCK_STREAM || (protocol && protocol != IPPROTO_TCP))) {
 		errno = EPROTONOSUPPORT;
 		return -1;
 	}
 	r = eng_enter();
-	return (int)call_end(NULL, r ? r : socket_new(type));
+	return (int)call_end(NULL, r ? r : udp ? udp_socket(type) : socket_new(type));
 }
 
 /* ---- names ---- */
@@ -128,13 +144,17 @@ int tandem_bind(int fd, const struct sockaddr *addr, socklen_t len)
 	int err;
 	struct sock *sk = call_sock(fd, &err);
 
-	return (int)call_end(sk, err ? err : do_bind(sk, addr, len));
+	if (!err)
+		err = sk->state == SK_UDP ? udp_bind_call(sk, addr, len) : do_bind(sk, addr, len);
+	return (int)call_end(sk, err);
 }
 
 static int do_name(struct sock *sk, bool peer, struct sockaddr *addr, socklen_t *len)
 {
 	const struct tcb *t = conn_get(sk->c);
 
+	if (sk->state == SK_UDP)
+		return udp_name_call(sk, peer, addr, len);
 	if (peer && (sk->state != SK_CONNECTED || !t || t->state == TCP_CLOSED))
 		return -ENOTCONN;
 	if ((int)*len < 0)
@@ -213,6 +233,8 @@ static int do_listen(struct sock *sk, int backlog)
 	struct ctl_listen req = {.proto = IPPROTO_TCP, .id = sock_extra(sk)->bind_id};
 
 	/* Linux compares unsigned: negative is the most there can be. */
+	if (sk->state == SK_UDP)
+		return -EOPNOTSUPP;
 	req.backlog = backlog < 0 ? INT_MAX : (uint32_t)backlog;
 	if (sk->state == SK_LISTEN) {
 		sk->extra->l.backlog =
@@ -349,6 +371,8 @@ static int do_accept(struct sock *sk, struct sockaddr *addr, socklen_t *len, int
 
 	if (flags & ~TYPE_FLAGS)
 		return -EINVAL;
+	if (sk->state == SK_UDP)
+		return -EOPNOTSUPP;
 	while (sk->state == SK_LISTEN) {
 		int r = accept_now(sk, addr, len, flags);
 
@@ -504,7 +528,10 @@ int tandem_connect(int fd, const struct sockaddr *addr, socklen_t len)
 	int err;
 	struct sock *sk = call_sock(fd, &err);
 
-	return (int)call_end(sk, err ? err : do_connect(sk, addr, len));
+	if (!err)
+		err = sk->state == SK_UDP ? udp_connect_call(sk, addr, len)
+					  : do_connect(sk, addr, len);
+	return (int)call_end(sk, err);
 }
 
 /* ---- the end ---- */
@@ -516,6 +543,8 @@ static int do_shutdown(struct sock *sk, int how)
 
 	if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
 		return -EINVAL;
+	if (sk->state == SK_UDP)
+		return udp_shutdown_call(sk, how);
 	switch (sk->state) {
 	case SK_LISTEN:
 		/* Linux: SHUT_RD ends listening; who waits in accept() gets EINVAL. */
@@ -571,6 +600,8 @@ int tandem_fcntl(int fd, int cmd, int arg)
 
 	if (!err && cmd == F_GETFL) {
 		r = O_RDWR | (sk->nonblock ? O_NONBLOCK : 0);
+	} else if (!err && cmd == F_SETFL && sk->state == SK_UDP) {
+		r = udp_fcntl_call(sk, arg);
 	} else if (!err && cmd == F_SETFL) {
 		sk->nonblock = arg & O_NONBLOCK;
 	} else if (!err && cmd == F_SETOWN) {

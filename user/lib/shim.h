@@ -24,6 +24,9 @@ bool lib_is_foreign(void);
 bool lib_has_ifindex(int ifindex);
 bool lib_has_loopback(void);
 
+/* A UDP socket of the library's over the program's kernel socket @kfd: its handle, -1 and errno. */
+int lib_udp_adopt(int kfd);
+
 /* In a child of fork(): the parent's sockets are forgotten, the next socket attaches anew. */
 void lib_after_fork(void);
 

@@ -111,6 +111,8 @@ uint32_t sock_poll(struct sock *sk)
 		break;
 	case SK_LISTEN:
 		return sk->extra->l.aq_len ? EPOLLIN | EPOLLRDNORM : 0;
+	case SK_UDP:
+		return udp_poll_events(sk);
 	case SK_CONNECTING:
 		break;
 	case SK_CONNECTED:
@@ -296,6 +298,9 @@ void sock_release(struct sock *sk, struct mtime now)
 		t = conn_get(sk->c);
 		/* SO_LINGER with 0: an abortive close (socket(7)). */
 		conn_end(sk->c, t && t->sockopt & TCB_LINGER && !t->linger, now);
+		break;
+	case SK_UDP:
+		udp_release(sk);
 		break;
 	case SK_NEW:
 	case SK_FAILED:

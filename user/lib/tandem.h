@@ -8,7 +8,7 @@
  *
  * Sockets are handles of this library, not descriptors of the kernel: pass them to tandem_*()
  * calls only. They start at TANDEM_FD_BASE, so that a mix-up fails with EBADF rather than hitting
- * some file. IPv4 TCP (AF_INET, SOCK_STREAM) is what there is.
+ * some file. IPv4 TCP and UDP (AF_INET, SOCK_STREAM or SOCK_DGRAM) are what there is.
  *
  * The first call connects to the daemon that serves this network namespace (tandem_init() to
  * choose one); errno ENODEV: nothing is attached here, EACCES: its socket may not be opened,
@@ -33,6 +33,9 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+struct mmsghdr; /* <sys/socket.h> has it with _GNU_SOURCE */
+struct timespec;
 
 #define TANDEM_FD_BASE 0x40000000
 
@@ -71,6 +74,8 @@ ssize_t tandem_sendto(int fd, const void *buf, size_t len, int flags, const stru
 		      socklen_t alen);
 ssize_t tandem_recvmsg(int fd, struct msghdr *msg, int flags);
 ssize_t tandem_sendmsg(int fd, const struct msghdr *msg, int flags);
+int tandem_recvmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags, struct timespec *timeout);
+int tandem_sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags);
 ssize_t tandem_read(int fd, void *buf, size_t len);
 ssize_t tandem_write(int fd, const void *buf, size_t len);
 ssize_t tandem_readv(int fd, const struct iovec *iov, int n);

@@ -11,11 +11,9 @@
 /* clang-format off */
 /* Calls on a descriptor: X(type, name, (parameters after fd), (their names)). */
 #define SOCKET_CALLS(X) \
-	X(int, bind, (__CONST_SOCKADDR_ARG addr, socklen_t len), (addr, len)) \
 	X(int, listen, (int backlog), (backlog)) \
 	X(int, accept, (__SOCKADDR_ARG addr, socklen_t *len), (addr, len)) \
 	X(int, accept4, (__SOCKADDR_ARG addr, socklen_t *len, int flags), (addr, len, flags)) \
-	X(int, connect, (__CONST_SOCKADDR_ARG addr, socklen_t len), (addr, len)) \
 	X(int, shutdown, (int how), (how)) \
 	X(int, getsockopt, \
 	  (int level, int name, void *val, socklen_t *len), (level, name, val, len)) \
@@ -23,15 +21,22 @@
 	  (int level, int name, const void *val, socklen_t len), \
 	  (level, name, val, len)) \
 	X(int, getsockname, (__SOCKADDR_ARG addr, socklen_t *len), (addr, len)) \
-	X(int, getpeername, (__SOCKADDR_ARG addr, socklen_t *len), (addr, len)) \
+	X(int, getpeername, (__SOCKADDR_ARG addr, socklen_t *len), (addr, len))
+
+/* Those that name an address, by which a UDP socket may become tandem's: these and those below. */
+#define NAMING_CALLS(X) \
+	X(int, bind, (__CONST_SOCKADDR_ARG addr, socklen_t len), (addr, len)) \
+	X(int, connect, (__CONST_SOCKADDR_ARG addr, socklen_t len), (addr, len)) \
 	X(int, __connect, (__CONST_SOCKADDR_ARG addr, socklen_t len), (addr, len))
 
-#define IO_CALLS(X) \
-	X(ssize_t, send, (const void *buf, size_t n, int flags), (buf, n, flags)) \
+#define SENDING_CALLS(X) \
 	X(ssize_t, sendto, \
 	  (const void *buf, size_t n, int flags, __CONST_SOCKADDR_ARG addr, socklen_t len), \
 	  (buf, n, flags, addr, len)) \
-	X(int, sendmmsg, (struct mmsghdr *msgs, unsigned n, int flags), (msgs, n, flags)) \
+	X(int, sendmmsg, (struct mmsghdr *msgs, unsigned n, int flags), (msgs, n, flags))
+
+#define IO_CALLS(X) \
+	X(ssize_t, send, (const void *buf, size_t n, int flags), (buf, n, flags)) \
 	X(ssize_t, recv, (void *buf, size_t n, int flags), (buf, n, flags)) \
 	X(ssize_t, recvfrom, \
 	  (void *buf, size_t n, int flags, __SOCKADDR_ARG addr, socklen_t *len), \

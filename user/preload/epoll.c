@@ -163,6 +163,8 @@ PUBLIC int epoll_ctl(int epfd, int op, int fd, struct epoll_event *ev)
 	int e = fd_get(fd);
 	struct ep *ep;
 
+	if (!likely(e != FD_UDP) && op == EPOLL_CTL_ADD)
+		e = udp_watched(fd);
 	if (is_sock(e))
 		return SHIM_DO(int, "epoll_ctl", fd, ctl_sock(epfd, op, e, ev));
 	ep = ep_of(epfd);

@@ -43,12 +43,15 @@ static void resolve(void);
 	}
 
 SOCKET_CALLS(FD_FIRST)
+NAMING_CALLS(FD_FIRST)
+SENDING_CALLS(FD_FIRST)
 IO_CALLS(FD_FIRST)
 VARIADIC_CALLS(VARIADIC_FIRST)
 OTHER_CALLS(FIRST)
 
 #define INIT(type, name, ...) .name = first_##name,
-struct real real = {SOCKET_CALLS(INIT) IO_CALLS(INIT) VARIADIC_CALLS(INIT) OTHER_CALLS(INIT)};
+struct real real = {SOCKET_CALLS(INIT) NAMING_CALLS(INIT) SENDING_CALLS(INIT) IO_CALLS(INIT)
+			    VARIADIC_CALLS(INIT) OTHER_CALLS(INIT)};
 
 static void *lookup(const char *name)
 {
@@ -61,6 +64,8 @@ static void resolve(void)
 {
 #define LOOKUP(type, name, ...) *(void **)&real.name = lookup(#name);
 	SOCKET_CALLS(LOOKUP)
+	NAMING_CALLS(LOOKUP)
+	SENDING_CALLS(LOOKUP)
 	IO_CALLS(LOOKUP)
 	VARIADIC_CALLS(LOOKUP)
 	OTHER_CALLS(LOOKUP)
@@ -94,6 +99,8 @@ static void resolve(void)
 	}
 
 SOCKET_CALLS(FD_WRAP)
+NAMING_CALLS(FD_WRAP)
+SENDING_CALLS(FD_WRAP)
 IO_CALLS(FD_WRAP)
 VARIADIC_CALLS(VARIADIC_WRAP)
 OTHER_CALLS(WRAP)

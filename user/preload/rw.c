@@ -6,7 +6,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include "shim.h"
 
 /* ---- one message ---- */
@@ -108,48 +107,15 @@ static ssize_t on_sendfile(int h, int fd, int in, off_t *off, size_t n)
 
 static int on_sendmmsg(int h, int fd, struct mmsghdr *msgs, unsigned n, int flags)
 {
-	unsigned i;
-
 	(void)fd;
-	for (i = 0; i < n; i++) {
-		ssize_t r = tandem_sendmsg(h, &msgs[i].msg_hdr, flags);
-
-		if (r < 0)
-			return i ? (int)i : -1;
-		msgs[i].msg_len = (unsigned)r;
-	}
-	return (int)i;
+	return tandem_sendmmsg(h, msgs, n, flags);
 }
 
-/* The timeout is only looked at between messages: the kernel's rule (recvmmsg(2), BUGS). */
 static int on_recvmmsg(int h, int fd, struct mmsghdr *msgs, unsigned n, int flags,
 		       struct timespec *timeout)
 {
-	struct timespec end = {0}, now;
-	unsigned i;
-
 	(void)fd;
-	if (timeout) {
-		clock_gettime(CLOCK_MONOTONIC, &end);
-		end.tv_sec += timeout->tv_sec;
-		end.tv_nsec += timeout->tv_nsec;
-	}
-	for (i = 0; i < n; i++) {
-		ssize_t r = tandem_recvmsg(h, &msgs[i].msg_hdr, flags & ~MSG_WAITFORONE);
-
-		if (r < 0)
-			return i ? (int)i : -1;
-		msgs[i].msg_len = (unsigned)r;
-		if (flags & MSG_WAITFORONE)
-			flags |= MSG_DONTWAIT;
-		if (!r)
-			return (int)i + 1;
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		if (timeout &&
-		    (now.tv_sec - end.tv_sec) * 1000000000ll + now.tv_nsec >= end.tv_nsec)
-			return (int)i + 1;
-	}
-	return (int)i;
+	return tandem_recvmmsg(h, msgs, n, flags, timeout);
 }
 
 /* ---- other names for the same ---- */
@@ -188,6 +154,28 @@ static ssize_t on___recvfrom_chk(int h, int fd, void *buf, size_t n, size_t room
 IO_CALLS(PROTOTYPE)
 IO_CALLS(FD_INTERCEPT)
 
+static int udp_by_sendmmsg(int fd, const struct mmsghdr *msgs, unsigned n, int flags)
+{
+	int e = FD_UDP;
+
+	(void)flags;
+	for (unsigned i = 0; i < n && e == FD_UDP; i++)
+		e = udp_named(fd, msgs[i].msg_hdr.msg_name, msgs[i].msg_hdr.msg_namelen);
+	return e;
+}
+
+static int udp_by_sendto(int fd, const void *buf, size_t n, int flags, __CONST_SOCKADDR_ARG addr,
+			 socklen_t len)
+{
+	(void)buf;
+	(void)n;
+	(void)flags;
+	return udp_named(fd, addr.__sockaddr__, len);
+}
+
+SENDING_CALLS(PROTOTYPE)
+SENDING_CALLS(NAMING_INTERCEPT)
+
 /* ---- descriptors in messages; splice ---- */
 
 /* A socket of tandem's lives in its process: another could do nothing with the number. */
@@ -212,6 +200,8 @@ PUBLIC ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 {
 	int e = fd_get(fd);
 
+	if (!likely(e != FD_UDP) && msg)
+		e = udp_named(fd, msg->msg_name, msg->msg_namelen);
 	if (is_sock(e))
 		return SHIM_DO(ssize_t, "sendmsg", fd, tandem_sendmsg(e, msg, flags));
 	if (msg && msg->msg_controllen && passes_socket(msg)) {

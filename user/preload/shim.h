@@ -6,6 +6,7 @@
  *	1 ...                   an epoll instance, the entry is the number of its struct ep
  *	FD_PRIVATE              the engine's own; not there, as far as the program is concerned
  *	FD_PARENTS              a socket of the process that we were forked from; only to be closed
+ *	FD_UDP                  a UDP socket of the kernel's that may become tandem's (udp.c)
  * Several descriptors may have the same entry, after dup(). What stands behind a tandem socket's
  * descriptor in the kernel is a copy of one unconnected unix socket: it costs no socket, holds the
  *number, looks like a socket to fstat(), and fails whatever does not pass through the shim.
@@ -40,6 +41,8 @@
 #define VARIADIC_POINTER(type, name, t2, n2) type (*name)(int fd, t2 n2, ...);
 struct real {
 	SOCKET_CALLS(FD_POINTER)
+	NAMING_CALLS(FD_POINTER)
+	SENDING_CALLS(FD_POINTER)
 	IO_CALLS(FD_POINTER)
 	VARIADIC_CALLS(VARIADIC_POINTER)
 	OTHER_CALLS(POINTER)
@@ -50,6 +53,7 @@ extern struct real real;
 
 #define FD_PRIVATE (-1)
 #define FD_PARENTS (-2)
+#define FD_UDP (-3)
 #define FD_CHUNK 1024u
 #define FD_CHUNKS 1024u /* the kernel's fs.nr_open, unless somebody raises it */
 
@@ -91,6 +95,7 @@ struct ext {
 	bool v6;	/* AF_INET6 to the program */
 	bool any6;	/* bound to ::, as the kernel socket is */
 	int kernel_fd1; /* the kernel's socket beside it, plus one; 0: none */
+	bool udp;	  /* the descriptors are a kernel socket's, beside which the handle stands */
 };
 
 struct ep {
@@ -181,6 +186,33 @@ int v6_kernel_socket(int h);
 int to_kernel(int h, int fd, const char *why);
 /* Nothing but bind() may have happened to a socket that changes sides. */
 bool may_leave(int h);
+
+/* The same for a call by which a UDP socket of the kernel's may become tandem's. */
+#define NAMING_INTERCEPT(type, name, params, args)                                                 \
+	static __attribute__((noinline)) type ours_##name(int e, int fd, UNWRAP params)            \
+	{                                                                                          \
+		return SHIM_DO(type, #name, fd, on_##name(e, fd, UNWRAP args));                    \
+	}                                                                                          \
+	PUBLIC type name(int fd, UNWRAP params)                                                    \
+	{                                                                                          \
+		int e = fd_get(fd);                                                                \
+                                                                                                   \
+		if (!likely(e != FD_UDP))                                                          \
+			e = udp_by_##name(fd, UNWRAP args);                                        \
+		if (likely(!is_sock(e)))                                                           \
+			return real.name(fd, UNWRAP args);                                         \
+		return ours_##name(e, fd, UNWRAP args);                                            \
+	}
+
+/* ---- UDP (udp.c) ---- */
+
+/*
+ * @fd, of entry FD_UDP, is about to be used with the address @addr (NULL: none): the entry that it
+ * has from here on.
+ */
+int udp_named(int fd, const struct sockaddr *addr, socklen_t len);
+/* @fd is about to be waited for together with others. */
+int udp_watched(int fd);
 
 /* ---- who serves an address (route.c) ---- */
 

@@ -26,6 +26,7 @@ static int wrap(int h, bool cloexec, bool v6)
 	if (x) {
 		x->refs = 0;
 		v6_begin(h, v6);
+		x->udp = false;
 		fd = fd_new(h, cloexec);
 	} else {
 		errno = ENOMEM;
@@ -42,6 +43,13 @@ PUBLIC int socket(int domain, int type, int protocol)
 {
 	int r, h;
 
+	if (domain == AF_INET && (type & ~TYPE_FLAGS) == SOCK_DGRAM &&
+	    (!protocol || protocol == IPPROTO_UDP)) {
+		r = real.socket(domain, type, protocol);
+		if (r >= 0)
+			fd_set_entry(r, FD_UDP); /* or, without memory, the kernel's for good */
+		return r;
+	}
 	if ((domain != AF_INET && domain != AF_INET6) || (type & ~TYPE_FLAGS) != SOCK_STREAM ||
 	    (protocol && protocol != IPPROTO_TCP))
 		return real.socket(domain, type, protocol);
@@ -70,6 +78,7 @@ static int on_accept4(int h, int fd, __SOCKADDR_ARG addr, socklen_t *len, int fl
 	if (x) {
 		x->refs = 0;
 		v6_begin(c, ext_get(h)->v6);
+		x->udp = false;
 		new = fd_new(c, flags & SOCK_CLOEXEC);
 		if (new >= 0)
 			return new;
@@ -150,6 +159,8 @@ static int on_bind(int h, int fd, __CONST_SOCKADDR_ARG addr, socklen_t len)
 	}
 	if (ext_get(h)->v6)
 		return v6_bind(h, fd, addr.__sockaddr__, len);
+	if (ext_get(h)->udp)
+		return tandem_bind(h, addr.__sockaddr__, len);
 	if (!inet_addr_of(addr.__sockaddr__, len, &sin) || route_local(&sin) == BY_TANDEM) {
 		r = tandem_bind(h, addr.__sockaddr__, len);
 		if (!r || errno != EADDRNOTAVAIL)
@@ -195,7 +206,7 @@ static int on_connect(int h, int fd, __CONST_SOCKADDR_ARG addr, socklen_t len)
 	}
 	if (ext_get(h)->v6)
 		return v6_connect(h, fd, addr.__sockaddr__, len);
-	if (inet_addr_of(addr.__sockaddr__, len, &sin) && may_leave(h) &&
+	if (!ext_get(h)->udp && inet_addr_of(addr.__sockaddr__, len, &sin) && may_leave(h) &&
 	    route_remote(&sin) == BY_KERNEL)
 		return rebind(h, fd) ? -1 : real.connect(fd, addr, len);
 	return tandem_connect(h, addr.__sockaddr__, len);
@@ -237,6 +248,15 @@ static int on_getpeername(int h, int fd, __SOCKADDR_ARG addr, socklen_t *len)
 
 int __connect(int fd, __CONST_SOCKADDR_ARG addr, socklen_t len);
 SOCKET_CALLS(FD_INTERCEPT)
+
+static int udp_by_bind(int fd, __CONST_SOCKADDR_ARG addr, socklen_t len)
+{
+	return udp_named(fd, addr.__sockaddr__, len);
+}
+
+#define udp_by_connect udp_by_bind
+#define udp_by___connect udp_by_bind
+NAMING_CALLS(NAMING_INTERCEPT)
 
 /* ---- numbers ---- */
 
@@ -396,7 +416,7 @@ static int do_fcntl(int e, int fd, int cmd, void *arg)
 		va_start(ap, cmd);                                                                 \
 		arg = va_arg(ap, void *);                                                          \
 		va_end(ap);                                                                        \
-		if (likely(e <= 0) || !shim_own_process())                                         \
+		if (likely(e <= 0 && e != FD_UDP) || !shim_own_process())                          \
 			return real.name(fd, cmd, arg);                                            \
 		return do_fcntl(e, fd, cmd, arg);                                                  \
 	}

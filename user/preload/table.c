@@ -187,7 +187,9 @@ void table_forked(void)
 	for (int fd = fd_next(0, INT32_MAX); fd >= 0; fd = fd_next(fd + 1, INT32_MAX)) {
 		int e = fd_get(fd);
 
-		if (is_sock(e)) {
+		if (is_sock(e) && ext_get(e)->udp) {
+			fd_set_entry(fd, FD_UDP);
+		} else if (is_sock(e)) {
 			v6_end(e);
 			fd_set_entry(fd, FD_PARENTS);
 		}

@@ -1,0 +1,434 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Datagrams in and out. Rules: udp(7), ip(7), recv(2), send(2), and Linux's udp_recvmsg() and
+ * udp_sendmsg(). What is not ours to do is the twin's (udp.c), which also finds the words for
+ * what is wrong with a call.
+ */
+#include <time.h>
+#include <stdlib.h>
+#include <netinet/udp.h>
+#include "calls.h"
+#include "udp.h"
+
+#define KERNEL_EVERY 16u  /* datagrams of ours, before the twin is looked at */
+#define MAX_SEGMENTS 128u /* Linux's UDP_MAX_SEGMENTS */
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+
+/* Under the engine's lock: a datagram of a vector with several pieces. */
+static uint8_t *scratch(void)
+{
+	if (!eng.udp_buf)
+		eng.udp_buf = malloc(UDP_MAX_PAYLOAD + 1);
+	return eng.udp_buf;
+}
+
+static size_t total_len(const struct msghdr *m)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < m->msg_iovlen; i++) {
+		if (m->msg_iov[i].iov_len > SIZE_MAX / 2 - n)
+			return SIZE_MAX;
+		n += m->msg_iov[i].iov_len;
+	}
+	return n;
+}
+
+/* ---- receive ---- */
+
+/* Appends a control message, cut where there is no room for it (put_cmsg() of Linux). */
+static void put_cmsg(struct msghdr *m, size_t *used, int level, int type, const void *data,
+		     size_t len)
+{
+	size_t room = m->msg_controllen - *used, cmlen = CMSG_LEN(len);
+	struct cmsghdr c = {.cmsg_level = level, .cmsg_type = type};
+	uint8_t *to = (uint8_t *)m->msg_control + *used;
+
+	if (!m->msg_control || room < sizeof(c)) {
+		m->msg_flags |= MSG_CTRUNC;
+		return;
+	}
+	if (room < cmlen) {
+		m->msg_flags |= MSG_CTRUNC;
+		cmlen = room;
+	}
+	c.cmsg_len = cmlen;
+	memcpy(to, &c, sizeof(c));
+	memcpy(to + CMSG_LEN(0), data, cmlen - CMSG_LEN(0));
+	*used += CMSG_SPACE(len) < room ? CMSG_SPACE(len) : room;
+}
+
+static struct timespec wall_time(uint64_t ns)
+{
+	struct timespec real, mono;
+	int64_t t;
+
+	clock_gettime(CLOCK_REALTIME, &real);
+	clock_gettime(CLOCK_MONOTONIC, &mono);
+	t = ((int64_t)real.tv_sec - mono.tv_sec) * (int64_t)NS_PER_S + real.tv_nsec - mono.tv_nsec +
+	    (int64_t)ns;
+	return (struct timespec){t / (int64_t)NS_PER_S, t % (int64_t)NS_PER_S};
+}
+
+static void put_ancillary(const struct sock_udp *u, struct msghdr *m, const struct udp_info *in)
+{
+	size_t used = 0;
+
+	/* In Linux's order. */
+	if (u->timestamp || u->timestampns) {
+		struct timespec ts = wall_time(in->ns);
+		struct timeval tv = {ts.tv_sec, ts.tv_nsec / 1000};
+
+		if (u->timestampns)
+			put_cmsg(m, &used, SOL_SOCKET, SO_TIMESTAMPNS, &ts, sizeof(ts));
+		else
+			put_cmsg(m, &used, SOL_SOCKET, SO_TIMESTAMP, &tv, sizeof(tv));
+	}
+	if (u->pktinfo) {
+		struct in_pktinfo pi = {.ipi_ifindex = eng.ifindex[in->netif],
+					.ipi_spec_dst.s_addr = ip_addr_to_v4(&in->dst),
+					.ipi_addr.s_addr = ip_addr_to_v4(&in->dst)};
+
+		put_cmsg(m, &used, IPPROTO_IP, IP_PKTINFO, &pi, sizeof(pi));
+	}
+	if (u->recvttl) {
+		int ttl = in->ttl;
+
+		put_cmsg(m, &used, IPPROTO_IP, IP_TTL, &ttl, sizeof(ttl));
+	}
+	if (u->recvtos)
+		put_cmsg(m, &used, IPPROTO_IP, IP_TOS, &in->tos, sizeof(in->tos));
+	if (u->recvorigdst) {
+		struct sockaddr_in sin = {.sin_family = AF_INET,
+					  .sin_port = u->local.sin_port,
+					  .sin_addr.s_addr = ip_addr_to_v4(&in->dst)};
+
+		put_cmsg(m, &used, IPPROTO_IP, IP_ORIGDSTADDR, &sin, sizeof(sin));
+	}
+	m->msg_controllen = used;
+}
+
+static void scatter(const struct msghdr *m, const uint8_t *from, size_t n)
+{
+	for (size_t i = 0; n; i++) {
+		size_t part = m->msg_iov[i].iov_len < n ? m->msg_iov[i].iov_len : n;
+
+		memcpy(m->msg_iov[i].iov_base, from, part);
+		from += part;
+		n -= part;
+	}
+}
+
+/* A datagram of ours. -EAGAIN: there is none. */
+static int64_t take(struct sock *sk, struct msghdr *m, int flags)
+{
+	size_t room = total_len(m);
+	struct udp_info in;
+	void *buf = NULL;
+	int64_t n;
+
+	if (udp_next_len(eng.stack, udp_of(sk)->id) < 0)
+		return -EAGAIN;
+	if (m->msg_iovlen == 1)
+		buf = m->msg_iov->iov_base;
+	else if (m->msg_iovlen && !(buf = scratch()))
+		return -ENOMEM;
+	n = udp_recv(eng.stack, udp_of(sk)->id, buf, room < UDP_MAX_PAYLOAD ? room : UDP_MAX_PAYLOAD,
+		     &in, flags & MSG_PEEK);
+	if (m->msg_iovlen > 1)
+		scatter(m, buf, (size_t)n);
+	m->msg_flags = in.len > (uint64_t)n ? MSG_TRUNC : 0;
+	if (m->msg_name)
+		sockaddr_out(ip_addr_to_v4(&in.src), in.sport, m->msg_name, &m->msg_namelen);
+	else
+		m->msg_namelen = 0;
+	put_ancillary(udp_of(sk), m, &in);
+	return flags & MSG_TRUNC ? in.len : n;
+}
+
+/* One round over both: @run the engine first. */
+static int64_t take_any(struct sock *sk, struct msghdr *m, int flags, bool run)
+{
+	struct sock_udp *u = udp_of(sk);
+	int err = udp_error(eng.stack, u->id);
+	int64_t r = -EAGAIN;
+
+	if (err)
+		return -err;
+	if (++u->turn <= KERNEL_EVERY)
+		r = take(sk, m, flags);
+	if (r == -EAGAIN && run) {
+		eng_run(clock_now());
+		err = udp_error(eng.stack, u->id);
+		if (err)
+			return -err;
+		r = take(sk, m, flags);
+	}
+	if (r != -EAGAIN)
+		return r;
+	u->turn = 0;
+	r = recvmsg(u->kfd, m, flags | MSG_DONTWAIT);
+	if (r < 0)
+		r = -errno;
+	return r == -EAGAIN ? take(sk, m, flags) : r;
+}
+
+struct udp_watch {
+	struct watch watch;
+	struct waiter *waiter;
+};
+
+static void wake_blocked(struct watch *w, uint32_t events)
+{
+	(void)events;
+	waiter_wake(container_of(w, struct udp_watch, watch)->waiter);
+}
+
+static int wait_any(struct sock *sk, struct mtime until)
+{
+	struct waiter w = WAITER_INIT;
+	struct udp_watch uw = {.watch.fn = wake_blocked, .waiter = &w};
+	struct pollfd twin = {.fd = udp_of(sk)->kfd, .events = POLLIN};
+	int r;
+
+	waitq_add(&sk->f.wq, &uw.watch);
+	r = waiter_sleep(&w, until, &twin, 1);
+	waitq_del(&uw.watch);
+	return r ? r : file_is_open(&sk->f) ? 0 : -EBADF;
+}
+
+int64_t udp_recvmsg(struct sock *sk, struct msghdr *m, int flags)
+{
+	bool nonblock = sk->nonblock || flags & MSG_DONTWAIT;
+	struct mtime until = timeout_deadline(sk->extra->rcv_timeo);
+	int64_t r;
+
+	if (flags & (MSG_OOB | MSG_ERRQUEUE)) {
+		r = recvmsg(udp_of(sk)->kfd, m, flags | MSG_DONTWAIT);
+		return r < 0 ? -errno : r;
+	}
+	for (;;) {
+		r = take_any(sk, m, flags & ~MSG_WAITALL, true);
+		if (r == -EAGAIN && udp_of(sk)->rd_shut) {
+			m->msg_namelen = 0;
+			m->msg_controllen = 0;
+			return 0;
+		}
+		if (r != -EAGAIN || nonblock)
+			return r;
+		r = wait_error(wait_any(sk, until), sk->extra->rcv_timeo, -EAGAIN);
+		if (r)
+			return r;
+	}
+}
+
+/* ---- send ---- */
+
+static int64_t by_twin(struct sock *sk, const struct msghdr *m, int flags)
+{
+	bool was_bound = udp_of(sk)->local.sin_port;
+	int64_t r =
+		sendmsg(udp_of(sk)->kfd, m, flags | (sk->nonblock ? MSG_DONTWAIT : 0) | MSG_NOSIGNAL);
+
+	r = r < 0 ? -errno : r;
+	/* It has got a name by that. */
+	if (!was_bound)
+		udp_sync(sk);
+	return r;
+}
+
+/* What a call asks for beyond the socket's options. False: only the kernel can do that. */
+static bool parse_cmsgs(const struct msghdr *m, struct udp_dest *to, uint16_t *gso)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c;
+	     c = CMSG_NXTHDR((struct msghdr *)(uintptr_t)m, c)) {
+		struct in_pktinfo pi;
+		int v = 0;
+
+		if (c->cmsg_len < CMSG_LEN(0))
+			return false;
+		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO &&
+		    c->cmsg_len == CMSG_LEN(sizeof(pi))) {
+			memcpy(&pi, CMSG_DATA(c), sizeof(pi));
+			if (pi.ipi_ifindex && pi.ipi_ifindex != eng.ifindex[to->way->netif])
+				return false;
+			/* Is it ours? The kernel knows. */
+			if (pi.ipi_spec_dst.s_addr &&
+			    pi.ipi_spec_dst.s_addr != ip_addr_to_v4(&to->src))
+				return false;
+		} else if (c->cmsg_level == IPPROTO_IP && c->cmsg_len == CMSG_LEN(sizeof(v)) &&
+			   (c->cmsg_type == IP_TTL || c->cmsg_type == IP_TOS)) {
+			memcpy(&v, CMSG_DATA(c), sizeof(v));
+			if (v < (c->cmsg_type == IP_TTL) || v > 255)
+				return false;
+			*(c->cmsg_type == IP_TTL ? &to->ttl : &to->tos) = (uint8_t)v;
+		} else if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_SEGMENT &&
+			   c->cmsg_len == CMSG_LEN(sizeof(uint16_t))) {
+			memcpy(gso, CMSG_DATA(c), sizeof(uint16_t));
+		} else {
+			return false;
+		}
+	}
+	return true;
+}
+
+/* The address that the call names, or the peer. False: the kernel says what is wrong. */
+static bool destination(const struct sock *sk, const struct msghdr *m, struct sockaddr_in *sin)
+{
+	*sin = udp_of(sk)->peer;
+	if (m->msg_name) {
+		if (m->msg_namelen < sizeof(*sin))
+			return false;
+		memcpy(sin, m->msg_name, sizeof(*sin));
+		if (sin->sin_family != AF_INET)
+			return false;
+	}
+	return sin->sin_port;
+}
+
+/* In one piece; NULL: no memory. */
+static const uint8_t *gather(const struct msghdr *m)
+{
+	uint8_t *buf, *to;
+
+	if (m->msg_iovlen == 1)
+		return m->msg_iov->iov_base;
+	to = buf = scratch();
+	for (size_t i = 0; buf && i < m->msg_iovlen; i++) {
+		memcpy(to, m->msg_iov[i].iov_base, m->msg_iov[i].iov_len);
+		to += m->msg_iov[i].iov_len;
+	}
+	return buf;
+}
+
+/* UDP_SEGMENT: @len bytes as datagrams of @gso bytes each. */
+static int64_t send_segments(uint32_t id, const struct udp_dest *to, const uint8_t *buf, size_t len,
+			     uint16_t gso, struct mtime now)
+{
+	for (size_t at = 0; at < len; at += gso) {
+		size_t n = len - at < gso ? len - at : gso;
+		int64_t r = udp_send(eng.stack, id, to, buf + at, n, now);
+
+		if (r == -ENOBUFS) {
+			eng_output(now);
+			r = udp_send(eng.stack, id, to, buf + at, n, now);
+		}
+		/* Once some have left, the rest is as lost on the way. */
+		if (r < 0)
+			return at ? (int64_t)len : r;
+	}
+	return (int64_t)len;
+}
+
+/* -EAGAIN: it is the twin's after all. */
+static int64_t send_ours(struct sock *sk, const struct msghdr *m, const struct sockaddr_in *sin,
+			 struct mtime now)
+{
+	struct sock_udp *u = udp_of(sk);
+	size_t len = total_len(m);
+	struct dest *d = dest_get(sin->sin_addr.s_addr, now);
+	struct udp_dest to = {.addr = ip_addr_v4(sin->sin_addr.s_addr),
+			      .port = sin->sin_port,
+			      .ttl = u->ttl,
+			      .tos = u->tos,
+			      .pmtudisc = u->pmtudisc,
+			      .no_csum = u->no_csum,
+			      .way = &d->way};
+	uint16_t gso = u->gso_size;
+	const uint8_t *buf;
+	int64_t r;
+
+	if (!d->ours || len > UDP_MAX_PAYLOAD || !udp_ready(sk, now) || !dest_usable(d, now))
+		return -EAGAIN;
+	to.src = ip_addr_v4(u->local.sin_addr.s_addr ? u->local.sin_addr.s_addr : d->src);
+	if (m->msg_controllen && !parse_cmsgs(m, &to, &gso))
+		return -EAGAIN;
+	if (gso && (gso > d->way.mtu - 28 || len > (size_t)gso * MAX_SEGMENTS))
+		return -EAGAIN;
+	buf = gather(m);
+	if (!buf && len)
+		return -EAGAIN;
+	if (gso && len > gso)
+		return send_segments(u->id, &to, buf, len, gso, now);
+	r = udp_send(eng.stack, u->id, &to, buf, len, now);
+	if (r == -ENOBUFS) {
+		/* The pool may only wait for its packets to be sent. */
+		eng_output(now);
+		r = udp_send(eng.stack, u->id, &to, buf, len, now);
+	}
+	return r == -ENOBUFS ? -EAGAIN : r;
+}
+
+int64_t udp_sendmsg(struct sock *sk, const struct msghdr *m, int flags, bool flush)
+{
+	const int known = MSG_DONTWAIT | MSG_NOSIGNAL | MSG_CONFIRM;
+	struct sock_udp *u = udp_of(sk);
+	struct mtime now = clock_now();
+	struct sockaddr_in sin;
+	int64_t r = -EAGAIN;
+	int err;
+
+	if (port_rx_pending(eng.port) && u->peer.sin_port)
+		eng_run(now);
+	err = udp_error(eng.stack, u->id);
+	if (err)
+		return -err;
+	if (!(flags & ~known) && !u->cork && !u->wr_shut && m->msg_iovlen <= 1024 &&
+	    destination(sk, m, &sin))
+		r = send_ours(sk, m, &sin, now);
+	/* What was built leaves before what the twin sends. */
+	if (flush || r == -EAGAIN)
+		eng_output(now);
+	return r == -EAGAIN ? by_twin(sk, m, flags) : r;
+}
+
+/* ---- several at once: sendmmsg(2), recvmmsg(2) ---- */
+
+int tandem_sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags)
+{
+	int err;
+	struct sock *sk = call_sock(fd, &err);
+	bool udp = !err && sk->state == SK_UDP;
+	unsigned i = 0;
+	int64_t r = err;
+
+	for (; udp && i < n; i++) {
+		r = udp_sendmsg(sk, &msgs[i].msg_hdr, flags, i + 1 == n);
+		if (r < 0)
+			break;
+		msgs[i].msg_len = (unsigned)r;
+	}
+	if (udp)
+		eng_output(clock_now());
+	r = call_end(sk, udp && i ? i : r);
+	for (; !udp && !err && i < n; i++) {
+		r = tandem_sendmsg(fd, &msgs[i].msg_hdr, flags);
+		if (r < 0)
+			break;
+		msgs[i].msg_len = (unsigned)r;
+	}
+	return i ? (int)i : (int)r;
+}
+
+/* The timeout is only looked at between messages: the kernel's rule (recvmmsg(2), BUGS). */
+int tandem_recvmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags, struct timespec *timeout)
+{
+	struct mtime end = timeout ? mtime_add_ns(clock_now(), timespec_ns(timeout)) : MTIME_NEVER;
+	unsigned i;
+
+	for (i = 0; i < n; i++) {
+		ssize_t r = tandem_recvmsg(fd, &msgs[i].msg_hdr, flags & ~MSG_WAITFORONE);
+
+		if (r < 0)
+			return i ? (int)i : -1;
+		msgs[i].msg_len = (unsigned)r;
+		if (flags & MSG_WAITFORONE)
+			flags |= MSG_DONTWAIT;
+		if (timeout && !mtime_before(clock_now(), end))
+			return (int)i + 1;
+	}
+	return (int)i;
+}
