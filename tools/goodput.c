@@ -2,7 +2,7 @@
 /*
  * One connection, one way, every byte compared: what a link and two stacks make of it.
  *
- *	goodput send|recv --to ADDR|--listen ADDR [--port N] [--seconds S] [--kernel]
+ *	goodput send|recv --to ADDR|--listen ADDR [--port N] [--seconds S] [--kernel] [--cc NAME]
  *
  * The sender sends for --seconds, then what it still holds, then FIN, and waits until the receiver
  *has closed too. The receiver counts what came within --seconds (the goodput) and in all, and
@@ -140,19 +140,16 @@ static int run_recv(void)
 static void usage(FILE *f)
 {
 	fprintf(f, "usage: goodput send|recv --to ADDR|--listen ADDR [--port N] [--seconds S]\n"
-		   "       [--kernel]\n");
+		   "       [--kernel] [--cc NAME]\n");
 }
 
 int main(int argc, char **argv)
 {
 	static const struct option opts[] = {
-		{"to", required_argument, NULL, 'a'},
-		{"listen", required_argument, NULL, 'l'},
-		{"port", required_argument, NULL, 'p'},
-		{"seconds", required_argument, NULL, 't'},
-		{"kernel", no_argument, NULL, 'k'},
-		{"help", no_argument, NULL, 'h'},
-		{0},
+		{"to", required_argument, NULL, 'a'},	{"listen", required_argument, NULL, 'l'},
+		{"port", required_argument, NULL, 'p'}, {"seconds", required_argument, NULL, 't'},
+		{"kernel", no_argument, NULL, 'k'},	{"cc", required_argument, NULL, 'c'},
+		{"help", no_argument, NULL, 'h'},	{0},
 	};
 	int c;
 
@@ -168,6 +165,9 @@ int main(int argc, char **argv)
 			break;
 		case 't':
 			seconds = (uint32_t)arg_number("--seconds", optarg, 1, 86400);
+			break;
+		case 'c':
+			net_cc = optarg;
 			break;
 		case 'k':
 			net = &net_kernel;

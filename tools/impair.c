@@ -4,10 +4,14 @@
  * a bad network does. For namespace tests, in a namespace between the two ends:
  *
  *	impair IF1 IF2 [--rate MBIT] [--queue KB] [--loss %] [--burst N] [--corrupt %] [--dup %]
- *	       [--delay MS] [--jitter MS] [--reorder %] [--reorder-by MS] [--seed N] [--seconds S]
+ *	       [--delay MS] [--jitter MS] [--reorder %] [--reorder-by MS] [--ce %] [--mark KB]
+ *	       [--seed N] [--seconds S]
  *
  * Each direction is a link of --rate with a queue of --queue in front of it that drops what does
- * not fit; behind it frames are lost, damaged and doubled; then they travel for --delay and up to
+ * not fit, and marks ECN-capable packets (RFC 3168) that find more than --mark in it, and a share
+ *of
+ * --ce of the others; behind it frames are lost, damaged and doubled; then they travel for --delay
+ *and up to
  * --jitter more. Jitter alone keeps their order; a share of --reorder is held back
  * --reorder-by longer, so that others overtake them.
  *
@@ -55,6 +59,7 @@
 	X(corrupted)                                                                               \
 	X(duplicated)                                                                              \
 	X(reordered)                                                                               \
+	X(marked)                                                                                  \
 	X(queue_full)                                                                              \
 	X(send_failed)                                                                             \
 	X(overrun)
@@ -81,8 +86,8 @@ struct dir {
 };
 
 static struct {
-	double loss, burst, corrupt, dup, reorder; /* shares, and frames */
-	uint64_t delay_ns, jitter_ns, reorder_ns, queue;
+	double loss, burst, corrupt, dup, reorder, ce; /* shares, and frames */
+	uint64_t delay_ns, jitter_ns, reorder_ns, queue, mark;
 	double ns_per_byte; /* 0: no limit */
 	uint64_t seed;
 	uint32_t seconds;
@@ -222,6 +227,36 @@ static bool frame_is_ip(const uint8_t *data, uint32_t n)
 	return n > ETH_HLEN + 20 && (proto == htons(ETH_P_IP) || proto == htons(ETH_P_IPV6));
 }
 
+/* ECT becomes CE; only IPv4 has a checksum over that. */
+static bool frame_mark(struct frame *f)
+{
+	uint8_t *ip = f->data + ETH_HLEN;
+	bool v4 = ip[0] >> 4 == 4;
+	uint8_t ecn = v4 ? ip[1] & 3 : ip[1] >> 4 & 3;
+	uint16_t sum = 0;
+
+	if (ecn == 0 || ecn == 3)
+		return false;
+	ip[1] |= v4 ? 0x03 : 0x30;
+	if (v4) {
+		memcpy(ip + 10, &sum, sizeof(sum));
+		sum = csum_fold(csum_partial(ip, (ip[0] & 15u) * 4, 0));
+		memcpy(ip + 10, &sum, sizeof(sum));
+	}
+	return true;
+}
+
+/* Does the queue, which the frame has joined, or chance, say so? */
+static bool frame_to_mark(struct dir *d, struct mtime now)
+{
+	uint64_t waiting = mtime_before(now, d->link_free) ? d->link_free.ns - now.ns : 0;
+
+	if (opt.ce > 0 && rng_chance(&d->rng, opt.ce))
+		return true;
+	return opt.mark && opt.ns_per_byte > 0 &&
+	       (double)waiting / opt.ns_per_byte > (double)opt.mark;
+}
+
 static struct frame *frame_copy(struct dir *d, const void *p, uint32_t len)
 {
 	struct frame *f;
@@ -279,6 +314,7 @@ static void frame_arrives(struct dir *d, const uint8_t *p, uint32_t len, struct 
 	f = frame_copy(d, p, len);
 	if (!f)
 		return;
+	d->marked += ip && frame_to_mark(d, now) && frame_mark(f);
 	d->corrupted += corrupt && frame_corrupt(f, damage);
 	d->reordered += late;
 	frame_due(d, f, sent, late, jitter);
@@ -473,7 +509,7 @@ static void usage(FILE *f)
 {
 	fprintf(f, "usage: impair IF1 IF2 [--rate MBIT] [--queue KB] [--loss %%] [--burst N]\n"
 		   "       [--corrupt %%] [--dup %%] [--delay MS] [--jitter MS] [--reorder %%]\n"
-		   "       [--reorder-by MS] [--seed N] [--seconds S]\n");
+		   "       [--reorder-by MS] [--ce %%] [--mark KB] [--seed N] [--seconds S]\n");
 }
 
 static void parse_options(int argc, char **argv)
@@ -489,6 +525,8 @@ static void parse_options(int argc, char **argv)
 		{"jitter", required_argument, NULL, 'j'},
 		{"reorder", required_argument, NULL, 'o'},
 		{"reorder-by", required_argument, NULL, 'O'},
+		{"ce", required_argument, NULL, 'e'},
+		{"mark", required_argument, NULL, 'm'},
 		{"seed", required_argument, NULL, 's'},
 		{"seconds", required_argument, NULL, 't'},
 		{"help", no_argument, NULL, 'h'},
@@ -532,6 +570,12 @@ static void parse_options(int argc, char **argv)
 			break;
 		case 'O':
 			opt.reorder_ns = (uint64_t)(fraction(name, optarg, minute) * ms);
+			break;
+		case 'e':
+			opt.ce = fraction(name, optarg, 100) / 100;
+			break;
+		case 'm':
+			opt.mark = (uint64_t)(fraction(name, optarg, HELD_MAX >> 10) * 1024);
 			break;
 		case 's':
 			opt.seed = (uint64_t)arg_number("--seed", optarg, 0, INT64_MAX);

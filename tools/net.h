@@ -39,6 +39,8 @@ struct net {
 
 extern const struct net net_kernel, net_tandem;
 
+/* Congestion control of the sockets that are made from now on; NULL: the default. */
+extern const char *net_cc;
 /* A listening or connected IPv4 stream socket; -1 and errno. @flags: SOCK_NONBLOCK. */
 int net_listen(const struct net *n, const char *addr, uint16_t port, int backlog, int flags);
 int net_connect(const struct net *n, const char *addr, uint16_t port, int flags);

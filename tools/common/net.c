@@ -54,6 +54,15 @@ const struct net net_tandem = {
 	.epoll_wait = tandem_epoll_wait,
 };
 
+const char *net_cc;
+
+/* False, with errno: there is no such algorithm. */
+static bool set_cc(const struct net *n, int fd)
+{
+	return !net_cc || n->setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, net_cc,
+					(socklen_t)strlen(net_cc)) == 0;
+}
+
 static bool make_addr(const char *text, uint16_t port, struct sockaddr_in *out)
 {
 	*out = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port)};
@@ -75,7 +84,8 @@ int net_listen(const struct net *n, const char *addr, uint16_t port, int backlog
 	if (fd < 0)
 		return -1;
 	n->setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (n->bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || n->listen(fd, backlog) < 0) {
+	if (!set_cc(n, fd) || n->bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ||
+	    n->listen(fd, backlog) < 0) {
 		e = errno;
 		n->close(fd);
 		errno = e;
@@ -96,7 +106,8 @@ int net_connect(const struct net *n, const char *addr, uint16_t port, int flags)
 	if (fd < 0)
 		return -1;
 	n->setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	if (n->connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 && errno != EINPROGRESS) {
+	if (!set_cc(n, fd) ||
+	    (n->connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 && errno != EINPROGRESS)) {
 		e = errno;
 		n->close(fd);
 		errno = e;
@@ -111,7 +122,8 @@ bool net_start(const struct net *n, int busy_poll_us)
 	if (n != &net_tandem)
 		return true;
 	if (tandem_init(NULL) < 0) {
-		fprintf(stderr, "cannot use tandem: %s (%s)\n", tandem_last_error(), strerror(errno));
+		fprintf(stderr, "cannot use tandem: %s (%s)\n", tandem_last_error(),
+			strerror(errno));
 		return false;
 	}
 	if (busy_poll_us >= 0)
