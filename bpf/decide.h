@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
  * The decision about a parsed packet, in this order: ours by MAC and address? → deny list →
- * ARP, neighbour discovery and echo → fragments → flows → ports → claim_all → pass.
+ * ARP, neighbour discovery and echo → fragments → flows → ports → claim_all → pass. What is for a
+ * listener under a SYN flood is then looked at once more (syncookie.h).
  *
  * What is ours is never passed to the kernel, which would reset the peer; what is not ours is
  * never touched.
@@ -11,6 +12,7 @@
 
 #include "flow.h"
 #include "parse.h"
+#include "syncookie.h"
 
 static __always_inline bool decide_denied(const struct pkt_info *p)
 {
@@ -23,14 +25,6 @@ static __always_inline bool decide_denied(const struct pkt_info *p)
 	return true;
 }
 
-/* Could a reply be sent to this address? Else user space says what is wrong with it. */
-static __always_inline bool decide_can_reply_to(const struct ip_addr *a)
-{
-	if (ip_addr_is_v4(a))
-		return a->b[12] != 0 && a->b[12] != 127 && a->b[12] < 224;
-	return a->b[0] != 0xff && !ip_addr_is_any(a);
-}
-
 static __always_inline enum xdp_reason decide_echo(const struct pkt_info *p,
 						   const struct xdp_settings *s)
 {
@@ -38,7 +32,7 @@ static __always_inline enum xdp_reason decide_echo(const struct pkt_info *p,
 		return s->claim_all ? XR_ECHO_SLOW : XR_PASS_UNCLAIMED;
 	if (s->reply_mode == XDP_REPLY_NONE || p->flags & PI_OPTIONS ||
 	    !(p->flags & PI_IN_PLACE) || p->l3_len > s->mtu ||
-	    !decide_can_reply_to(&p->key->remote))
+	    !pkt_can_reply_to(&p->key->remote))
 		return XR_ECHO_SLOW;
 	return XR_ECHO_REPLY;
 }

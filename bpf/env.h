@@ -8,6 +8,7 @@
 
 #include "common/flow.h"
 #include "common/reasons.h"
+#include "common/syncookie.h"
 
 #ifdef __bpf__
 #include <stddef.h>
@@ -46,6 +47,13 @@ ENV void env_frag_set(const struct frag_key *k, const struct frag_val *v);
 ENV void env_frag_del(const struct frag_key *k);
 /* Monotonic, in ns, as coarse as a timer tick (4 ms at 250 Hz). */
 ENV uint64_t env_now(void);
+/* NULL: no listener is under a SYN flood. */
+ENV const struct syncookie_secrets *env_syncookies(void);
+/* A pair that has returned a cookie: what it sends until it has a flow entry is not in doubt. */
+ENV void env_cookie_seen(const struct flow_key *k);
+ENV bool env_cookie_was_seen(const struct flow_key *k);
+/* May one more packet, of which nothing is known, be shown to the slow path? */
+ENV bool env_cookie_spare(void);
 /* Of the whole frame, of which only the first part may be readable in place. */
 ENV uint32_t env_frame_len(void *ctx);
 

@@ -13,6 +13,8 @@ struct verdict {
 	uint32_t conn;
 	uint32_t generation;
 	uint32_t flags; /* PKT_META_* */
+	/* Its port's, where that is a listener's under a SYN flood: then syncookie_decide() */
+	const struct port_cookies *cookies;
 };
 
 /* As long as reassembly waits for the rest of a datagram (ipfrag_time). */
@@ -71,6 +73,8 @@ static __always_inline enum xdp_reason port_steer(const struct port_val *val,
 		return XR_DROP_MALFORMED;
 	v->conn = val->conn;
 	v->flags = PKT_META_PORT;
+	if (val->cookies.on && p->key->proto == PROTO_TCP)
+		v->cookies = &val->cookies;
 	if (p->flags & PI_OPTIONS)
 		return XR_IP_OPTIONS;
 	if (val->slot == TD_SLOT_DAEMON)

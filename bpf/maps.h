@@ -69,8 +69,29 @@ struct {
 	__type(value, struct frag_val);
 } frags SEC(".maps");
 
+/*
+ * Not there but while a listener is under a SYN flood. Of a hash map, because an update of one is
+ * seen as a whole or not at all.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct syncookie_secrets);
+} syncookies SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct flow_key);
+	__type(value, __u64); /* env_now() */
+} cookie_pairs SEC(".maps");
+
 struct scratch {
 	__u64 jiffy, ns; /* the time, read once per tick: reading it costs like a map lookup */
+	__u64 spare_since; /* env_cookie_spare() */
+	__u64 spare_left;
 	__u8 headers[VIEW_COPY_SIZE]; /* of a frame whose linear part does not have them all */
 };
 
@@ -139,6 +160,51 @@ ENV uint64_t env_now(void)
 		c->ns = bpf_ktime_get_ns();
 	}
 	return c->ns;
+}
+
+ENV const struct syncookie_secrets *env_syncookies(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&syncookies, &zero);
+}
+
+#define COOKIE_PAIR_NS (60ull * 1000000000) /* that of TIME_WAIT */
+
+ENV void env_cookie_seen(const struct flow_key *k)
+{
+	__u64 now = env_now();
+
+	bpf_map_update_elem(&cookie_pairs, k, &now, BPF_ANY);
+}
+
+ENV bool env_cookie_was_seen(const struct flow_key *k)
+{
+	const __u64 *seen = bpf_map_lookup_elem(&cookie_pairs, k);
+
+	return seen && env_now() - *seen < COOKIE_PAIR_NS;
+}
+
+/* On each CPU. */
+#define COOKIE_SPARE_PER_TICK 10
+#define COOKIE_SPARE_TICK_NS 10000000ull
+
+ENV bool env_cookie_spare(void)
+{
+	__u64 now = env_now();
+	__u32 zero = 0;
+	struct scratch *c = bpf_map_lookup_elem(&scratch, &zero);
+
+	if (!c)
+		return false;
+	if (now - c->spare_since >= COOKIE_SPARE_TICK_NS) {
+		c->spare_since = now;
+		c->spare_left = COOKIE_SPARE_PER_TICK;
+	}
+	if (!c->spare_left)
+		return false;
+	c->spare_left--;
+	return true;
 }
 
 ENV uint32_t env_frame_len(void *ctx)

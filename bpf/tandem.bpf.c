@@ -137,12 +137,29 @@ static __always_inline int do_reply(struct xdp_md *ctx, enum xdp_reason *reason,
 	return XDP_TX;
 }
 
+/* The SYN-ACK is of another length than the SYN. */
+static __always_inline int do_synack(struct xdp_md *ctx, enum xdp_reason *reason,
+				     const struct pkt_info *p, const struct xdp_settings *s,
+				     const struct port_cookies *pc,
+				     const struct syncookie_reply *r)
+{
+	int delta = (int)(syncookie_reply_len(p, r) - bpf_xdp_get_buff_len(ctx));
+
+	if ((delta && bpf_xdp_adjust_tail(ctx, delta)) ||
+	    !syncookie_reply((void *)(long)ctx->data, (void *)(long)ctx->data_end, p, s, pc, r)) {
+		*reason = XR_DROP_NO_ROOM;
+		return XDP_DROP;
+	}
+	return s->reply_mode == XDP_REPLY_REDIRECT ? bpf_redirect(ctx->ingress_ifindex, 0) : XDP_TX;
+}
+
 SEC("xdp.frags")
 int tandem(struct xdp_md *ctx)
 {
 	struct verdict v = {.slot = TD_SLOT_DAEMON, .conn = TD_NO_CONN};
 	struct flow_key key = {};
 	struct pkt_info p = {.key = &key};
+	struct syncookie_reply r = {};
 	const struct xdp_settings *s;
 	enum xdp_reason reason;
 	__u32 i = netif;
@@ -152,12 +169,16 @@ int tandem(struct xdp_md *ctx)
 	if (!s)
 		return XDP_PASS;
 	reason = decide(parse(ctx, s, &p), &p, s, &v);
+	if (v.cookies)
+		reason = syncookie_decide(reason, (void *)(long)ctx->data,
+					  (void *)(long)ctx->data_end, &p, s, v.cookies, &r);
 	switch (verdict_kind(reason)) {
 	case V_REDIRECT:
 		action = do_redirect(ctx, &reason, &p, &v, s);
 		break;
 	case V_TX:
-		action = do_reply(ctx, &reason, &p, s);
+		action = v.cookies ? do_synack(ctx, &reason, &p, s, v.cookies, &r)
+				   : do_reply(ctx, &reason, &p, s);
 		break;
 	case V_PASS:
 		action = XDP_PASS;

@@ -93,6 +93,14 @@ static __always_inline uint32_t pkt_end(const struct pkt_info *p)
 	return p->l3_off + p->l3_len;
 }
 
+/* Could a reply be sent to this address? Else user space says what is wrong with it. */
+static __always_inline bool pkt_can_reply_to(const struct ip_addr *a)
+{
+	if (ip_addr_is_v4(a))
+		return a->b[12] != 0 && a->b[12] != 127 && a->b[12] < 224;
+	return a->b[0] != 0xff && !ip_addr_is_any(a);
+}
+
 static __always_inline enum pkt_kind pkt_malformed(struct pkt_info *p)
 {
 	p->flags |= PI_MALFORMED;

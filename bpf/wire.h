@@ -77,6 +77,7 @@ struct wire_ipv4 {
 } WIRE;
 _Static_assert(sizeof(struct wire_ipv4) == 20, "IPv4");
 
+#define IPV4_DF 0x4000
 #define IPV4_MF 0x2000
 #define IPV4_OFFSET 0x1fff
 
@@ -104,6 +105,10 @@ struct wire_ipv6_frag {
 
 #define IPV6_MF 1
 
+struct wire_word {
+	uint32_t w;
+} WIRE;
+
 struct wire_tcp {
 	uint16_t src, dst;
 	uint32_t seq, ack;
@@ -112,8 +117,14 @@ struct wire_tcp {
 } WIRE;
 _Static_assert(sizeof(struct wire_tcp) == 20, "TCP");
 
+#define TCP_FIN 0x01
 #define TCP_SYN 0x02
 #define TCP_RST 0x04
+#define TCP_ACK 0x10
+#define TCP_ECE 0x40
+#define TCP_CWR 0x80
+#define IP_ECN_MASK 3
+#define IP_ECT0 2
 
 struct wire_udp {
 	uint16_t src, dst, len, check;

@@ -32,6 +32,27 @@ static inline uint16_t csum_replace16(uint16_t check, uint16_t from, uint16_t to
 	return csum_fold(sum);
 }
 
+/* The pseudo-header's sum (RFC 9293 §3.1, RFC 8200 §8.1); @len: the transport length. */
+static inline uint32_t csum_pseudo(const struct ip_addr *src, const struct ip_addr *dst,
+				   uint8_t proto, uint32_t len)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	uint64_t acc = (uint64_t)__builtin_bswap32(len) + __builtin_bswap16(proto);
+#else
+	uint64_t acc = (uint64_t)len + proto;
+#endif
+
+	if (ip_addr_is_v4(src)) {
+		acc += (uint64_t)src->w[3] + dst->w[3];
+	} else {
+		for (int i = 0; i < 4; i++)
+			acc += (uint64_t)src->w[i] + dst->w[i];
+	}
+	acc = (acc & 0xffffffff) + (acc >> 32);
+	acc = (acc & 0xffffffff) + (acc >> 32);
+	return (uint32_t)acc;
+}
+
 #ifndef __bpf__
 #include <string.h>
 
@@ -73,27 +94,6 @@ static inline uint32_t csum_partial(const void *p, uint32_t len, uint32_t sum)
 
 		memcpy(&w, b, 1);
 		acc += w;
-	}
-	acc = (acc & 0xffffffff) + (acc >> 32);
-	acc = (acc & 0xffffffff) + (acc >> 32);
-	return (uint32_t)acc;
-}
-
-/* The pseudo-header's sum (RFC 9293 §3.1, RFC 8200 §8.1); @len: the transport length. */
-static inline uint32_t csum_pseudo(const struct ip_addr *src, const struct ip_addr *dst,
-				   uint8_t proto, uint32_t len)
-{
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-	uint64_t acc = (uint64_t)__builtin_bswap32(len) + __builtin_bswap16(proto);
-#else
-	uint64_t acc = (uint64_t)len + proto;
-#endif
-
-	if (ip_addr_is_v4(src)) {
-		acc += (uint64_t)src->w[3] + dst->w[3];
-	} else {
-		for (int i = 0; i < 4; i++)
-			acc += (uint64_t)src->w[i] + dst->w[i];
 	}
 	acc = (acc & 0xffffffff) + (acc >> 32);
 	acc = (acc & 0xffffffff) + (acc >> 32);

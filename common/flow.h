@@ -58,10 +58,30 @@ struct port_key {
 };
 _Static_assert(sizeof(struct port_key) == 20, "port_key");
 
+/*
+ * While a listener's SYN queue overflows the program answers its SYNs itself (bpf/syncookie.h), with
+ * what the slow path would say and assumes later, when the third ACK comes.
+ */
+struct port_cookies {
+	uint8_t on;
+	uint8_t options; /* PORT_COOKIES_* */
+	uint8_t wscale;	 /* ours, where the peer scales, too */
+	uint8_t ttl;
+	uint16_t window;
+	uint16_t mss; /* over IPv4 */
+};
+#define PORT_COOKIES_TS 1u
+#define PORT_COOKIES_SACK 2u
+#define PORT_COOKIES_WSCALE 4u
+#define PORT_COOKIES_ECN 8u /* is agreed to */
+#define PORT_COOKIES_ECT 16u /* even to a SYN that is ECT, and what we send is, too (DCTCP) */
+
 struct port_val {
 	uint32_t slot;
 	uint32_t conn; /* socket index in that slot's arena, or TD_NO_CONN */
+	struct port_cookies cookies;
 };
+_Static_assert(sizeof(struct port_val) == 16, "port_val");
 
 /* `addrs`: addresses of the interface that tandem answers for. */
 struct addr_key {
@@ -93,8 +113,13 @@ struct xdp_settings {
 	uint32_t n_queues;
 	uint8_t mac[6];
 	uint16_t queue_base; /* its queue 0 among all interfaces' queues */
+	/*
+	 * 1: a reply keeps what the kernel knows of the request's checksum (generic mode): where
+	 * that one was partial, the reply's has to be.
+	 */
+	uint32_t partial_replies;
 };
-_Static_assert(sizeof(struct xdp_settings) == 32, "xdp_settings");
+_Static_assert(sizeof(struct xdp_settings) == 36, "xdp_settings");
 
 /* How the program sends a reply (ARP, echo) out of the interface; found by probing at attach. */
 enum xdp_reply_mode {

@@ -21,6 +21,8 @@
 	X(ARP_REPLY, TX, "ARP request answered")                                                   \
 	X(ECHO_REPLY, TX, "ICMP echo request answered")                                            \
 	X(ND_REPLY, TX, "IPv6 neighbour solicitation answered")                                    \
+	X(SYN_COOKIE, TX, "SYN to a listener under a SYN flood, answered with a cookie")           \
+	X(COOKIE_ACK, REDIRECT, "ACK with a valid cookie to such a listener, to the slow path")    \
 	X(PASS_NOT_IP, PASS, "neither ARP nor IP")                                                 \
 	X(PASS_ARP, PASS, "ARP or neighbour discovery that is not ours to answer")                 \
 	X(PASS_NOT_LOCAL, PASS, "not to an address of ours")                                       \
@@ -29,6 +31,8 @@
 	X(PASS_VLAN, PASS, "tagged for a VLAN that tandem does not serve")                         \
 	X(DROP_DENY, DROP, "source is on the deny list")                                           \
 	X(DROP_MALFORMED, DROP, "malformed packet of a claimed flow or port")                      \
+	X(DROP_COOKIE, DROP, "to a listener under a SYN flood, without a valid cookie")            \
+	X(DROP_COOKIE_SYN, DROP, "SYN to such a listener, with data or a wrong checksum")          \
 	X(DROP_NO_SLOW_PATH, DROP, "claimed, but the slow path is not there")                      \
 	X(DROP_NO_ROOM, DROP, "metadata or reply could not be put in place")
 

@@ -23,6 +23,12 @@ struct syncookie_keys {
 	uint64_t key[2][2];
 };
 
+/* All that makes and checks handshakes: in the map `syncookies`, which is root's. */
+struct syncookie_secrets {
+	struct syncookie_keys keys;
+	uint64_t pair_key[2];
+};
+
 /* What a cookie is about. */
 struct syncookie_id {
 	struct ip_addr remote, local;
@@ -91,6 +97,42 @@ static inline uint32_t syncookie_check(const struct syncookie_keys *k, const str
 	if (syncookie_hash(k->key[bit], period, c) != (cookie & ~15u))
 		return 0;
 	return syncookie_mss(ip_addr_is_v4(&c->remote), cookie >> 1);
+}
+
+/* ---- what is no cookie: initial sequence numbers by RFC 6528, timestamp offsets ---- */
+
+/*
+ * A hash of the pair: the lower half is added to ISNs, the upper one to timestamps. On a
+ * little-endian machine it is that of the bytes local, remote, local port, remote port.
+ */
+static inline uint64_t syncookie_pair_hash(const uint64_t key[2], const struct ip_addr *local,
+					   const struct ip_addr *remote, uint16_t local_port,
+					   uint16_t remote_port)
+{
+	struct sip s;
+
+	sip_init(&s, key);
+	sip_add(&s, local->w[0] | (uint64_t)local->w[1] << 32);
+	sip_add(&s, local->w[2] | (uint64_t)local->w[3] << 32);
+	sip_add(&s, remote->w[0] | (uint64_t)remote->w[1] << 32);
+	sip_add(&s, remote->w[2] | (uint64_t)remote->w[3] << 32);
+	return sip_end(&s, local_port | (uint32_t)remote_port << 16 | 36ull << 56);
+}
+
+/* The clock of ISNs: one step is 4 us (RFC 6528 §3). */
+static inline uint32_t syncookie_isn_clock(uint64_t ns)
+{
+	return (uint32_t)(ns / 4000);
+}
+
+/* Was @iss the ISN of this pair, by hash @h, within the last SYNCOOKIE_VALID_NS? */
+static inline bool syncookie_isn_recent(uint64_t h, uint32_t iss, uint64_t now)
+{
+	/* The time may have been read in a batch before, or be as coarse as a tick. */
+	uint32_t slack = 25000;
+
+	return syncookie_isn_clock(now) - (iss - (uint32_t)h) + slack <=
+	       SYNCOOKIE_VALID_NS / 4000 + 2 * slack;
 }
 
 /* ---- options, in the lowest bits of the timestamp of the SYN-ACK, as Linux has them ---- */

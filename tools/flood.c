@@ -4,12 +4,13 @@
  * but a veth in a namespace that a test made, and ends after --count segments or --seconds, both
  *bounded.
  *
- *	flood syn --if IF --mac MAC --to ADDR:PORT [--count N] [--seconds S] [--rate N] [--seed N]
- *	flood rst|ack|fin|syn-known --if IF --mac MAC --to ADDR:PORT --from ADDR:PORT [...]
+ *	flood syn|ack-random --if IF --mac MAC --to ADDR:PORT [--count N] [--seconds S] [--rate N]
+ *[--seed N] flood rst|ack|fin|syn-known --if IF --mac MAC --to ADDR:PORT --from ADDR:PORT [...]
  *
- * syn: SYNs from random ports and addresses of 198.18.0.0/15 (RFC 2544: nobody's). The others are
- *spoofed segments of the one connection between --from and --to, which this program watches on the
- *interface: it knows the true numbers, and so never sends them. In turn:
+ * syn: SYNs from random ports and addresses of 198.18.0.0/15 (RFC 2544: nobody's); ack-random: ACKs
+ *of nothing from there. The others are spoofed segments of the one connection between --from and
+ *--to, which this program watches on the interface: it knows the true numbers, and so never sends
+ *them. In turn:
  *
  *	rst        outside the window; inside, but not the next expected number (RFC 5961 §3.2)
  *	syn-known  inside and outside the window (RFC 5961 §4.2)
@@ -30,6 +31,7 @@
 #include <netinet/ip.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,8 +51,8 @@
 #define NEAR_MIN 1000u /* inside the least window that a test uses, beyond what moves meanwhile */
 #define NEAR_SPAN 20000u
 
-enum kind { SYN, RST, ACK, FIN, SYN_KNOWN };
-static const char *const kinds[] = {"syn", "rst", "ack", "fin", "syn-known"};
+enum kind { SYN, RST, ACK, FIN, SYN_KNOWN, ACK_RANDOM };
+static const char *const kinds[] = {"syn", "rst", "ack", "fin", "syn-known", "ack-random"};
 
 /* A SYN with the options that all send, so that it costs what a real one costs. */
 static const uint8_t syn_options[20] = {2, 4, 5, 180, 4, 2, 8, 10, 0, 1,
@@ -72,6 +74,20 @@ static struct {
 	uint64_t count, rate; /* rate 0: as fast as it goes */
 	uint32_t seconds;
 } opt = {.count = 1000000, .seconds = 5};
+
+/* From random sources, with random numbers: there is no connection to watch. */
+static bool from_anybody(void)
+{
+	return opt.kind == SYN || opt.kind == ACK_RANDOM;
+}
+
+static volatile sig_atomic_t told_to_stop; /* by SIGTERM: that is a good end, too */
+
+static void on_term(int sig)
+{
+	(void)sig;
+	told_to_stop = 1;
+}
 
 static struct rng rng = {1};
 /* What the connection's own segments said last: the next number of --from, and what it has
@@ -185,6 +201,10 @@ static void set_numbers(struct segment *s, bool odd)
 		seq = (uint32_t)rng_next(&rng);
 		ack = 0;
 		break;
+	case ACK_RANDOM:
+		seq = (uint32_t)rng_next(&rng);
+		ack = (uint32_t)rng_next(&rng);
+		break;
 	case RST:
 	case SYN_KNOWN:
 		seq = odd ? near_after(seq) : far_from(seq);
@@ -221,9 +241,11 @@ static uint32_t make(struct segment *s, uint64_t i)
 			       .saddr = opt.from.sin_addr.s_addr,
 			       .daddr = opt.to.sin_addr.s_addr};
 	s->tcp.source = opt.from.sin_port;
-	if (opt.kind == SYN) {
+	if (from_anybody()) {
 		s->ip.saddr = htonl(198u << 24 | 18u << 16 | (uint32_t)(r & 0x1ffff));
 		s->tcp.source = htons((uint16_t)(1024 + (r >> 32) % 64000));
+	}
+	if (opt.kind == SYN) {
 		memcpy(s->tail, syn_options, sizeof(syn_options));
 	} else {
 		memcpy(s->tail, timestamps, ts_len);
@@ -234,7 +256,7 @@ static uint32_t make(struct segment *s, uint64_t i)
 	s->tcp.syn = opt.kind == SYN || opt.kind == SYN_KNOWN;
 	s->tcp.rst = opt.kind == RST;
 	s->tcp.fin = opt.kind == FIN;
-	s->tcp.ack = opt.kind == ACK || opt.kind == FIN;
+	s->tcp.ack = opt.kind == ACK || opt.kind == FIN || opt.kind == ACK_RANDOM;
 	set_numbers(s, i & 1);
 	src = ip_addr_v4(s->ip.saddr);
 	dst = ip_addr_v4(s->ip.daddr);
@@ -269,13 +291,13 @@ static void flood(int fd, int eyes)
 	struct mtime end = mtime_add_ms(start, opt.seconds * 1000ull);
 	uint64_t tried = 0, sent = 0;
 
-	while (opt.kind != SYN && !known && mtime_before(clock_now(), end))
+	while (!from_anybody() && !known && mtime_before(clock_now(), end))
 		watch(eyes, 100);
-	if (opt.kind != SYN && !known) {
+	if (!from_anybody() && !known) {
 		fprintf(stderr, "flood: the connection sent nothing that could be seen\n");
 		exit(1);
 	}
-	for (; tried < opt.count && mtime_before(now, end); now = clock_now()) {
+	for (; tried < opt.count && mtime_before(now, end) && !told_to_stop; now = clock_now()) {
 		uint64_t due =
 			opt.rate ? mtime_diff_ns(now, start) * opt.rate / NS_PER_S + 1 : opt.count;
 		uint32_t n = due - tried < BATCH ? (uint32_t)(due - tried) : BATCH;
@@ -288,7 +310,7 @@ static void flood(int fd, int eyes)
 		} else {
 			poll(NULL, 0, 1);
 		}
-		if (opt.kind != SYN)
+		if (!from_anybody())
 			watch(eyes, 0);
 	}
 	printf("{\"kind\":\"%s\",\"sent\":%llu,\"seconds\":%.3f}\n", kinds[opt.kind],
@@ -299,7 +321,8 @@ static void flood(int fd, int eyes)
 
 static void usage(FILE *f)
 {
-	fprintf(f, "usage: flood syn|rst|ack|fin|syn-known --if IF --mac MAC --to ADDR:PORT\n"
+	fprintf(f, "usage: flood syn|ack-random|rst|ack|fin|syn-known --if IF --mac MAC --to "
+		   "ADDR:PORT\n"
 		   "       [--from ADDR:PORT] [--count N] [--seconds S] [--rate N] [--seed N]\n");
 }
 
@@ -376,7 +399,7 @@ static void parse_options(int argc, char **argv)
 		if (strcmp(argv[optind], kinds[i]) == 0)
 			kind = i;
 	if (argc - optind != 1 || kind < 0 || !opt.ifname || !mac || !opt.to.sin_port ||
-	    (kind != SYN && !opt.from.sin_port)) {
+	    (kind != SYN && kind != ACK_RANDOM && !opt.from.sin_port)) {
 		usage(stderr);
 		exit(2);
 	}
@@ -389,9 +412,10 @@ int main(int argc, char **argv)
 	int fd, eyes = -1;
 
 	parse_options(argc, argv);
+	signal(SIGTERM, on_term);
 	fd = packet_open(opt.ifname, SEES_NOTHING);
 	refuse_real_networks(fd);
-	if (opt.kind != SYN)
+	if (!from_anybody())
 		eyes = packet_open(opt.ifname, SEES_ALL);
 	flood(fd, eyes);
 	return 0;

@@ -20,12 +20,18 @@ static struct {
 	struct flow_val flows[4];
 	struct port_key port_key;
 	struct port_val port;
+	struct port_key flooded_key;
+	struct port_val flooded; /* a listener under a SYN flood */
 	struct frag_key frag_key;
 	struct frag_val frag;
 	struct deny_val deny;
 	uint64_t now;
 	uint32_t frame_len;
 	bool has_frag;
+	struct syncookie_secrets secrets;
+	bool cookies_on;
+	struct flow_key cookie_pair;
+	uint32_t cookie_spare;
 	struct xdp_settings settings;
 } world;
 
@@ -51,6 +57,8 @@ struct flow_val *env_flow(const struct flow_key *k)
 
 const struct port_val *env_port(const struct port_key *k)
 {
+	if (!memcmp(k, &world.flooded_key, sizeof(*k)))
+		return &world.flooded;
 	return memcmp(k, &world.port_key, sizeof(*k)) ? NULL : &world.port;
 }
 
@@ -77,6 +85,29 @@ uint64_t env_now(void)
 	return world.now;
 }
 
+const struct syncookie_secrets *env_syncookies(void)
+{
+	return world.cookies_on ? &world.secrets : NULL;
+}
+
+void env_cookie_seen(const struct flow_key *k)
+{
+	world.cookie_pair = *k;
+}
+
+bool env_cookie_was_seen(const struct flow_key *k)
+{
+	return !memcmp(k, &world.cookie_pair, sizeof(*k));
+}
+
+bool env_cookie_spare(void)
+{
+	if (!world.cookie_spare)
+		return false;
+	world.cookie_spare--;
+	return true;
+}
+
 uint32_t env_frame_len(void *ctx)
 {
 	(void)ctx;
@@ -89,6 +120,7 @@ uint32_t env_frame_len(void *ctx)
 #define OPENING_PORT 1001
 #define LISTEN_PORT 80
 #define UDP_PORT 53
+#define FLOODED_PORT 8080
 
 static void set_flow(int i, const char *remote, const char *local, uint16_t rport, uint32_t state)
 {
@@ -113,6 +145,19 @@ static void world_init(void)
 	set_flow(3, PEER6, US6, OPENING_PORT, FLOW_CLOSING);
 	world.port_key = (struct port_key){.port = htons(UDP_PORT), .proto = PROTO_UDP};
 	world.port = (struct port_val){.slot = 2, .conn = 8};
+	world.flooded_key = (struct port_key){.port = htons(FLOODED_PORT), .proto = PROTO_TCP};
+	world.flooded = (struct port_val){.slot = TD_SLOT_DAEMON,
+					  .conn = TD_NO_CONN,
+					  .cookies = {.on = 1,
+						      .options = PORT_COOKIES_TS | PORT_COOKIES_SACK |
+								 PORT_COOKIES_WSCALE,
+						      .wscale = 7,
+						      .ttl = 64,
+						      .window = 0x1234,
+						      .mss = 1460}};
+	world.cookies_on = true;
+	world.secrets = (struct syncookie_secrets){
+		.keys = {.period = 1000, .key = {{1, 2}, {3, 4}}}, .pair_key = {5, 6}};
 	world.now = 1000;
 	world.settings = (struct xdp_settings){.answer_arp = 1, .answer_echo = 1, .mtu = 1500};
 	memcpy(world.settings.mac, mac_us, 6);
@@ -125,6 +170,9 @@ struct result {
 	struct flow_key key;
 	bool cut;
 	bool replied;
+	struct syncookie_reply synack;
+	uint8_t answer[128]; /* XR_SYN_COOKIE: the frame */
+	uint32_t answer_len;
 };
 
 /* As the program does it; @copied: from a copy of the beginning of a longer frame. */
@@ -138,6 +186,16 @@ static struct result decide_on(uint8_t *data, uint32_t len, bool copied)
 	kind = parse_frame(&v, &world.settings, &r.p);
 	r.cut = v.cut;
 	r.reason = decide(kind, &r.p, &world.settings, &r.v);
+	if (r.v.cookies) /* looks at the frame itself, of which nothing is there where it was copied */
+		r.reason = syncookie_decide(r.reason, data, copied ? data : data + len, &r.p,
+					    &world.settings, r.v.cookies, &r.synack);
+	if (r.reason == XR_SYN_COOKIE) {
+		r.answer_len = syncookie_reply_len(&r.p, &r.synack);
+		WORLD_CHECK(r.answer_len <= sizeof(r.answer));
+		memcpy(r.answer, data, len < r.answer_len ? len : r.answer_len);
+		r.replied = syncookie_reply(r.answer, r.answer + r.answer_len, &r.p, &world.settings,
+					    r.v.cookies, &r.synack);
+	}
 	if (r.reason == XR_ARP_REPLY || r.reason == XR_ND_REPLY || r.reason == XR_ECHO_REPLY)
 		r.replied = reply(r.reason, data, data + len, &r.p, &world.settings);
 	return r;
@@ -153,7 +211,8 @@ static void check_sane(const struct result *r, uint32_t len)
 	WORLD_CHECK(r->p.l4_off == 0 || (r->p.l4_off > r->p.l3_off && r->p.l4_off < len));
 	WORLD_CHECK(r->reason != XR_PASS_UNCLAIMED || !world.settings.claim_all);
 	WORLD_CHECK(r->reason != XR_CLAIMED || world.settings.claim_all);
-	if (r->reason == XR_ARP_REPLY || r->reason == XR_ND_REPLY || r->reason == XR_ECHO_REPLY)
+	if (r->reason == XR_ARP_REPLY || r->reason == XR_ND_REPLY || r->reason == XR_ECHO_REPLY ||
+	    r->reason == XR_SYN_COOKIE)
 		WORLD_CHECK(r->replied);
 }
 
@@ -177,7 +236,8 @@ static void try_bytes(const uint8_t *b, uint32_t len, uint32_t more)
 	in_place = decide_on(block, len, false);
 	check_sane(&in_place, len);
 	/* The same bytes, seen either way, are the same packet. */
-	if (!in_place.replied && !copy.cut && !in_place.cut && in_place.reason != XR_ECHO_SLOW)
+	if (!in_place.replied && !copy.cut && !in_place.cut && in_place.reason != XR_ECHO_SLOW &&
+	    !in_place.v.cookies)
 		WORLD_CHECK(in_place.reason == copy.reason);
 	free(block);
 }

@@ -5,6 +5,7 @@
  * no reason was left out. Needs root, says so without it.
  */
 #include "xdp_world.h"
+#include "common/syncookie.h"
 
 /* ---- flows ---- */
 
@@ -599,6 +600,40 @@ static void test_xdp_metadata_replaces_other(void **state)
 	assert_memory_equal(out + sizeof(struct pkt_meta), p.b, p.len);
 }
 
+/* A listener under a SYN flood: in full in test_xdp_cookie.c. */
+static void test_xdp_flooded_listener(void **state)
+{
+	struct syncookie_secrets c = {.keys.period = UINT32_MAX, .pair_key = {5, 6}};
+	struct port_key k = {.port = htons(8080), .proto = PROTO_TCP};
+	struct port_val v = {.cookies = {.on = 1, .mss = 1460}};
+	uint32_t zero = 0, ack;
+	struct wire_tcp *tcp;
+	struct packet p;
+	struct result r;
+
+	(void)state;
+	assert_int_equal(
+		bpf_map_update_elem(bpf_map__fd(env.skel->maps.syncookies), &zero, &c, 0), 0);
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(env.skel->maps.ports), &k, &v, 0), 0);
+	pkt_tcp4(&p, 4000, 8080, TCP_SYN); /* with data */
+	expect(&p, XR_DROP_COOKIE_SYN);
+	pkt_eth(&p, mac_us, ETH_IPV4);
+	pkt_ipv4(&p, PEER4, US4, PROTO_TCP, 0);
+	tcp = pkt_tcp(&p, 4000, 8080, TCP_SYN, 0);
+	tcp->seq = htonl(77);
+	pkt_done(&p);
+	r = expect(&p, XR_SYN_COOKIE);
+	memcpy(&ack, r.b + 38, 4);
+	tcp->seq = htonl(78);
+	tcp->ack = htonl(ntohl(ack) + 1);
+	tcp->flags = TCP_ACK;
+	pkt_done(&p);
+	expect(&p, XR_COOKIE_ACK);
+	pkt_tcp4(&p, 4001, 8080, TCP_RST);
+	for (int i = 0; i < 1000 && run(&p).reason != XR_DROP_COOKIE; i++)
+		;
+}
+
 /* The last test: nothing was left out. */
 static void test_xdp_every_reason_was_seen(void **state)
 {
@@ -647,6 +682,7 @@ int main(void)
 		T(test_xdp_multi_buffer_large),
 		T(test_xdp_no_room_for_metadata_drops),
 		T(test_xdp_metadata_replaces_other),
+		T(test_xdp_flooded_listener),
 		T(test_xdp_every_reason_was_seen),
 	};
 

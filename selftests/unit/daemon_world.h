@@ -39,6 +39,9 @@ static struct {
 		struct port_val v;
 	} ports[W_PORTS];
 	uint32_t n_flows, n_ports;
+	struct syncookie_secrets secrets;
+	bool has_secrets;
+	uint64_t n_syn_cookies, syn_cookies_per_s; /* that the program has counted */
 	struct { /* an application's side */
 		struct stack *s;
 		void *mem;
@@ -111,6 +114,23 @@ int xdp_port_del(struct xdp_prog *p, const struct port_key *k)
 		i++;
 	assert_true(i < w.n_ports);
 	w.ports[i] = w.ports[--w.n_ports];
+	return 0;
+}
+
+int xdp_syncookies_set(struct xdp_prog *p, const struct syncookie_secrets *c)
+{
+	(void)p;
+	w.has_secrets = c;
+	if (c)
+		w.secrets = *c;
+	return 0;
+}
+
+int xdp_read_stats(const char *name, uint64_t out[XR_MAX])
+{
+	(void)name;
+	memset(out, 0, XR_MAX * sizeof(*out));
+	out[XR_SYN_COOKIE] = w.n_syn_cookies;
 	return 0;
 }
 

@@ -386,9 +386,94 @@ static void test_records_against_a_model(void **state)
 	recs_free(&t);
 }
 
+/* ---- SYN floods ---- */
+
+static void syn_from(uint16_t sport)
+{
+	w_rx(&(struct spec){TCP_PKT, .sport = sport, .dport = listen_port, .seq = CLIENT_ISS,
+			    .flags = TH_SYN, .wnd = 65535});
+}
+
+static void run_for(uint64_t s)
+{
+	for (uint64_t i = 0; i < s; i++) {
+		ts_advance(&w.t, 1000);
+		w.n_syn_cookies += w.syn_cookies_per_s;
+		w_round();
+		synflood_run(&w.d);
+	}
+}
+
+/* The program takes over when the SYN queue overflows, and gives back when all is quiet. */
+static void test_synflood_begins_and_ends(void **state)
+{
+	struct tcp_cookie_state c;
+	struct app *a;
+
+	(void)state;
+	w_open();
+	w.d.cfg.syncookies_xdp = 1;
+	a = w_app(1);
+	start_listener(a, 0, 0);
+	assert_int_equal(w.n_ports, 1);
+	for (uint16_t i = 0; i < 64; i++)
+		syn_from((uint16_t)(2000 + i));
+	assert_int_equal(w.ports[0].v.cookies.on, 0);
+	syn_from(3000);
+	assert_int_equal(w.n_ports, 1);
+	assert_int_equal(w.ports[0].v.cookies.on, 1);
+	assert_int_equal(tcp_listen_cookies(w.t.s, w.d.groups->core_id, 1500, &c), 0);
+	assert_int_equal(w.ports[0].v.cookies.window, c.window);
+	assert_int_equal(w.ports[0].v.cookies.wscale, c.wscale);
+	assert_true(w.has_secrets);
+	assert_int_equal(w.secrets.keys.period, w.t.now.ns / SYNCOOKIE_PERIOD_NS);
+	assert_false(listener_covers(&w.d, &(struct ip_addr){0}, htons(listen_port)));
+	/* Half-open requests go, but the flood does not: the program says so. */
+	w.syn_cookies_per_s = 1000;
+	run_for(100);
+	assert_int_equal(w.ports[0].v.cookies.on, 1);
+	assert_int_equal(w.secrets.keys.period, w.t.now.ns / SYNCOOKIE_PERIOD_NS);
+	w.syn_cookies_per_s = 0;
+	run_for(9);
+	assert_int_equal(w.ports[0].v.cookies.on, 1);
+	run_for(3);
+	assert_int_equal(w.ports[0].v.cookies.on, 0);
+	assert_false(w.has_secrets);
+	assert_true(mtime_is_never(synflood_run(&w.d)));
+	/* And again. */
+	for (uint16_t i = 0; i < 65; i++)
+		syn_from((uint16_t)(4000 + i));
+	assert_int_equal(w.ports[0].v.cookies.on, 1);
+	assert_true(w.has_secrets);
+	/* It ends with the listener, too. */
+	listener_unlisten(&w.d, a, 0);
+	assert_false(w.has_secrets);
+	assert_int_equal(w.d.n_flooded, 0);
+	w_close();
+}
+
+static void test_synflood_switched_off(void **state)
+{
+	struct app *a;
+
+	(void)state;
+	w_open();
+	w.d.cfg.syncookies_xdp = 0;
+	a = w_app(1);
+	start_listener(a, 0, 0);
+	for (uint16_t i = 0; i < 80; i++)
+		syn_from((uint16_t)(2000 + i));
+	assert_int_equal(w.ports[0].v.cookies.on, 0);
+	assert_false(w.has_secrets);
+	listener_unlisten(&w.d, a, 0);
+	w_close();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_synflood_begins_and_ends),
+		cmocka_unit_test(test_synflood_switched_off),
 		cmocka_unit_test(test_connect_opens),
 		cmocka_unit_test(test_connect_fails),
 		cmocka_unit_test(test_connect_cancelled),

@@ -566,6 +566,8 @@ struct listener {
 	uint32_t syn_len;  /* half-open requests */
 	uint32_t syn_head; /* list of them */
 	uint64_t cookie_sent; /* ns, the last SYN cookie; 0: none */
+	bool cookie_watch;    /* tell of the next one: EV_COOKIES */
+	bool ev_cookies;      /* .ev_queued for that */
 	uint64_t cookie;
 	uint16_t user_mss, sockopt;
 	uint32_t defer_accept; /* s */
@@ -616,6 +618,8 @@ void synreq_timer(struct stack *s, uint32_t req, struct mtime now);
 void accept_queue_remove(struct stack *s, struct tcb *t);
 /* Linux's rule: full means more than min(backlog, somaxconn). */
 bool accept_queue_full(const struct stack *s, const struct listener *l);
+/* One EV_ACCEPT, or EV_COOKIES where .ev_cookies says so, unless it waits to be taken already. */
+void listener_event(struct stack *s, uint32_t listener);
 void accept_queue_add(struct stack *s, uint32_t listener, struct tcb *t);
 /* synreq.c: forgets a request without a word to the peer. */
 void synreq_drop(struct stack *s, uint32_t req);
@@ -626,6 +630,10 @@ uint32_t cookie_isn(struct stack *s, const struct tcp_seg *syn, struct mtime now
 uint32_t cookie_ts(uint32_t ts, const struct tcp_options *o, bool ecn);
 /* The SYN again to which the third @ack belongs. False: there is no valid cookie in it. */
 bool cookie_syn(struct stack *s, const struct tcp_seg *ack, struct tcp_seg *syn, struct mtime now);
+/* Does @g return a cookie of the listener that covers its destination? */
+bool cookie_returned(struct stack *s, const struct tcp_seg *g, struct mtime now);
+uint8_t listener_cc(const struct stack *s, const struct listener *l);
+uint32_t syn_queue_max(const struct stack *s, const struct listener *l);
 
 /*
  * tcp_timewait.c: compact records, ≤ 64 bytes. While a program still holds the socket, the

@@ -438,8 +438,11 @@ static bool listener_event_next(struct stack *s, struct stack_ev *ev)
 		s->lev_tail = SHM_NIL;
 	l->ev_next = SHM_NIL;
 	l->ev_queued = false;
-	*ev = (struct stack_ev){
-		.mask = EV_ACCEPT, .conn = TD_NO_CONN, .listener = id, .cookie = l->cookie};
+	*ev = (struct stack_ev){.mask = EV_ACCEPT | (l->ev_cookies ? EV_COOKIES : 0),
+				.conn = TD_NO_CONN,
+				.listener = id,
+				.cookie = l->cookie};
+	l->ev_cookies = false;
 	return true;
 }
 

@@ -23,6 +23,7 @@
 #include <stdbool.h>
 #include "common/mib.h"
 #include "common/shm.h"
+#include "common/syncookie.h"
 #include "mtime.h"
 #include "pkt.h"
 #include "tcb.h"
@@ -236,6 +237,7 @@ int stack_event(struct stack *s, const struct net_event *ev, struct mtime now);
 #define EV_URGENT (1u << 9) /* the peer has announced urgent data (SIGURG) */
 #define EV_PRI (1u << 10)   /* the urgent byte has come: tcp_recv_oob() */
 #define EV_PMTU (1u << 11) /* UDP: a router has told the MTU of a way, udp_pmtu() */
+#define EV_COOKIES (1u << 12) /* listener .listener sends SYN cookies: tcp_listen_watch() */
 
 struct stack_ev {
 	uint32_t mask;
@@ -279,6 +281,23 @@ int tcp_listen_opt(struct stack *s, uint32_t id, enum tcp_opt opt, int64_t value
  * stand elsewhere (in an application): they count against the backlog, too.
  */
 void tcp_listen_outside(struct stack *s, uint32_t id, uint32_t n);
+/* One EV_COOKIES at the next SYN that it answers with a cookie. */
+void tcp_listen_watch(struct stack *s, uint32_t id);
+
+/* What the switchboard needs to answer SYNs in a listener's place, as the stack would. */
+struct tcp_cookie_state {
+	uint16_t window, mss; /* .mss: over IPv4, by @mtu */
+	uint8_t wscale, ttl;
+	bool ts, sack, scale, ecn, ect;
+	uint32_t queued, queue_max; /* half-open requests */
+};
+/* -EBADF: no such listener. */
+int tcp_listen_cookies(const struct stack *s, uint32_t id, uint32_t mtu,
+		       struct tcp_cookie_state *c);
+/* It has answered SYNs of this listener just now: cookies may come back. */
+void tcp_listen_cookies_sent(struct stack *s, uint32_t id, struct mtime now);
+/* The keys for that, good until .keys.period ends (SYNCOOKIE_PERIOD_NS). */
+void stack_syncookie_secrets(struct stack *s, struct syncookie_secrets *out, struct mtime now);
 /* Ends it: half-open requests are dropped, connections in its accept queue reset. */
 void tcp_unlisten(struct stack *s, uint32_t id, struct mtime now);
 /* Takes the oldest connection of the accept queue. -EAGAIN: none. */

@@ -24,6 +24,12 @@ static const struct syncookie_keys *cookie_keys(struct stack *s, struct mtime no
 	return k;
 }
 
+void stack_syncookie_secrets(struct stack *s, struct syncookie_secrets *out, struct mtime now)
+{
+	out->keys = *cookie_keys(s, now);
+	memcpy(out->pair_key, s->isn_key, sizeof(out->pair_key));
+}
+
 static struct syncookie_id cookie_id(const struct tcp_seg *g, uint32_t irs)
 {
 	return (struct syncookie_id){.remote = g->ip->src,

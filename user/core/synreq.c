@@ -71,7 +71,7 @@ static uint32_t synreq_ts(const struct stack *s, const struct synreq *r, struct 
 	return tcp_ts_now(s, now) + r->ts_offset;
 }
 
-static uint8_t listener_cc(const struct stack *s, const struct listener *l)
+uint8_t listener_cc(const struct stack *s, const struct listener *l)
 {
 	return l->cc ? (uint8_t)(l->cc - 1) : cc_default(s);
 }
@@ -168,7 +168,7 @@ void synreq_timer(struct stack *s, uint32_t i, struct mtime now)
 /* ---- SYN ---- */
 
 /* Half-open requests that a listener may have; also with backlog 0 one gets through. */
-static uint32_t syn_queue_max(const struct stack *s, const struct listener *l)
+uint32_t syn_queue_max(const struct stack *s, const struct listener *l)
 {
 	uint32_t max = l->backlog;
 
@@ -245,6 +245,11 @@ static enum drop cookie_answer(struct stack *s, uint32_t listener, const struct 
 	r.iss = cookie_isn(s, &syn, now);
 	MIB(s, TcpExt_SyncookiesSent);
 	s->listeners[listener].cookie_sent = now.ns;
+	if (s->listeners[listener].cookie_watch) {
+		s->listeners[listener].cookie_watch = false;
+		s->listeners[listener].ev_cookies = true;
+		listener_event(s, listener);
+	}
 	synack_send(s, &r, mss, cookie_ts(tcp_ts_now(s, now), &syn.o, r.opt & TCB_OPT_ECN) + r.ts_offset, now);
 	return DROP_NONE;
 }
@@ -390,18 +395,34 @@ static enum drop synreq_establish(struct stack *s, uint32_t i, struct tcp_seg *g
 	return d == DROP_NONE ? tcp_conn_input(s, t, g, now) : d;
 }
 
+/* May @g return a cookie? Without any out there, ACKs cost no more than a reset. */
+static bool cookies_out(const struct stack *s, uint32_t listener, const struct tcp_seg *g,
+			struct mtime now)
+{
+	uint64_t sent = s->listeners[listener].cookie_sent;
+
+	return (g->flags & (TH_SYN | TH_ACK | TH_RST)) == TH_ACK && s->cfg.limits.tcp_syncookies &&
+	       sent && now.ns - sent <= SYNCOOKIE_VALID_NS;
+}
+
+bool cookie_returned(struct stack *s, const struct tcp_seg *g, struct mtime now)
+{
+	uint32_t listener = listener_lookup(s, &g->ip->dst, g->dport);
+	struct tcp_seg syn;
+
+	return listener != SHM_NIL && cookies_out(s, listener, g, now) &&
+	       cookie_syn(s, g, &syn, now);
+}
+
 /* An ACK that belongs to nothing we know of: it may return a cookie. */
 static enum drop cookie_ack(struct stack *s, uint32_t listener, struct tcp_seg *g, struct mtime now)
 {
-	uint64_t sent = s->listeners[listener].cookie_sent;
 	struct tcp_seg syn;
 	struct synreq r;
 	struct tcb *t;
 	enum drop d;
 
-	/* Without cookies out there, ACKs cost no more than a reset. */
-	if (g->flags & TH_SYN || !s->cfg.limits.tcp_syncookies || !sent ||
-	    now.ns - sent > SYNCOOKIE_VALID_NS)
+	if (!cookies_out(s, listener, g, now))
 		goto reset;
 	if (!cookie_syn(s, g, &syn, now)) {
 		MIB(s, TcpExt_SyncookiesFailed);
@@ -489,6 +510,17 @@ enum drop synreq_input(struct stack *s, uint32_t i, struct tcp_seg *g, struct mt
 		synack_again(s, r, now);
 		synreq_arm(s, i, now);
 		return DROP_NONE;
+	}
+	/*
+	 * The peer has sent another SYN, or this one again, and who knows of no requests has
+	 * answered it with a cookie (tcp_listen_cookies()): that handshake is complete, ours never
+	 * will be.
+	 */
+	if (g->flags & TH_ACK && g->ack != r->iss + 1 && cookie_returned(s, g, now)) {
+		uint32_t listener = r->listener;
+
+		synreq_drop(s, i);
+		return cookie_ack(s, listener, g, now);
 	}
 	if (g->flags & TH_RST) {
 		if (g->seq == r->irs + 1) {

@@ -6,16 +6,19 @@
  */
 #include "internal.h"
 
-/* One hash of the pair gives both numbers, from halves that tell nothing about each other. */
+/*
+ * One hash of the pair gives both numbers, from halves that tell nothing about each other. The XDP
+ * program makes it, too.
+ */
 static uint64_t pair_hash(const struct stack *s, const struct tcp_addr_pair *a)
 {
-	return siphash_24(s->isn_key, a, sizeof(*a));
+	return syncookie_pair_hash(s->isn_key, &a->local, &a->remote, a->local_port,
+				   a->remote_port);
 }
-_Static_assert(sizeof(struct tcp_addr_pair) == 36, "hashed as bytes: no padding");
 
 uint32_t tcp_isn(const struct stack *s, const struct tcp_addr_pair *a, struct mtime now)
 {
-	return (uint32_t)pair_hash(s, a) + (uint32_t)(now.ns / 4000);
+	return (uint32_t)pair_hash(s, a) + syncookie_isn_clock(now.ns);
 }
 
 uint32_t tcp_ts_offset(const struct stack *s, const struct tcp_addr_pair *a)

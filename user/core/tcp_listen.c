@@ -133,6 +133,12 @@ void accept_queue_add(struct stack *s, uint32_t listener, struct tcb *t)
 		tcb_at(s, l->aq_tail)->aq_next = conn;
 	l->aq_tail = conn;
 	l->aq_len++;
+	listener_event(s, listener);
+}
+
+void listener_event(struct stack *s, uint32_t listener)
+{
+	struct listener *l = &s->listeners[listener];
 
 	if (l->ev_queued)
 		return;
@@ -215,6 +221,52 @@ void tcp_unlisten(struct stack *s, uint32_t id, struct mtime now)
 	*link = l->hash_next;
 	l->used = false;
 	free_list_put(&s->listener_free, id);
+}
+
+/* ---- SYN cookies that others send for us ---- */
+
+void tcp_listen_watch(struct stack *s, uint32_t id)
+{
+	struct listener *l = listener_at(s, id);
+
+	if (l)
+		l->cookie_watch = true;
+}
+
+int tcp_listen_cookies(const struct stack *s, uint32_t id, uint32_t mtu, struct tcp_cookie_state *c)
+{
+	const struct stack_limits *lim = &s->cfg.limits;
+	const struct listener *l = listener_at(s, id);
+	const struct ip_addr v4 = ip_addr_v4(0);
+	uint32_t rcvbuf;
+
+	if (!l)
+		return -E_BADF;
+	rcvbuf = l->rcvbuf ? l->rcvbuf : lim->tcp_rmem[1];
+	*c = (struct tcp_cookie_state){
+		.window = tcp_syn_window(rcvbuf),
+		.mss = tcp_mtu_mss(mtu, &v4),
+		.wscale = tcp_offer_wscale(s, rcvbuf),
+		.ttl = (uint8_t)lim->ip_default_ttl,
+		.ts = lim->tcp_timestamps,
+		.sack = lim->tcp_sack,
+		.scale = lim->tcp_window_scaling,
+		.ecn = lim->tcp_ecn,
+		.ect = cc_get(listener_cc(s, l))->needs_ecn,
+		.queued = l->syn_len,
+		.queue_max = syn_queue_max(s, l),
+	};
+	if (l->user_mss && l->user_mss < c->mss)
+		c->mss = l->user_mss;
+	return 0;
+}
+
+void tcp_listen_cookies_sent(struct stack *s, uint32_t id, struct mtime now)
+{
+	struct listener *l = listener_at(s, id);
+
+	if (l)
+		l->cookie_sent = now.ns;
 }
 
 /* ---- options that connections inherit ---- */

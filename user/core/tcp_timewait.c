@@ -143,6 +143,12 @@ enum drop timewait_input(struct stack *s, uint32_t i, struct tcp_seg *g, struct 
 		timewait_free(s, i);
 		return DROP_BAD_STATE;
 	}
+	/* Its SYN was answered with a cookie by who knows of no pairs (tcp_listen_cookies()). */
+	if (!paws && g->ack != w->snd_nxt && cookie_returned(s, g, now)) {
+		MIB(s, TcpExt_TWRecycled);
+		timewait_free(s, i);
+		return DROP_BAD_STATE;
+	}
 	if (paws) {
 		MIB(s, TcpExt_PAWSEstab);
 		return timewait_ack(s, w, g, DROP_PAWS, now);

@@ -43,6 +43,9 @@
 	  "Half-open connections of one listener.")                                                \
 	X(tcp_syncookies, U32, limits.tcp_syncookies, 0, 2, "1",                                   \
 	  "Answer SYNs with cookies when that many are half-open; 2: always.")                     \
+	X(syncookies_xdp, BOOL, syncookies_xdp, 0, 1, "1",                                         \
+	  "While the SYN queue of a listener overflows, the XDP program answers its SYNs by "      \
+	  "cookies itself, where tcp_syncookies allows them.")                                     \
 	X(tcp_abort_on_overflow, BOOL, limits.tcp_abort_on_overflow, 0, 1, "0",                    \
 	  "Reset connections for which the accept queue has no room.")                             \
 	X(tcp_syn_retries, U32, limits.tcp_syn_retries, 1, 127, "6", "Retransmissions of a SYN.")  \
@@ -102,7 +105,7 @@ struct config {
 	struct stack_limits limits;
 	uint32_t claim_all;
 	uint32_t max_flows, max_connections, buffer_chunks, umem_frames, rx_ring, tx_ring;
-	uint32_t gso, busy_poll_us;
+	uint32_t gso, busy_poll_us, syncookies_xdp;
 	uint32_t socket_mode;
 	uint32_t socket_group; /* gid */
 	uint32_t log_level;    /* LOG_* */

@@ -65,6 +65,8 @@ struct group {
 	uint32_t n_listening;
 	uint32_t core_id; /* SHM_NIL: nobody listens */
 	uint32_t outside; /* as the stack knows it */
+	bool flooded;	  /* the XDP program answers its SYNs */
+	struct mtime overflow; /* the last time that this was seen to be needed */
 };
 
 enum app_stage {
@@ -188,6 +190,12 @@ struct daemon {
 	struct udp_port **udp_ports; /* udp.c's; NULL: none yet */
 	uint64_t mib_ended[MIB_MAX]; /* of applications that have ended */
 	bool retry;		     /* something waits for room in an application's ring */
+
+	/* synflood.c */
+	uint32_t n_flooded; /* groups */
+	struct mtime flood_look; /* when to look at them again */
+	uint64_t cookie_period;	 /* of the secrets that the program has */
+	uint64_t cookies_seen;	 /* SYNs that it has answered until .flood_look */
 
 	/* ctl.c */
 	struct watch ctl;
@@ -313,7 +321,8 @@ uint32_t member_waiting(const struct member *m);
 uint32_t group_half_open(const struct daemon *d, const struct group *g);
 /* Tells the stack how many connections wait for accept() in applications; retries .again. */
 void listener_refresh(struct daemon *d);
-/* Does a listener's port entry match packets to this address and port? */
+struct port_key port_key_of(const struct group *g);
+/* Does a listener's port entry match all packets to this address and port? */
 bool listener_covers(const struct daemon *d, const struct ip_addr *addr, uint16_t port);
 /* Has @a reserved this port for itself? */
 bool listener_reserved(const struct app *a, const struct ip_addr *addr, uint16_t port);
@@ -332,6 +341,16 @@ void udp_app_gone(struct daemon *d, struct app *a);
 void udp_resolve(struct daemon *d, const struct shm_msg *m);
 /* Who gets datagrams between these two ends; NULL: no application. */
 struct app *udp_owner(struct daemon *d, const struct tcp_addr_pair *a);
+
+/* synflood.c */
+/* Its value in `ports`. */
+struct port_val listener_port_val(const struct daemon *d, const struct group *g);
+/* The core's listener @core_id has begun to send cookies. */
+void synflood_begin(struct daemon *d, uint32_t core_id);
+/* It listens no more. */
+void synflood_forget(struct daemon *d, struct group *g);
+/* Whom it concerns, when it is time; returns when next. */
+struct mtime synflood_run(struct daemon *d);
 
 /* filter.c: in front of the stack */
 enum port_verdict filter_packet(void *ctx, struct pkt *p);

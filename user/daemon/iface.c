@@ -197,6 +197,7 @@ static int attach_prog(struct daemon *d, struct iface *f, char *why, size_t len)
 		.mtu = f->link.mtu,
 		.n_queues = f->n_queues,
 		.queue_base = (uint16_t)f->first,
+		.partial_replies = f->probe.mode == XDP_MODE_GENERIC,
 	};
 	memcpy(f->settings.mac, f->link.mac, sizeof(f->settings.mac));
 	o.settings = f->settings;

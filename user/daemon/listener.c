@@ -21,7 +21,7 @@ static struct ip_addr normal(const struct ip_addr *a)
 	return ip_addr_is_any(a) ? (struct ip_addr){0} : *a;
 }
 
-static struct port_key port_key_of(const struct group *g)
+struct port_key port_key_of(const struct group *g)
 {
 	return (struct port_key){.addr = g->addr, .port = g->port, .proto = IPPROTO_TCP};
 }
@@ -197,6 +197,7 @@ static void stop_listening(struct daemon *d, struct group *g)
 {
 	struct port_key k = port_key_of(g);
 
+	synflood_forget(d, g);
 	xdp_port_del(d->prog, &k);
 	d->by_core[g->core_id] = NULL;
 	tcp_unlisten(d->stack, g->core_id, d->now);
@@ -258,7 +259,7 @@ int listener_bind(struct daemon *d, struct app *a, const struct ctl_listen *req,
 /* The group's first one: the core's listener, then the port's entry. */
 static int start_listening(struct daemon *d, struct group *g, const struct ctl_listen *req)
 {
-	const struct port_val v = {.slot = TD_SLOT_DAEMON, .conn = TD_NO_CONN};
+	struct port_val v = listener_port_val(d, g);
 	struct port_key k = port_key_of(g);
 	uint32_t id;
 	int err = tcp_listen(d->stack, &g->addr, g->port, req->backlog, 0, &id);
@@ -275,6 +276,8 @@ static int start_listening(struct daemon *d, struct group *g, const struct ctl_l
 		tcp_listen_opt(d->stack, id, TOPT_DEFER_ACCEPT, req->defer_accept);
 	if (req->cc) /* an index that is none is refused, and the default stays */
 		tcp_listen_opt(d->stack, id, TOPT_CONGESTION, req->cc - 1);
+	if (d->cfg.syncookies_xdp)
+		tcp_listen_watch(d->stack, id);
 	err = xdp_port_set(d->prog, &k, &v);
 	if (err)
 		stop_listening(d, g);
@@ -464,7 +467,7 @@ void listener_refresh(struct daemon *d)
 bool listener_covers(const struct daemon *d, const struct ip_addr *addr, uint16_t port)
 {
 	for (const struct group *g = d->groups; g; g = g->next)
-		if (g->port == port && g->n_listening &&
+		if (g->port == port && g->n_listening && !g->flooded &&
 		    (ip_addr_is_any(&g->addr) || ip_addr_eq(&g->addr, addr)))
 			return true;
 	return false;

@@ -101,6 +101,8 @@ void loop_events(struct daemon *d)
 	struct stack_ev ev;
 
 	while (stack_event_next(d->stack, &ev)) {
+		if (ev.mask & EV_COOKIES)
+			synflood_begin(d, ev.listener);
 		if (ev.mask & EV_ACCEPT)
 			listener_accept(d, ev.listener);
 		else
@@ -150,6 +152,7 @@ static struct mtime next_deadline(struct daemon *d)
 
 	t = mtime_min(t, app_removals(d));
 	t = mtime_min(t, ctl_deadline(d));
+	t = mtime_min(t, synflood_run(d));
 	if (d->retry)
 		t = mtime_min(t, mtime_add_ns(d->now, RETRY_NS));
 	if (port_tx_pending(d->port) || stack_wants_output(d->stack))

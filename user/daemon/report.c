@@ -140,6 +140,7 @@ static void put_listeners(struct daemon *d, struct jbuf *j)
 			jb_u64(j, "backlog", m->backlog);
 			jb_u64(j, "handed_over", m->handed);
 			jb_u64(j, "not_accepted", g->outside);
+			jb_bool(j, "syn_flood", g->flooded);
 			jb_close(j, '}');
 		}
 	}
@@ -271,10 +272,19 @@ static void fill_stat(struct daemon *d, struct jbuf *j)
 	};
 	const struct port_stats *p = port_stats(d->port);
 
+	uint64_t xdp[XR_MAX] = {0};
+
+	xdp_read_stats(d->opt.name, xdp);
 	jb_open(j, NULL, '{');
 	jb_open(j, "counters", '{');
 	for (int m = 0; m < MIB_MAX; m++) {
 		uint64_t n = d->mib_ended[m] + d->view.mib[m];
+
+		/* What the XDP program did in the stack's place. */
+		if (m == MIB_TcpExt_SyncookiesSent)
+			n += xdp[XR_SYN_COOKIE];
+		if (m == MIB_TcpExt_SyncookiesFailed)
+			n += xdp[XR_DROP_COOKIE];
 
 		for (uint32_t s = 1; s < d->slots; s++)
 			if (d->apps[s] && d->apps[s]->stage == APP_ALIVE)

@@ -437,6 +437,14 @@ int xdp_port_del(struct xdp_prog *p, const struct port_key *k)
 	return map_del(MAPS(p).ports, k);
 }
 
+int xdp_syncookies_set(struct xdp_prog *p, const struct syncookie_secrets *c)
+{
+	uint32_t zero = 0;
+
+	return c ? map_set(MAPS(p).syncookies, &zero, c)
+		 : map_del(MAPS(p).syncookies, &zero);
+}
+
 int xdp_addr_set(struct xdp_prog *p, const struct ip_addr *a)
 {
 	struct addr_val v = {.flags = ADDR_F_PRIMARY};

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include "common/flow.h"
 #include "common/reasons.h"
+#include "common/syncookie.h"
 
 #define TD_BPFFS "/sys/fs/bpf"
 #define TD_PIN_ROOT TD_BPFFS "/tandem"
@@ -49,6 +50,8 @@ int xdp_flow_set(struct xdp_prog *p, const struct flow_key *k, const struct flow
 int xdp_flow_del(struct xdp_prog *p, const struct flow_key *k);
 int xdp_port_set(struct xdp_prog *p, const struct port_key *k, const struct port_val *v);
 int xdp_port_del(struct xdp_prog *p, const struct port_key *k);
+/* The secrets for SYN cookies, which ports with .cookies.on need; NULL: no port does any more. */
+int xdp_syncookies_set(struct xdp_prog *p, const struct syncookie_secrets *c);
 int xdp_addr_set(struct xdp_prog *p, const struct ip_addr *a);
 int xdp_addr_del(struct xdp_prog *p, const struct ip_addr *a);
 int xdp_xsk_set(struct xdp_prog *p, uint32_t slot, uint32_t queue, int xsk_fd);
