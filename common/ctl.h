@@ -34,6 +34,8 @@ enum ctl_type {
 	CTL_SS,		  /* the same: connections, each on a line of its own */
 	CTL_SS_BRIEF, /* CTL_SS without what takes long to tell: no timers, memory, TCP_INFO */
 	CTL_DETACH,	  /* privileged: take everything away and end; reply when that is done */
+	CTL_SHARE,	  /* ctl_share -> ctl_share_reply and a descriptor for each that is shared */
+	CTL_TAKE,	  /* ctl_take and one of these -> ctl_take_reply, then perhaps messages */
 };
 
 struct ctl_hdr {
@@ -118,6 +120,60 @@ struct ctl_listen_reply {
 	uint32_t id;	/* for UNLISTEN, and in SHM_CONN_NEW messages */
 	uint32_t index; /* of the shm_listener in the application's arena */
 };
+
+/*
+ * Sockets that other processes are to find behind a descriptor: after fork(), after exec, or passed
+ * on. The descriptor that CTL_SHARE gives stands for the socket: whoever holds it may take the
+ * socket with it (CTL_TAKE), and the socket ends when nobody does any more.
+ */
+enum ctl_share_kind {
+	CTL_SHARE_LISTENER = 1,
+	CTL_SHARE_CONN,
+};
+
+#define CTL_SHARE_MAX 32u
+
+struct ctl_share {
+	struct ctl_hdr hdr;
+	uint32_t n; /* up to CTL_SHARE_MAX */
+	uint32_t pad;
+	struct {
+		uint32_t kind;
+		uint32_t id; /* of the listener, or the connection's index in the own arena */
+		uint32_t generation;
+	} e[CTL_SHARE_MAX];
+};
+_Static_assert(sizeof(struct ctl_share) == 24 + 12 * CTL_SHARE_MAX, "ctl_share");
+
+struct ctl_share_reply {
+	struct ctl_hdr hdr;
+	uint32_t shared; /* bit i: entry i has a descriptor; they come in this order */
+	uint32_t pad;
+};
+
+struct ctl_take {
+	struct ctl_hdr hdr;
+	uint64_t cookie; /* a connection comes as SHM_CONN_OPENED with this, or fails */
+};
+
+struct ctl_take_reply {
+	struct ctl_hdr hdr;
+	uint32_t kind; /* enum ctl_share_kind */
+	uint32_t pad;
+	/* CTL_SHARE_LISTENER: as in ctl_listen_reply */
+	struct ip_addr addr;
+	uint16_t port;
+	uint16_t pad2;
+	uint32_t id, index;
+	uint32_t backlog;
+};
+_Static_assert(sizeof(struct ctl_take_reply) == 56, "ctl_take_reply");
+
+/*
+ * These descriptors are sockets with an abstract name that begins so, then come the attachment's
+ * name, '/', the share's id and a random number in hexadecimal.
+ */
+#define CTL_SHARE_PREFIX "tandem/"
 
 struct ctl_text {
 	struct ctl_hdr hdr;

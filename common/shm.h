@@ -48,6 +48,8 @@ enum shm_op {
 	SHM_CONN_TAKEN = 4,   /* the daemon has imported .conn of your arena: free it */
 	SHM_CONN_ICMP = 5,    /* soft ICMP error .error about your .conn; "too big" is injected whole */
 	SHM_LINK = 6,	      /* interface .listener has changed: MTU .flags, MAC .remote.b, CTL_REG_* .conn */
+	SHM_CONN_RECALL = 7,  /* another process wants your .conn .generation: SHM_CONN_GIVE it */
+	SHM_LISTEN_NONE = 8,  /* to SHM_LISTEN_WANT: nothing is waiting */
 	/* application -> daemon */
 	/*
 	 * open .local:.local_port -> .remote:.remote_port, .cookie is yours; .flags: congestion control,
@@ -66,7 +68,15 @@ enum shm_op {
 	/* .conn .generation (of my arena) has ended here, by reset or timeout: drop its flow entry */
 	SHM_CONN_GONE = 20,
 	SHM_RESOLVE = 21,     /* datagrams go to .remote: find or probe the neighbour on the way */
+	/* accept() is called for shared .listener, whatever its .want says: one connection, or NONE */
+	SHM_LISTEN_WANT = 22,
 };
+
+/*
+ * SHM_CONN_GIVE, .flags: not closed. It is a shared socket's, or is in the accept queue of a shared
+ * listener; other processes go on with it.
+ */
+#define SHM_GIVE_KEEP 1u
 
 struct shm_msg {
 	uint32_t op; /* enum shm_op */
@@ -186,9 +196,15 @@ struct chunk_hdr {
 };
 _Static_assert(sizeof(struct chunk_hdr) == 16, "chunk_hdr");
 
-/* One for each listener id of an application, so that accept() costs no message. */
+/*
+ * One for each listener id of an application, so that accept() costs no message. What a listener
+ * that several processes share is sent depends on .want: the application sets it while a thread
+ * waits for a connection, then looks at .pending; the daemon writes .pending, then looks at .want.
+ */
 struct shm_listener {
 	uint32_t accepted; /* connections taken by accept() so far; the application adds */
+	uint32_t want;	   /* shared: send me connections; the application's */
+	uint32_t pending;  /* shared: so many wait for somebody who wants them; the daemon's */
 	uint32_t pad;
 };
 #define SHM_MAX_LISTENERS 4096u

@@ -312,6 +312,7 @@ void app_gone(struct daemon *d, struct app *a)
 		d->mib_ended[m] += READ_ONCE(a->view.mib[m]);
 	a->stage = APP_ENDING;
 	a->next_step = d->now;
+	share_app_gone(d, a);
 }
 
 static void drain_sockets(struct daemon *d, struct app *a)
@@ -375,4 +376,5 @@ void app_free_all(struct daemon *d)
 			udp_app_gone(d, d->apps[s]);
 			app_free(d, d->apps[s]);
 		}
+	share_free_all(d);
 }

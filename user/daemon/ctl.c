@@ -52,6 +52,10 @@ static size_t size_of(uint16_t type)
 	case CTL_SS_BRIEF:
 	case CTL_DETACH:
 		return sizeof(struct ctl_hdr);
+	case CTL_SHARE:
+		return sizeof(struct ctl_share);
+	case CTL_TAKE:
+		return sizeof(struct ctl_take);
 	default:
 		return 0;
 	}
@@ -111,31 +115,39 @@ static void send_plain(struct daemon *d, struct client *c, uint16_t type, int er
 
 /* ---- registration ---- */
 
-static void send_registration(struct daemon *d, struct client *c)
+/* A reply with descriptors, which stay ours to close. */
+static void send_fds(struct daemon *d, struct client *c, void *msg, size_t len, const int *fds,
+		     uint32_t n)
 {
-	struct ctl_register_reply r = {0};
 	union {
 		char buf[CMSG_SPACE(MAX_FDS * sizeof(int))];
 		struct cmsghdr align;
 	} cm = {0};
-	struct iovec iov = {&r, sizeof(r)};
+	struct iovec iov = {msg, len};
 	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = cm.buf};
 	struct cmsghdr *cmsg;
-	int fds[MAX_FDS];
-	uint32_t n;
 
-	r.hdr = reply_hdr(CTL_REGISTER, 0, sizeof(r));
-	n = app_reply(d, c->app, &r, fds);
 	m.msg_controllen = CMSG_SPACE(n * sizeof(int));
 	cmsg = CMSG_FIRSTHDR(&m);
 	cmsg->cmsg_level = SOL_SOCKET;
 	cmsg->cmsg_type = SCM_RIGHTS;
 	cmsg->cmsg_len = CMSG_LEN(n * sizeof(int));
 	memcpy(CMSG_DATA(cmsg), fds, n * sizeof(int));
-	if (sendmsg(c->w.fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) != sizeof(r)) {
+	if (sendmsg(c->w.fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)len) {
 		log_warn("cannot hand descriptors to process %d: %s", (int)c->pid, strerror(errno));
 		end_client(d, c);
 	}
+}
+
+static void send_registration(struct daemon *d, struct client *c)
+{
+	struct ctl_register_reply r = {0};
+	int fds[MAX_FDS];
+	uint32_t n;
+
+	r.hdr = reply_hdr(CTL_REGISTER, 0, sizeof(r));
+	n = app_reply(d, c->app, &r, fds);
+	send_fds(d, c, &r, sizeof(r), fds, n);
 }
 
 static void on_register(struct daemon *d, struct client *c, const void *msg)
@@ -202,6 +214,50 @@ static void on_listener(struct daemon *d, struct client *c, const void *msg)
 	}
 	r.hdr = reply_hdr(req.hdr.type, 0, sizeof(r));
 	send_reply(d, c, &r, sizeof(r));
+}
+
+/* ---- sockets of several processes ---- */
+
+_Static_assert(CTL_SHARE_MAX <= MAX_FDS, "they fit one reply");
+
+static void on_share(struct daemon *d, struct client *c, const void *msg)
+{
+	struct ctl_share_reply r = {.hdr = reply_hdr(CTL_SHARE, 0, sizeof(r))};
+	struct ctl_share req;
+	int fds[CTL_SHARE_MAX];
+	uint32_t n;
+
+	memcpy(&req, msg, sizeof(req));
+	if (!c->app) {
+		send_plain(d, c, CTL_SHARE, -ENOTCONN);
+		return;
+	}
+	/* What has become of the connections that it names. */
+	app_messages(d, c->app);
+	share_request(d, c->app, &req, &r, fds, &n);
+	if (n)
+		send_fds(d, c, &r, sizeof(r), fds, n);
+	else
+		send_reply(d, c, &r, sizeof(r));
+	while (n)
+		close(fds[--n]);
+}
+
+static void on_take(struct daemon *d, struct client *c, const void *msg)
+{
+	struct ctl_take_reply r = {.hdr = reply_hdr(CTL_TAKE, 0, sizeof(r))};
+	struct ctl_take req;
+	int err = -ENOTCONN;
+
+	memcpy(&req, msg, sizeof(req));
+	if (c->app) {
+		app_messages(d, c->app);
+		err = share_take(d, c->app, c->fd, req.cookie, &r);
+	}
+	if (err)
+		send_plain(d, c, CTL_TAKE, err);
+	else
+		send_reply(d, c, &r, sizeof(r));
 }
 
 /* ---- text ---- */
@@ -298,6 +354,12 @@ static void dispatch(struct daemon *d, struct client *c, const void *msg, const 
 		d->detach_for = c;
 		loop_stop(d, "told to detach");
 		break;
+	case CTL_SHARE:
+		on_share(d, c, msg);
+		break;
+	case CTL_TAKE:
+		on_take(d, c, msg);
+		break;
 	default:
 		on_listener(d, c, msg);
 	}
@@ -328,7 +390,7 @@ static ssize_t receive(struct client *c, void *msg, size_t len)
 static void on_client(struct daemon *d, struct watch *w, uint32_t events)
 {
 	struct client *c = (struct client *)w;
-	char msg[256]; /* more than any request has */
+	char msg[512]; /* more than any request has */
 	struct ctl_hdr h;
 	ssize_t n;
 	int err;
@@ -358,6 +420,7 @@ static void on_client(struct daemon *d, struct watch *w, uint32_t events)
 	}
 	if (c->fd >= 0)
 		close(c->fd);
+	c->fd = -1;
 }
 
 void ctl_adopt(struct daemon *d, int fd)
@@ -372,6 +435,7 @@ void ctl_adopt(struct daemon *d, int fd)
 		return;
 	}
 	c->w = (struct watch){.fd = fd, .fn = on_client};
+	c->fd = -1;
 	c->pid = cred.pid;
 	c->uid = cred.uid;
 	if (watch_add(d, &c->w, EPOLLIN)) {

@@ -51,6 +51,31 @@ struct member {
 	uint32_t backlog;
 	uint32_t handed; /* connections sent on their way to it so far */
 	bool listening;
+	bool asked;	     /* SHM_LISTEN_WANT */
+	struct share *share; /* the listener is shared, and this is one process's part in it */
+	uint32_t served;     /* when it last got one, in .share->serial */
+};
+
+/* A socket that other processes may come to hold, too (share.c). */
+struct share {
+	struct watch w; /* first. Hangs up when nobody holds the socket's descriptor any more */
+	uint32_t id;
+	uint32_t kind;	 /* enum ctl_share_kind */
+	uint64_t cookie; /* SO_COOKIE of what they hold */
+	/* a listener */
+	struct group *group;
+	struct share *next; /* of its group */
+	uint32_t flags, backlog;
+	uint32_t pool, n_pool; /* connections (REC_HELD) for whoever wants one */
+	uint32_t told;	       /* .n_pool as members see it in .pending */
+	uint32_t serial;
+	/* a connection */
+	uint32_t rec;			       /* SHM_NIL: it has ended */
+	struct taker *takers;		       /* who wants it, oldest first */
+	struct share *wait_next, **wait_pprev; /* d->waiting, while there are some */
+	uint64_t offer_cookie;		       /* READY, OFFERED: of who gets it */
+	struct mtime hold;		       /* not to be taken from its new owner before */
+	bool recalled;
 };
 
 /* All members of one address and port: more than one only with SO_REUSEPORT (or not listening). */
@@ -62,10 +87,11 @@ struct group {
 	int kernel_fd; /* keeps the kernel from giving the port to others; bound, not listening */
 	uid_t uid;
 	struct member *members;
-	uint32_t n_listening;
-	uint32_t core_id; /* SHM_NIL: nobody listens */
-	uint32_t outside; /* as the stack knows it */
-	bool flooded;	  /* the XDP program answers its SYNs */
+	struct share *shares; /* its shared listeners */
+	uint32_t n_listening; /* sockets: members without a share, and shares */
+	uint32_t core_id;     /* SHM_NIL: nobody listens */
+	uint32_t outside;     /* as the stack knows it */
+	bool flooded;	      /* the XDP program answers its SYNs */
 	struct mtime overflow; /* the last time that this was seen to be needed */
 };
 
@@ -196,6 +222,10 @@ struct daemon {
 	struct mtime flood_look; /* when to look at them again */
 	uint64_t cookie_period;	 /* of the secrets that the program has */
 	uint64_t cookies_seen;	 /* SYNs that it has answered until .flood_look */
+	/* share.c */
+	struct share **shares; /* by index */
+	uint32_t n_shares, max_shares;
+	struct share *waiting; /* those that somebody wants to take */
 
 	/* ctl.c */
 	struct watch ctl;
@@ -265,6 +295,10 @@ void app_wake(struct app *a);
 /* handover.c */
 uint32_t app_messages(struct daemon *d, struct app *a);
 bool app_push(struct app *a, const struct shm_msg *m);
+/* The record of @a's connection; SHM_NIL: it has no such. */
+uint32_t handover_find(struct daemon *d, const struct app *a, uint32_t conn, uint32_t generation);
+/* The connection of record @i, which is ours, is closed by its last holder. */
+void handover_close(struct daemon *d, uint32_t i);
 /* Offers what is READY while there is room. */
 void handover_flush(struct daemon *d, struct app *a);
 struct flow_key flow_key_of(const struct tcp_addr_pair *p);
@@ -341,6 +375,41 @@ void udp_app_gone(struct daemon *d, struct app *a);
 void udp_resolve(struct daemon *d, const struct shm_msg *m);
 /* Who gets datagrams between these two ends; NULL: no application. */
 struct app *udp_owner(struct daemon *d, const struct tcp_addr_pair *a);
+/* A listener is shared from here on. -errno */
+int listener_share(struct daemon *d, struct app *a, uint32_t id, struct share *sh);
+/* @a takes part in shared listener @sh. */
+int listener_join(struct daemon *d, struct app *a, struct share *sh, struct ctl_take_reply *r);
+/* Nobody holds it any more. */
+void listener_share_gone(struct daemon *d, struct share *sh);
+/* A connection in our stack goes (back) to those who share the listener of its record. */
+void listener_pool(struct daemon *d, struct share *sh, uint32_t i);
+void listener_unpool(struct daemon *d, uint32_t i);
+void listener_wanted(struct daemon *d, struct app *a, uint32_t id);
+/* The member that record @i was sent to did not accept it. */
+void listener_returned(struct app *a, const struct rec *r);
+
+/* share.c */
+/* Shares what @req names, in @a's hands; the descriptors are the caller's to close. */
+void share_request(struct daemon *d, struct app *a, const struct ctl_share *req,
+		   struct ctl_share_reply *r, int *fds, uint32_t *n_fds);
+/* @a takes what @fd stands for. -errno */
+int share_take(struct daemon *d, struct app *a, int fd, uint64_t cookie, struct ctl_take_reply *r);
+/* The share that record @i belongs to; NULL. */
+struct share *share_of(struct daemon *d, const struct rec *r);
+/*
+ * The connection of record @i is in our stack and belongs to a share that lives: it is kept for
+ * that. False: it has none.
+ */
+bool share_keep(struct daemon *d, uint32_t i);
+/* The same of one that was exported to an application, which will not have it. */
+bool share_unoffer(struct daemon *d, uint32_t i);
+void share_taken(struct daemon *d, uint32_t i); /* the application has it now */
+void share_rec_gone(struct daemon *d, uint32_t i);
+/* Is its other end closed? Then it is gone when this returns true. */
+bool share_hung_up(struct daemon *d, struct share *sh);
+void share_app_gone(struct daemon *d, struct app *a);
+struct mtime share_deadline(struct daemon *d); /* recalls what is due, when the next one is */
+void share_free_all(struct daemon *d);
 
 /* synflood.c */
 /* Its value in `ports`. */

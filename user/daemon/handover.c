@@ -150,6 +150,7 @@ void rec_drop(struct daemon *d, uint32_t i)
 	struct rec *r = rec_at(d, i);
 	struct flow_key k = rec_key(&d->recs, i);
 
+	share_rec_gone(d, i);
 	if (r->flags & REC_F_FLOW)
 		xdp_flow_del(d->prog, &k);
 	rec_set_state(d, i, REC_FREE);
@@ -204,12 +205,15 @@ static void offer(struct daemon *d, struct app *a, uint32_t i)
 {
 	struct rec *r = rec_at(d, i);
 	struct flow_key k = rec_key(&d->recs, i);
-	bool active = r->flags & REC_F_ACTIVE;
+	struct share *sh = r->flags & REC_F_SHARED ? share_of(d, r) : NULL;
+	bool active = r->flags & (REC_F_ACTIVE | REC_F_SHARED);
 	struct shm_msg m = {.op = active ? SHM_CONN_OPENED : SHM_CONN_NEW,
 			    .conn = r->conn,
 			    .generation = r->generation,
 			    .listener = active ? SHM_NIL : rec_listener(r),
-			    .cookie = active ? rec_cookie(r) : 0,
+			    .cookie = sh       ? sh->offer_cookie
+				      : active ? rec_cookie(r)
+					       : 0,
 			    .local = k.local,
 			    .remote = k.remote,
 			    .local_port = k.local_port,
@@ -259,7 +263,8 @@ static void on_ack(struct daemon *d, struct app *a, const struct shm_msg *m)
 	if (m->error || m->new_conn >= a->view.n_tcbs) {
 		stack_count(d->stack, MIB_Td_HandOverRefused, 1);
 		listener_refused(a, r);
-		reset_exported(d, i);
+		if (!share_unoffer(d, i))
+			reset_exported(d, i);
 		return;
 	}
 	stack_export_done(d->stack, r->conn, r->generation);
@@ -270,6 +275,7 @@ static void on_ack(struct daemon *d, struct app *a, const struct shm_msg *m)
 	 * worth it. */
 	if (READ_ONCE(a->view.tcbs[r->conn].state) == TCP_ESTABLISHED || !(r->flags & REC_F_FLOW))
 		rec_set_flow(d, i, a->slot, FLOW_ESTABLISHED);
+	share_taken(d, i);
 }
 
 /* Resets the peer of a connection that we could not take from an arena. */
@@ -285,11 +291,42 @@ static void reset_taken(struct daemon *d, const struct app *a, uint32_t i)
 	rec_drop(d, i);
 }
 
+void handover_close(struct daemon *d, uint32_t i)
+{
+	struct rec *r = rec_at(d, i);
+	const struct tcb *t = tcp_get(d->stack, r->conn);
+
+	rec_set_state(d, i, REC_ORPHAN);
+	/* One in TIME_WAIT leaves its TCB at once, see on_timewait(). */
+	if (t->state != TCP_TIME_WAIT)
+		rec_set_flow(d, i, TD_SLOT_DAEMON, FLOW_CLOSING);
+	/* SO_LINGER with 0, where that is left to us (socket(7)). */
+	if (t->sockopt & TCB_LINGER && !t->linger && t->state != TCP_TIME_WAIT)
+		tcp_abort(d->stack, r->conn, d->now);
+	else if (!(t->flags & TCB_F_CLOSED))
+		tcp_close(d->stack, r->conn, d->now);
+}
+
 /*
- * Takes the connection of record @i out of @a's arena, to be finished here. False: it made no
- * sense, and was reset.
+ * Was it still in the accept queue when its process died? Connections there have no socket, so
+ * no cookie, and nobody has closed them.
  */
-static bool take_back(struct daemon *d, struct app *a, uint32_t i, bool rescue)
+static bool unaccepted(const struct app *a, const struct rec *r)
+{
+	return r->flags & REC_F_VIA && !READ_ONCE(a->view.tcbs[r->conn].cookie);
+}
+
+static bool untouched(const struct tcb *t)
+{
+	return (t->state == TCP_ESTABLISHED || t->state == TCP_CLOSE_WAIT) &&
+	       !(t->flags & (TCB_F_FIN_QUEUED | TCB_F_CLOSED));
+}
+
+/*
+ * Takes the connection of record @i out of @a's arena, to be finished here, or kept (@keep) for
+ * those who share it. False: it made no sense, and was reset.
+ */
+static bool take_back(struct daemon *d, struct app *a, uint32_t i, bool rescue, bool keep)
 {
 	struct rec *r = rec_at(d, i);
 	const struct tcb *t;
@@ -316,12 +353,16 @@ static bool take_back(struct daemon *d, struct app *a, uint32_t i, bool rescue)
 	}
 	r->conn = conn;
 	r->generation = t->generation;
-	rec_set_state(d, i, REC_ORPHAN);
-	/* One in TIME_WAIT leaves its TCB at once, see on_timewait(). */
-	if (t->state != TCP_TIME_WAIT)
-		rec_set_flow(d, i, TD_SLOT_DAEMON, FLOW_CLOSING);
-	if (!(t->flags & TCB_F_CLOSED))
-		tcp_close(d->stack, conn, d->now);
+	if (keep && (r->flags & REC_F_SHARED || untouched(t))) {
+		rec_set_flow(d, i, TD_SLOT_DAEMON, FLOW_ESTABLISHED);
+		if (share_keep(d, i))
+			return true;
+		/* The listener has gone: what it had not accepted is reset (tcp(7), as close(2)).
+		 */
+		if (r->flags & REC_F_VIA)
+			tcp_abort(d->stack, conn, d->now);
+	}
+	handover_close(d, i);
 	return true;
 }
 
@@ -337,9 +378,25 @@ static void on_give(struct daemon *d, struct app *a, const struct shm_msg *m)
 	i = rec_of_app(d, a, &k, m->conn, m->generation);
 	if (i == SHM_NIL)
 		reply.error = ENOENT;
-	else if (!take_back(d, a, i, false))
-		reply.error = EBADMSG;
+	else {
+		bool keep = m->flags & SHM_GIVE_KEEP;
+
+		if (keep && rec_at(d, i)->flags & REC_F_VIA)
+			listener_returned(a, rec_at(d, i));
+		if (!take_back(d, a, i, false, keep))
+			reply.error = EBADMSG;
+	}
 	app_push(a, &reply);
+}
+
+uint32_t handover_find(struct daemon *d, const struct app *a, uint32_t conn, uint32_t generation)
+{
+	struct flow_key k;
+
+	if (conn >= a->view.n_tcbs)
+		return SHM_NIL;
+	k = key_of_tcb(&a->view.tcbs[conn]);
+	return rec_of_app(d, a, &k, conn, generation);
 }
 
 static void on_gone(struct daemon *d, struct app *a, const struct shm_msg *m)
@@ -382,6 +439,9 @@ uint32_t app_messages(struct daemon *d, struct app *a)
 			break;
 		case SHM_RESOLVE:
 			udp_resolve(d, &m);
+			break;
+		case SHM_LISTEN_WANT:
+			listener_wanted(d, a, m.listener);
 			break;
 		default:
 			log_warn("application %u sent a message of unknown kind %u", a->slot, m.op);
@@ -447,15 +507,20 @@ bool handover_app_gone(struct daemon *d, struct app *a, uint32_t budget)
 
 	for (uint32_t n = 1; n <= budget; n++) {
 		if ((i = a->opening) != SHM_NIL || (i = a->ready) != SHM_NIL) {
+			if (share_keep(d, i))
+				continue;
 			tcp_abort(d->stack, rec_at(d, i)->conn, d->now);
 			rec_drop(d, i);
 		} else if ((i = a->handed) == SHM_NIL) {
 			loop_output(d);
 			return true;
 		} else if (rec_at(d, i)->state == REC_OFFERED) {
-			reset_exported(d, i);
+			if (!share_unoffer(d, i))
+				reset_exported(d, i);
 		} else {
-			take_back(d, a, i, true);
+			const struct rec *r = rec_at(d, i);
+
+			take_back(d, a, i, true, r->flags & REC_F_SHARED || unaccepted(a, r));
 		}
 		if (n % OUTPUT_EVERY == 0)
 			loop_output(d);

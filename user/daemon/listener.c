@@ -2,8 +2,12 @@
 /*
  * Listeners and reserved ports. All reservations of one address and port are one group: a kernel
  * socket that is bound there, so that the kernel's programs and tandem's cannot both have it;
- * one listener of the core; one entry in `ports`. Its connections go to the members that listen,
+ * one listener of the core; one entry in `ports`. Its connections go to the sockets that listen,
  * by a hash of the pair.
+ *
+ * A socket is a member, or, once other processes may have it, a share (share.c) in which each
+ * process that has used it has a member. Connections of a share wait with us for a member that
+ * wants one.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -13,6 +17,11 @@
 #include "daemon.h"
 
 #define MAX_MEMBERS 65536u /* of one application */
+/*
+ * Connections that a member of a share may have in its queue. More than one because who waits for
+ * them usually takes several before it does anything else.
+ */
+#define SHARE_AHEAD 8u
 
 /* ---- groups ---- */
 
@@ -46,6 +55,8 @@ static bool group_admits(const struct group *g, const struct app *a, uint32_t fl
 		port &= !!(m->flags & CTL_LISTEN_REUSEPORT);
 		addr &= !!(m->flags & CTL_LISTEN_REUSEADDR);
 	}
+	for (const struct share *sh = g->shares; sh; sh = sh->next)
+		port &= !!(sh->flags & CTL_LISTEN_REUSEPORT);
 	return port || addr;
 }
 
@@ -72,15 +83,32 @@ static int group_new(struct daemon *d, struct app *a, const struct ip_addr *addr
 	return 0;
 }
 
-static void group_free(struct daemon *d, struct group *g)
+static void group_release(struct daemon *d, struct group *g)
 {
 	struct group **p = &d->groups;
 
+	if (g->members || g->shares)
+		return;
 	while (*p != g)
 		p = &(*p)->next;
 	*p = g->next;
 	close(g->kernel_fd);
 	free(g);
+}
+
+/* Shares in the way of a new socket may have ended without our having noticed yet. */
+static struct group *group_reap(struct daemon *d, const struct ip_addr *addr, uint16_t port)
+{
+	struct group *g = group_find(d, addr, port);
+	struct share *next;
+	bool last = false;
+
+	for (struct share *sh = g ? g->shares : NULL; sh && !last; sh = next) {
+		next = sh->next;
+		last = !next; /* the group may go with it */
+		share_hung_up(d, sh);
+	}
+	return g ? group_find(d, addr, port) : NULL;
 }
 
 /* ---- members ---- */
@@ -122,11 +150,22 @@ static int may_bind(const struct daemon *d, const struct app *a, const struct ct
 	return port_allowed(a->uid, req->port) ? 0 : -EACCES;
 }
 
+static void member_add(struct app *a, struct group *g, struct member *m, uint32_t id)
+{
+	m->group = g;
+	m->app = a;
+	m->id = id;
+	m->index = SHM_NIL;
+	m->next = g->members;
+	g->members = m;
+	a->members[id] = m;
+}
+
 static int member_new(struct daemon *d, struct app *a, const struct ctl_listen *req,
 		      struct member **out)
 {
 	struct ip_addr addr = normal(&req->addr);
-	struct group *g = req->port ? group_find(d, &addr, req->port) : NULL;
+	struct group *g = req->port ? group_reap(d, &addr, req->port) : NULL;
 	int64_t id = member_id(a);
 	struct member *m;
 	int err = may_bind(d, a, req);
@@ -147,14 +186,8 @@ static int member_new(struct daemon *d, struct app *a, const struct ctl_listen *
 			return err;
 		}
 	}
-	m->group = g;
-	m->app = a;
-	m->id = (uint32_t)id;
-	m->index = SHM_NIL;
 	m->flags = req->flags;
-	m->next = g->members;
-	g->members = m;
-	a->members[id] = m;
+	member_add(a, g, m, (uint32_t)id);
 	*out = m;
 	return 0;
 }
@@ -189,7 +222,9 @@ static uint32_t group_backlog(const struct group *g)
 	uint64_t n = 0;
 
 	for (const struct member *m = g->members; m; m = m->next)
-		n += m->listening ? m->backlog : 0;
+		n += m->listening && !m->share ? m->backlog : 0;
+	for (const struct share *sh = g->shares; sh; sh = sh->next)
+		n += sh->backlog;
 	return n < INT32_MAX ? (uint32_t)n : INT32_MAX;
 }
 
@@ -206,6 +241,23 @@ static void stop_listening(struct daemon *d, struct group *g)
 	g->again = false;
 }
 
+/* One socket less that listens. */
+static void socket_gone(struct daemon *d, struct group *g)
+{
+	if (--g->n_listening)
+		tcp_listen_backlog(d->stack, g->core_id, group_backlog(g));
+	else
+		stop_listening(d, g);
+}
+
+static void index_free(struct app *a, struct member *m)
+{
+	a->index_used[m->index / 64] &= ~(1ull << m->index % 64);
+	a->n_listening--;
+	m->listening = false;
+	m->index = SHM_NIL;
+}
+
 static void member_free(struct daemon *d, struct member *m)
 {
 	struct group *g = m->group;
@@ -216,16 +268,12 @@ static void member_free(struct daemon *d, struct member *m)
 		p = &(*p)->next;
 	*p = m->next;
 	if (m->listening) {
-		a->index_used[m->index / 64] &= ~(1ull << m->index % 64);
-		a->n_listening--;
-		if (--g->n_listening)
-			tcp_listen_backlog(d->stack, g->core_id, group_backlog(g));
-		else
-			stop_listening(d, g);
+		index_free(a, m);
+		if (!m->share)
+			socket_gone(d, g);
 	}
 	a->members[m->id] = NULL;
-	if (!g->members)
-		group_free(d, g);
+	group_release(d, g);
 	free(m);
 }
 
@@ -284,6 +332,15 @@ static int start_listening(struct daemon *d, struct group *g, const struct ctl_l
 	return err;
 }
 
+static void member_listens(struct member *m, uint32_t index)
+{
+	m->index = index;
+	m->handed = 0;
+	m->listening = true;
+	arena_listeners(&m->app->arena)[index] = (struct shm_listener){0};
+	m->app->n_listening++;
+}
+
 static int member_listen(struct daemon *d, struct member *m, const struct ctl_listen *req)
 {
 	struct group *g = m->group;
@@ -296,6 +353,9 @@ static int member_listen(struct daemon *d, struct member *m, const struct ctl_li
 		if (o != m && o->listening &&
 		    !(o->flags & req->flags & CTL_LISTEN_REUSEPORT && g->uid == a->uid))
 			return -EADDRINUSE;
+	for (const struct share *sh = g->shares; sh; sh = sh->next)
+		if (!(sh->flags & req->flags & CTL_LISTEN_REUSEPORT && g->uid == a->uid))
+			return -EADDRINUSE;
 	index = index_alloc(a);
 	if (index == SHM_NIL)
 		return -ENOBUFS;
@@ -305,13 +365,9 @@ static int member_listen(struct daemon *d, struct member *m, const struct ctl_li
 		a->index_used[index / 64] &= ~(1ull << index % 64);
 		return err;
 	}
-	m->index = index;
 	m->flags = req->flags;
 	m->backlog = req->backlog;
-	m->handed = 0;
-	m->listening = true;
-	WRITE_ONCE(arena_listeners(&a->arena)[index].accepted, 0);
-	a->n_listening++;
+	member_listens(m, index);
 	if (g->n_listening++)
 		tcp_listen_backlog(d->stack, g->core_id, group_backlog(g));
 	return 0;
@@ -345,6 +401,8 @@ int listener_backlog(struct daemon *d, struct app *a, const struct ctl_listen *r
 
 	if (!m || !m->listening)
 		return -EINVAL;
+	if (m->share)
+		m->share->backlog = req->backlog;
 	m->backlog = req->backlog;
 	tcp_listen_opt(d->stack, m->group->core_id, TOPT_DEFER_ACCEPT, req->defer_accept);
 	return tcp_listen_backlog(d->stack, m->group->core_id, group_backlog(m->group));
@@ -369,44 +427,61 @@ void listener_app_gone(struct daemon *d, struct app *a)
 
 /* ---- connections ---- */
 
-/* The member that gets the connection of @k. */
-static struct member *choose(struct daemon *d, struct group *g, const struct flow_key *k)
+/* The socket that gets the connection of @k: a member, or a share. */
+static struct member *choose(struct daemon *d, struct group *g, const struct flow_key *k,
+			     struct share **shared)
 {
 	uint32_t n = g->n_listening;
-	struct member *m = g->members;
 
 	if (n > 1)
 		n = (uint32_t)((recs_hash(&d->recs, k) >> 32) % n);
 	else
 		n = 0;
-	for (; m; m = m->next)
-		if (m->listening && !n--)
+	*shared = NULL;
+	for (struct member *m = g->members; m; m = m->next)
+		if (m->listening && !m->share && !n--)
 			return m;
+	for (struct share *sh = g->shares; sh && !*shared; sh = sh->next)
+		if (!n--)
+			*shared = sh;
 	return NULL;
 }
 
 static bool blocked(const struct group *g)
 {
 	for (const struct member *m = g->members; m; m = m->next)
-		if (m->listening && m->app->ready != SHM_NIL)
+		if (m->listening && !m->share && m->app->ready != SHM_NIL)
 			return true;
 	return false;
 }
+
+static void share_serve(struct daemon *d, struct share *sh);
 
 static void take(struct daemon *d, struct group *g, uint32_t conn)
 {
 	const struct tcb *t = tcp_get(d->stack, conn);
 	struct tcp_addr_pair p = {t->local, t->remote, t->local_port, t->remote_port};
 	struct flow_key k = flow_key_of(&p);
-	struct member *m = choose(d, g, &k);
-	uint32_t i = m ? rec_new(d, &k, m->app->slot, REC_READY) : SHM_NIL;
+	struct share *sh;
+	struct member *m = choose(d, g, &k, &sh);
+	uint32_t i = SHM_NIL;
 
+	if (m)
+		i = rec_new(d, &k, m->app->slot, REC_READY);
+	else if (sh)
+		i = rec_new(d, &k, TD_SLOT_DAEMON, REC_HELD);
 	if (i == SHM_NIL) {
 		tcp_abort(d->stack, conn, d->now);
 		return;
 	}
 	rec_at(d, i)->conn = conn;
 	rec_at(d, i)->generation = t->generation;
+	if (!m) {
+		rec_at(d, i)->flags |= REC_F_VIA;
+		rec_set_share(rec_at(d, i), sh->id);
+		listener_pool(d, sh, i);
+		return;
+	}
 	rec_at(d, i)->name[0] = m->id;
 	m->handed++;
 	handover_flush(d, m->app);
@@ -414,7 +489,8 @@ static void take(struct daemon *d, struct group *g, uint32_t conn)
 
 void listener_refused(struct app *a, const struct rec *r)
 {
-	struct member *m = r->flags & REC_F_ACTIVE ? NULL : member_get(a, rec_listener(r));
+	bool passive = !(r->flags & (REC_F_ACTIVE | REC_F_SHARED));
+	struct member *m = passive ? member_get(a, rec_listener(r)) : NULL;
 
 	if (m && m->listening)
 		m->handed--;
@@ -434,6 +510,8 @@ static void refresh(struct daemon *d, struct group *g)
 
 	for (const struct member *m = g->members; m; m = m->next)
 		n += m->listening ? member_waiting(m) : 0;
+	for (const struct share *sh = g->shares; sh; sh = sh->next)
+		n += sh->n_pool;
 	if (n > INT32_MAX)
 		n = INT32_MAX;
 	if (n == g->outside)
@@ -457,7 +535,10 @@ void listener_refresh(struct daemon *d)
 	for (struct group *g = d->groups; g; g = g->next) {
 		if (!g->n_listening)
 			continue;
-		if (g->outside)
+		for (struct share *sh = g->shares; sh; sh = sh->next)
+			if (sh->pool != SHM_NIL)
+				share_serve(d, sh);
+		if (g->outside || g->shares)
 			refresh(d, g);
 		if (g->again)
 			accept_all(d, g);
@@ -483,4 +564,183 @@ bool listener_reserved(const struct app *a, const struct ip_addr *addr, uint16_t
 			return true;
 	}
 	return false;
+}
+
+/* ---- shared listeners ---- */
+
+int listener_share(struct daemon *d, struct app *a, uint32_t id, struct share *sh)
+{
+	struct member *m = member_get(a, id);
+
+	(void)d;
+	if (!m || !m->listening)
+		return -EINVAL;
+	if (m->share)
+		return -EALREADY;
+	m->share = sh;
+	sh->group = m->group;
+	sh->flags = m->flags;
+	sh->backlog = m->backlog;
+	sh->next = m->group->shares;
+	m->group->shares = sh;
+	return 0;
+}
+
+int listener_join(struct daemon *d, struct app *a, struct share *sh, struct ctl_take_reply *r)
+{
+	struct member *m = calloc(1, sizeof(*m));
+	int64_t id = member_id(a);
+	uint32_t index;
+
+	(void)d;
+	if (!m || id < 0) {
+		free(m);
+		return id < 0 ? (int)id : -ENOMEM;
+	}
+	index = index_alloc(a);
+	if (index == SHM_NIL) {
+		free(m);
+		return -ENOBUFS;
+	}
+	m->share = sh;
+	m->flags = sh->flags;
+	m->backlog = sh->backlog;
+	m->served = sh->serial;
+	member_add(a, sh->group, m, (uint32_t)id);
+	member_listens(m, index);
+	WRITE_ONCE(arena_listeners(&a->arena)[index].pending, sh->n_pool);
+	r->addr = ip_addr_is_any(&sh->group->addr) ? ip_addr_v4(0) : sh->group->addr;
+	r->port = sh->group->port;
+	r->id = m->id;
+	r->index = index;
+	r->backlog = sh->backlog;
+	return 0;
+}
+
+void listener_share_gone(struct daemon *d, struct share *sh)
+{
+	struct group *g = sh->group;
+	struct share **p = &g->shares;
+
+	while (*p != sh)
+		p = &(*p)->next;
+	*p = sh->next;
+	/* What nobody has accepted is reset (Linux: inet_csk_listen_stop()). */
+	while (sh->pool != SHM_NIL) {
+		uint32_t i = sh->pool;
+
+		tcp_abort(d->stack, rec_at(d, i)->conn, d->now);
+		rec_drop(d, i);
+	}
+	for (struct member *m = g->members; m; m = m->next)
+		if (m->share == sh) {
+			index_free(m->app, m);
+			m->share = NULL;
+		}
+	socket_gone(d, g);
+	group_release(d, g);
+}
+
+/* Who gets the next one: of those who want one who has the fewest waiting, then in turns. */
+static struct member *willing(const struct share *sh)
+{
+	struct member *best = NULL;
+	uint32_t least = SHARE_AHEAD;
+
+	for (struct member *m = sh->group->members; m; m = m->next) {
+		uint32_t n;
+
+		if (m->share != sh || !m->listening || m->app->stage != APP_ALIVE ||
+		    m->app->ready != SHM_NIL)
+			continue;
+		if (!m->asked && !READ_ONCE(arena_listeners(&m->app->arena)[m->index].want))
+			continue;
+		n = member_waiting(m);
+		if (n < least ||
+		    (best && n == least && sh->serial - m->served > sh->serial - best->served)) {
+			best = m;
+			least = n;
+		}
+	}
+	return best;
+}
+
+static void tell_pending(struct share *sh)
+{
+	sh->told = sh->n_pool;
+	for (struct member *m = sh->group->members; m; m = m->next)
+		if (m->share == sh && m->listening)
+			WRITE_ONCE(arena_listeners(&m->app->arena)[m->index].pending, sh->told);
+	/* Who begins to want one either sees this, or is seen. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+static void serve(struct daemon *d, struct share *sh)
+{
+	struct member *m = NULL;
+
+	while (sh->pool != SHM_NIL && (m = willing(sh))) {
+		uint32_t i = sh->pool;
+		struct rec *r = rec_at(d, i);
+
+		listener_unpool(d, i);
+		r->slot = m->app->slot;
+		r->name[0] = m->id;
+		m->handed++;
+		m->asked = false;
+		m->served = ++sh->serial;
+		rec_set_state(d, i, REC_READY);
+		handover_flush(d, m->app);
+	}
+}
+
+static void share_serve(struct daemon *d, struct share *sh)
+{
+	serve(d, sh);
+	if (sh->told == sh->n_pool)
+		return;
+	tell_pending(sh);
+	if (sh->pool == SHM_NIL)
+		return;
+	serve(d, sh);
+	if (sh->told != sh->n_pool)
+		tell_pending(sh);
+}
+
+void listener_pool(struct daemon *d, struct share *sh, uint32_t i)
+{
+	rec_list_add(&d->recs, &sh->pool, i);
+	sh->n_pool++;
+	share_serve(d, sh);
+}
+
+void listener_unpool(struct daemon *d, uint32_t i)
+{
+	struct share *sh = share_of(d, rec_at(d, i));
+
+	rec_list_del(&d->recs, &sh->pool, i);
+	sh->n_pool--;
+}
+
+void listener_wanted(struct daemon *d, struct app *a, uint32_t id)
+{
+	struct shm_msg none = {.op = SHM_LISTEN_NONE, .listener = id};
+	struct member *m = member_get(a, id);
+
+	if (m && m->share && m->listening) {
+		m->asked = true;
+		share_serve(d, m->share);
+		if (!m->asked)
+			return;
+		m->asked = false;
+	}
+	app_push(a, &none);
+}
+
+void listener_returned(struct app *a, const struct rec *r)
+{
+	struct member *m = member_get(a, rec_listener(r));
+
+	if (m && m->listening && m->share)
+		m->handed--;
 }

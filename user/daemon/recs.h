@@ -21,6 +21,7 @@ enum rec_state {
 	REC_OFFERED,  /* exported, named in a message; .conn is ours, frozen */
 	REC_TAKEN,    /* the application's; .conn is in its arena */
 	REC_ORPHAN,   /* back, being finished; .conn is ours */
+	REC_HELD,     /* in our stack, alive, until a process takes it (share.c); .conn is ours */
 	REC_TIMEWAIT, /* only a TIME_WAIT record of the stack's is left */
 };
 
@@ -34,16 +35,19 @@ struct rec {
 	uint32_t conn;	     /* TCB index in the arena of who has it */
 	uint32_t generation; /* of that index */
 	uint16_t slot;	     /* whose it is, or is to be; TD_SLOT_DAEMON: nobody's */
-	uint8_t proto;
-	uint8_t state : 4; /* enum rec_state */
-	uint8_t flags : 4; /* REC_F_* */
-	uint32_t name[2];  /* rec_cookie(), rec_listener() */
+	/* All in one word; .proto is of those that have ports. */
+	uint16_t proto : 6;
+	uint16_t state : 4; /* enum rec_state */
+	uint16_t flags : 6; /* REC_F_* */
+	uint32_t name[2];   /* rec_cookie(), rec_listener(), rec_share() */
 };
 _Static_assert(sizeof(struct rec) == 44, "one for each connection");
-#define REC_F_FLOW 1u	/* there is an entry in `flows` */
-#define REC_F_ACTIVE 2u /* by connect() */
-#define REC_F_WIDE 4u	/* not IPv4 */
-#define REC_F_SLOW 8u	/* the entry in `flows` says slot 0 */
+#define REC_F_FLOW 1u	 /* there is an entry in `flows` */
+#define REC_F_ACTIVE 2u	 /* by connect() */
+#define REC_F_WIDE 4u	 /* not IPv4 */
+#define REC_F_SLOW 8u	 /* the entry in `flows` says slot 0 */
+#define REC_F_VIA 16u	 /* came by a shared listener, and goes back to it if it is not accepted */
+#define REC_F_SHARED 32u /* is itself shared; neither ACTIVE nor VIA then */
 
 /* Active: names the socket to its application. */
 static inline uint64_t rec_cookie(const struct rec *r)
@@ -61,6 +65,17 @@ static inline void rec_set_cookie(struct rec *r, uint64_t cookie)
 static inline uint32_t rec_listener(const struct rec *r)
 {
 	return r->name[0];
+}
+
+/* VIA, SHARED: that share's id. */
+static inline uint32_t rec_share(const struct rec *r)
+{
+	return r->name[1];
+}
+
+static inline void rec_set_share(struct rec *r, uint32_t id)
+{
+	r->name[1] = id;
 }
 
 struct rec_addrs {

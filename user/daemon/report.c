@@ -118,30 +118,40 @@ static void put_apps(struct daemon *d, struct jbuf *j)
 	jb_close(j, ']');
 }
 
-static void put_listeners(struct daemon *d, struct jbuf *j)
+static void put_listener(struct jbuf *j, const struct group *g, const struct app *a,
+			 uint32_t backlog, uint32_t handed)
 {
 	char text[INET6_ADDRSTRLEN];
 
+	jb_open(j, NULL, '{');
+	jb_str(j, "address",
+	       ip_addr_is_any(&g->addr) ? "*"
+					: inet_ntop(AF_INET, &g->addr.w[3], text, sizeof(text)));
+	jb_u64(j, "port", ntohs(g->port));
+	jb_u64(j, "slot", a ? a->slot : 0);
+	jb_str(j, "comm", a ? a->comm : "");
+	jb_u64(j, "backlog", backlog);
+	jb_u64(j, "handed_over", handed);
+	jb_u64(j, "not_accepted", g->outside);
+	jb_bool(j, "syn_flood", g->flooded);
+	jb_close(j, '}');
+}
+
+static void put_listeners(struct daemon *d, struct jbuf *j)
+{
 	jb_open(j, "listeners", '[');
 	for (const struct group *g = d->groups; g; g = g->next) {
-		if (!g->n_listening)
-			continue;
-		for (const struct member *m = g->members; m; m = m->next) {
-			if (!m->listening)
-				continue;
-			jb_open(j, NULL, '{');
-			jb_str(j, "address",
-			       ip_addr_is_any(&g->addr)
-				       ? "*"
-				       : inet_ntop(AF_INET, &g->addr.w[3], text, sizeof(text)));
-			jb_u64(j, "port", ntohs(g->port));
-			jb_u64(j, "slot", m->app->slot);
-			jb_str(j, "comm", m->app->comm);
-			jb_u64(j, "backlog", m->backlog);
-			jb_u64(j, "handed_over", m->handed);
-			jb_u64(j, "not_accepted", g->outside);
-			jb_bool(j, "syn_flood", g->flooded);
-			jb_close(j, '}');
+		for (const struct member *m = g->members; m; m = m->next)
+			if (m->listening)
+				put_listener(j, g, m->app, m->backlog, m->handed);
+		/* Of processes that have it, but have not used it. */
+		for (const struct share *sh = g->shares; sh; sh = sh->next) {
+			const struct member *m = g->members;
+
+			while (m && m->share != sh)
+				m = m->next;
+			if (!m)
+				put_listener(j, g, NULL, sh->backlog, 0);
 		}
 	}
 	jb_close(j, ']');

@@ -207,6 +207,57 @@ static ssize_t transact(int fd, const struct ctl_hdr *req, int pass, void *reply
 	return m.msg_flags & MSG_CTRUNC ? -EMFILE : n;
 }
 
+/* The same on the engine's connection. */
+static ssize_t ask(const struct ctl_hdr *req, int pass, void *reply, size_t len, int *fds,
+		   uint32_t *n_fds)
+{
+	ssize_t n;
+
+	if (eng.daemon_gone)
+		return -ENETDOWN;
+	n = transact(eng.ctl_fd, req, pass, reply, len, fds, n_fds);
+	/* A late reply would be taken for the next one's: there is no going on. */
+	if (n == -ENETDOWN || n == -ETIMEDOUT || n == -EPROTO) {
+		eng_daemon_lost();
+		return -ENETDOWN;
+	}
+	return n;
+}
+
+int ctl_share(struct ctl_share *req, uint32_t *shared, int *fds, uint32_t *n_fds)
+{
+	int got[CTL_REG_MAX_FDS];
+	struct ctl_share_reply r;
+	ssize_t n;
+
+	req->hdr = (struct ctl_hdr){CTL_MAGIC, CTL_VERSION, CTL_SHARE, 0, sizeof(*req)};
+	*n_fds = 0;
+	n = ask(&req->hdr, -1, &r, sizeof(r), got, n_fds);
+	if (n != sizeof(r) || *n_fds > CTL_SHARE_MAX) {
+		while (*n_fds)
+			close(got[--*n_fds]);
+		return n < 0 ? (int)n : -EPROTO;
+	}
+	memcpy(fds, got, *n_fds * sizeof(int));
+	*shared = r.shared;
+	return 0;
+}
+
+int ctl_take(int fd, uint64_t cookie, struct ctl_take_reply *reply)
+{
+	struct ctl_take req = {.hdr = {CTL_MAGIC, CTL_VERSION, CTL_TAKE, 0, sizeof(req)},
+			       .cookie = cookie};
+	ssize_t n = ask(&req.hdr, fd, reply, sizeof(*reply), NULL, NULL);
+
+	if (n < 0)
+		return (int)n;
+	return n == sizeof(*reply) && (reply->kind == CTL_SHARE_CONN ||
+				       (reply->kind == CTL_SHARE_LISTENER &&
+					reply->index < SHM_MAX_LISTENERS))
+		       ? 0
+		       : -EPROTO;
+}
+
 int ctl_call(struct ctl_listen *req, uint16_t type, struct ctl_listen_reply *reply)
 {
 	return ctl_call_fd(req, type, reply, -1);
@@ -218,15 +269,8 @@ int ctl_call_fd(struct ctl_listen *req, uint16_t type, struct ctl_listen_reply *
 	struct ctl_listen_reply r;
 	ssize_t n;
 
-	if (eng.daemon_gone)
-		return -ENETDOWN;
 	req->hdr = (struct ctl_hdr){CTL_MAGIC, CTL_VERSION, type, 0, sizeof(*req)};
-	n = transact(eng.ctl_fd, &req->hdr, fd, &r, sizeof(r), NULL, NULL);
-	/* A late reply would be taken for the next one's: there is no going on. */
-	if (n == -ENETDOWN || n == -ETIMEDOUT || n == -EPROTO) {
-		eng_daemon_lost();
-		return -ENETDOWN;
-	}
+	n = ask(&req->hdr, fd, &r, sizeof(r), NULL, NULL);
 	if (n < 0)
 		return (int)n;
 	if (with_id &&

@@ -10,6 +10,8 @@
 
 /* NULL with *@err: no engine, or not a socket of ours. */
 struct sock *call_sock(int fd, int *err);
+/* The same, but one that is with another process stays there, and no engine attaches for it. */
+struct sock *call_sock_away(int fd, int *err);
 /* @sk: as call_sock() gave it. */
 int64_t call_end(struct sock *sk, int64_t r);
 /* Blocks until connect() has come to an end. 0 (see the state), or why the wait ended. */

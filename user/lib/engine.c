@@ -19,14 +19,7 @@
 	200u	      /* that a closed connection's last words may take before it is handed over */
 #define LAZY_US 1000u /* that a message may wait which nobody waits for */
 
-#define FRESH_ENGINE                                                                               \
-	{                                                                                          \
-		.lock = PTHREAD_MUTEX_INITIALIZER, .ctl_fd = -1, .bell_daemon = -1,                \
-		.bell_app = -1, .keeper_w = WAITER_INIT,                                           \
-		.busy_poll_us = UINT32_MAX, /* not chosen */                                       \
-	}
-
-struct engine eng = FRESH_ENGINE;
+struct engine eng = ENGINE_FRESH;
 
 /* High enough for programs that count descriptors, low enough for a small descriptor table. */
 #define PRIVATE_FDS 960
@@ -295,7 +288,7 @@ static bool import(const struct shm_msg *m, struct mtime now)
 	int err;
 
 	/* Closed since, or connect() given up: the cancel and this message have crossed. */
-	if (!sk || (!passive && sk->state != SK_CONNECTING)) {
+	if (!sk || (!passive && sk->state != SK_CONNECTING && sk->state != SK_TAKING)) {
 		ack.error = ECONNABORTED;
 		eng_send_msg(&ack);
 		return true;
@@ -327,6 +320,8 @@ static bool import(const struct shm_msg *m, struct mtime now)
 	sock_opts_apply(&sock_extra(sk)->o, c.conn, now);
 	if (sock_queue_conn(sk, c))
 		conn_end(c, true, now);
+	if (sk->shared)
+		listener_answered(m->listener);
 	return true;
 }
 
@@ -371,8 +366,14 @@ static void handle(const struct shm_msg *m, struct mtime now)
 		break;
 	case SHM_CONN_FAILED:
 		sk = sock_by_cookie(m->cookie);
-		if (sk && sk->state == SK_CONNECTING)
+		if (sk && (sk->state == SK_CONNECTING || sk->state == SK_TAKING))
 			sock_connect_failed(sk, m->error > 0 ? m->error : ECONNABORTED);
+		break;
+	case SHM_CONN_RECALL:
+		share_recall((struct conn_ref){m->conn, m->generation});
+		break;
+	case SHM_LISTEN_NONE:
+		listener_answered(m->listener);
 		break;
 	case SHM_CONN_TAKEN:
 		if (!stack_export_done(eng.stack, m->conn, m->generation) && eng.n_given)
@@ -478,6 +479,8 @@ uint32_t eng_run(struct mtime now)
 		keeper_oust();
 	stack_tick(eng.stack, now);
 	n = drain_messages(now);
+	if (eng.n_shared_l)
+		listeners_stale(now);
 	n += port_rx(eng.port, eng.stack, ENGINE_PKT_BUDGET, now, pass_on, &passed);
 	if (passed && shm_ring_must_wake(&eng.pkts_to_daemon->hdr))
 		fd_signal(eng.bell_daemon);
@@ -507,18 +510,26 @@ void eng_atfork_child(void)
 	}
 }
 
+/* The shim does that itself, with its own (lib_fork_child()). */
 static void watch_forks(void)
 {
-	pthread_atfork(NULL, NULL, eng_atfork_child);
+	if (!share_enabled())
+		pthread_atfork(NULL, NULL, eng_atfork_child);
 }
 
 static int start(const char *name)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	char late[sizeof(eng.name)];
 	int err;
 
 	if (eng.state == ENGINE_DEAD)
 		return -EBADF;
+	/* Sockets that there are already are of one attachment. */
+	if (eng.state == ENGINE_LATE && !name && eng.name[0]) {
+		memcpy(late, eng.name, sizeof(late));
+		name = late;
+	}
 	err = eng_attach(name);
 	if (err)
 		return err;
@@ -536,7 +547,13 @@ int eng_enter(void)
 int eng_enter_up(void)
 {
 	pthread_mutex_lock(&eng.lock);
-	return eng.state == ENGINE_UP ? 0 : -EBADF;
+	return eng.state == ENGINE_UP ? 0 : eng.state == ENGINE_LATE ? start(NULL) : -EBADF;
+}
+
+int eng_enter_late(void)
+{
+	pthread_mutex_lock(&eng.lock);
+	return eng.state == ENGINE_UP || eng.state == ENGINE_LATE ? 0 : -EBADF;
 }
 
 void eng_unlock(void)
@@ -632,27 +649,6 @@ __attribute__((destructor)) static void at_exit(void)
 		return;
 	eng.state = ENGINE_DEAD;
 	eng_wind_up();
-	pthread_mutex_unlock(&eng.lock);
-}
-
-/*
- * What the child cannot see any more is not unmapped; sockets, the port and what other threads of
- * the parent had in hand are left where they are: a child that begins anew does so once.
- */
-void lib_after_fork(void)
-{
-	struct engine fresh = FRESH_ENGINE;
-
-	pthread_mutex_lock(&eng.lock);
-	if (eng.state == ENGINE_DEAD && eng.pid != getpid()) {
-		fresh.lock = eng.lock;
-		munmap(eng.stack_mem, eng.stack_mem_len);
-		fifo_free(&eng.out);
-		fifo_free(&eng.imports);
-		parting_free();
-		file_table_free();
-		eng = fresh;
-	}
 	pthread_mutex_unlock(&eng.lock);
 }
 

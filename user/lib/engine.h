@@ -118,6 +118,8 @@ enum sock_state {
 	SK_CONNECTED,  /* has a connection, in whatever TCP state; also after its end */
 	SK_FAILED,     /* connect() failed: .err, then as SK_NEW */
 	SK_UDP,	       /* what it is is in .u, from the beginning to the end */
+	SK_AWAY,       /* shared (share.c), and not with this process */
+	SK_TAKING,     /* a shared connection, which is on its way to us */
 };
 
 /* Options set before there is a connection to keep them, or on a listener: tcp_setopt() values. */
@@ -139,6 +141,8 @@ struct sock_listen {
 	struct conn_ref *aq; /* accept queue: a ring of aq_size (a power of two) */
 	uint32_t aq_size, aq_head, aq_len;
 	bool twin_next; /* the twin's turn, where both have connections */
+	struct mtime aq_since; /* that nobody has accepted what is there */
+	bool want, asked;      /* shared: as the daemon has been told */
 };
 
 struct sock_udp; /* udp.h */
@@ -171,7 +175,10 @@ struct sock {
 	bool connect_seen : 1; /* connect() has returned 0 for this connection */
 	bool gone_sent : 1;    /* the daemon knows that the connection is dead */
 	bool reuseaddr : 1, reuseport : 1;
-	bool no_port : 1; /* IP_BIND_ADDRESS_NO_PORT */
+	bool no_port : 1;      /* IP_BIND_ADDRESS_NO_PORT */
+	bool shared : 1;       /* other processes may have it, too (share.c) */
+	bool recalled : 1;     /* one of them wants it; when it is not busy any more */
+	uint16_t busy;	       /* calls that are at work on it, not asleep */
 };
 _Static_assert(sizeof(struct sock) <= 48, "one for each connection");
 
@@ -213,8 +220,12 @@ int sock_take_error(struct sock *sk); /* positive errno, SO_ERROR */
 /* Puts an imported connection on the accept queue. -ENOMEM */
 int sock_queue_conn(struct sock *sk, struct conn_ref c);
 
-/* Blocks for events of @sk; -EAGAIN at once for a non-blocking one. Holds no reference itself. */
+/*
+ * Blocks for events of @sk. Holds no reference itself. A shared connection may be with another
+ * process meanwhile; when this returns 0 it is here again.
+ */
 int sock_wait(struct sock *sk, struct mtime until);
+int sock_wait_event(struct sock *sk, struct mtime until); /* the same, wherever it is */
 static inline uint64_t timespec_ns(const struct timespec *ts)
 {
 	/* A century is as good as for ever, and adds without overflow. */
@@ -241,6 +252,7 @@ void sockaddr_out(uint32_t be_addr, uint16_t port, struct sockaddr *addr, sockle
 /* ---- UDP (udp.c, udp_io.c): calls whose socket is in state SK_UDP; -errno ---- */
 
 void udp_release(struct sock *sk);
+void udp_forget(struct sock *sk); /* in a child of fork(): it is the parent's */
 uint32_t udp_poll_events(struct sock *sk);
 int udp_bind_call(struct sock *sk, const struct sockaddr *addr, socklen_t len);
 int udp_connect_call(struct sock *sk, const struct sockaddr *addr, socklen_t len);
@@ -257,9 +269,35 @@ int64_t udp_sendmsg(struct sock *sk, const struct msghdr *msg, int flags, bool f
 int sock_kernel_fd(const struct sock *sk);
 /* An event of the stack about it. */
 void udp_stack_event(struct sock *sk, uint32_t mask);
+/* ---- sockets of several processes (share.c) ---- */
+
+bool share_enabled(void); /* by the shim */
+/* An SK_AWAY or SK_TAKING socket comes to this process. 0: look at its state, or -errno. */
+int share_take(struct sock *sk);
+/* Gives a shared connection up without closing it. False: it is to be closed as any other. */
+bool share_release(struct sock *sk);
+void share_yield(struct sock *sk); /* another process gets it */
+void share_recall(struct conn_ref c);
+/* O_NONBLOCK of a shared socket is the kernel's to keep: before F_GETFL, or after F_SETFL, @arg. */
+void share_flags(struct sock *sk, bool set, int arg);
+/* Tells the daemon which listeners somebody waits at. After each change of that. */
+void listeners_want(void);
+void listeners_ask(const struct file *ep); /* those that @ep watches, whether or not it sleeps */
+int listener_fetch(struct sock *sk);	   /* accept(): what waits with the daemon */
+void listener_answered(uint32_t id);	   /* the daemon has done what it was asked for */
+/* Gives back what the queue has: it is closed, or another process's. */
+void listener_unshare(struct sock *sk);
+/* Gives back what nobody accepts; when the next look is due. */
+struct mtime listeners_stale(struct mtime now);
 
 /* ---- epoll ---- */
 
+/* For poll and epoll: share_take() where it is away; the second makes a failure its error. */
+int file_take(struct file *f);
+void file_take_or_fail(struct file *f);
+bool file_wanted(const struct file *f); /* does a thread wait for it now? */
+bool epoll_watches(const struct file *ep, const struct file *f);
+void epoll_inherit(struct file *f);  /* in a child: only epoll instances still watch it */
 void epoll_forget(struct waitq *q);  /* takes a closing socket out of all epoll instances */
 uint32_t file_poll(struct file *f);  /* EPOLL* that hold now, for a socket or an instance */
 /* Registers @kfd in all instances that @f is in, alike. */
@@ -274,7 +312,15 @@ enum engine_state {
 	ENGINE_NONE = 0, /* not attached (or no more): the first call tries */
 	ENGINE_UP,
 	ENGINE_DEAD, /* after fork(), or at exit: every call gives EBADF */
+	ENGINE_LATE, /* there are sockets, of before fork() or exec: the first use attaches */
 };
+
+#define ENGINE_FRESH                                                                               \
+	{                                                                                          \
+		.lock = PTHREAD_MUTEX_INITIALIZER, .ctl_fd = -1, .bell_daemon = -1,                \
+		.bell_app = -1, .keeper_w = WAITER_INIT,                                           \
+		.busy_poll_us = UINT32_MAX, /* not chosen */                                       \
+	}
 
 #define ENGINE_PKT_BUDGET 64u
 
@@ -331,6 +377,8 @@ struct engine {
 	struct msg_fifo out;	 /* messages that found their ring full */
 	struct msg_fifo imports; /* connections that found no memory to be imported into */
 	struct sock *listeners;
+	uint32_t n_shared_l; /* of these are shared */
+	bool fork_locked;
 
 	/* udp_io.c, dest.c */
 	uint8_t *udp_buf;
@@ -376,6 +424,7 @@ extern struct engine eng;
  */
 int eng_enter(void);
 int eng_enter_up(void);
+int eng_enter_late(void); /* the same, but ENGINE_LATE will do */
 void eng_leave(void);
 /* Drops the lock; signals that wait for that are sent, whose handlers may call us. */
 void eng_unlock(void);
@@ -415,6 +464,8 @@ void eng_wind_up(void);
 int eng_attach(const char *name);
 void eng_detach(void); /* closes and unmaps everything */
 void eng_forked(void); /* in a child of fork(): closes its copies of the descriptors */
+int ctl_share(struct ctl_share *req, uint32_t *shared, int *fds, uint32_t *n_fds);
+int ctl_take(int fd, uint64_t cookie, struct ctl_take_reply *reply);
 /* One request and its reply. -errno of either, -ENETDOWN: the daemon is not there. */
 int ctl_call(struct ctl_listen *req, uint16_t type, struct ctl_listen_reply *reply);
 /* The same with a descriptor, @fd, which stays ours. */

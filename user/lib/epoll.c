@@ -41,6 +41,7 @@ struct epoll {
 	uint32_t rdy_head, rdy_tail;
 	uint32_t n_ready;
 	int kfd;	   /* -1: no kernel descriptor yet */
+	bool inherited;	   /* from before a fork */
 	bool adopted;	   /* kfd is the program's, which closes it */
 	uint32_t n_kernel; /* registered with it; not less than there are */
 	uint32_t since_kernel;
@@ -128,6 +129,64 @@ static void item_event(struct watch *w, uint32_t events)
 	if (it->rdy_prev == NOT_READY)
 		ready_add(it);
 	wake_one(item_ep(it));
+}
+
+/* An instance: does it, or one that it is in, have a thread that sleeps in it? */
+static bool slept_in(const struct file *f)
+{
+	for (const struct watch *w = f->wq.head; w; w = w->next)
+		if (w->fn != item_event ||
+		    slept_in(&item_ep(container_of(w, struct epitem, watch))->f))
+			return true;
+	return false;
+}
+
+static bool item_wants(const struct epitem *it)
+{
+	return it->events & (EPOLLIN | EPOLLRDNORM);
+}
+
+bool file_wanted(const struct file *f)
+{
+	for (struct watch *w = f->wq.head; w; w = w->next) {
+		const struct epitem *it = container_of(w, struct epitem, watch);
+
+		if (w->fn != item_event || (item_wants(it) && slept_in(&item_ep(it)->f)))
+			return true;
+	}
+	return false;
+}
+
+bool epoll_watches(const struct file *ep, const struct file *f)
+{
+	for (struct watch *w = f->wq.head; w; w = w->next) {
+		const struct epitem *it = container_of(w, struct epitem, watch);
+
+		if (w->fn == item_event && item_wants(it) && it->ep == ep->handle)
+			return true;
+	}
+	return false;
+}
+
+/* What else was on the queue stood on the stack of a thread that the child does not have. */
+void epoll_inherit(struct file *f)
+{
+	struct watch *keep = NULL;
+
+	for (struct watch *w = f->wq.head, *next; w; w = next) {
+		next = w->next;
+		if (w->fn != item_event)
+			continue;
+		w->next = keep;
+		keep = w;
+	}
+	if (f->kind == FILE_EPOLL)
+		container_of(f, struct epoll, f)->inherited = true;
+	f->wq.head = NULL;
+	for (struct watch *w = keep, *next; w; w = next) {
+		next = w->next;
+		waitq_add(&f->wq, w);
+	}
 }
 
 static int make_kernel(struct epoll *ep)
@@ -309,6 +368,31 @@ int file_kernel_fd(struct file *f)
 				     : sock_kernel_fd(container_of(f, struct sock, f));
 }
 
+/* A shared socket that is with another process is to be here when it is watched. */
+int file_take(struct file *f)
+{
+	struct sock *sk = container_of(f, struct sock, f);
+	int err;
+
+	if (f->kind != FILE_SOCK || sk->state != SK_AWAY)
+		return 0;
+	f->refs++;
+	err = share_take(sk);
+	file_put(f);
+	return err;
+}
+
+void file_take_or_fail(struct file *f)
+{
+	struct sock *sk = container_of(f, struct sock, f);
+	int err = file_take(f);
+
+	if (!err || sk->state != SK_AWAY)
+		return;
+	sk->state = SK_FAILED;
+	sk->err = (uint8_t)-err;
+}
+
 static struct epitem *item_find(const struct epoll *ep, const struct file *f)
 {
 	for (struct watch *w = f->wq.head; w; w = w->next)
@@ -376,6 +460,10 @@ static int ctl_ours(struct epoll *ep, int op, int fd, struct epoll_event *ev)
 		err = make_kernel(container_of(f, struct epoll, f));
 	if (!err && !is_udp(f) && file_kernel_fd(f) >= 0)
 		err = ctl_kernel(ep, op, file_kernel_fd(f), ev);
+	if (err)
+		return err;
+	if (op != EPOLL_CTL_DEL)
+		err = file_take(f);
 	if (err)
 		return err;
 	it = item_find(ep, f);
@@ -478,6 +566,31 @@ static int collect_both(struct epoll *ep, struct epoll_event *evs, int max)
 	return n ? n : collect_kernel(ep, evs, max);
 }
 
+/*
+ * The first wait in a child that goes on with its parent's instance: it wants the listeners in it.
+ * Connections are likely to be the parent's business.
+ */
+static void take_listeners(struct epoll *ep)
+{
+	struct file *f;
+
+	do {
+		f = NULL;
+		for (uint32_t i = ep->items; i != NO_ITEM && !f; i = item_at(i)->next) {
+			struct sock *sk;
+
+			f = file_get(item_at(i)->file);
+			sk = container_of(f, struct sock, f);
+			if (f->kind != FILE_SOCK || sk->state != SK_AWAY || sk->connect_seen)
+				f = NULL;
+		}
+		/* The list may be another one after that. */
+		if (f)
+			file_take_or_fail(f);
+	} while (f);
+	ep->inherited = false;
+}
+
 static int do_epoll_wait(struct epoll *ep, struct epoll_event *evs, int max,
 			 const struct timespec *timeout, const sigset_t *sigmask)
 {
@@ -486,9 +599,13 @@ static int do_epoll_wait(struct epoll *ep, struct epoll_event *evs, int max,
 	struct mtime until = MTIME_NEVER;
 	int n, r = 0;
 
+	if (ep->inherited)
+		take_listeners(ep);
 	/* Before a sleep the engine runs anyway; here, where there may be none. */
 	if (ep->n_ready || ep->n_kernel || !wait)
 		eng_run(clock_now());
+	if (eng.n_shared_l)
+		listeners_ask(&ep->f);
 	n = collect_both(ep, evs, max);
 	if (n || !wait)
 		goto out;
@@ -506,6 +623,8 @@ static int do_epoll_wait(struct epoll *ep, struct epoll_event *evs, int max,
 			n = collect_both(ep, evs, max);
 	}
 	waitq_del(&s.watch);
+	if (eng.n_shared_l)
+		listeners_want();
 out:
 	if (ep->n_ready)
 		wake_one(ep);

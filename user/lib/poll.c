@@ -50,6 +50,10 @@ static void split(struct poll_set *s, struct waiter *w)
 			continue;
 		}
 		f = file_get(p->fd);
+		if (f)
+			file_take_or_fail(f);
+		/* Which may have slept. */
+		f = file_get(p->fd);
 		if (!f) {
 			p->revents = POLLNVAL;
 			continue;
@@ -109,6 +113,8 @@ static int wait_set(struct poll_set *s, struct waiter *w, const struct timespec 
 		waitq_del(&s->ours[i].watch);
 		file_put(s->ours[i].file);
 	}
+	if (eng.n_shared_l)
+		listeners_want();
 	return ready ? ready : r == -ETIMEDOUT ? 0 : r;
 }
 

@@ -4,6 +4,7 @@
  * rings; an empty queue runs the engine once. What is sent leaves at once, as far as the windows
  * allow. Rules: recv(2), send(2), and Linux's tcp_recvmsg() and tcp_sendmsg().
  */
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -475,6 +476,7 @@ static int do_ioctl(struct sock *sk, unsigned long req, void *arg)
 	switch (req) {
 	case FIONBIO:
 		sk->nonblock = *v;
+		share_flags(sk, true, *v ? O_NONBLOCK : 0);
 		return 0;
 	case FIONREAD:
 		if (sk->state == SK_LISTEN)

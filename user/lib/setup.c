@@ -15,26 +15,45 @@
 
 #define TYPE_FLAGS (SOCK_NONBLOCK | SOCK_CLOEXEC)
 
-struct sock *call_sock(int fd, int *err)
+static struct sock *find_sock(int fd, int *err)
 {
-	struct file *f;
+	struct file *f = *err ? NULL : file_get(fd);
 
-	*err = eng_enter_up();
 	if (*err)
 		return NULL;
-	f = file_get(fd);
 	if (!f || f->kind != FILE_SOCK) {
 		*err = f ? -ENOTSOCK : -EBADF;
 		return NULL;
 	}
 	f->refs++;
+	container_of(f, struct sock, f)->busy++;
 	return container_of(f, struct sock, f);
+}
+
+struct sock *call_sock(int fd, int *err)
+{
+	struct sock *sk;
+
+	*err = eng_enter_up();
+	sk = find_sock(fd, err);
+	if (sk && (sk->state == SK_AWAY || sk->state == SK_TAKING))
+		*err = share_take(sk);
+	return sk;
+}
+
+struct sock *call_sock_away(int fd, int *err)
+{
+	*err = eng_enter_late();
+	return find_sock(fd, err);
 }
 
 int64_t call_end(struct sock *sk, int64_t r)
 {
-	if (sk)
+	if (sk) {
+		if (!--sk->busy && sk->recalled && file_is_open(&sk->f))
+			share_yield(sk);
 		file_put(&sk->f);
+	}
 	eng_leave();
 	if (r < 0) {
 		errno = (int)-r;
@@ -291,6 +310,8 @@ static int accept_one(struct sock *sk, struct sockaddr *addr, socklen_t *len, in
 	}
 	l->aq_head = (l->aq_head + 1) & (l->aq_size - 1);
 	l->aq_len--;
+	if (sk->shared)
+		l->aq_since = clock_now();
 	accepted = &eng.shm_listeners[l->index].accepted;
 	store_release(accepted, *accepted + 1);
 	new->nonblock = flags &SOCK_NONBLOCK;
@@ -376,6 +397,13 @@ static int do_accept(struct sock *sk, struct sockaddr *addr, socklen_t *len, int
 	while (sk->state == SK_LISTEN) {
 		int r = accept_now(sk, addr, len, flags);
 
+		if (r == -EAGAIN) {
+			r = listener_fetch(sk);
+			if (!r)
+				r = sk->state == SK_LISTEN && sk->extra->l.aq_len
+					    ? accept_one(sk, addr, len, flags)
+					    : -EAGAIN;
+		}
 		if (r != -EAGAIN || sk->nonblock)
 			return r;
 		r = wait_error(sock_wait(sk, until), sock_extra(sk)->rcv_timeo, -EAGAIN);
@@ -580,7 +608,7 @@ int tandem_shutdown(int fd, int how)
 
 int tandem_close(int fd)
 {
-	int err = eng_enter_up();
+	int err = eng_enter_late();
 	struct file *f = err ? NULL : file_get(fd);
 
 	if (f && f->kind == FILE_SOCK)
@@ -595,9 +623,11 @@ int tandem_close(int fd)
 int tandem_fcntl(int fd, int cmd, int arg)
 {
 	int err;
-	struct sock *sk = call_sock(fd, &err);
+	struct sock *sk = call_sock_away(fd, &err);
 	int r = err;
 
+	if (!err && (cmd == F_GETFL || cmd == F_SETFL))
+		share_flags(sk, cmd == F_SETFL, arg);
 	if (!err && cmd == F_GETFL) {
 		r = O_RDWR | (sk->nonblock ? O_NONBLOCK : 0);
 	} else if (!err && cmd == F_SETFL && sk->state == SK_UDP) {

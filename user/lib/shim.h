@@ -27,8 +27,18 @@ bool lib_has_loopback(void);
 /* A UDP socket of the library's over the program's kernel socket @kfd: its handle, -1 and errno. */
 int lib_udp_adopt(int kfd);
 
-/* In a child of fork(): the parent's sockets are forgotten, the next socket attaches anew. */
-void lib_after_fork(void);
+/* Says which number of the program's a handle has; -1. Without it nothing is shared with others. */
+void lib_share_hooks(int (*number)(int handle));
+/* Puts copies of @objects[i] in the place of all numbers that @handles[i] has. */
+typedef void (*lib_place_fn)(const int *handles, const int *objects, uint32_t n);
+/* All sockets can be found by other processes that have their numbers. Before a fork or exec. */
+void lib_share_all(lib_place_fn place);
+/* Around fork(); in the child, sockets are taken and the engine attaches when they are used. */
+void lib_fork_prepare(void);
+void lib_fork_parent(void);
+void lib_fork_child(void);
+/* A handle for a socket that came over exec or in a message, of the attachment @name. -1, errno. */
+int lib_adopt(const char *name, size_t len);
 
 /* The connection that accept() has just made of @conn goes back to the front of @fd's queue. */
 void lib_unaccept(int fd, int conn);

@@ -114,6 +114,8 @@ uint32_t sock_poll(struct sock *sk)
 	case SK_UDP:
 		return udp_poll_events(sk);
 	case SK_CONNECTING:
+	case SK_AWAY:
+	case SK_TAKING:
 		break;
 	case SK_CONNECTED:
 		if (conn_get(sk->c)) {
@@ -162,7 +164,7 @@ static void wake_blocked(struct watch *w, uint32_t events)
 	waiter_wake(container_of(w, struct sock_watch, watch)->waiter);
 }
 
-int sock_wait(struct sock *sk, struct mtime until)
+int sock_wait_event(struct sock *sk, struct mtime until)
 {
 	struct pollfd twin = {.fd = sock_extra(sk)->twin, .events = POLLIN};
 	struct waiter w = WAITER_INIT;
@@ -172,7 +174,27 @@ int sock_wait(struct sock *sk, struct mtime until)
 	waitq_add(&sk->f.wq, &sw.watch);
 	r = waiter_sleep(&w, until, &twin, twin.fd >= 0);
 	waitq_del(&sw.watch);
+	if (eng.n_shared_l)
+		listeners_want();
 	return r ? r : file_is_open(&sk->f) ? 0 : -EBADF;
+}
+
+int sock_wait(struct sock *sk, struct mtime until)
+{
+	int r = 0, err = 0;
+
+	sk->busy--;
+	if (sk->recalled && !sk->busy)
+		share_yield(sk);
+	/* Where it is with another process now, that it comes back is the event. */
+	if (sk->state != SK_AWAY)
+		do
+			r = sock_wait_event(sk, until);
+		while (!r && sk->state == SK_TAKING);
+	if (file_is_open(&sk->f) && (sk->state == SK_AWAY || sk->state == SK_TAKING))
+		err = share_take(sk);
+	sk->busy++;
+	return r ? r : err;
 }
 
 /* ---- how a connection begins ---- */
@@ -242,6 +264,8 @@ int sock_queue_conn(struct sock *sk, struct conn_ref c)
 		l->aq_size = size;
 		l->aq_head = 0;
 	}
+	if (!l->aq_len && sk->shared)
+		l->aq_since = clock_now();
 	l->aq[(l->aq_head + l->aq_len++) & (l->aq_size - 1)] = c;
 	waitq_notify(&sk->f.wq, EPOLLIN | EPOLLRDNORM);
 	return 0;
@@ -271,6 +295,8 @@ static void unlisten(struct sock *sk, struct mtime now)
 	while (*p != sk)
 		p = &(*p)->extra->l.next;
 	*p = l->next;
+	if (sk->shared)
+		listener_unshare(sk);
 	ctl_call(&req, CTL_UNLISTEN, NULL);
 	for (; l->aq_len; l->aq_len--) {
 		conn_end(l->aq[l->aq_head], true, now);
@@ -295,6 +321,9 @@ void sock_release(struct sock *sk, struct mtime now)
 		eng_send_msg(&cancel);
 		break;
 	case SK_CONNECTED:
+		/* Others may have it still; the daemon sees when nobody has. */
+		if (share_release(sk))
+			break;
 		t = conn_get(sk->c);
 		/* SO_LINGER with 0: an abortive close (socket(7)). */
 		conn_end(sk->c, t && t->sockopt & TCB_LINGER && !t->linger, now);
@@ -304,6 +333,8 @@ void sock_release(struct sock *sk, struct mtime now)
 		break;
 	case SK_NEW:
 	case SK_FAILED:
+	case SK_AWAY:
+	case SK_TAKING:
 		break;
 	}
 	if (unbind.id != SHM_NIL) {
@@ -331,8 +362,8 @@ static void linger(struct sock *sk)
 	struct mtime now = clock_now(), until;
 	const struct tcb *t = conn_get(sk->c);
 
-	if (sk->state != SK_CONNECTED || !t || !(t->sockopt & TCB_LINGER) || !t->linger ||
-	    tcp_readable_bytes(eng.stack, sk->c.conn))
+	if (sk->state != SK_CONNECTED || sk->shared || !t || !(t->sockopt & TCB_LINGER) ||
+	    !t->linger || tcp_readable_bytes(eng.stack, sk->c.conn))
 		return;
 	until = mtime_add_ms(now, t->linger * 1000ull);
 	tcp_shutdown(eng.stack, sk->c.conn, false, true, now);

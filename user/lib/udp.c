@@ -227,6 +227,15 @@ void udp_release(struct sock *sk)
 	sk->extra->udp = NULL;
 }
 
+void udp_forget(struct sock *sk)
+{
+	struct sock_udp *u = udp_of(sk);
+
+	close(u->kfd);
+	free(u);
+	sk->extra->udp = NULL;
+}
+
 uint32_t udp_poll_events(struct sock *sk)
 {
 	struct sock_udp *u = udp_of(sk);

@@ -252,6 +252,8 @@ int waiter_doze(struct waiter *w, struct mtime now, struct mtime until, struct p
 		goto out;
 	until = mtime_min(until, stack_deadline(eng.stack));
 	until = mtime_min(until, eng_parting_deadline());
+	if (eng.n_shared_l)
+		until = mtime_min(until, listeners_stale(now));
 	if (eng_backlog())
 		until = mtime_min(until, mtime_add_us(now, BACKLOG_RETRY_US));
 	eng.doze_until = until;
@@ -373,6 +375,8 @@ int waiter_sleep(struct waiter *w, struct mtime until, struct pollfd *extra, uns
 		w->next->pprev = &w->next;
 	eng.waiters = w;
 	eng.n_any += w->any_packet;
+	if (eng.n_shared_l)
+		listeners_want();
 	while (!w->woken && !r) {
 		if (eng.expelling) {
 			r = -EBADF;

@@ -105,10 +105,11 @@ static struct ep *make_ep(int epfd)
 	return ep_get(e);
 }
 
-void epoll_forked(void)
+void epoll_fork(enum fork_stage st)
 {
-	pthread_mutex_init(&ep_lock, NULL);
-	kick_fd = -1; /* nobody keeps the program from closing it any more */
+	fork_lock(&ep_lock, st);
+	if (st == FORK_CHILD)
+		kick_fd = -1; /* nobody keeps the program from closing it any more */
 }
 
 /* ---- epoll_ctl ---- */

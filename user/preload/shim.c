@@ -4,16 +4,18 @@
  * user is told, and children. Environment: TANDEM_NAME and TANDEM_BUSY_POLL are the library's;
  * TANDEM_FALLBACK=kernel and TANDEM_DEBUG are read here.
  */
+#include <dirent.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <sys/un.h>
+#include "common/ctl.h"
 #include "shim.h"
 
 bool shim_debug;
 static bool fall_back;
 static pid_t own_pid;
-static bool inherited; /* the library's memory is still the parent's */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic enum { FRESH, ATTACHED, REFUSED } state;
 int shim_placeholder = -1;
@@ -87,9 +89,6 @@ static int attach_locked(void)
 	static bool told;
 	int err;
 
-	if (inherited)
-		lib_after_fork();
-	inherited = false;
 	if (!make_placeholder() && !tandem_init(NULL)) {
 		state = ATTACHED;
 		shim_note("attached");
@@ -138,20 +137,137 @@ int fd_new(int e, bool cloexec)
 
 /* ---- beginning, and children ---- */
 
-/*
- * A child has none of the engine's descriptors (eng_forked()) and none of its sockets, but it may
- * attach on its own.
+/* Copies of @objects[i] in the place of all numbers of @handles[i]. */
+static void place(const int *handles, const int *objects, uint32_t n)
+{
+	for (int fd = fd_next(0, INT32_MAX); fd >= 0; fd = fd_next(fd + 1, INT32_MAX)) {
+		int e = fd_get(fd), flags;
+
+		for (uint32_t i = 0; i < n && is_sock(e); i++) {
+			if (handles[i] != e)
+				continue;
+			flags = real.fcntl(fd, F_GETFD);
+			real.dup3(objects[i], fd, flags & FD_CLOEXEC ? O_CLOEXEC : 0);
+			break;
+		}
+	}
+}
+
+void shim_share(void)
+{
+	if (state == ATTACHED && shim_own_process())
+		lib_share_all(place);
+}
+
+static int number_of(int handle)
+{
+	int fd = fd_next(0, INT32_MAX);
+
+	while (fd >= 0 && fd_get(fd) != handle)
+		fd = fd_next(fd + 1, INT32_MAX);
+	return fd;
+}
+
+/* The locks are taken in the order in which calls take them, so that what the child gets is whole.
  */
-static void forked(void)
+static void before_fork(void)
+{
+	shim_share();
+	pthread_mutex_lock(&lock);
+	epoll_fork(FORK_PREPARE);
+	lib_fork_prepare();
+	table_fork(FORK_PREPARE);
+}
+
+static void forked_parent(void)
+{
+	table_fork(FORK_PARENT);
+	lib_fork_parent();
+	epoll_fork(FORK_PARENT);
+	pthread_mutex_unlock(&lock);
+}
+
+/*
+ * A child has its parent's sockets, but none of the engine's descriptors (eng_forked()): it
+ * attaches on its own, once it uses one.
+ */
+static void forked_child(void)
 {
 	pthread_mutex_init(&lock, NULL);
 	own_pid = getpid();
-	if (state == ATTACHED) {
+	if (state == ATTACHED)
 		state = FRESH;
-		inherited = true;
+	lib_fork_child();
+	table_fork(FORK_CHILD);
+	epoll_fork(FORK_CHILD);
+}
+
+/* ---- behind exec ---- */
+
+/* Is it one that stands for a socket? Then @sun has its name (common/ctl.h). */
+static bool is_share(int fd, struct sockaddr_un *sun, socklen_t *len)
+{
+	*len = sizeof(*sun) - 1;
+	memset(sun, 0, sizeof(*sun));
+	return !real.getsockname(fd, (struct sockaddr *)sun, len) && sun->sun_family == AF_UNIX &&
+	       !sun->sun_path[0] &&
+	       !strncmp(sun->sun_path + 1, CTL_SHARE_PREFIX, strlen(CTL_SHARE_PREFIX)) &&
+	       strrchr(sun->sun_path + 1, '/') > sun->sun_path + strlen(CTL_SHARE_PREFIX);
+}
+
+/* A number that has it already. */
+static int same_share(const struct sockaddr_un *sun, socklen_t len)
+{
+	struct sockaddr_un other;
+	socklen_t olen;
+
+	for (int fd = fd_next(0, INT32_MAX); fd >= 0; fd = fd_next(fd + 1, INT32_MAX))
+		if (is_sock(fd_get(fd)) && is_share(fd, &other, &olen) && olen == len &&
+		    !memcmp(&other, sun, len))
+			return fd;
+	return -1;
+}
+
+bool shim_adopt(int fd)
+{
+	struct sockaddr_un sun;
+	const char *name = sun.sun_path + 1 + strlen(CTL_SHARE_PREFIX);
+	socklen_t len;
+	int same, h;
+
+	if (fd_get(fd) || !is_share(fd, &sun, &len))
+		return false;
+	make_placeholder();
+	same = same_share(&sun, len);
+	h = same >= 0 ? fd_get(same)
+		      : lib_adopt(name, (size_t)(strrchr(sun.sun_path + 1, '/') - name));
+	if (h < 0 || !ext_get(h))
+		return false;
+	if (same < 0) {
+		ext_get(h)->refs = 0;
+		ext_get(h)->udp = false;
+		v6_begin(h, false);
 	}
-	epoll_forked();
-	table_forked();
+	if (fd_set_entry(fd, h))
+		return false;
+	ref_entry(h);
+	shim_note("descriptor %d is a socket of tandem's", fd);
+	return true;
+}
+
+static void adopt_all(void)
+{
+	int saved = errno;
+	DIR *d = opendir("/proc/self/fd");
+	struct dirent *e;
+
+	if (!d)
+		return;
+	while ((e = readdir(d)))
+		if (e->d_name[0] != '.' && atoi(e->d_name) != dirfd(d))
+			shim_adopt(atoi(e->d_name));
+	closedir(d);
+	errno = saved;
 }
 
 __attribute__((constructor)) static void begin(void)
@@ -162,5 +278,7 @@ __attribute__((constructor)) static void begin(void)
 	fall_back = fb && strcmp(fb, "kernel") == 0;
 	own_pid = getpid();
 	lib_private_fds(keep_private);
-	pthread_atfork(NULL, NULL, forked);
+	lib_share_hooks(number_of);
+	pthread_atfork(before_fork, forked_parent, forked_child);
+	adopt_all();
 }

@@ -5,11 +5,11 @@
  *	TANDEM_FD_BASE upwards  a socket of tandem's, the entry is its handle
  *	1 ...                   an epoll instance, the entry is the number of its struct ep
  *	FD_PRIVATE              the engine's own; not there, as far as the program is concerned
- *	FD_PARENTS              a socket of the process that we were forked from; only to be closed
  *	FD_UDP                  a UDP socket of the kernel's that may become tandem's (udp.c)
  * Several descriptors may have the same entry, after dup(). What stands behind a tandem socket's
  * descriptor in the kernel is a copy of one unconnected unix socket: it costs no socket, holds the
- *number, looks like a socket to fstat(), and fails whatever does not pass through the shim.
+ * number, looks like a socket to fstat(), and fails whatever does not pass through the shim. Once
+ *other processes may have it, it is a copy of one that stands for this socket (user/lib/share.c).
  */
 #ifndef TANDEM_PRELOAD_SHIM_H
 #define TANDEM_PRELOAD_SHIM_H
@@ -52,8 +52,7 @@ extern struct real real;
 /* ---- the table (table.c) ---- */
 
 #define FD_PRIVATE (-1)
-#define FD_PARENTS (-2)
-#define FD_UDP (-3)
+#define FD_UDP (-2)
 #define FD_CHUNK 1024u
 #define FD_CHUNKS 1024u /* the kernel's fs.nr_open, unless somebody raises it */
 
@@ -112,9 +111,11 @@ struct ext *ext_get(int handle);
 struct ep *ep_get(int e);
 /* A new struct ep with one use; its entry, or -1 and errno. */
 int ep_new(void);
-/* In a child of fork(), where other threads may have held our locks. */
-void table_forked(void);
-void epoll_forked(void);
+/* Around fork(): locks that are held, given back, or made anew. */
+enum fork_stage { FORK_PREPARE, FORK_PARENT, FORK_CHILD };
+void fork_lock(pthread_mutex_t *m, enum fork_stage st);
+void table_fork(enum fork_stage st);
+void epoll_fork(enum fork_stage st);
 void ref_entry(int e);
 /* One use less; the last one closes the socket or the library's epoll instance. */
 void unref_entry(int e);
@@ -127,6 +128,10 @@ extern int shim_placeholder;
 int shim_attach(void);
 /* Not in a child of vfork(), which shares our memory but not our descriptors? */
 bool shim_own_process(void);
+/* All sockets of ours can be found by who gets their numbers by fork, exec or in a message. */
+void shim_share(void);
+/* Is @fd, which came over exec or in a message, a socket of tandem's? It has its entry then. */
+bool shim_adopt(int fd);
 /* close() as the program has it: the name itself leads to libc from in here. */
 int shim_close(int fd);
 void shim_trace(const char *call, int fd, long r);

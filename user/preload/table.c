@@ -171,31 +171,34 @@ void unref_entry(int e)
 
 /* ---- children ---- */
 
-/* What an instance has of the kernel's is shared with the parent; that is all there is of it now.
- */
-static void ep_forked(struct ep *p)
+void fork_lock(pthread_mutex_t *m, enum fork_stage st)
 {
-	p->handle = 0;
-	p->waiting = 0;
-	p->n_kernel++; /* the parent's count was the library's: there may be some */
+	if (st == FORK_PREPARE)
+		pthread_mutex_lock(m);
+	else if (st == FORK_PARENT)
+		pthread_mutex_unlock(m);
+	else
+		pthread_mutex_init(m, NULL);
 }
 
-void table_forked(void)
+void table_fork(enum fork_stage st)
 {
-	pthread_mutex_init(&lock, NULL);
-	pthread_mutex_init(&ep_free_lock, NULL);
+	fork_lock(&ep_free_lock, st);
+	fork_lock(&lock, st);
+	if (st != FORK_CHILD)
+		return;
+	/* The engine's own are closed; the program's stay what they are. */
 	for (int fd = fd_next(0, INT32_MAX); fd >= 0; fd = fd_next(fd + 1, INT32_MAX)) {
 		int e = fd_get(fd);
 
-		if (is_sock(e) && ext_get(e)->udp) {
+		if (is_sock(e) && ext_get(e)->udp)
 			fd_set_entry(fd, FD_UDP);
-		} else if (is_sock(e)) {
-			v6_end(e);
-			fd_set_entry(fd, FD_PARENTS);
-		}
 		else if (is_epoll(e))
-			ep_forked(ep_get(e));
+			ep_get(e)->waiting = 0;
 		else if (e == FD_PRIVATE && fd != shim_placeholder)
 			fd_set_entry(fd, 0);
 	}
+	for (int fd = fd_next(0, INT32_MAX); fd >= 0; fd = fd_next(fd + 1, INT32_MAX))
+		if (is_sock(fd_get(fd)) && ext_get(fd_get(fd))->kernel_fd1)
+			fd_set_entry(ext_get(fd_get(fd))->kernel_fd1 - 1, FD_PRIVATE);
 }
