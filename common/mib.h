@@ -82,6 +82,13 @@
 	X(TcpExt, TCPLossProbeRecovery)                                                            \
 	X(TcpExt, TCPSACKDiscard)                                                                  \
 	X(TcpExt, TCPDSACKRecv)                                                                    \
+	X(TcpExt, TCPDSACKOfoRecv)                                                                 \
+	X(TcpExt, TCPDSACKUndo)                                                                    \
+	X(TcpExt, TCPFullUndo)                                                                     \
+	X(TcpExt, TCPPartialUndo)                                                                  \
+	X(TcpExt, TCPLossUndo)                                                                     \
+	X(TcpExt, TCPSpuriousRTOs)                                                                 \
+	X(TcpExt, TCPLostRetransmit)                                                               \
 	X(TcpExt, TCPDSACKOldSent)                                                                 \
 	X(TcpExt, TCPDSACKOfoSent)                                                                 \
 	X(TcpExt, TCPFastRetrans)                                                                  \

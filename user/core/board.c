@@ -194,6 +194,7 @@ static void arrived(struct board_ack *a, const struct seg_run *r, uint32_t len, 
 		a->newest_end = end;
 		a->newest_rtt = us ? tcp_min((uint32_t)us, TCP_RTO_MAX_US) : 1;
 	}
+	a->original |= !(r->flags & SEG_AGAIN) && seq_le(end, a->t->recover);
 	if (r->flags & SEG_LOST)
 		a->b->lost -= len;
 	rack_heard(a, r, end);
@@ -236,6 +237,7 @@ static void ack_block(struct board_ack *a, uint32_t start, uint32_t end)
 		if (r->flags & SEG_SACKED)
 			continue;
 		arrived(a, r, len, r->seq + len);
+		a->sacked = true;
 		r->flags = (r->flags & ~SEG_LOST) | SEG_SACKED;
 		b->sacked += len;
 	}
@@ -287,6 +289,27 @@ void board_all_lost(struct board *b)
 	for (uint32_t i = b->first; i < b->first + b->n; i++)
 		if (!(b->r[i].flags & (SEG_SACKED | SEG_LOST)))
 			board_lose(b, i);
+}
+
+void board_none_lost(struct board *b)
+{
+	for (uint32_t i = b->first; i < b->first + b->n; i++)
+		b->r[i].flags &= ~SEG_LOST;
+	b->lost = 0;
+}
+
+/* Bounded, as the daemon looks at scoreboards of applications this way (tcp_info.c). */
+uint32_t board_again(const struct board *b)
+{
+	uint32_t n = b->n <= BOARD_MAX ? b->n : BOARD_MAX, bytes = 0;
+
+	for (uint32_t i = b->first; n && i < BOARD_MAX; i++, n--) {
+		uint32_t end = n > 1 && i + 1 < BOARD_MAX ? b->r[i + 1].seq : b->end;
+
+		if (b->r[i].flags & SEG_AGAIN && !(b->r[i].flags & (SEG_SACKED | SEG_LOST)))
+			bytes += end - b->r[i].seq;
+	}
+	return bytes;
 }
 
 void board_forget_sacks(struct board *b)

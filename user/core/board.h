@@ -25,6 +25,21 @@ struct seg_run {
 	uint32_t flags;
 };
 
+/*
+ * What is needed to take back a reduction of cwnd that was for nothing (tcp_undo.c). It outlives
+ * recovery, as duplicates are reported a round trip later.
+ */
+struct undo {
+	uint32_t cwnd, ssthresh; /* before it; cwnd 0: nothing to take back */
+	uint32_t una;		 /* snd_una then */
+	uint32_t again;		 /* bytes sent again since, and not reported as duplicates */
+	uint32_t ts;		 /* our timestamp when the first of them went */
+	bool sent;		 /* some were: .ts means something */
+};
+
+/* RFC 5682 §3.1: nothing under way; the timer has expired; new data goes out to find out why */
+enum frto_state { FRTO_NONE, FRTO_BEGUN, FRTO_NEW_DATA };
+
 struct board {
 	uint32_t first, n;     /* r[first] begins at snd_una */
 	uint32_t end;	       /* snd_max */
@@ -39,6 +54,8 @@ struct board {
 	/* RFC 6937 */
 	uint32_t prr_delivered, prr_out, recover_fs;
 	bool dsack_seen; /* dsack_round means something */
+	uint8_t frto;	 /* enum frto_state */
+	struct undo undo;
 	uint32_t rate;	 /* chunk of struct rate, SHM_NIL: none (rate.c) */
 	struct seg_run r[];
 };
@@ -108,15 +125,34 @@ struct board_ack {
 	/* of these, what was sent last, and once only: its end, and its round trip in µs; 0: none
 	 */
 	uint32_t newest_end, newest_rtt;
+	bool original; /* bytes below .recover have arrived that were sent only once */
+	bool sacked;   /* SACK blocks told something new */
 };
 void board_ack(struct board_ack *a);
 /* Marks run @i lost. */
 void board_lose(struct board *b, uint32_t i);
 void board_all_lost(struct board *b);
+void board_none_lost(struct board *b);
+/* Bytes that were sent again, and are not known to have arrived or to be lost. */
+uint32_t board_again(const struct board *b);
 void board_forget_sacks(struct board *b);
 /* The first run that is to be sent again; BOARD_MAX: none. */
 uint32_t board_first_lost(const struct board *b);
 bool board_sane(const struct tcb *t, const struct board *b);
+
+/* tcp_undo.c */
+/* cwnd is about to be reduced. */
+void undo_begin(struct tcb *t, struct board *b);
+/* It was for another reason: what was remembered is worth nothing now. */
+void undo_forget(struct board *b);
+void undo_sent_again(struct stack *s, struct tcb *t, struct board *b, uint32_t len,
+		     struct mtime now);
+void undo_dsack(const struct tcb *t, struct board *b, const struct tcp_sack_block *k);
+/* Takes back what was for nothing; @acked: snd_una has moved. False: there is nothing such. */
+bool undo_try(struct board_ack *a, bool acked, bool recovered);
+/* The timer has expired in state @was, before that .recover is set. */
+void frto_begin(struct tcb *t, struct board *b, uint8_t was);
+void frto_ack(struct board_ack *a, bool acked);
 
 /* tcp_rack.c */
 void rack_heard(struct board_ack *a, const struct seg_run *r, uint32_t end);

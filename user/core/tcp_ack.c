@@ -114,14 +114,24 @@ void tcp_rto_expired(struct stack *s, struct tcb *t, struct mtime now)
 {
 	struct board *b = tcp_board(s, t);
 
+	uint8_t was = t->cc_state;
+
 	MIB(s, TcpExt_TCPTimeouts);
-	if (b)
+	if (b) {
+		frto_begin(t, b, was);
+		if (!t->rtx_first && was != CC_RECOVERY)
+			undo_begin(t, b);
 		tcp_rack_rto(s, t, b);
-	else
+	} else {
 		t->snd_nxt = t->snd_una;
-	/* RFC 5681 §3.1: of the same segment's further timeouts only the first lowers ssthresh */
+	}
+	/*
+	 * RFC 5681 §3.1: of the same segment's further timeouts only the first lowers ssthresh. As
+	 * in Linux neither does one during fast recovery, which has lowered it for this window.
+	 */
 	if (!t->rtx_first) {
-		cc_get(t->cc)->timeout(t, tcp_min(t->snd_max - t->snd_una, t->cwnd), now);
+		if (was != CC_RECOVERY || cc_get(t->cc)->control)
+			cc_get(t->cc)->timeout(t, tcp_min(t->snd_max - t->snd_una, t->cwnd), now);
 		t->rtx_first = now.ns;
 	}
 	t->cwnd = tcp_eff_mss(t);

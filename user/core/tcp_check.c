@@ -152,6 +152,8 @@ static int check_board(const struct stack *s, const struct tcb *t, char *why, si
 		FAIL("scoreboard for nothing");
 	if (!board_sane(t, b))
 		FAIL("scoreboard does not say what is outstanding");
+	if (b->frto != FRTO_NONE && t->cc_state != CC_LOSS)
+		FAIL("F-RTO without a timeout");
 	if (b->t_pto > t->t_rtx)
 		FAIL("loss probe after the retransmission timer");
 	return 0;

@@ -36,20 +36,6 @@ static uint32_t segments(uint32_t bytes, uint32_t mss)
 	return bytes / mss + !!(bytes % mss);
 }
 
-/* Bytes that were sent again and of which nothing has been heard since. */
-static uint32_t board_again(const struct board *b)
-{
-	uint32_t n = b->n <= BOARD_MAX ? b->n : BOARD_MAX, bytes = 0;
-
-	for (uint32_t i = b->first; n && i < BOARD_MAX; i++, n--) {
-		uint32_t end = n > 1 && i + 1 < BOARD_MAX ? b->r[i + 1].seq : b->end;
-
-		if (b->r[i].flags & SEG_AGAIN && !(b->r[i].flags & (SEG_SACKED | SEG_LOST)))
-			bytes += end - b->r[i].seq;
-	}
-	return bytes;
-}
-
 static void fill_loss(const struct tcb *t, const struct board *b, uint32_t mss,
 		      struct tcp_info_out *o)
 {

@@ -113,15 +113,28 @@ static bool next_resend(const struct stack *s, const struct tcb *t, struct tcp_n
 	return n->seq + n->len + n->fin - t->snd_una <= t->snd_wnd;
 }
 
+/* New data is out that will tell whether the timeout was for nothing. */
+static bool frto_waits(const struct tcb *t, const struct board *b)
+{
+	return b && b->frto == FRTO_NEW_DATA && t->snd_max != t->recover;
+}
+
 /* What windows let go; where it has to wait for its time, when that is. */
 static enum tcp_action next_text(const struct stack *s, const struct tcb *t, struct tcp_next *n,
 				 struct mtime now)
 {
-	enum tcp_action act = next_resend(s, t, n) ? TCP_ACT_RESEND
-			      : next_data(s, t, n) ? TCP_ACT_DATA
-						   : TCP_ACT_NONE;
-	uint32_t wait = act == TCP_ACT_NONE ? 0 : tcp_pace_wait_us(t, now);
+	const struct board *b = tcp_board(s, t);
+	enum tcp_action act = TCP_ACT_NONE;
+	uint32_t wait;
 
+	/* RFC 5682 §3.1, step 2b: new data first, and then what its ACKs say */
+	if (b && b->frto == FRTO_NEW_DATA && next_data(s, t, n))
+		act = TCP_ACT_DATA;
+	else if (!frto_waits(t, b) && next_resend(s, t, n))
+		act = TCP_ACT_RESEND;
+	else if (next_data(s, t, n))
+		act = TCP_ACT_DATA;
+	wait = act == TCP_ACT_NONE ? 0 : tcp_pace_wait_us(t, now);
 	if (!wait)
 		return act;
 	n->paced = true;

@@ -55,6 +55,8 @@ void tcp_rack_sent(struct stack *s, struct tcb *t, uint32_t seq, uint32_t end, b
 	if (!again && cc_get(t->cc)->control)
 		rate_sent(s, t, b, seq, now);
 	board_sent(b, seq, end, now);
+	if (again)
+		undo_sent_again(s, t, b, end - seq, now);
 	if (t->cc_state == CC_RECOVERY)
 		b->prr_out += end - seq;
 }
@@ -113,7 +115,7 @@ static uint32_t reo_wnd(const struct tcb *t, const struct board *b)
 }
 
 /* Has something been lost that was not known to be? Sets the timer for what may be late only. */
-static bool detect_loss(struct tcb *t, struct board *b, struct mtime now)
+static bool detect_loss(struct stack *s, struct tcb *t, struct board *b, struct mtime now)
 {
 	uint64_t wait = (uint64_t)(b->rack_rtt + reo_wnd(t, b)) * 1000;
 	bool lost = false;
@@ -128,6 +130,8 @@ static bool detect_loss(struct tcb *t, struct board *b, struct mtime now)
 		    !sent_after(b->rack_xmit, b->rack_end, r->xmit, board_run_end(b, i)))
 			continue;
 		if (r->xmit + wait <= now.ns) {
+			if (r->flags & SEG_AGAIN)
+				MIB(s, TcpExt_TCPLostRetransmit);
 			board_lose(b, i);
 			t->lost++;
 			lost = true;
@@ -167,6 +171,7 @@ static void recovery_begin(struct stack *s, struct tcb *t, struct board *b, stru
 	MIB(s, TcpExt_TCPSackRecovery);
 	/* Once for each window: not for what is left of one that was reduced for already. */
 	if (seq_ge(t->snd_una, t->recover)) {
+		undo_begin(t, b);
 		cc_get(t->cc)->loss(t, tcp_min(t->snd_max - t->snd_una, t->cwnd), now);
 		t->recover = t->snd_max;
 	}
@@ -177,11 +182,12 @@ static void recovery_begin(struct stack *s, struct tcb *t, struct board *b, stru
 	b->t_pto = 0;
 }
 
-static void recovery_end(struct tcb *t)
+static void recovery_end(struct tcb *t, struct board *b)
 {
 	if (t->cc_state == CC_RECOVERY && !cc_get(t->cc)->control)
 		t->cwnd = tcp_max(t->ssthresh, tcp_eff_mss(t));
 	t->cc_state = CC_OPEN;
+	b->frto = FRTO_NONE;
 	t->flags &= ~TCB_F_RTX;
 	/* RFC 8985 §6.2, step 4: what DSACKs have widened narrows after a while */
 	if (t->reo_persist && !--t->reo_persist)
@@ -196,16 +202,19 @@ void tcp_rack_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, const
 	const struct cc_ops *cc = cc_get(t->cc);
 	struct cc_ack c = *ca;
 	uint32_t known_lost;
-	bool lost = false;
+	bool lost = false, recovered;
 
 	board_ack(&a);
 	if (cc->control)
 		rate_ack(&a, &c);
+	recovered = t->cc_state != CC_OPEN && seq_ge(t->snd_una, t->recover);
+	if (!undo_try(&a, ca->acked, recovered) && b->frto)
+		frto_ack(&a, ca->acked);
+	if (recovered && t->cc_state != CC_OPEN)
+		recovery_end(t, b);
 	known_lost = b->lost;
-	if (t->cc_state != CC_OPEN && seq_ge(t->snd_una, t->recover))
-		recovery_end(t);
 	if (b->sacked || t->cc_state != CC_OPEN)
-		lost = detect_loss(t, b, now);
+		lost = detect_loss(s, t, b, now);
 	else
 		b->t_reo = 0;
 	if (lost && t->cc_state == CC_OPEN)
@@ -234,7 +243,7 @@ void tcp_rack_timer(struct stack *s, struct tcb *t, struct mtime now)
 {
 	struct board *b = tcp_board(s, t);
 
-	if (!detect_loss(t, b, now))
+	if (!detect_loss(s, t, b, now))
 		return;
 	if (t->cc_state == CC_OPEN)
 		recovery_begin(s, t, b, now);
@@ -249,10 +258,10 @@ void tcp_rack_timer(struct stack *s, struct tcb *t, struct mtime now)
  */
 void tcp_rack_rto(struct stack *s, struct tcb *t, struct board *b)
 {
-	if (b->sacked && (b->r[b->first].flags & SEG_SACKED || t->rtx_first)) {
+	if (b->r[b->first].flags & SEG_SACKED)
 		MIB(s, TcpExt_TCPSACKReneging);
+	if (b->r[b->first].flags & SEG_SACKED || t->rtx_first)
 		board_forget_sacks(b);
-	}
 	board_all_lost(b);
 	b->t_reo = b->t_pto = 0;
 	t->flags &= ~TCB_F_TLP;
@@ -285,22 +294,33 @@ void tcp_rack_arm_probe(const struct stack *s, struct tcb *t, struct mtime now)
 /* §7.4.2: the probe has repaired a loss that nobody else noticed; it counts like any other. */
 static void probe_repaired(struct stack *s, struct tcb *t, struct mtime now)
 {
+	struct board *b = tcp_board(s, t);
+
 	MIB(s, TcpExt_TCPLossProbeRecovery);
 	if (t->cc_state != CC_OPEN)
 		return;
+	if (b)
+		undo_forget(b);
 	cc_get(t->cc)->loss(t, t->cwnd, now);
 	t->cwnd = tcp_min(t->cwnd, t->ssthresh);
 	t->recover = t->snd_max;
 }
 
-static bool dsack_first(const struct tcp_seg *g)
+/* Is the first block about text that the peer had already (RFC 2883 §4)? */
+static bool dsack_first(struct stack *s, const struct tcp_seg *g)
 {
 	const struct tcp_sack_block *k = g->o.sack;
 
 	if (!g->o.n_sack || !seq_lt(k[0].start, k[0].end))
 		return false;
-	return seq_le(k[0].end, g->ack) ||
-	       (g->o.n_sack > 1 && seq_ge(k[0].start, k[1].start) && seq_le(k[0].end, k[1].end));
+	if (seq_le(k[0].end, g->ack)) {
+		MIB(s, TcpExt_TCPDSACKRecv);
+		return true;
+	}
+	if (g->o.n_sack < 2 || seq_lt(k[0].start, k[1].start) || seq_gt(k[0].end, k[1].end))
+		return false;
+	MIB(s, TcpExt_TCPDSACKOfoRecv);
+	return true;
 }
 
 /* RFC 8985 §6.2, step 4: a retransmission too many, so wait longer, once a round trip. */
@@ -319,11 +339,13 @@ static void reo_widen(struct tcb *t, struct board *b)
 void tcp_sack_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, uint32_t acked,
 		  struct mtime now)
 {
-	bool dsack = dsack_first(g);
+	struct board *b = tcp_board(s, t);
+	bool dsack = dsack_first(s, g);
 
 	if (dsack) {
-		MIB(s, TcpExt_TCPDSACKRecv);
-		reo_widen(t, tcp_board(s, t));
+		reo_widen(t, b);
+		if (b)
+			undo_dsack(t, b, &g->o.sack[0]);
 	}
 	/* §7.4.2 */
 	if (!(t->flags & TCB_F_TLP) || seq_lt(g->ack, t->tlp_end))

@@ -249,13 +249,18 @@ static void set_quickack(struct tcb *t, bool on)
 }
 
 /* cwnd and ssthresh stay as they are: the new one goes on from there. */
-static void set_congestion(struct tcb *t, uint8_t cc, struct mtime now)
+static void set_congestion(struct stack *s, struct tcb *t, uint8_t cc, struct mtime now)
 {
+	struct board *b = tcp_board(s, t);
+
+	if (b)
+		undo_forget(b);
 	t->cc = cc;
 	cc_get(cc)->init(t, now);
 }
 
-static void set_option(struct tcb *t, enum tcp_opt opt, int64_t v, struct mtime now)
+static void set_option(struct stack *s, struct tcb *t, enum tcp_opt opt, int64_t v,
+		       struct mtime now)
 {
 	switch (opt) {
 	case TOPT_NODELAY:
@@ -310,7 +315,7 @@ static void set_option(struct tcb *t, enum tcp_opt opt, int64_t v, struct mtime 
 		t->tos = (uint8_t)v;
 		break;
 	case TOPT_CONGESTION:
-		set_congestion(t, (uint8_t)v, now);
+		set_congestion(s, t, (uint8_t)v, now);
 		break;
 	case TOPT_LINGER2:
 		t->linger2 = v < 0 ? LINGER2_NONE : (uint8_t)v;
@@ -337,7 +342,7 @@ int tcp_setopt(struct stack *s, uint32_t conn, enum tcp_opt opt, int64_t value, 
 	err = tcp_opt_check(s, opt, &value);
 	if (err)
 		return err;
-	set_option(t, opt, value, now);
+	set_option(s, t, opt, value, now);
 	if (tcp_synchronised(t))
 		tcp_kick(s, t, now);
 	return 0;

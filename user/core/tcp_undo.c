@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Recovery that was for nothing is taken back: cwnd and ssthresh as they were. Three signs tell:
+ * an ACK that echoes a time before the first retransmission was caused by the original (Eifel
+ * detection); each byte that was sent again is reported as a duplicate (DSACK); after a timeout
+ * text arrives that was sent only once (F-RTO with SACK).
+ *
+ * RFC 3522, RFC 4015 §3.2 (without the change to the RTO), RFC 3708 (DSACK), RFC 5682 §3.1. When
+ * each sign counts, and how, is as in Linux.
+ */
+#include "board.h"
+
+/* What is longer ago belongs to other text with the same numbers. */
+#define UNDO_SPAN (1u << 30)
+
+/* Bytes of which copies may be on their way, also where we think that these are lost. */
+static uint32_t copies_out(const struct board *b)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = b->first; i < b->first + b->n; i++)
+		if ((b->r[i].flags & (SEG_AGAIN | SEG_SACKED)) == SEG_AGAIN)
+			n += board_run_end(b, i) - b->r[i].seq;
+	return n;
+}
+
+void undo_begin(struct tcb *t, struct board *b)
+{
+	struct undo *u = &b->undo;
+
+	u->cwnd = t->cwnd;
+	u->ssthresh = t->ssthresh;
+	u->una = t->snd_una;
+	u->again = copies_out(b);
+	u->sent = u->sent && u->again;
+}
+
+void undo_forget(struct board *b)
+{
+	b->undo.cwnd = 0;
+}
+
+void undo_sent_again(struct stack *s, struct tcb *t, struct board *b, uint32_t len,
+		     struct mtime now)
+{
+	struct undo *u = &b->undo;
+
+	if (!u->sent) {
+		u->sent = true;
+		u->ts = tcp_ts_now(s, now) + t->ts_offset;
+	}
+	u->again += len;
+}
+
+void undo_dsack(const struct tcb *t, struct board *b, const struct tcp_sack_block *k)
+{
+	struct undo *u = &b->undo;
+
+	if (seq_le(k->end, u->una) || seq_gt(k->end, t->snd_max) || t->snd_max - u->una > UNDO_SPAN)
+		return;
+	u->again -= tcp_min(u->again, k->end - k->start);
+}
+
+static void take_back(struct board_ack *a, enum mib why)
+{
+	struct undo *u = &a->b->undo;
+	struct tcb *t = a->t;
+
+	mib_inc(a->s, why);
+	cc_get(t->cc)->undo(t, u->cwnd, u->ssthresh, a->now);
+	u->cwnd = 0;
+	if (t->cc_state == CC_OPEN)
+		return;
+	/* What is missing nevertheless RACK will find again. */
+	board_none_lost(a->b);
+	a->b->frto = FRTO_NONE;
+	t->cc_state = CC_OPEN;
+	t->recover = t->snd_una - 1; /* the next loss reduces again */
+	t->rtx_first = 0;
+	t->flags &= ~TCB_F_RTX;
+}
+
+/* RFC 3522 §3.2, step 5 */
+static bool echoes_the_original(const struct board_ack *a)
+{
+	const struct tcp_options *o = &a->g->o;
+
+	return a->b->undo.sent && a->t->opt & TCB_OPT_TS && o->has_ts && o->ts_ecr &&
+	       seq_lt(o->ts_ecr, a->b->undo.ts);
+}
+
+bool undo_try(struct board_ack *a, bool acked, bool recovered)
+{
+	const struct undo *u = &a->b->undo;
+	struct tcb *t = a->t;
+	bool dup = u->sent && !u->again, early = acked && echoes_the_original(a);
+
+	if (!u->cwnd || !(dup || early))
+		return false;
+	if (t->cc_state == CC_LOSS) {
+		take_back(a, MIB_TcpExt_TCPLossUndo);
+	} else if (t->cc_state == CC_RECOVERY && recovered) {
+		take_back(a, MIB_TcpExt_TCPFullUndo);
+	} else if (dup) {
+		take_back(a, MIB_TcpExt_TCPDSACKUndo);
+	} else if (t->cc_state == CC_RECOVERY && !copies_out(a->b)) {
+		t->flags |= TCB_F_REORDER; /* the hole was only late */
+		take_back(a, MIB_TcpExt_TCPPartialUndo);
+	} else {
+		return false;
+	}
+	return true;
+}
+
+/* ---- F-RTO ---- */
+
+void frto_begin(struct tcb *t, struct board *b, uint8_t was)
+{
+	/* not while an earlier timeout is being repaired; again where that brought nothing */
+	b->frto = was == CC_OPEN || t->rtx_first ? FRTO_BEGUN : FRTO_NONE;
+}
+
+static bool new_data_may_go(const struct tcb *t)
+{
+	return seq_lt(t->snd_nxt, tcp_queue_end(t)) && t->snd_wnd > t->snd_nxt - t->snd_una;
+}
+
+/* RFC 5682 §3.1, steps 2 and 3; also in step 2, as Linux, text sent once settles it. */
+void frto_ack(struct board_ack *a, bool acked)
+{
+	struct tcb *t = a->t;
+	struct board *b = a->b;
+
+	if (a->original && b->undo.cwnd) {
+		MIB(a->s, TcpExt_TCPSpuriousRTOs);
+		take_back(a, MIB_TcpExt_TCPLossUndo);
+	} else if (t->snd_max != t->recover) {
+		if (acked || a->sacked)
+			b->frto = FRTO_NONE; /* step 3a: the loss was real */
+	} else if (acked && seq_lt(t->snd_una, t->recover)) {
+		b->frto = new_data_may_go(t) ? FRTO_NEW_DATA : FRTO_NONE;
+	}
+}
