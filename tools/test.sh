@@ -5,7 +5,7 @@
 #	sim    two stacks, a bad link        bpf   the XDP program by BPF_PROG_TEST_RUN (root)
 #	netns  real traffic between network namespaces (root)
 #	asan   unit and a shorter sim, built with ASan and UBSan in build-asan
-#	fuzz   each fuzz target: its corpus, then FUZZ_SECONDS (3) of new inputs; built in build-fuzz
+#	fuzz   each fuzz target: its corpus, then FUZZ_SECONDS (60) of new inputs; built in build-fuzz
 # Ends with "N passed, N failed, N skipped". The whole output of each program is in BUILDDIR/logs.
 # What needs root says so without it and is counted as skipped. SIM_RUNS: simulated runs (10000).
 set -u
@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.." || exit 1
 B=build
 [ "${1-}" = -b ] && { B=$2; shift 2; }
 passed=0 failed=0 skipped=0
-: "${SIM_RUNS:=10000}" "${FUZZ_SECONDS:=3}"
+: "${SIM_RUNS:=10000}" "${FUZZ_SECONDS:=60}"
 export B
 
 # One line for each program: what was counted, how long it took, where to read on.
@@ -43,25 +43,37 @@ count() { # log -> passed failed skipped
 	     END { print p + 0, f + 0, s + 0 }' "$1"
 }
 
-run() { # name seconds-allowed command...
-	local name=$1 limit=$2 log start rc p f s
+# In two steps, so that several can be under way at once: execute leaves exit status and seconds
+# beside the log, judge counts.
+log_of() { echo "$B/logs/${1//\//-}.log"; }
+execute() { # name seconds-allowed command...
+	local limit=$2 log start=$SECONDS rc
+	log=$(log_of "$1")
 	shift 2
 	mkdir -p "$B/logs"
-	log=$B/logs/${name//\//-}.log
-	start=$SECONDS
 	timeout -k 30 "$limit" "$@" >"$log" 2>&1 </dev/null
 	rc=$?
 	[ $rc != 124 ] || echo "(ended after $limit s)" >>"$log"
+	echo "$rc $((SECONDS - start))" >"$log.rc"
+}
+judge() { # name
+	local log rc seconds p f s
+	log=$(log_of "$1")
+	read -r rc seconds <"$log.rc"
 	read -r p f s <<<"$(count "$log")"
 	# A program that died, or that counted nothing, has failed.
-	if [ $rc != 0 ] && [ "$f" = 0 ]; then
+	if [ "$rc" != 0 ] && [ "$f" = 0 ]; then
 		echo "(exit status $rc)" >>"$log"
 		f=1
-	elif [ $rc = 0 ] && [ $((p + f + s)) = 0 ]; then
+	elif [ "$rc" = 0 ] && [ $((p + f + s)) = 0 ]; then
 		echo "(no test was counted)" >>"$log"
 		f=1
 	fi
-	report "$name" "$p" "$f" "$s" $((SECONDS - start)) "$log"
+	report "$1" "$p" "$f" "$s" "$seconds" "$log"
+}
+run() { # name seconds-allowed command...
+	execute "$@"
+	judge "$1"
 }
 
 unit() {
@@ -89,13 +101,19 @@ suite_asan() {
 	sim asan/ $((SIM_RUNS / 10))
 }
 
+# As many at a time as there are CPUs.
 suite_fuzz() {
-	local B=build-fuzz t
+	local B=build-fuzz t targets=()
 	for t in selftests/fuzz/fuzz_*.c; do
 		t=$(basename "$t" .c)
-		t=${t#fuzz_}
-		run "fuzz/$t" $((FUZZ_SECONDS + 120)) selftests/fuzz/run.sh "$t" "$FUZZ_SECONDS"
+		targets+=("${t#fuzz_}")
 	done
+	for t in "${targets[@]}"; do
+		while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
+		execute "fuzz/$t" $((FUZZ_SECONDS + 120)) selftests/fuzz/run.sh "$t" "$FUZZ_SECONDS" &
+	done
+	wait
+	for t in "${targets[@]}"; do judge "fuzz/$t"; done
 }
 
 suite_bpf() {
