@@ -50,6 +50,7 @@ tests() { # SETUP SPIN CLIENT-OPTIONS...
 	shift 2
 	if [ "$spin" = sleep ]; then
 		measure "$setup" rr1-sleep "$@" rr
+		measure "$setup" udp1-sleep "$@" udp
 		return
 	fi
 	measure "$setup" rr1 "$@" rr
@@ -57,6 +58,8 @@ tests() { # SETUP SPIN CLIENT-OPTIONS...
 	measure "$setup" rr1-onecpu "$@" rr
 	CLIENT_CPU=$OTHER_CPU
 	measure "$setup" rr64 "$@" rr --conns 64
+	measure "$setup" udp1 "$@" udp
+	measure "$setup" udp64 "$@" udp --conns 64
 	measure "$setup" crr "$@" crr
 	measure "$setup" to-server "$@" send
 	measure "$setup" from-server "$@" recv
@@ -180,7 +183,7 @@ summary() {
 	jq -s '
 		def median: sort | if length % 2 == 1 then .[length / 2 | floor]
 			else (.[length / 2 - 1] + .[length / 2]) / 2 end;
-		def key: if .rate then (if (.test | startswith("rr1")) then "p50_us" else "rate" end)
+		def key: if .rate then (if (.test | test("^(rr|udp)1(-|$)")) then "p50_us" else "rate" end)
 			elif .mbit_s then "mbit_s" else "total" end;
 		. as $raw
 		| (map(select(.setup | IN("idle", "idle-kernel", "xdp") | not)) | group_by([.setup, .test]) | map(
@@ -204,7 +207,7 @@ table() {
 	jq -r '
 		.results as $all | $all | group_by(.test)[] | . as $rows
 		| [.[0].test, .[0].unit] + [("kernel", "server", "both") as $s
-			| first(($rows[], ($all[] | select(.test == "rr1" and $rows[0].test == "rr1-sleep")))
+			| first(($rows[], ($all[] | select(.test + "-sleep" == $rows[0].test)))
 				| select(.setup == $s)) // null
 			| if . == null then "-" elif .setup == "kernel" then "\(.median)"
 			  else "\(.median) (\(.ratio_to_kernel) x)" end]
@@ -233,7 +236,7 @@ fi
 summary >"$B/bench.json"
 echo
 if [ "$ROUNDS" -gt 0 ]; then
-	echo "Medians of $ROUNDS rounds of $SECONDS_EACH s (rr1: median latency of one request; smaller is better)"
+	echo "Medians of $ROUNDS rounds of $SECONDS_EACH s (rr1, udp1: median latency of one request; smaller is better)"
 	table
 fi
 jq -r ".idle[] | select(.setup) | \"  $IDLE_TEXT\"" "$B/bench.json"

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The benchmark's program: one server and four clients, on libtandem or the kernel's sockets.
+ * The benchmark's program: one server and its clients, on libtandem or the kernel's sockets.
  *
  *	bench_app server [--addr A] [--port N] [--ports N]
  *	bench_app rr     --addr A [--conns N] [--size B] [--seconds S]   request/response
- *	bench_app crr    --addr A [--conns N] [--size B] [--seconds S]   connect, one of these,
- *close bench_app send   --addr A [--seconds S]                          bulk, client to server
+ *	bench_app crr    --addr A [--conns N] [--size B] [--seconds S]   connect, request, close
+ *	bench_app udp    --addr A [--conns N] [--size B] [--seconds S]   datagrams there and back
+ *	bench_app send   --addr A [--seconds S]                          bulk, client to server
  *	bench_app recv   --addr A [--seconds S]                          bulk, server to client
  *	bench_app idle   --addr A --conns N [--ports N]                  opens and holds connections
  *
  * A client's first bytes on each connection (struct hello) say what the server shall do with it.
  * With --request TEXT (\r and \n as in C) and --reply N, rr talks to any other server whose reply
- *to that text is N bytes long: `rr --request 'get key\r\n' --reply 124` to memcached. Results are
- *one line of JSON on stdout.
+ * to that text is N bytes long: `rr --request 'get key\r\n' --reply 124` to memcached. Results are
+ * one line of JSON on stdout.
  */
 #include <getopt.h>
 #include <netinet/in.h>
@@ -136,9 +137,10 @@ struct conn {
 	uint32_t to_send; /* bytes of the response left */
 };
 
-/* What epoll_wait() gives: the address of a struct conn, which is even, or one of these. */
+/* What epoll_wait() gives: the address of a struct conn, a multiple of 4, or one of these. */
 #define TAG_LISTENER 1u
 #define TAG_IDLE 3u
+#define TAG_UDP 2u
 #define TAGGED(fd, tag) ((uint64_t)(uint32_t)(fd) << 2 | (tag))
 
 static int ep;
@@ -289,6 +291,22 @@ static void idle_end(int fd)
 		net->close(fd);
 }
 
+/* Each datagram goes back to where it came from. */
+static void udp_echo(int fd)
+{
+	struct sockaddr_in from;
+	socklen_t len = sizeof(from);
+	ssize_t n;
+
+	for (int i = 0; i < 64; i++) {
+		n = net->recvfrom(fd, bulk, sizeof(bulk), MSG_DONTWAIT, (struct sockaddr *)&from,
+				  &len);
+		if (n < 0)
+			return;
+		net->sendto(fd, bulk, (size_t)n, 0, (struct sockaddr *)&from, len);
+	}
+}
+
 static _Noreturn void serve(void)
 {
 	struct epoll_event ev[512];
@@ -304,6 +322,8 @@ static _Noreturn void serve(void)
 
 			if ((ev[i].data.u64 & 3) == TAG_LISTENER)
 				accept_all(fd);
+			else if ((ev[i].data.u64 & 3) == TAG_UDP)
+				udp_echo(fd);
 			else if ((ev[i].data.u64 & 3) == TAG_IDLE)
 				idle_end(fd);
 			else if (!conn_serve(c))
@@ -312,11 +332,21 @@ static _Noreturn void serve(void)
 	}
 }
 
+static void serve_udp(void)
+{
+	int fd = net_datagram(net, opt.addr ? opt.addr : "0.0.0.0", NULL, opt.port, SOCK_NONBLOCK);
+	struct epoll_event ev = {.events = EPOLLIN, .data.u64 = TAGGED(fd, TAG_UDP)};
+
+	if (fd < 0 || net->epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) < 0)
+		die("UDP socket");
+}
+
 static int run_server(void)
 {
 	ep = net->epoll_create();
 	if (ep < 0)
 		die("epoll");
+	serve_udp();
 	for (uint32_t i = 0; i < opt.ports; i++) {
 		int fd = net_listen(net, opt.addr ? opt.addr : "0.0.0.0", (uint16_t)(opt.port + i),
 				    4096, SOCK_NONBLOCK);
@@ -470,6 +500,82 @@ static int run_rr(void)
 	return 0;
 }
 
+/* One that does not come back in time is sent again: a loss must not end the measurement. */
+static void udp_one(struct mtime end)
+{
+	struct timeval tv = {.tv_usec = 200000};
+	int fd = net_datagram(net, NULL, opt.addr, opt.port, 0);
+
+	if (fd < 0 || net->setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)))
+		die("UDP socket");
+	while (mtime_before(clock_now(), end)) {
+		struct mtime t0 = clock_now();
+
+		if (net->send(fd, bulk, opt.size, 0) < 0)
+			die("send");
+		if (net->recv(fd, reply, sizeof(reply), 0) == (ssize_t)opt.size)
+			hist_add(mtime_diff_ns(clock_now(), t0));
+		else if (!would_block())
+			die("recv");
+	}
+	net->close(fd);
+}
+
+static void udp_send(struct client *c)
+{
+	c->sent = clock_now();
+	if (net->send(c->fd, bulk, opt.size, 0) < 0)
+		die("send");
+}
+
+static void udp_many(struct mtime end)
+{
+	struct client *cl = calloc(opt.conns, sizeof(*cl));
+	struct epoll_event ev[512];
+
+	ep = net->epoll_create();
+	if (!cl || ep < 0)
+		die("set-up");
+	for (uint32_t i = 0; i < opt.conns; i++) {
+		struct epoll_event e = {.events = EPOLLIN, .data.ptr = &cl[i]};
+
+		cl[i].fd = net_datagram(net, NULL, opt.addr, opt.port, SOCK_NONBLOCK);
+		if (cl[i].fd < 0 || net->epoll_ctl(ep, EPOLL_CTL_ADD, cl[i].fd, &e) < 0)
+			die("UDP socket");
+		udp_send(&cl[i]);
+	}
+	while (mtime_before(clock_now(), end)) {
+		int n = net->epoll_wait(ep, ev, 512, 200);
+
+		for (int i = 0; i < n; i++) {
+			struct client *c = ev[i].data.ptr;
+
+			if (net->recv(c->fd, reply, sizeof(reply), 0) != (ssize_t)opt.size)
+				continue;
+			hist_add(mtime_diff_ns(clock_now(), c->sent));
+			udp_send(c);
+		}
+		for (uint32_t i = 0; !n && i < opt.conns; i++)
+			udp_send(&cl[i]);
+	}
+	for (uint32_t i = 0; i < opt.conns; i++)
+		net->close(cl[i].fd);
+	free(cl);
+}
+
+static int run_udp(void)
+{
+	struct mtime t0 = clock_now();
+	struct mtime end = mtime_add_ms(t0, opt.seconds * 1000ull);
+
+	if (opt.conns == 1)
+		udp_one(end);
+	else
+		udp_many(end);
+	report_rate("udp", (double)mtime_diff_ns(clock_now(), t0) / 1e9);
+	return 0;
+}
+
 static int run_crr(void)
 {
 	struct mtime t0 = clock_now();
@@ -552,13 +658,15 @@ static const struct {
 	int (*run)(void);
 	bool client;
 } commands[] = {
-	{"server", run_server, false}, {"rr", run_rr, true},	 {"crr", run_crr, true},
-	{"send", run_send, true},      {"recv", run_recv, true}, {"idle", run_idle, true},
+	{"udp", run_udp, true},	  {"server", run_server, false}, {"rr", run_rr, true},
+	{"crr", run_crr, true},	  {"send", run_send, true},	 {"recv", run_recv, true},
+	{"idle", run_idle, true},
 };
 
 static void usage(FILE *f)
 {
-	fprintf(f, "usage: bench_app server|rr|crr|send|recv|idle --addr A [--port N] [--ports N]\n"
+	fprintf(f, "usage: bench_app server|rr|crr|udp|send|recv|idle --addr A [--port N] [--ports "
+		   "N]\n"
 		   "       [--conns N] [--size BYTES] [--seconds S] [--busy-poll US] [--kernel]\n"
 		   "       [--request TEXT --reply BYTES]: rr with another server\n");
 }

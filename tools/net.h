@@ -26,6 +26,8 @@ struct net {
 	int (*connect)(int, const struct sockaddr *, socklen_t);
 	ssize_t (*recv)(int, void *, size_t, int);
 	ssize_t (*send)(int, const void *, size_t, int);
+	ssize_t (*recvfrom)(int, void *, size_t, int, struct sockaddr *, socklen_t *);
+	ssize_t (*sendto)(int, const void *, size_t, int, const struct sockaddr *, socklen_t);
 	ssize_t (*sendfile)(int, int, off_t *, size_t);
 	int (*shutdown)(int, int);
 	int (*close)(int);
@@ -43,6 +45,8 @@ extern const struct net net_kernel, net_tandem;
 extern const char *net_cc;
 /* A listening or connected IPv4 stream socket; -1 and errno. @flags: SOCK_NONBLOCK. */
 int net_listen(const struct net *n, const char *addr, uint16_t port, int backlog, int flags);
+/* A UDP socket that is bound to @local, or connected to @peer where that is not NULL. */
+int net_datagram(const struct net *n, const char *local, const char *peer, uint16_t port, int flags);
 int net_connect(const struct net *n, const char *addr, uint16_t port, int flags);
 
 /*

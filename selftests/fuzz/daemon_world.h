@@ -361,6 +361,7 @@ static void dw_open(void)
 	FZ_CHECK(!port_open(&dw.port, &pc));
 	port_set_filter(dw.port, filter_packet, &dw);
 	dw_open_stack();
+	udp_begin(&dw);
 	dw_n_syns = 0;
 }
 
@@ -383,6 +384,7 @@ static void dw_close(void)
 	handover_reset_all(&dw);
 	FZ_CHECK(!dw.recs.n && !dw_flows, "%u records, %u flow entries are left", dw.recs.n,
 		 dw_flows);
+	udp_end(&dw);
 	free(dw.by_core);
 	free(dw.stack_mem);
 	arena_close(&dw.arena);

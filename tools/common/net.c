@@ -23,6 +23,8 @@ const struct net net_kernel = {
 	.connect = connect,
 	.recv = recv,
 	.send = send,
+	.recvfrom = recvfrom,
+	.sendto = sendto,
 	.sendfile = sendfile,
 	.shutdown = shutdown,
 	.close = close,
@@ -43,6 +45,8 @@ const struct net net_tandem = {
 	.connect = tandem_connect,
 	.recv = tandem_recv,
 	.send = tandem_send,
+	.recvfrom = tandem_recvfrom,
+	.sendto = tandem_sendto,
 	.sendfile = tandem_sendfile,
 	.shutdown = tandem_shutdown,
 	.close = tandem_close,
@@ -70,6 +74,26 @@ static bool make_addr(const char *text, uint16_t port, struct sockaddr_in *out)
 		return true;
 	errno = EINVAL;
 	return false;
+}
+
+int net_datagram(const struct net *n, const char *local, const char *peer, uint16_t port, int flags)
+{
+	int fd, e, r;
+	struct sockaddr_in sa;
+
+	if (!make_addr(peer ? peer : local, port, &sa))
+		return -1;
+	fd = n->socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | flags, 0);
+	if (fd < 0)
+		return -1;
+	r = peer ? n->connect(fd, (struct sockaddr *)&sa, sizeof(sa))
+		 : n->bind(fd, (struct sockaddr *)&sa, sizeof(sa));
+	if (!r)
+		return fd;
+	e = errno;
+	n->close(fd);
+	errno = e;
+	return -1;
 }
 
 int net_listen(const struct net *n, const char *addr, uint16_t port, int backlog, int flags)
