@@ -180,9 +180,17 @@ static uint32_t clamp_u32(uint32_t v, uint32_t lo, uint32_t hi)
 	return v < lo ? lo : v > hi ? hi : v;
 }
 
-static uint64_t clamp_past(uint64_t t, struct mtime now)
+/* Stamps. 0 stays: none. */
+static uint32_t clamp_past(uint32_t t, struct mtime now)
 {
-	return t < now.ns ? t : now.ns;
+	return !t || ms_ago(t, now) <= INT32_MAX ? t : ms_stamp(now);
+}
+
+static uint32_t clamp_stamp(uint32_t t, struct mtime now, uint32_t max_ms)
+{
+	uint32_t left = t - ms_stamp(now);
+
+	return !t || left <= max_ms || left > INT32_MAX ? t : ms_stamp(mtime_add_ms(now, max_ms));
 }
 
 /* A deadline no further away than @max_ms. 0 stays: not set. */
@@ -262,10 +270,11 @@ static void settle(struct tcb *t, struct mtime now)
 	else if (!t->t_rtx)
 		t->t_rtx = mtime_add_us(now, t->rto).ns;
 	if (t->flags & TCB_F_ACK_DELAYED && !t->t_delack)
-		t->t_delack = now.ns;
+		t->t_delack = ms_stamp(now);
 	if (t->state == TCP_TIME_WAIT)
-		t->t_keep = clamp_deadline(t->t_keep ? t->t_keep : UINT64_MAX, now,
-					   TCP_TIMEWAIT_S * 1000);
+		t->t_keep =
+			clamp_stamp(t->t_keep ? t->t_keep : ms_stamp(mtime_add_ms(now, INT32_MAX)),
+				    now, TCP_TIMEWAIT_S * 1000);
 	if (t->flags & TCB_F_FIN_RCVD || !seq_gt(t->fin_seq, t->rcv_nxt))
 		t->flags &= ~TCB_F_FIN_OOO;
 }
@@ -276,13 +285,14 @@ static void clamp_times(struct tcb *t, struct mtime now)
 	t->srtt = clamp_u32(t->srtt, 0, TCP_RTO_MAX_US);
 	t->rttvar = clamp_u32(t->rttvar, 0, TCP_RTO_MAX_US);
 	t->backoff = (uint8_t)clamp_u32(t->backoff, 0, 16);
-	t->rtt_time = clamp_past(t->rtt_time, now);
+	if (us_stamp(now) - t->rtt_time > INT32_MAX)
+		t->rtt_time = us_stamp(now);
 	t->rtx_first = clamp_past(t->rtx_first, now);
 	t->last_rcv = clamp_past(t->last_rcv, now);
 	t->last_snd = clamp_past(t->last_snd, now);
 	t->t_rtx = clamp_deadline(t->t_rtx, now, TCP_RTO_MAX_US / 1000);
-	t->t_delack = clamp_deadline(t->t_delack, now, 1000);
-	t->t_keep = clamp_deadline(t->t_keep, now, 32767ull * 1000);
+	t->t_delack = clamp_stamp(t->t_delack, now, 1000);
+	t->t_keep = clamp_stamp(t->t_keep, now, 32767u * 1000);
 }
 
 static void clamp_cc(struct tcb *t, struct mtime now)
@@ -337,13 +347,12 @@ static void tcb_adopt(struct stack *s, struct tcb *t, const struct tcb *c, uint6
 	t->generation = generation;
 	t->flags &= FLAGS_KEPT;
 	t->cookie = cookie;
-	t->listener = SHM_NIL;
 	/* An application sees the daemon's table of neighbours; the daemon looks for itself. */
 	if (!app || t->neigh >= s->a.n_neighs)
 		t->neigh = SHM_NIL;
 	t->hash_next = 0;
 	t->timer = (struct wheel_node){SHM_NIL, SHM_NIL, SHM_NIL};
-	t->out_next = t->ev_next = t->aq_next = SHM_NIL;
+	t->out_next = t->ev_next = SHM_NIL;
 	t->ev_mask = 0;
 	t->tx_head = t->tx_tail = t->tx_cur = SHM_NIL;
 	t->rx_head = t->rx_tail = SHM_NIL;

@@ -48,6 +48,39 @@ static inline bool mtime_before(struct mtime a, struct mtime b)
 	return a.ns < b.ns;
 }
 
+/*
+ * Stamps of 32 bits, for what there is one of for each connection: milliseconds of the clock, of
+ * which 0 is left out, so that it can mean none.
+ */
+static inline uint32_t ms_stamp(struct mtime t)
+{
+	uint32_t ms = (uint32_t)(t.ns / NS_PER_MS);
+
+	return ms ? ms : 1;
+}
+
+/* How long ago @stamp was, up to 49 days. */
+static inline uint32_t ms_ago(uint32_t stamp, struct mtime now)
+{
+	return (uint32_t)(now.ns / NS_PER_MS) - stamp;
+}
+
+/* When @stamp is or was, within 24 days of @now. */
+static inline struct mtime ms_time(uint32_t stamp, struct mtime now)
+{
+	uint64_t ms = now.ns / NS_PER_MS;
+	int64_t diff = (int32_t)(stamp - (uint32_t)ms);
+
+	return (struct mtime){diff < 0 && ms < (uint64_t)-diff ? 0
+							       : (ms + (uint64_t)diff) * NS_PER_MS};
+}
+
+/* Microseconds: for what is over within an hour. */
+static inline uint32_t us_stamp(struct mtime t)
+{
+	return (uint32_t)(t.ns / NS_PER_US);
+}
+
 static inline bool mtime_is_never(struct mtime t)
 {
 	return t.ns == UINT64_MAX;

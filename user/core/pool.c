@@ -46,9 +46,9 @@ uint32_t tcb_alloc(struct stack *s)
 	memset(t, 0, sizeof(*t));
 	t->generation = generation ? generation : 1;
 	t->owner = TCB_MINE;
-	t->neigh = t->listener = SHM_NIL;
+	t->neigh = SHM_NIL;
 	t->timer = (struct wheel_node){SHM_NIL, SHM_NIL, SHM_NIL};
-	t->out_next = t->ev_next = t->aq_next = SHM_NIL;
+	t->out_next = t->ev_next = SHM_NIL;
 	t->tx_head = t->tx_tail = t->tx_cur = SHM_NIL;
 	t->rx_head = t->rx_tail = t->ooo_head = SHM_NIL;
 	t->seg_head = SHM_NIL;

@@ -417,7 +417,7 @@ static bool conn_event_next(struct stack *s, struct stack_ev *ev)
 					.conn = conn,
 					.generation = t->generation,
 					.listener = SHM_NIL,
-					.cookie = t->cookie};
+					.cookie = tcb_cookie(t)};
 		t->ev_mask = 0;
 		if (ev->mask)
 			return true;

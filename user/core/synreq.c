@@ -349,7 +349,7 @@ static void conn_fill(struct stack *s, struct tcb *t, const struct synreq *r, st
 	t->syn_retries = r->retries;
 	if (r->sent) { /* the SYN-ACK's round trip is the first sample (Karn: if sent once) */
 		t->flags |= TCB_F_RTT_VALID;
-		t->rtt_time = r->sent;
+		t->rtt_time = us_stamp((struct mtime){r->sent});
 	}
 }
 

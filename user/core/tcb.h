@@ -110,16 +110,20 @@ struct tcb {
 	uint32_t neigh;	     /* index of the next hop's neighbour entry, SHM_NIL: look it up */
 	uint16_t queue;	     /* RX queue it arrived on: transmit there */
 	uint16_t sockopt;    /* TCB_NODELAY … */
-	uint32_t listener;   /* passive: listener id, SHM_NIL */
 	uint32_t neigh_gen;  /* generation of that entry */
-	uint64_t cookie;     /* the owner's own (a socket number); reset on import */
+	uint32_t hash_next;  /* local to the owner's stack, like the links below */
+	union {
+		uint64_t cookie; /* tcb_cookie(): the owner's own (a socket number) */
+		struct {	 /* while TCB_F_ACCEPT_QUEUED */
+			uint32_t listener; /* whose accept queue */
+			uint32_t aq_next;
+		};
+	};
 
 	/* links local to the owner's stack, rebuilt on import */
-	uint32_t hash_next;
 	struct wheel_node timer; /* wheel.h: one timer for all deadlines of the connection */
 	uint32_t out_next;
 	uint32_t ev_next;
-	uint32_t aq_next; /* listener's accept queue */
 	uint16_t ev_mask; /* EV_* not yet reported */
 	uint8_t urg_byte; /* TCB_F_URG_VALID */
 	uint8_t pad;
@@ -150,7 +154,7 @@ struct tcb {
 	/* round trips and retransmission (RFC 6298), microseconds */
 	uint32_t srtt, rttvar, rto;
 	uint32_t rtt_seq;
-	uint64_t rtt_time;     /* ns */
+	uint32_t rtt_time; /* us_stamp() */
 	uint8_t backoff;
 	uint8_t dupacks;
 	uint8_t probes;	     /* keepalive or window probes unanswered */
@@ -158,15 +162,18 @@ struct tcb {
 	uint16_t oow_ms; /* when a bare out-of-window segment was last answered, low bits */
 	uint8_t quick;	 /* so many data segments are still acknowledged at once */
 	uint8_t ack_owed; /* ACKs to repeat: each segment out of order gets one (RFC 5681 §4.2) */
-	uint64_t rtx_first;    /* ns: first retransmission of what is outstanding, for R1/R2 */
+	uint32_t rtx_first; /* ms_stamp(): first retransmission of what is outstanding, for R1/R2 */
 
-	/* deadlines, ns; 0: not set. tcp_next() is the only reader that decides. */
-	uint64_t t_rtx;	   /* retransmission, or window probe while TCB_F_PROBING */
-	uint64_t t_delack;
-	uint64_t t_keep;   /* keepalive; FIN_WAIT_2 and orphan timeouts */
-	uint64_t last_rcv; /* last segment received */
-	uint64_t last_snd; /* last data sent, for idle restart */
-	uint64_t t_armed;  /* what .timer is set to; means nothing while it is not in the wheel */
+	/*
+	 * Deadlines; 0: not set. tcp_next() is the only reader that decides. Where milliseconds do,
+	 * they are ms_stamp()s, and so are the times of what has been.
+	 */
+	uint64_t t_rtx;	   /* ns: retransmission, or window probe while TCB_F_PROBING */
+	uint32_t t_delack;
+	uint32_t t_keep;   /* keepalive; FIN_WAIT_2 and orphan timeouts */
+	uint32_t last_rcv; /* last segment received */
+	uint32_t last_snd; /* last data sent, for idle restart; 0: none */
+	uint32_t t_armed;  /* tick that .timer is set to; means nothing while it is not in the wheel */
 
 	/* congestion control (cc.h) */
 	uint32_t cwnd, ssthresh; /* bytes */
@@ -174,8 +181,8 @@ struct tcb {
 	uint8_t cc;		 /* index in cc_table */
 	uint8_t cc_state;	 /* enum cc_state */
 	uint16_t user_mss;	 /* TCP_MAXSEG, 0: none */
-	uint64_t cc_priv[7];	 /* the algorithm's own record */
 	uint32_t pace_us;	 /* when the next data may go, in µs of the clock (pace.c) */
+	uint64_t cc_priv[7];	 /* the algorithm's own record */
 	uint32_t max_pacing;	 /* SO_MAX_PACING_RATE, bytes/s; 0: none */
 	/* duplicate text to report (RFC 2883); equal: none */
 	uint32_t dsack_start, dsack_end;
@@ -211,11 +218,16 @@ struct tcb {
 
 	/* for TCP_INFO and `tandem ss` */
 	uint32_t total_retrans;
-	uint32_t lost;
 	uint64_t bytes_acked, bytes_received;
 	uint32_t segs_out, segs_in;
 };
-_Static_assert(sizeof(struct tcb) <= 480, "the budget of an idle connection");
+_Static_assert(sizeof(struct tcb) <= 440, "the budget of an idle connection");
 _Static_assert(sizeof(struct tcb) % 8 == 0, "TCBs stand in an array");
+
+/* 0 while nobody has accepted it. */
+static inline uint64_t tcb_cookie(const struct tcb *t)
+{
+	return t->flags & TCB_F_ACCEPT_QUEUED ? 0 : t->cookie;
+}
 
 #endif

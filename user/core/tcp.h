@@ -94,7 +94,7 @@ void tcp_timer_data_acked(struct tcb *t, struct mtime now);
 void tcp_timer_window_opened(struct tcb *t);
 /* @deadline, but not beyond the user timeout's end. */
 uint64_t tcp_timer_clamp_user(const struct tcb *t, uint64_t deadline, struct mtime now);
-uint64_t tcp_timer_keep(const struct tcb *t); /* ns, 0: none */
+uint64_t tcp_timer_keep(const struct tcb *t, struct mtime now); /* ns, 0: none */
 uint64_t tcp_timer_fin_wait(const struct stack *s, const struct tcb *t); /* ns from now */
 bool tcp_timer_rtx_over(const struct stack *s, const struct tcb *t, struct mtime now);
 bool tcp_timer_probe_over(const struct stack *s, const struct tcb *t, struct mtime now);

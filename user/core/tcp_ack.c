@@ -48,7 +48,7 @@ static uint32_t ack_rtt(const struct stack *s, struct tcb *t, const struct tcp_s
 		if (seq_lt(g->ack, t->rtt_seq))
 			return 0;
 		t->flags &= ~TCB_F_RTT_VALID;
-		return tcp_max((uint32_t)mtime_diff_us(now, (struct mtime){t->rtt_time}), 1);
+		return tcp_max(us_stamp(now) - t->rtt_time, 1);
 	}
 	if (!(t->opt & TCB_OPT_TS) || !g->o.has_ts || !g->o.ts_ecr)
 		return 0;
@@ -72,7 +72,6 @@ static void recovery_enter(struct stack *s, struct tcb *t, struct mtime now)
 	t->cc_state = CC_RECOVERY;
 	t->flags |= TCB_F_RTX;
 	t->flags &= ~TCB_F_RTT_VALID;
-	t->lost++;
 }
 
 /*
@@ -93,7 +92,6 @@ static void recovery_ack(struct tcb *t, uint32_t acked)
 	if (acked >= mss)
 		t->cwnd += mss;
 	t->flags |= TCB_F_RTX;
-	t->lost++;
 }
 
 static void cwnd_ack(struct tcb *t, const struct cc_ack *a, struct mtime now)
@@ -132,13 +130,12 @@ void tcp_rto_expired(struct stack *s, struct tcb *t, struct mtime now)
 	if (!t->rtx_first) {
 		if (was != CC_RECOVERY || cc_get(t->cc)->control)
 			cc_get(t->cc)->timeout(t, tcp_min(t->snd_max - t->snd_una, t->cwnd), now);
-		t->rtx_first = now.ns;
+		t->rtx_first = ms_stamp(now);
 	}
 	t->cwnd = tcp_eff_mss(t);
 	t->cc_state = CC_LOSS;
 	t->recover = t->snd_max;
 	t->dupacks = 0;
-	t->lost++;
 	t->flags &= ~(TCB_F_RTX | TCB_F_RTT_VALID);
 	t->backoff += tcp_rto_us(t) < TCP_RTO_MAX_US;
 	t->t_rtx = tcp_timer_clamp_user(t, mtime_add_us(now, tcp_rto_us(t)).ns, now);

@@ -185,7 +185,7 @@ static int check_deadlines(const struct stack *s, const struct tcb *t, char *why
 		return 0;
 	if (t->flags & (TCB_F_ACK_NOW | TCB_F_RTX) || blocked)
 		FAIL("something to send, but neither output nor timer is to come");
-	if (t->t_rtx || t->flags & TCB_F_ACK_DELAYED || tcp_timer_keep(t))
+	if (t->t_rtx || t->flags & TCB_F_ACK_DELAYED || tcp_timer_keep(t, s->now))
 		FAIL("a deadline, but not in the wheel");
 	return 0;
 }

@@ -45,7 +45,7 @@ static void ack_schedule(const struct stack *s, struct tcb *t, uint32_t len, str
 		tcp_ack_now(t);
 	} else if (!(t->flags & TCB_F_ACK_DELAYED)) {
 		t->flags |= TCB_F_ACK_DELAYED;
-		t->t_delack = mtime_add_ms(now, TCP_DELACK_MS).ns;
+		t->t_delack = ms_stamp(mtime_add_ms(now, TCP_DELACK_MS));
 	}
 }
 

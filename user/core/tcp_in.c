@@ -104,7 +104,7 @@ static bool check_sequence(struct stack *s, struct tcb *t, struct tcp_seg *g, en
 			tcp_dsack(t, g->seq, g->seq + g->len);
 		/* Our ACK of its FIN was lost: wait 2 MSL again. */
 		if (t->state == TCP_TIME_WAIT && g->flags & TH_FIN)
-			t->t_keep = now.ns + TCP_TIMEWAIT_S * NS_PER_S;
+			t->t_keep = ms_stamp(mtime_add_ms(now, TCP_TIMEWAIT_S * 1000));
 		return false;
 	}
 	ts_recent_update(s, t, g, now);
@@ -228,7 +228,7 @@ static enum drop input_synchronised(struct stack *s, struct tcb *t, struct tcp_s
 	if (!check_sequence(s, t, g, &d, now) || !check_rst(s, t, g, &d, now) ||
 	    !check_syn(s, t, g, &d, now) || !check_ack(s, t, g, &d, now))
 		return d;
-	t->last_rcv = now.ns;
+	t->last_rcv = ms_stamp(now);
 	t->probes = 0;
 	if (g->flags & TH_URG || t->flags & TCB_F_URG)
 		tcp_urgent(s, t, g);
@@ -248,7 +248,7 @@ static bool input_predicted(struct stack *s, struct tcb *t, struct tcp_seg *g, s
 	    (g->ack == t->snd_una && (!g->len || g->o.n_sack)) || paws_reject(s, t, g, now))
 		return false;
 	ts_recent_update(s, t, g, now);
-	t->last_rcv = now.ns;
+	t->last_rcv = ms_stamp(now);
 	t->probes = 0;
 	if (g->ack != t->snd_una)
 		tcp_ack_new(s, t, g, now);

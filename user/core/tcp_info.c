@@ -19,11 +19,6 @@ static uint8_t linux_state(uint8_t state)
 	return state < TCP_STATE_MAX ? of[state] : 7;
 }
 
-static uint32_t ms_since(uint64_t ns, struct mtime now)
-{
-	return ns && ns < now.ns ? (uint32_t)((now.ns - ns) / NS_PER_MS) : 0;
-}
-
 static uint32_t ms_until(uint64_t ns, struct mtime now)
 {
 	uint64_t ms = ns > now.ns ? (ns - now.ns) / NS_PER_MS : 0;
@@ -67,7 +62,7 @@ static void fill_timer(const struct tcb *t, const struct board *b, struct mtime 
 		o->timer = t->flags & TCB_F_PROBING ? TCP_INFO_TIMER_PERSIST : TCP_INFO_TIMER_ON;
 		if (b && b->t_pto && b->t_pto < when)
 			when = b->t_pto;
-	} else if ((keep = tcp_timer_keep(t))) {
+	} else if ((keep = tcp_timer_keep(t, now))) {
 		o->timer = t->state == TCP_TIME_WAIT || t->flags & TCB_F_CLOSED
 				   ? TCP_INFO_TIMER_TIMEWAIT
 				   : TCP_INFO_TIMER_KEEPALIVE;
@@ -99,9 +94,9 @@ void tcp_info_of(const struct tcb *t, const struct board *b, uint32_t mtu, struc
 		.snd_mss = mss,
 		.rcv_mss = t->rcv_mss,
 		.unacked = segments(t->snd_max - t->snd_una, mss),
-		.last_data_sent = ms_since(t->last_snd, now),
-		.last_data_recv = ms_since(t->last_rcv, now),
-		.last_ack_recv = ms_since(t->last_rcv, now),
+		.last_data_sent = t->last_snd ? ms_ago(t->last_snd, now) : 0,
+		.last_data_recv = ms_ago(t->last_rcv, now),
+		.last_ack_recv = ms_ago(t->last_rcv, now),
 		/* What the path takes, as far as the MSS does not say less. */
 		.pmtu = mtu && mtu < t->mss + hdr ? mtu : t->mss + hdr,
 		.rcv_ssthresh = t->rcvbuf / 2,

@@ -167,8 +167,8 @@ void accept_queue_remove(struct stack *s, struct tcb *t)
 	if (l->aq_tail == conn)
 		l->aq_tail = prev;
 	l->aq_len--;
-	t->aq_next = SHM_NIL;
 	t->flags &= ~TCB_F_ACCEPT_QUEUED;
+	t->cookie = 0;
 }
 
 int tcp_accept(struct stack *s, uint32_t id, uint32_t *conn)

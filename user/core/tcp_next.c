@@ -178,14 +178,15 @@ static enum tcp_action next_timed(const struct stack *s, const struct tcb *t, st
 			return tcp_timer_probe_over(s, t, now) ? TCP_ACT_TIMEOUT : TCP_ACT_PROBE;
 		return tcp_timer_rtx_over(s, t, now) ? TCP_ACT_TIMEOUT : TCP_ACT_RETRANS;
 	}
-	if (due(tcp_timer_keep(t), now))
+	if (due(tcp_timer_keep(t, now), now))
 		return tcp_timer_keep_over(t, now) ? TCP_ACT_TIMEOUT : TCP_ACT_KEEPALIVE;
 	return TCP_ACT_NONE;
 }
 
 static bool ack_due(const struct tcb *t, struct mtime now)
 {
-	return t->flags & TCB_F_ACK_NOW || (t->flags & TCB_F_ACK_DELAYED && t->t_delack <= now.ns);
+	return t->flags & TCB_F_ACK_NOW ||
+	       (t->flags & TCB_F_ACK_DELAYED && ms_time(t->t_delack, now).ns <= now.ns);
 }
 
 #define MEMORY_RETRY_MS 10u
@@ -221,9 +222,9 @@ struct tcp_next tcp_next(const struct stack *s, const struct tcb *t, struct mtim
 		sleep_until(&n, b->t_pto);
 	}
 	if (t->flags & TCB_F_ACK_DELAYED)
-		sleep_until(&n, t->t_delack);
+		sleep_until(&n, ms_time(t->t_delack, now).ns);
 	if (tcp_synchronised(t))
-		sleep_until(&n, tcp_timer_keep(t));
+		sleep_until(&n, tcp_timer_keep(t, now));
 	/* A writer that found no memory: no ACK will wake it. */
 	if (t->flags & TCB_F_TX_FULL && !t->tx_bytes)
 		n.when = mtime_min(n.when, mtime_add_ms(now, MEMORY_RETRY_MS));
@@ -241,12 +242,15 @@ static bool blocked(const struct tcb *t)
 
 static void arm(struct stack *s, struct tcb *t, struct mtime when)
 {
+	uint32_t tick;
+
 	if (mtime_is_never(when))
 		return;
 	/* Firing early costs less than moving the timer with each packet. */
-	if (t->timer.slot != SHM_NIL && t->t_armed <= when.ns)
+	tick = (uint32_t)(when.ns >> WHEEL_SHIFT);
+	if (t->timer.slot != SHM_NIL && (int32_t)(t->t_armed - tick) <= 0)
 		return;
-	t->t_armed = when.ns;
+	t->t_armed = tick;
 	wheel_set(s, TIMER_ID(TK_CONN, tcb_index(s, t)), when);
 }
 
@@ -255,7 +259,7 @@ void tcp_sleep(struct stack *s, struct tcb *t, struct tcp_next n, struct mtime n
 	if (n.act == TCP_ACT_NONE && !n.paced && blocked(t)) {
 		/* RFC 9293 §3.8.6.1: probe the window from now on */
 		t->flags |= TCB_F_PROBING;
-		t->rtx_first = now.ns;
+		t->rtx_first = ms_stamp(now);
 		t->t_rtx = mtime_add_us(now, tcp_rto_us(t)).ns;
 		sleep_until(&n, t->t_rtx);
 	}

@@ -242,14 +242,14 @@ static void data_sent(struct stack *s, struct tcb *t, uint32_t seq, uint32_t len
 	} else if (!(t->flags & TCB_F_RTT_VALID)) {
 		t->flags |= TCB_F_RTT_VALID;
 		t->rtt_seq = end;
-		t->rtt_time = now.ns;
+		t->rtt_time = us_stamp(now);
 	}
 	if (fin)
 		t->flags |= TCB_F_FIN_SENT;
 	if (len % tcp_eff_mss(t))
 		t->snd_sml = end;
 	/* An answer to what has just come: ACKs can ride on such. */
-	if (!again && mtime_diff_ns(now, (struct mtime){t->last_rcv}) < TCP_DELACK_MS * NS_PER_MS)
+	if (!again && ms_ago(t->last_rcv, now) < TCP_DELACK_MS)
 		t->flags |= TCB_F_PINGPONG;
 	if (t->snd_una == t->snd_max && cc_get(t->cc)->start)
 		cc_get(t->cc)->start(t, now);
@@ -358,7 +358,7 @@ static struct pkt *send_syn(struct stack *s, struct tcb *t, struct mtime now)
 		MIB(s, TcpExt_TCPSynRetrans);
 		t->neigh = SHM_NIL;
 	} else if (!t->rtx_first) {
-		t->rtx_first = now.ns; /* TCP_USER_TIMEOUT counts from here */
+		t->rtx_first = ms_stamp(now); /* TCP_USER_TIMEOUT counts from here */
 	}
 	t->snd_nxt = t->snd_max = t->iss + 1;
 	flags |= tcp_ecn_syn(s, t, again);
@@ -369,7 +369,7 @@ static struct pkt *send_syn(struct stack *s, struct tcb *t, struct mtime now)
 	t->flags &= ~(TCB_F_RTT_VALID | TCB_F_ACK_NOW);
 	if (!again) {
 		t->flags |= TCB_F_RTT_VALID;
-		t->rtt_time = now.ns;
+		t->rtt_time = us_stamp(now);
 	}
 	t->t_rtx = mtime_add_us(now, tcp_rto_us(t)).ns;
 	if (again)
@@ -427,7 +427,7 @@ static struct pkt *keepalive(struct stack *s, struct tcb *t, struct mtime now)
 {
 	MIB(s, TcpExt_TCPKeepAlive);
 	t->probes++;
-	t->t_keep = now.ns + t->keep_intvl * NS_PER_S;
+	t->t_keep = ms_stamp(mtime_add_ms(now, t->keep_intvl * 1000ull));
 	return send_empty(s, t, t->snd_una - 1, TH_ACK, now);
 }
 
@@ -489,8 +489,8 @@ static struct pkt *act(struct stack *s, struct tcb *t, const struct tcp_next *n,
 /* RFC 5681 §4.1: what cwnd knew is too old after an RTO without anything sent. */
 static void idle_restart(const struct stack *s, struct tcb *t, struct mtime now)
 {
-	if (s->cfg.limits.tcp_slow_start_after_idle && t->snd_una == t->snd_max && t->tx_bytes && t->last_snd &&
-	    mtime_diff_us(now, (struct mtime){t->last_snd}) > t->rto)
+	if (s->cfg.limits.tcp_slow_start_after_idle && t->snd_una == t->snd_max && t->tx_bytes &&
+	    t->last_snd && ms_ago(t->last_snd, now) * 1000ull > t->rto)
 		cc_get(t->cc)->idle(t, now);
 }
 

@@ -133,7 +133,6 @@ static bool detect_loss(struct stack *s, struct tcb *t, struct board *b, struct 
 			if (r->flags & SEG_AGAIN)
 				MIB(s, TcpExt_TCPLostRetransmit);
 			board_lose(b, i);
-			t->lost++;
 			lost = true;
 		} else if (r->xmit + wait > b->t_reo) {
 			b->t_reo = r->xmit + wait;

@@ -52,15 +52,15 @@ void tcp_set_state(struct stack *s, struct tcb *t, enum tcp_state to, struct mti
 	count_edge(s, t, from, to);
 	switch (to) {
 	case TCP_ESTABLISHED:
-		t->last_rcv = now.ns;
+		t->last_rcv = ms_stamp(now);
 		break;
 	case TCP_FIN_WAIT_2:
 		if (t->flags & TCB_F_CLOSED)
-			t->t_keep = now.ns + tcp_timer_fin_wait(s, t);
+			t->t_keep = ms_stamp(mtime_add_ns(now, tcp_timer_fin_wait(s, t)));
 		break;
 	case TCP_TIME_WAIT:
 		t->t_rtx = 0;
-		t->t_keep = now.ns + TCP_TIMEWAIT_S * NS_PER_S;
+		t->t_keep = ms_stamp(mtime_add_ms(now, TCP_TIMEWAIT_S * 1000));
 		break;
 	case TCP_CLOSED:
 		timers_off(s, t);
@@ -85,8 +85,8 @@ static void tcb_init(struct stack *s, struct tcb *t, const struct tcp_addr_pair 
 	t->local_port = a->local_port;
 	t->remote_port = a->remote_port;
 	t->state = TCP_CLOSED;
-	t->neigh = t->listener = SHM_NIL;
-	t->out_next = t->ev_next = t->aq_next = SHM_NIL;
+	t->neigh = SHM_NIL;
+	t->out_next = t->ev_next = SHM_NIL;
 	t->tx_head = t->tx_tail = t->tx_cur = t->rx_head = t->rx_tail = t->ooo_head = SHM_NIL;
 	t->seg_head = SHM_NIL;
 	t->timer.slot = SHM_NIL;
@@ -108,7 +108,7 @@ static void tcb_init(struct stack *s, struct tcb *t, const struct tcp_addr_pair 
 	t->cc = cc_default(s);
 	t->cwnd = cc_initial_window(TCP_MSS_DEFAULT);
 	t->ssthresh = INT32_MAX;
-	t->last_rcv = now.ns;
+	t->last_rcv = ms_stamp(now);
 }
 
 uint32_t tcp_conn_create(struct stack *s, const struct tcp_addr_pair *a, struct mtime now)
@@ -173,7 +173,7 @@ void tcp_syn_received(struct stack *s, struct tcb *t, uint32_t irs, const struct
 void tcp_established(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct mtime now)
 {
 	if (t->flags & TCB_F_RTT_VALID)
-		tcp_rtt_sample(t, (uint32_t)mtime_diff_us(now, (struct mtime){t->rtt_time}));
+		tcp_rtt_sample(t, us_stamp(now) - t->rtt_time);
 	if (t->syn_retries) { /* RFC 5681 §3.1, RFC 6298 §5.7: the SYN was lost */
 		t->cwnd = tcp_eff_mss(t);
 		if (!t->srtt)
@@ -244,7 +244,7 @@ void tcp_conn_free(struct stack *s, struct tcb *t, struct mtime now)
 		.conn = tcb_index(s, t),
 		.generation = t->generation,
 		.listener = SHM_NIL,
-		.cookie = t->cookie,
+		.cookie = tcb_cookie(t),
 		.pair = tcb_pair(t),
 	};
 
@@ -308,7 +308,7 @@ void tcp_time_wait(struct stack *s, struct tcb *t, struct mtime now)
 							   .conn = tcb_index(s, t),
 							   .generation = t->generation,
 							   .listener = SHM_NIL,
-							   .cookie = t->cookie,
+							   .cookie = tcb_cookie(t),
 							   .pair = tcb_pair(t)});
 		return;
 	}

@@ -28,7 +28,7 @@ void tcp_timer_data_sent(struct tcb *t, struct mtime now)
 		tcp_timer_window_opened(t);
 	if (!t->t_rtx)
 		t->t_rtx = mtime_add_us(now, tcp_rto_us(t)).ns;
-	t->last_snd = now.ns;
+	t->last_snd = ms_stamp(now);
 }
 
 /* RFC 6298 §5.2, §5.3 */
@@ -47,7 +47,7 @@ void tcp_timer_window_opened(struct tcb *t)
 
 uint64_t tcp_timer_clamp_user(const struct tcb *t, uint64_t deadline, struct mtime now)
 {
-	uint64_t end = t->rtx_first + t->user_timeout * NS_PER_MS;
+	uint64_t end = ms_time(t->rtx_first, now).ns + t->user_timeout * NS_PER_MS;
 
 	if (!t->user_timeout || !t->rtx_first || end >= deadline)
 		return deadline;
@@ -75,10 +75,9 @@ static uint32_t orphan_retries(const struct stack *s)
 	return s->cfg.limits.tcp_orphan_retries ? s->cfg.limits.tcp_orphan_retries : 8;
 }
 
-static bool user_timed_out(const struct tcb *t, uint64_t since, struct mtime now)
+static bool user_timed_out(const struct tcb *t, uint32_t since, struct mtime now)
 {
-	return t->user_timeout && since &&
-	       mtime_diff_ns(now, (struct mtime){since}) >= t->user_timeout * NS_PER_MS;
+	return t->user_timeout && since && ms_ago(since, now) >= t->user_timeout;
 }
 
 bool tcp_timer_rtx_over(const struct stack *s, const struct tcb *t, struct mtime now)
@@ -89,7 +88,7 @@ bool tcp_timer_rtx_over(const struct stack *s, const struct tcb *t, struct mtime
 		return false;
 	if (t->user_timeout)
 		return user_timed_out(t, t->rtx_first, now);
-	return mtime_diff_us(now, (struct mtime){t->rtx_first}) >= retries_us(retries);
+	return ms_ago(t->rtx_first, now) * 1000ull >= retries_us(retries);
 }
 
 /* A peer that answers may keep its window shut for ever, but not to an orphan. */
@@ -124,14 +123,16 @@ uint64_t tcp_timer_fin_wait(const struct stack *s, const struct tcb *t)
 }
 
 /* Keepalive, or the end of an orphan's FIN-WAIT-2 and of TIME-WAIT. */
-uint64_t tcp_timer_keep(const struct tcb *t)
+uint64_t tcp_timer_keep(const struct tcb *t, struct mtime now)
 {
 	if (t->state == TCP_TIME_WAIT || t->flags & TCB_F_CLOSED)
-		return t->t_keep;
+		return t->t_keep ? ms_time(t->t_keep, now).ns : 0;
 	/* What is outstanding, or waits for a window, has a timer of its own. */
 	if (!(t->sockopt & TCB_KEEPALIVE) || t->snd_una != t->snd_max || t->tx_bytes)
 		return 0;
-	return t->probes ? t->t_keep : t->last_rcv + t->keep_idle * NS_PER_S;
+	if (t->probes)
+		return ms_time(t->t_keep, now).ns;
+	return (now.ns / NS_PER_MS + t->keep_idle * 1000ull - ms_ago(t->last_rcv, now)) * NS_PER_MS;
 }
 
 bool tcp_timer_keep_over(const struct tcb *t, struct mtime now)

@@ -38,7 +38,7 @@ void timewait_enter(struct stack *s, struct tcb *t, struct mtime now)
 		.conn = tcb_index(s, t),
 		.generation = t->generation,
 		.listener = SHM_NIL,
-		.cookie = t->cookie,
+		.cookie = tcb_cookie(t),
 		.pair = {t->local, t->remote, t->local_port, t->remote_port},
 	};
 	uint32_t i = SHM_NIL, b;

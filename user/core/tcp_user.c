@@ -209,7 +209,7 @@ void tcp_close(struct stack *s, uint32_t conn, struct mtime now)
 	}
 	close_send_side(s, t, now);
 	if (t->state == TCP_FIN_WAIT_2)
-		t->t_keep = now.ns + tcp_timer_fin_wait(s, t);
+		t->t_keep = ms_stamp(mtime_add_ns(now, tcp_timer_fin_wait(s, t)));
 	tcp_kick(s, t, now);
 }
 
@@ -483,7 +483,7 @@ void tcp_set_cookie(struct stack *s, uint32_t conn, uint64_t cookie)
 {
 	struct tcb *t = tcp_user_tcb(s, conn);
 
-	if (t)
+	if (t && !(t->flags & TCB_F_ACCEPT_QUEUED))
 		t->cookie = cookie;
 }
 
