@@ -51,6 +51,18 @@ int xdp_prog_attach(struct xdp_prog **out, const struct xdp_prog_opts *o, char *
 	return -EPERM;
 }
 
+int xdp_prog_add(struct xdp_prog *p, const struct xdp_prog_opts *o, char *why, size_t len)
+{
+	(void)p, (void)o, (void)why, (void)len;
+	return -EPERM;
+}
+
+int xdp_prog_remove_pins(const char *name)
+{
+	(void)name;
+	return 0;
+}
+
 void xdp_prog_detach(struct xdp_prog *p)
 {
 	(void)p;
@@ -354,7 +366,7 @@ static void dw_open(void)
 	dw.control_tokens = 100;
 	FZ_CHECK(!recs_init(&dw.recs, 64, key));
 	dw.xsks = calloc(1, sizeof(*dw.xsks));
-	xsk_create(dw.xsks, &dw.umem, &dw.xsk_opts, NULL, NULL);
+	xsk_create(dw.xsks, &dw.umem, &dw.ifs[0].xsk_opts, NULL, NULL);
 	dw_xsk = dw.xsks;
 	pc.xsks = dw.xsks;
 	pc.uqs = dw.uqs;
@@ -467,7 +479,7 @@ static void dw_init(void)
 					      .flags = &dw_comp_idx[2]};
 	umem_set_queues(&dw.umem, dw.uqs, 1);
 	dw.addrs = malloc(sizeof(*dw.addrs));
-	dw.addrs[0] = fz_ip(FZ_OUR_IP);
+	dw.addrs[0] = (struct own_addr){.addr = fz_ip(FZ_OUR_IP), .n = 1};
 	dw.n_addrs = 1;
 	dw.arena_ro_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }

@@ -43,7 +43,8 @@ static void check(const char *name, enum kind k, const void *at, uint32_t min, u
 		FZ_CHECK(v[0] >= min && v[0] <= v[1] && v[1] <= v[2] && v[2] <= max, "%s", name);
 		break;
 	case PORTS:
-		FZ_CHECK(p[0] >= min && p[0] <= p[1] && p[1] <= max, "%s", name);
+		FZ_CHECK(!(p[0] | p[1]) || (p[0] >= min && p[0] <= p[1] && p[1] <= max), "%s",
+			 name); /* 0 0: the kernel's */
 		break;
 	case CLAIM:
 		FZ_CHECK(v[0] <= 1);
