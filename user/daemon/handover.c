@@ -298,7 +298,7 @@ void handover_close(struct daemon *d, uint32_t i)
 
 	rec_set_state(d, i, REC_ORPHAN);
 	/* One in TIME_WAIT leaves its TCB at once, see on_timewait(). */
-	if (t->state != TCP_TIME_WAIT)
+	if (t->state != TCP_TIME_WAIT || r->flags & REC_F_SLOW)
 		rec_set_flow(d, i, TD_SLOT_DAEMON, FLOW_CLOSING);
 	/* SO_LINGER with 0, where that is left to us (socket(7)). */
 	if (t->sockopt & TCB_LINGER && !t->linger && t->state != TCP_TIME_WAIT)

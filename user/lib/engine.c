@@ -15,6 +15,7 @@
 
 #define MSG_BUDGET 256u
 #define EXIT_WAIT_MS 1000u
+#define LATE_TRIES 150
 #define PARTING_MS                                                                                 \
 	200u	      /* that a closed connection's last words may take before it is handed over */
 #define LAZY_US 1000u /* that a message may wait which nobody waits for */
@@ -531,6 +532,13 @@ static int start(const char *name)
 		name = late;
 	}
 	err = eng_attach(name);
+	/* Where processes come and go, those that have gone have their share of memory for a moment. */
+	for (int i = 0; err == -ENOBUFS && eng.state == ENGINE_LATE && i < LATE_TRIES; i++) {
+		const struct timespec ts = {.tv_nsec = 20000000};
+
+		nanosleep(&ts, NULL);
+		err = eng_attach(name);
+	}
 	if (err)
 		return err;
 	pthread_once(&once, watch_forks);
@@ -636,9 +644,9 @@ void tandem_exit(void)
 
 /*
  * exit(): connections go back to the daemon in good order; memory and descriptors go with the
- * process. What cannot be done in order, in a signal handler or after it, is left to the rescue.
+ * process. After destructors without a number. What cannot be done in order, in a signal handler or after it, is left to the rescue.
  */
-__attribute__((destructor)) static void at_exit(void)
+__attribute__((destructor(101))) static void at_exit(void)
 {
 	struct timespec ts;
 

@@ -41,7 +41,6 @@
 	X(ssize_t, recvfrom, \
 	  (void *buf, size_t n, int flags, __SOCKADDR_ARG addr, socklen_t *len), \
 	  (buf, n, flags, addr, len)) \
-	X(ssize_t, recvmsg, (struct msghdr *msg, int flags), (msg, flags)) \
 	X(int, recvmmsg, \
 	  (struct mmsghdr *msgs, unsigned n, int flags, struct timespec *timeout), \
 	  (msgs, n, flags, timeout)) \
@@ -82,6 +81,25 @@
 	X(int, close_range, (unsigned first, unsigned last, int flags), (first, last, flags)) \
 	X(void, closefrom, (int low), (low)) \
 	X(ssize_t, sendmsg, (int fd, const struct msghdr *msg, int flags), (fd, msg, flags)) \
+	X(ssize_t, recvmsg, (int fd, struct msghdr *msg, int flags), (fd, msg, flags)) \
+	X(int, execve, (const char *path, char *const argv[], char *const envp[]), (path, argv, envp)) \
+	X(int, execv, (const char *path, char *const argv[]), (path, argv)) \
+	X(int, execvp, (const char *file, char *const argv[]), (file, argv)) \
+	X(int, execvpe, (const char *file, char *const argv[], char *const envp[]), (file, argv, envp)) \
+	X(int, fexecve, (int fd, char *const argv[], char *const envp[]), (fd, argv, envp)) \
+	X(int, execveat, \
+	  (int dir, const char *path, char *const argv[], char *const envp[], int flags), \
+	  (dir, path, argv, envp, flags)) \
+	X(int, posix_spawn, \
+	  (pid_t *pid, const char *path, const posix_spawn_file_actions_t *fa, \
+	   const posix_spawnattr_t *attr, char *const argv[], char *const envp[]), \
+	  (pid, path, fa, attr, argv, envp)) \
+	X(int, posix_spawnp, \
+	  (pid_t *pid, const char *file, const posix_spawn_file_actions_t *fa, \
+	   const posix_spawnattr_t *attr, char *const argv[], char *const envp[]), \
+	  (pid, file, fa, attr, argv, envp)) \
+	X(int, system, (const char *command), (command)) \
+	X(FILE *, popen, (const char *command, const char *mode), (command, mode)) \
 	X(ssize_t, splice, \
 	  (int in, off64_t *in_off, int out, off64_t *out_off, size_t n, unsigned flags), \
 	  (in, in_off, out, out_off, n, flags)) \

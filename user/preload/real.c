@@ -53,7 +53,7 @@ OTHER_CALLS(FIRST)
 struct real real = {SOCKET_CALLS(INIT) NAMING_CALLS(INIT) SENDING_CALLS(INIT) IO_CALLS(INIT)
 			    VARIADIC_CALLS(INIT) OTHER_CALLS(INIT)};
 
-static void *lookup(const char *name)
+void *shim_libc(const char *name)
 {
 	void *p = dlsym(RTLD_NEXT, name);
 
@@ -62,7 +62,7 @@ static void *lookup(const char *name)
 
 static void resolve(void)
 {
-#define LOOKUP(type, name, ...) *(void **)&real.name = lookup(#name);
+#define LOOKUP(type, name, ...) *(void **)&real.name = shim_libc(#name);
 	SOCKET_CALLS(LOOKUP)
 	NAMING_CALLS(LOOKUP)
 	SENDING_CALLS(LOOKUP)

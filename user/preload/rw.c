@@ -36,12 +36,6 @@ static ssize_t on_recvfrom(int h, int fd, void *buf, size_t n, int flags, __SOCK
 	return tandem_recvfrom(h, buf, n, flags, addr.__sockaddr__, len);
 }
 
-static ssize_t on_recvmsg(int h, int fd, struct msghdr *msg, int flags)
-{
-	(void)fd;
-	return tandem_recvmsg(h, msg, flags);
-}
-
 static ssize_t on_read(int h, int fd, void *buf, size_t n)
 {
 	(void)fd;
@@ -178,8 +172,8 @@ SENDING_CALLS(NAMING_INTERCEPT)
 
 /* ---- descriptors in messages; splice ---- */
 
-/* A socket of tandem's lives in its process: another could do nothing with the number. */
-static bool passes_socket(const struct msghdr *msg)
+/* Calls @fn for each descriptor in @msg, until it returns true. */
+static bool each_passed(const struct msghdr *msg, bool (*fn)(int fd))
 {
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c;
 	     c = CMSG_NXTHDR((struct msghdr *)(uintptr_t)msg, c)) {
@@ -189,10 +183,29 @@ static bool passes_socket(const struct msghdr *msg)
 			int fd;
 
 			memcpy(&fd, (char *)c + at, sizeof(fd));
-			if (is_sock(fd_get(fd)))
+			if (fn(fd))
 				return true;
 		}
 	}
+	return false;
+}
+
+static bool is_ours(int fd)
+{
+	int e = fd_get(fd);
+
+	return is_sock(e) && !ext_get(e)->udp;
+}
+
+/* One that was never connected or listening has nothing that another process could find. */
+static bool cannot_pass(int fd)
+{
+	return is_ours(fd) && !shim_is_share(fd);
+}
+
+static bool take_passed(int fd)
+{
+	shim_adopt(fd);
 	return false;
 }
 
@@ -204,12 +217,28 @@ PUBLIC ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 		e = udp_named(fd, msg->msg_name, msg->msg_namelen);
 	if (is_sock(e))
 		return SHIM_DO(ssize_t, "sendmsg", fd, tandem_sendmsg(e, msg, flags));
-	if (msg && msg->msg_controllen && passes_socket(msg)) {
-		shim_note("sendmsg(%d): a tandem socket cannot be passed to another process", fd);
-		errno = EOPNOTSUPP;
-		return -1;
+	if (msg && msg->msg_controllen && each_passed(msg, is_ours)) {
+		shim_share();
+		if (each_passed(msg, cannot_pass)) {
+			shim_note("sendmsg(%d): this socket cannot be passed on", fd);
+			errno = EOPNOTSUPP;
+			return -1;
+		}
 	}
 	return real.sendmsg(fd, msg, flags);
+}
+
+PUBLIC ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
+{
+	int e = fd_get(fd);
+	ssize_t r;
+
+	if (is_sock(e))
+		return SHIM_DO(ssize_t, "recvmsg", fd, tandem_recvmsg(e, msg, flags));
+	r = real.recvmsg(fd, msg, flags);
+	if (r >= 0 && msg->msg_controllen && shim_own_process())
+		each_passed(msg, take_passed);
+	return r;
 }
 
 /* Programs that use it fall back to read() and write() where it is not supported. */
@@ -243,12 +272,15 @@ static int cookie_close(void *cookie)
 
 PUBLIC FILE *fdopen(int fd, const char *mode)
 {
+	return is_sock(fd_get(fd)) ? shim_stream(fd, mode) : real.fdopen(fd, mode);
+}
+
+FILE *shim_stream(int fd, const char *mode)
+{
 	static const cookie_io_functions_t io = {
 		.read = cookie_read, .write = cookie_write, .close = cookie_close};
 	FILE *f;
 
-	if (!is_sock(fd_get(fd)))
-		return real.fdopen(fd, mode);
 	f = fopencookie((void *)(intptr_t)fd, mode, io);
 	if (f)
 		f->_fileno = fd; /* for fileno() */

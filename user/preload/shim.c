@@ -215,6 +215,14 @@ static bool is_share(int fd, struct sockaddr_un *sun, socklen_t *len)
 	       strrchr(sun->sun_path + 1, '/') > sun->sun_path + strlen(CTL_SHARE_PREFIX);
 }
 
+bool shim_is_share(int fd)
+{
+	struct sockaddr_un sun;
+	socklen_t len;
+
+	return is_share(fd, &sun, &len);
+}
+
 /* A number that has it already. */
 static int same_share(const struct sockaddr_un *sun, socklen_t len)
 {
@@ -255,6 +263,21 @@ bool shim_adopt(int fd)
 	return true;
 }
 
+/* The three that libc has open from the start. */
+static void own_streams(void)
+{
+	FILE *f;
+
+	if (is_sock(fd_get(STDIN_FILENO)) && (f = shim_stream(STDIN_FILENO, "r")))
+		stdin = f;
+	if (is_sock(fd_get(STDOUT_FILENO)) && (f = shim_stream(STDOUT_FILENO, "w")))
+		stdout = f;
+	if (is_sock(fd_get(STDERR_FILENO)) && (f = shim_stream(STDERR_FILENO, "w"))) {
+		setvbuf(f, NULL, _IONBF, 0);
+		stderr = f;
+	}
+}
+
 static void adopt_all(void)
 {
 	int saved = errno;
@@ -267,6 +290,7 @@ static void adopt_all(void)
 		if (e->d_name[0] != '.' && atoi(e->d_name) != dirfd(d))
 			shim_adopt(atoi(e->d_name));
 	closedir(d);
+	own_streams();
 	errno = saved;
 }
 
@@ -281,4 +305,11 @@ __attribute__((constructor)) static void begin(void)
 	lib_share_hooks(number_of);
 	pthread_atfork(before_fork, forked_parent, forked_child);
 	adopt_all();
+}
+
+/* While there is an engine: libc flushes after all destructors. Runs before the library's own. */
+__attribute__((destructor)) static void end(void)
+{
+	if (shim_own_process())
+		fflush(NULL);
 }

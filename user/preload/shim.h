@@ -23,6 +23,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <spawn.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
 #include <sys/socket.h>
@@ -48,6 +49,8 @@ struct real {
 	OTHER_CALLS(POINTER)
 };
 extern struct real real;
+/* Libc's function of that name. */
+void *shim_libc(const char *name);
 
 /* ---- the table (table.c) ---- */
 
@@ -132,6 +135,10 @@ bool shim_own_process(void);
 void shim_share(void);
 /* Is @fd, which came over exec or in a message, a socket of tandem's? It has its entry then. */
 bool shim_adopt(int fd);
+/* Is it, in the kernel, one that stands for a socket of tandem's? */
+bool shim_is_share(int fd);
+/* A stream over a socket: libc's own would not pass through here. */
+FILE *shim_stream(int fd, const char *mode);
 /* close() as the program has it: the name itself leads to libc from in here. */
 int shim_close(int fd);
 void shim_trace(const char *call, int fd, long r);
