@@ -18,7 +18,7 @@ _tandem()
 	local words=
 
 	if [ "$COMP_CWORD" = 1 ]; then
-		words="attach detach list status stat ss flows run --help --version"
+		words="attach detach list status stat ss flows deny run --help --version"
 	else
 		case $prev in
 		--mode) words="auto native generic" ;;
@@ -41,6 +41,7 @@ _tandem()
 				--processes --no-header --json --help" ;;
 			*:-*) words="--json --help" ;;
 			attach:*) words=$(cd /sys/class/net && ls) ;;
+			deny:*) [ "$prev" = deny ] && words="list add del" || words=$(_tandem_names) ;;
 			list:*) ;;
 			*) words=$(_tandem_names) ;;
 			esac

@@ -408,19 +408,20 @@ static void dw_close(void)
 }
 
 /*
- * Every frame is the pool's, the fill ring's, or unread in slot 0's ring. @injected: an application
- * has said that it passes frames on to us, and put them in no ring: these are lost, and found here.
+ * Every frame is the pool's, the fill ring's, or unread in slot 0's ring. What an application has said
+ * that it passes on, and put in no ring, the daemon has found.
  */
-static void dw_check_frames(bool injected)
+static void dw_check_frames(void)
 {
 	struct frame_cache c = {0};
 	struct umem_usage us;
 
-	for (uint32_t f = 0; injected && f < dw.umem.n_frames; f++)
-		if (umem_owner(&dw.umem, f) == FRAME_OWNER(FRAME_INJECTED, TD_SLOT_DAEMON)) {
-			umem_own(&dw.umem, f);
-			c.frame[c.n++] = f;
-		}
+	dw.slots = 2; /* as it was: somebody has been there */
+	sweep_run(&dw);
+	dw.slots = 1;
+	while (!mtime_is_never(sweep_run(&dw)))
+		dw.now = mtime_add_ns(dw.now, 20 * NS_PER_S);
+	sweep_close(&dw);
 	umem_balance(&dw.umem, dw.uqs, &c, 0, 0, 0);
 	umem_flush_cache(&dw.umem, &c);
 	umem_usage(&dw.umem, &us);

@@ -386,6 +386,61 @@ static void test_records_against_a_model(void **state)
 	recs_free(&t);
 }
 
+/* ---- frames that are in no ring ---- */
+
+static enum frame_state state_of(uint32_t frame)
+{
+	return FRAME_STATE(umem_owner(&w.d.umem, frame));
+}
+
+/* All pieces once; then it is not yet time for more. */
+static void sweep_once(void)
+{
+	for (uint32_t f = 0; f < w.d.umem.n_frames; f += 8192) {
+		assert_false(mtime_is_never(sweep_run(&w.d)));
+		w.d.now = mtime_add_ns(w.d.now, 10 * NS_PER_S);
+	}
+}
+
+static void test_sweep_finds_lost_frames(void **state)
+{
+	const uint32_t n = 20000, lost[] = {0, 63, 8191, 8192, 19999};
+	struct app *a;
+
+	(void)state;
+	w_open();
+	assert_int_equal(umem_create(&w.d.umem, n), 0);
+	assert_true(mtime_is_never(sweep_run(&w.d))); /* nobody who could lose one */
+	a = w_app(1);
+	w.d.now = w.t.now;
+	for (uint32_t i = 0; i < 5; i++)
+		umem_give(&w.d.umem, lost[i], FRAME_INJECTED, i & 1 ? a->slot : TD_SLOT_DAEMON);
+	/* On their way, one of them not published yet; and one that arrives in time */
+	umem_give(&w.d.umem, 64, FRAME_INJECTED, a->slot);
+	a->pkts_to_app->e[77] = (struct shm_pkt){.addr = 64ull * UMEM_FRAME_SIZE + 256, .len = 60};
+	umem_give(&w.d.umem, 65, FRAME_INJECTED, TD_SLOT_DAEMON);
+	a->pkts_to_daemon->e[5] = (struct shm_pkt){.addr = 65ull * UMEM_FRAME_SIZE, .len = 60};
+	umem_give(&w.d.umem, 66, FRAME_INJECTED, TD_SLOT_DAEMON);
+	sweep_once();
+	for (uint32_t i = 0; i < 5; i++)
+		assert_int_equal(state_of(lost[i]), FRAME_INJECTED);
+	umem_own(&w.d.umem, 66);
+	sweep_once();
+	umem_give(&w.d.umem, 66, FRAME_INJECTED, TD_SLOT_DAEMON);
+	sweep_once();
+	for (uint32_t i = 0; i < 5; i++)
+		assert_int_not_equal(state_of(lost[i]), FRAME_INJECTED);
+	assert_int_equal(w.d.frames_found, 5);
+	assert_int_equal(state_of(64), FRAME_INJECTED);
+	assert_int_equal(state_of(65), FRAME_INJECTED);
+	assert_int_equal(state_of(66), FRAME_INJECTED);
+	/* Short of frames it looks more often, and never more often than that. */
+	assert_int_equal(mtime_diff_ns(sweep_run(&w.d), w.d.now), 10 * NS_PER_S);
+	sweep_close(&w.d);
+	umem_close(&w.d.umem);
+	w_close();
+}
+
 /* ---- SYN floods ---- */
 
 static void syn_from(uint16_t sport)
@@ -472,6 +527,7 @@ static void test_synflood_switched_off(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_sweep_finds_lost_frames),
 		cmocka_unit_test(test_synflood_begins_and_ends),
 		cmocka_unit_test(test_synflood_switched_off),
 		cmocka_unit_test(test_connect_opens),

@@ -37,6 +37,7 @@ int cmd_status(const struct cli_args *a);
 int cmd_stat(const struct cli_args *a);
 int cmd_ss(const struct cli_args *a);
 int cmd_flows(const struct cli_args *a);
+int cmd_deny(const struct cli_args *a);
 int cmd_run(const struct cli_args *a);
 
 /* ---- names.c: attachments on this host ---- */

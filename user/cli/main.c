@@ -18,6 +18,7 @@ enum {
 	O_RUN = 64,   /* its operand is a command line: what follows is not ours */
 	O_MORE = 128, /* takes more than one operand */
 	O_SS = 256,   /* the further ones are a filter */
+	O_DENY = 512, /* or a prefix and an attachment */
 };
 
 static const struct option_def {
@@ -124,6 +125,8 @@ static const struct command {
 	{"ss", "NAME|IFNAME", false, O_JSON | O_MORE | O_SS, cmd_ss,
 	 "connections and listeners, as ss(8)"},
 	{"flows", "NAME|IFNAME", false, O_JSON, cmd_flows, "the XDP program's flow table"},
+	{"deny", "list|add|del", true, O_JSON | O_MORE | O_DENY, cmd_deny,
+	 "source prefixes whose packets the XDP program drops"},
 	{"run", "COMMAND", true, O_RUN, cmd_run, "run a program on tandem's sockets"},
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -159,7 +162,9 @@ static void help_command(const struct command *c)
 		printf(" [OPTIONS] [--]");
 	if (c->operand)
 		printf(c->operand_needed ? " %s" : " [%s]", c->operand);
-	if (c->options & O_MORE && !(c->options & O_SS))
+	if (c->options & O_DENY)
+		printf(" [PREFIX] [NAME|IFNAME]");
+	else if (c->options & O_MORE && !(c->options & O_SS))
 		printf(" [%s...]", c->operand);
 	printf("%s\n\n%s\n\nOptions:\n",
 	       (c->options & O_RUN)  ? " [ARGUMENTS]"

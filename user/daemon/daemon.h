@@ -217,6 +217,13 @@ struct daemon {
 	uint64_t mib_ended[MIB_MAX]; /* of applications that have ended */
 	bool retry;		     /* something waits for room in an application's ring */
 
+	/* sweep.c */
+	uint64_t *injected;    /* bit for each frame: injected when last looked at */
+	uint32_t sweep_at;     /* the next frame */
+	uint32_t sweep_left;   /* pieces */
+	struct mtime sweep_next;
+	uint64_t frames_found; /* that were lost */
+
 	/* synflood.c */
 	uint32_t n_flooded; /* groups */
 	struct mtime flood_look; /* when to look at them again */
@@ -420,6 +427,11 @@ void synflood_begin(struct daemon *d, uint32_t core_id);
 void synflood_forget(struct daemon *d, struct group *g);
 /* Whom it concerns, when it is time; returns when next. */
 struct mtime synflood_run(struct daemon *d);
+
+/* sweep.c */
+/* Looks for lost frames when it is time; returns when next. */
+struct mtime sweep_run(struct daemon *d);
+void sweep_close(struct daemon *d);
 
 /* filter.c: in front of the stack */
 enum port_verdict filter_packet(void *ctx, struct pkt *p);

@@ -8,7 +8,6 @@
  */
 #include <errno.h>
 #include <netinet/in.h>
-#include <netinet/ip_icmp.h>
 #include <string.h>
 #include "daemon.h"
 
@@ -44,6 +43,7 @@ struct peek {
 	struct ip_addr src, dst;
 	uint8_t proto;
 	bool fragment, first;
+	uint32_t l3; /* its offset in the frame */
 	const uint8_t *l4;
 	uint32_t l4_len; /* of it that is there */
 };
@@ -78,6 +78,7 @@ static bool peek_pkt(const struct pkt *p, struct peek *k)
 			return false;
 		l3 = ETH_LEN;
 	}
+	k->l3 = l3;
 	return l3 < f->len && peek_ip(f->p + l3, f->len - l3, k);
 }
 
@@ -194,13 +195,10 @@ static enum port_verdict filter_udp(struct daemon *d, struct pkt *p, const struc
 	return !to || to->slot == d->inject_from ? PORT_TO_STACK : pass_to(d, p, to);
 }
 
-static enum port_verdict filter_udp_error(struct daemon *d, struct pkt *p, const struct peek *in)
+static enum port_verdict filter_udp_error(struct daemon *d, struct pkt *p,
+					  const struct tcp_addr_pair *quoted)
 {
-	struct tcp_addr_pair a = {.local = in->src,
-				  .remote = in->dst,
-				  .local_port = port_at(in->l4),
-				  .remote_port = port_at(in->l4 + 2)};
-	struct app *to = udp_owner(d, &a);
+	struct app *to = udp_owner(d, quoted);
 
 	if (!to || to->slot == d->inject_from)
 		return PORT_TO_STACK;
@@ -209,59 +207,43 @@ static enum port_verdict filter_udp_error(struct daemon *d, struct pkt *p, const
 
 /* ---- ICMP errors about a segment of a connection that an application has ---- */
 
-/* As Linux's icmp_err_convert[]. 0: not one that TCP reports. */
-static int icmp_errno(uint8_t type, uint8_t code)
+/* What the core makes of it; @p is as it was after that. */
+static bool quote_of(struct pkt *p, const struct peek *k, struct icmp_quote *q)
 {
-	static const uint8_t unreach[] = {
-		ENETUNREACH,  EHOSTUNREACH, ENOPROTOOPT,  ECONNREFUSED, EMSGSIZE,     EOPNOTSUPP,
-		ENETUNREACH,  EHOSTDOWN,    ENONET,	  ENETUNREACH,	EHOSTUNREACH, ENETUNREACH,
-		EHOSTUNREACH, EHOSTUNREACH, EHOSTUNREACH, EHOSTUNREACH,
-	};
+	uint16_t l3 = p->l3_off, l4 = p->l4_off;
+	bool ok;
 
-	switch (type) {
-	case ICMP_DEST_UNREACH:
-		return code < sizeof(unreach) ? unreach[code] : 0;
-	case ICMP_TIME_EXCEEDED:
-		return EHOSTUNREACH;
-	case ICMP_PARAMETERPROB:
-		return EPROTO;
-	default:
-		return 0;
-	}
+	p->l3_off = (uint16_t)k->l3;
+	p->l4_off = (uint16_t)(k->l4 - p->frag[0].p);
+	ok = stack_icmp_quote(p, q);
+	p->l3_off = l3;
+	p->l4_off = l4;
+	return ok;
 }
 
 static enum port_verdict filter_icmp(struct daemon *d, struct pkt *p, const struct peek *k)
 {
-	struct tcp_addr_pair pair;
 	struct shm_msg m = {.op = SHM_CONN_ICMP};
+	struct icmp_quote q;
 	struct flow_key key;
-	struct peek in;
 	const struct rec *r;
 	struct app *a;
 	uint32_t i;
 
-	if (k->fragment || k->l4_len < 8)
+	if (k->fragment || !quote_of(p, k, &q))
 		return PORT_TO_STACK;
-	m.error = icmp_errno(k->l4[0], k->l4[1]);
-	if (!m.error || !peek_ip(k->l4 + 8, k->l4_len - 8, &in) || !in.first || in.l4_len < 8)
-		return PORT_TO_STACK;
-	if (in.proto == IPPROTO_UDP)
-		return filter_udp_error(d, p, &in);
-	if (in.proto != IPPROTO_TCP)
-		return PORT_TO_STACK;
-	pair = (struct tcp_addr_pair){.local = in.src,
-				      .remote = in.dst,
-				      .local_port = port_at(in.l4),
-				      .remote_port = port_at(in.l4 + 2)};
-	key = flow_key_of(&pair);
+	if (q.proto == IPPROTO_UDP)
+		return filter_udp_error(d, p, &q.pair);
+	key = flow_key_of(&q.pair);
 	i = recs_find(&d->recs, &key);
 	if (i == SHM_NIL || rec_at(d, i)->state != REC_TAKEN)
 		return PORT_TO_STACK;
 	r = rec_at(d, i);
 	/* The owner's stack knows what is outstanding, so whether to believe it (RFC 5927 §4). */
-	if (m.error == EMSGSIZE)
+	if (q.err == EMSGSIZE)
 		return take_token(d) ? forward(d, p, k, r) : PORT_DROPPED;
 	a = d->apps[r->slot];
+	m.error = q.err;
 	m.conn = r->conn;
 	m.generation = r->generation;
 	/* Only a hint: connections come first where room is short. */

@@ -163,6 +163,7 @@ static int open_sockets(struct daemon *d, char *why, size_t len)
 
 static void close_sockets(struct daemon *d)
 {
+	sweep_close(d);
 	while (d->n_xsks) {
 		d->n_xsks--;
 		xsk_close(&d->xsks[d->n_xsks]);

@@ -244,6 +244,7 @@ static void put_memory(struct daemon *d, struct jbuf *j)
 	jb_u64(j, "bad", u.bad);
 	jb_u64(j, "completions_ignored", u.comp_ignored);
 	jb_u64(j, "recoveries", u.recoveries);
+	jb_u64(j, "lost_and_found", d->frames_found);
 	jb_close(j, '}');
 	stack_usage(d->stack, &s);
 	jb_open(j, "slow_path", '{');

@@ -543,6 +543,28 @@ uint32_t umem_reclaim(struct umem *u, uint16_t slot, const uint32_t *rx_left, ui
 	return left;
 }
 
+bool umem_reclaim_injected(struct umem *u, uint32_t frame)
+{
+	uint32_t o = umem_owner(u, frame);
+	struct frame_cache c;
+
+	if (FRAME_STATE(o) != FRAME_INJECTED ||
+	    !__atomic_compare_exchange_n(&u->ctl->owner[frame], &o, ours(u), false,
+					 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		return false;
+	c.n = 1;
+	c.frame[0] = frame;
+	umem_flush_cache(u, &c);
+	if (c.n) /* the lock is held: later */
+		umem_give(u, frame, FRAME_INJECTED, FRAME_SLOT(o));
+	return !c.n;
+}
+
+uint32_t umem_pool_level(const struct umem *u)
+{
+	return READ_ONCE(u->ctl->top);
+}
+
 void umem_usage(const struct umem *u, struct umem_usage *out)
 {
 	*out = (struct umem_usage){.comp_ignored = READ_ONCE(u->ctl->comp_ignored),

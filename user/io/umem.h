@@ -118,6 +118,11 @@ void umem_flush_cache(struct umem *u, struct frame_cache *c);
 uint32_t umem_reclaim(struct umem *u, uint16_t slot, const uint32_t *rx_left, uint32_t n_rx_left,
 		      bool force);
 
+/* Puts a frame into the pool that is FRAME_INJECTED, and in no ring. False: not now, or it is not so. */
+bool umem_reclaim_injected(struct umem *u, uint32_t frame);
+/* Frames in the pool, as a hint. */
+uint32_t umem_pool_level(const struct umem *u);
+
 struct umem_usage {
 	uint32_t pool, fill, tx, owned, owned_by_daemon, injected, bad;
 	uint64_t comp_ignored, recoveries;

@@ -561,3 +561,47 @@ int xdp_read_flows(const char *name, xdp_flow_fn fn, void *ctx)
 	close(fd);
 	return err;
 }
+
+int xdp_deny_add(const char *name, const struct deny_key *k)
+{
+	const struct deny_val v = {0};
+	int fd = open_pinned(name, "deny"), err;
+
+	if (fd < 0)
+		return fd;
+	err = bpf_map_update_elem(fd, k, &v, BPF_NOEXIST) < 0 ? -errno : 0;
+	close(fd);
+	return err;
+}
+
+int xdp_deny_del(const char *name, const struct deny_key *k)
+{
+	int fd = open_pinned(name, "deny"), err;
+
+	if (fd < 0)
+		return fd;
+	err = bpf_map_delete_elem(fd, k) < 0 ? -errno : 0;
+	close(fd);
+	return err;
+}
+
+int xdp_read_deny(const char *name, xdp_deny_fn fn, void *ctx)
+{
+	int fd = open_pinned(name, "deny"), err = 0;
+	struct deny_key k, next;
+	struct deny_val v;
+	void *at = NULL;
+
+	if (fd < 0)
+		return fd;
+	while (bpf_map_get_next_key(fd, at, &next) == 0) {
+		k = next;
+		at = &k;
+		if (bpf_map_lookup_elem(fd, &k, &v) == 0 && !fn(ctx, &k, &v))
+			break;
+	}
+	if (errno != ENOENT)
+		err = -errno;
+	close(fd);
+	return err;
+}

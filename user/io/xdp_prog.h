@@ -65,6 +65,15 @@ int xdp_read_stats(const char *name, uint64_t out[XR_MAX]);
 typedef bool (*xdp_flow_fn)(void *ctx, const struct flow_key *k, const struct flow_val *v);
 int xdp_read_flows(const char *name, xdp_flow_fn fn, void *ctx);
 
+/*
+ * The pinned deny list of @name: .prefixlen counts the 128 bits, those beyond it are zero. -EEXIST,
+ * -ENOENT: it is on it already, or is not.
+ */
+int xdp_deny_add(const char *name, const struct deny_key *k);
+int xdp_deny_del(const char *name, const struct deny_key *k);
+typedef bool (*xdp_deny_fn)(void *ctx, const struct deny_key *k, const struct deny_val *v);
+int xdp_read_deny(const char *name, xdp_deny_fn fn, void *ctx);
+
 /* Mounts bpffs at TD_BPFFS if it is not there. */
 int xdp_bpffs_ensure(char *why, size_t len);
 
