@@ -23,22 +23,22 @@ static const struct cell {
 	/* clang-format off */
 	{"reno",  0,  20,  8,  831},
 	{"reno",  10, 20,  4,  4757},
-	{"reno",  50, 20,  2,  7752},
+	{"reno",  50, 20,  2,  7789},
 	{"cubic", 0,  1,   8,  704},
 	{"cubic", 0,  20,  8,  831},
 	{"cubic", 10, 20,  4,  3622},
-	{"cubic", 50, 20,  2,  6113},
-	{"cubic", 0,  100, 16, 2380},
-	{"bbr",   0,  1,   8,  711},
-	{"bbr",   50, 1,   8,  856},
-	{"bbr",   0,  20,  8,  841},
+	{"cubic", 50, 20,  2,  6090},
+	{"cubic", 0,  100, 16, 2273},
+	{"bbr",   0,  1,   8,  704},
+	{"bbr",   50, 1,   8,  830},
+	{"bbr",   0,  20,  8,  830},
 	{"bbr",   10, 20,  8,  901},
-	{"bbr",   50, 20,  8,  1333},
-	{"bbr",   0,  100, 16, 2383},
+	{"bbr",   50, 20,  8,  1240},
+	{"bbr",   0,  100, 16, 2371},
 	{"bbr",   10, 100, 16, 3448},
 	{"dctcp", 0,  20,  8,  831},
 	{"dctcp", 10, 20,  4,  4757},
-	{"dctcp", 50, 20,  2,  7752},
+	{"dctcp", 50, 20,  2,  7789},
 	/* clang-format on */
 };
 
@@ -46,13 +46,13 @@ static const struct cell {
 static const struct burst_cell {
 	const char *cc;
 	uint32_t ms;
-} bursts[] = {{"reno", 1233}, {"cubic", 1120}, {"bbr", 979}};
+} bursts[] = {{"reno", 1233}, {"cubic", 1120}, {"bbr", 857}};
 
 /* Two flows, one some seconds after the other, until the first has sent 60 MB. */
 static const struct fair_cell {
 	const char *cc;
 	uint32_t index; /* 1000 / Jain's index: 1000 is equal, 2000 all for one */
-} fairs[] = {{"reno", 1027}, {"cubic", 1066}, {"bbr", 1000}};
+} fairs[] = {{"reno", 1027}, {"cubic", 1066}, {"bbr", 1068}};
 
 /* A link that marks at 30 KB of queue, 4 ms round trip, 32 MB; nothing may be lost. */
 static const struct mark_cell {

@@ -255,6 +255,31 @@ static void test_tcp_sack_nonsense_ignored(void **state)
 	tc_close(&c);
 }
 
+/* More moments than there are runs: each byte's time stays about right, and never too early. */
+static void test_tcp_board_full_keeps_times_apart(void **state)
+{
+	static union {
+		struct board b;
+		uint8_t chunk[CHUNK_SIZE];
+	} u;
+	const uint32_t n = 4 * BOARD_MAX;
+	struct board *b = &u.b;
+	uint32_t k = 0;
+
+	(void)state;
+	memset(&u, 0, sizeof(u));
+	for (uint32_t i = 0; i < n; i++)
+		board_sent(b, i * 1000, (i + 1) * 1000, (struct mtime){(i + 1) * NS_PER_MS});
+	assert_int_equal(b->end, n * 1000);
+	assert_true(b->n < BOARD_MAX);
+	for (uint32_t i = 0; i < n; i++) {
+		while (board_run_end(b, k) <= i * 1000)
+			k++;
+		assert_in_range(b->r[k].xmit, (i + 1) * NS_PER_MS,
+				(i + 1) * NS_PER_MS + n * NS_PER_MS / 64);
+	}
+}
+
 /* As many pieces as a peer likes: the scoreboard stays in its chunk and right. */
 static void test_tcp_board_bounded(void **state)
 {
@@ -288,6 +313,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_rto_skips_what_was_sacked, setup),
 		cmocka_unit_test_setup(test_tcp_sack_reneging, setup),
 		cmocka_unit_test_setup(test_tcp_sack_nonsense_ignored, setup),
+		cmocka_unit_test_setup(test_tcp_board_full_keeps_times_apart, setup),
 		cmocka_unit_test_setup(test_tcp_board_bounded, setup),
 	};
 

@@ -44,25 +44,44 @@ void board_close(struct stack *s, struct tcb *t)
 
 /* ---- room ---- */
 
-/* Merges neighbours of one fate; those that have arrived always, as their time says nothing. */
-static void compact(struct board *b, bool all)
+/*
+ * Merges neighbours of one fate that were sent within @ns; those that have arrived always, as their
+ * time says nothing.
+ */
+static void compact(struct board *b, uint64_t ns)
 {
 	uint32_t to = b->first, last = b->first + b->n;
+	uint64_t from = b->n ? b->r[to].xmit : 0; /* when the first of those merged was sent */
 
 	for (uint32_t i = b->first + 1; i < last; i++) {
 		struct seg_run *p = &b->r[to], *r = &b->r[i];
+		uint64_t apart = r->xmit > from ? r->xmit - from : from - r->xmit;
 		bool same = !((p->flags ^ r->flags) & ~SEG_MERGED) ||
 			    (p->flags & r->flags & SEG_SACKED);
 
-		if (same && (all || p->flags & SEG_SACKED)) {
+		if (same && (apart <= ns || p->flags & SEG_SACKED)) {
 			p->flags |= r->flags | (p->xmit != r->xmit ? SEG_MERGED : 0);
 			p->xmit = p->xmit > r->xmit ? p->xmit : r->xmit;
 		} else {
 			b->r[++to] = *r;
+			from = r->xmit;
 		}
 	}
 	if (b->n)
 		b->n = to + 1 - b->first;
+}
+
+/* Gives up as little of what is known about times as makes an eighth of the room free. */
+static void squeeze(struct board *b)
+{
+	uint64_t lo = UINT64_MAX, hi = 0, ns;
+
+	for (uint32_t i = b->first; i < b->first + b->n; i++) {
+		lo = b->r[i].xmit < lo ? b->r[i].xmit : lo;
+		hi = b->r[i].xmit > hi ? b->r[i].xmit : hi;
+	}
+	for (ns = (hi - lo) / 512; b->n > BOARD_MAX / 8 * 7 && ns <= hi - lo; ns = 2 * ns + 1)
+		compact(b, ns);
 }
 
 /* Makes room for one more run behind the last. */
@@ -119,7 +138,7 @@ static bool cut(struct board *b, uint32_t seq, uint32_t end, uint32_t spare)
 	if (is_start(b, seq) && is_start(b, end))
 		return true;
 	if (b->n + spare + 2 > BOARD_MAX)
-		compact(b, true);
+		squeeze(b);
 	return (is_start(b, seq) || split(b, seq, spare)) &&
 	       (is_start(b, end) || split(b, end, spare));
 }
@@ -150,7 +169,7 @@ static void sent_new(struct board *b, uint32_t seq, uint32_t end, struct mtime n
 		return;
 	}
 	if (b->n + SPARE >= BOARD_MAX) {
-		compact(b, true);
+		squeeze(b);
 		last = &b->r[b->first + b->n - 1];
 		if (b->n + SPARE >= BOARD_MAX) {
 			sent_full(b, last, end, now);
@@ -187,6 +206,10 @@ void board_sent(struct board *b, uint32_t seq, uint32_t end, struct mtime now)
 static void arrived(struct board_ack *a, const struct seg_run *r, uint32_t len, uint32_t end)
 {
 	a->delivered += len;
+	if (r->xmit >= a->sent_last) {
+		a->sent_last = r->xmit;
+		a->sent_unsure = r->flags & (SEG_AGAIN | SEG_MERGED);
+	}
 	if (!(r->flags & (SEG_AGAIN | SEG_MERGED)) &&
 	    (!a->newest_rtt || seq_gt(end, a->newest_end))) {
 		uint64_t us = mtime_diff_us(a->now, (struct mtime){r->xmit});
@@ -241,7 +264,7 @@ static void ack_block(struct board_ack *a, uint32_t start, uint32_t end)
 		r->flags = (r->flags & ~SEG_LOST) | SEG_SACKED;
 		b->sacked += len;
 	}
-	compact(b, false);
+	compact(b, 0);
 }
 
 /* The blocks by sequence number: the order of arrival within one ACK is not known. */

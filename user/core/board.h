@@ -19,11 +19,13 @@
 #define SEG_AGAIN 4u  /* was sent more than once */
 #define SEG_MERGED 8u /* .xmit is not all of its bytes': no round trip follows from it */
 
+/* Packed, as their number bounds what can be told apart in a large window. */
 struct seg_run {
-	uint64_t xmit; /* ns, of the last transmission */
-	uint32_t seq;  /* ends where the next one begins */
-	uint32_t flags;
-};
+	uint64_t xmit : 60; /* ns, of the last transmission */
+	uint64_t flags : 4;
+	uint32_t seq; /* ends where the next one begins */
+} __attribute__((packed, aligned(4)));
+_Static_assert(sizeof(struct seg_run) == 12, "a third more of them than with padding");
 
 /*
  * What is needed to take back a reduction of cwnd that was for nothing (tcp_undo.c). It outlives
@@ -56,7 +58,7 @@ struct board {
 	bool dsack_seen; /* dsack_round means something */
 	uint8_t frto;	 /* enum frto_state */
 	struct undo undo;
-	uint32_t rate;	 /* chunk of struct rate, SHM_NIL: none (rate.c) */
+	uint32_t rate; /* chunk of struct rate, SHM_NIL: none (rate.c) */
 	struct seg_run r[];
 };
 #define BOARD_MAX ((uint32_t)((CHUNK_SIZE - sizeof(struct board)) / sizeof(struct seg_run)))
@@ -79,9 +81,9 @@ static inline uint32_t board_pipe(const struct tcb *t, const struct board *b)
 
 /* ---- rate.c: the rate of delivery, for algorithms that work with it ---- */
 
-/* What was so when the bytes from .seq on were sent for the first time. */
+/* What was so when bytes were sent, again or for the first time. */
 struct rate_mark {
-	uint32_t seq;
+	uint32_t us;	       /* when that was */
 	uint32_t delivered;    /* snd_una and what SACK added */
 	uint32_t delivered_us; /* since then */
 	uint32_t sent_us : 31; /* how long the sending of what is acknowledged with it took */
@@ -89,7 +91,7 @@ struct rate_mark {
 };
 
 struct rate {
-	uint32_t first, n;
+	uint32_t n;
 	uint32_t delivered_us;		/* when the last delivery was heard of */
 	uint32_t first_us;		/* when the newest segment that has arrived was sent */
 	uint32_t limited_until;		/* TCB_F_APP_LIMITED ends when this is delivered */
@@ -101,8 +103,8 @@ struct rate {
 struct board_ack;
 struct rate *rate_get(const struct stack *s, const struct board *b);
 void rate_close(struct stack *s, struct tcb *t, struct board *b);
-/* New bytes from @seq on are being sent. */
-void rate_sent(struct stack *s, struct tcb *t, struct board *b, uint32_t seq, struct mtime now);
+/* Bytes are being sent, again or for the first time. */
+void rate_sent(struct stack *s, struct tcb *t, struct board *b, struct mtime now);
 /* Fills in the sample that an ACK gives; the scoreboard has taken it in. */
 void rate_ack(const struct board_ack *a, struct cc_ack *c);
 /* The program writes; did it leave the connection without data before? */
@@ -125,8 +127,10 @@ struct board_ack {
 	/* of these, what was sent last, and once only: its end, and its round trip in µs; 0: none
 	 */
 	uint32_t newest_end, newest_rtt;
-	bool original; /* bytes below .recover have arrived that were sent only once */
-	bool sacked;   /* SACK blocks told something new */
+	uint64_t sent_last; /* ns, of what was sent last of all; 0: none */
+	bool sent_unsure;   /* … which of its copies has arrived, or when it was sent */
+	bool original;	    /* bytes below .recover have arrived that were sent only once */
+	bool sacked;	    /* SACK blocks told something new */
 };
 void board_ack(struct board_ack *a);
 /* Marks run @i lost. */

@@ -49,74 +49,59 @@ void rate_close(struct stack *s, struct tcb *t, struct board *b)
 	t->n_chunks--;
 }
 
-/* Room for one mark more: those that are through, then every second one. */
+/* Room for one mark more: of the older half every second one goes. */
 static void make_room(struct rate *r)
 {
-	if (r->first + r->n < RATE_MAX)
+	uint32_t n = RATE_MAX / 2, kept = 0;
+
+	if (r->n < RATE_MAX)
 		return;
-	if (r->first < RATE_MAX / 4) {
-		for (uint32_t i = 1; 2 * i < r->n; i++)
-			r->m[r->first + i] = r->m[r->first + 2 * i];
-		r->n = (r->n + 1) / 2;
-	}
-	memmove(r->m, r->m + r->first, r->n * sizeof(r->m[0]));
-	r->first = 0;
+	for (uint32_t i = 0; i < n; i += 2)
+		r->m[kept++] = r->m[i];
+	memmove(r->m + kept, r->m + n, (r->n - n) * sizeof(r->m[0]));
+	r->n = kept + r->n - n;
 }
 
-void rate_sent(struct stack *s, struct tcb *t, struct board *b, uint32_t seq, struct mtime now)
+void rate_sent(struct stack *s, struct tcb *t, struct board *b, struct mtime now)
 {
 	struct rate *r = rate_get(s, b);
 	uint32_t us = cc_us(now), took;
-	struct rate_mark *last;
 
 	if (!r)
 		r = rate_open(s, t, b, now);
-	if (!r)
+	if (!r || (r->n && r->m[r->n - 1].us == us))
 		return;
-	last = r->n ? &r->m[r->first + r->n - 1] : NULL;
 	took = us - r->first_us;
-	took = took < SENT_MAX ? took : SENT_MAX;
-	if (last && last->sent_us == took && last->delivered_us == r->delivered_us)
-		return; /* of the same moment */
 	make_room(r);
-	r->m[r->first + r->n++] = (struct rate_mark){
-		.seq = seq,
+	r->m[r->n++] = (struct rate_mark){
+		.us = us,
 		.delivered = delivered(t, b),
 		.delivered_us = r->delivered_us,
-		.sent_us = took,
+		.sent_us = took < SENT_MAX ? took : SENT_MAX,
 		.app_limited = !!(t->flags & TCB_F_APP_LIMITED),
 	};
 }
 
-/* The mark that holds for @seq; those before it go, as far as they are acknowledged. */
-static const struct rate_mark *find(struct rate *r, uint32_t seq, uint32_t una)
+/* The mark of @us, or the last one before. NULL: it was that long ago. */
+static const struct rate_mark *find(const struct rate *r, uint32_t us)
 {
-	uint32_t lo, hi;
+	uint32_t lo = 0, hi = r->n;
 
-	while (r->n > 1 && seq_le(r->m[r->first + 1].seq, seq) &&
-	       seq_le(r->m[r->first + 1].seq, una)) {
-		r->first++;
-		r->n--;
-	}
-	lo = r->first;
-	hi = r->first + r->n;
-	if (!r->n || seq_gt(r->m[lo].seq, seq))
-		return NULL;
-	while (lo + 1 < hi) {
+	while (lo < hi) {
 		uint32_t mid = (lo + hi) / 2;
 
-		if (seq_le(r->m[mid].seq, seq))
-			lo = mid;
+		if ((int32_t)(r->m[mid].us - us) <= 0)
+			lo = mid + 1;
 		else
 			hi = mid;
 	}
-	return &r->m[lo];
+	return lo ? &r->m[lo - 1] : NULL;
 }
 
 void rate_ack(const struct board_ack *a, struct cc_ack *c)
 {
 	struct rate *r = rate_get(a->s, a->b);
-	uint32_t now = cc_us(a->now), done = delivered(a->t, a->b), acking;
+	uint32_t now = cc_us(a->now), done = delivered(a->t, a->b), sent, acking;
 	const struct rate_mark *m;
 
 	c->rate = r;
@@ -124,12 +109,15 @@ void rate_ack(const struct board_ack *a, struct cc_ack *c)
 		return;
 	if (a->t->flags & TCB_F_APP_LIMITED && seq_gt(done, r->limited_until))
 		a->t->flags &= ~TCB_F_APP_LIMITED;
-	/* What was sent again says nothing on its own: which copy has arrived? */
-	m = a->newest_rtt ? find(r, a->newest_end - 1, a->t->snd_una) : NULL;
 	r->delivered_us = now;
+	sent = cc_us((struct mtime){a->sent_last});
+	/* So soon after its last copy was sent: it was another one that has arrived. */
+	if (!a->sent_last || (a->sent_unsure && now - sent < a->b->min_rtt))
+		return;
+	m = find(r, sent);
 	if (!m)
 		return;
-	r->first_us = now - a->newest_rtt;
+	r->first_us = sent;
 	acking = now - m->delivered_us;
 	c->sample_bytes = seq_gt(done, m->delivered) ? done - m->delivered : 0;
 	c->sample_us = acking > m->sent_us ? acking : m->sent_us;

@@ -52,8 +52,8 @@ void tcp_rack_sent(struct stack *s, struct tcb *t, uint32_t seq, uint32_t end, b
 		b = board_open(s, t, now);
 	if (!b)
 		return;
-	if (!again && cc_get(t->cc)->control)
-		rate_sent(s, t, b, seq, now);
+	if (cc_get(t->cc)->control)
+		rate_sent(s, t, b, now);
 	board_sent(b, seq, end, now);
 	if (again)
 		undo_sent_again(s, t, b, end - seq, now);
