@@ -46,6 +46,8 @@ int cmd_run(const struct cli_args *a);
 /* Usable as a directory name: letters, digits, '.', '_', '-', not beginning with '.' or '-'. */
 bool name_valid(const char *name);
 bool name_pinned(const char *name);
+/* Is its daemon's network namespace ours? */
+bool name_serves_netns(const char *name);
 /* Names of all attachments, with or without a live daemon, sorted; a JSON array of strings. */
 struct json_object *names_all(void);
 /*

@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "common/ctl.h"
 #include "user/io/xdp_prog.h"
@@ -86,6 +87,22 @@ static bool serves(const char *name, const char *ifname)
 	json_object_put(status);
 	close(fd);
 	return yes;
+}
+
+bool name_serves_netns(const char *name)
+{
+	char path[sizeof(CTL_RUN_DIR) + NAME_MAX_LEN + sizeof("/netns")];
+	unsigned long long inode = 0;
+	struct stat st;
+	FILE *f;
+
+	snprintf(path, sizeof(path), CTL_RUN_DIR "/%s/netns", name);
+	f = fopen(path, "re");
+	if (f && fscanf(f, "%llu", &inode) != 1)
+		inode = 0;
+	if (f)
+		fclose(f);
+	return !stat("/proc/self/ns/net", &st) && st.st_ino == inode;
 }
 
 static void print_names(struct json_object *names)

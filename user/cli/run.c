@@ -60,6 +60,32 @@ static int set(const struct cli_args *a, const char *name, const char *value)
 	return 0;
 }
 
+/*
+ * The program would only find out with its first socket, perhaps late, and say who knows what. Where it
+ * may have the kernel's sockets that is fine.
+ */
+static int check_attached(const struct cli_args *a)
+{
+	struct json_object *names = names_all();
+	bool found = false;
+	int pid, fd;
+
+	for (size_t i = 0; !a->on && i < json_object_array_length(names); i++)
+		found |= name_serves_netns(
+			json_object_get_string(json_object_array_get_idx(names, i)));
+	if (!a->on)
+		return found ? 0
+			     : cli_error(a, "nothing is attached in this network namespace: see "
+					    "tandem attach --help, or use --fallback kernel");
+	fd = ask_open(a->on, &pid);
+	if (fd < 0)
+		return cli_error(a, "%s: %s%s", a->on, ask_strerror(fd),
+				 fd == -EACCES ? " (socket_mode and socket_group in tandem.conf)"
+					       : "");
+	close(fd);
+	return 0;
+}
+
 static bool is_number(const char *s)
 {
 	return s[0] && strspn(s, "0123456789") == strlen(s) && strlen(s) < 10;
@@ -75,7 +101,9 @@ int cmd_run(const struct cli_args *a)
 		cli_error(a, "--busy-poll takes microseconds, not '%s'", a->busy_poll);
 		return EXIT_USAGE;
 	}
-	err = preload(a);
+	err = a->fallback ? 0 : check_attached(a);
+	if (!err)
+		err = preload(a);
 	if (!err)
 		err = set(a, "TANDEM_NAME", a->on);
 	if (!err)

@@ -167,7 +167,7 @@ PUBLIC int epoll_ctl(int epfd, int op, int fd, struct epoll_event *ev)
 	if (!likely(e != FD_UDP) && op == EPOLL_CTL_ADD)
 		e = udp_watched(fd);
 	if (is_sock(e))
-		return SHIM_DO(int, "epoll_ctl", fd, ctl_sock(epfd, op, e, ev));
+		return SHIM_DO(int, "epoll_ctl", epfd, ctl_sock(epfd, op, e, ev), op, fd, ev);
 	ep = ep_of(epfd);
 	if (ep && is_epoll(e) && fd != epfd)
 		return ctl_nested(epfd, op, fd, ev);
@@ -213,7 +213,7 @@ static int wait_tandem(struct ep *ep, int epfd, struct epoll_event *evs, int max
 
 	for (;;) {
 		r = SHIM_DO(int, "epoll_wait", epfd,
-			    tandem_epoll_pwait2(ep->handle, evs, max, ts, mask));
+			    tandem_epoll_pwait2(ep->handle, evs, max, ts, mask), evs, max);
 		if (likely(!ep->kicked))
 			return r;
 		n = filter(evs, r);

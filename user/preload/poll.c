@@ -56,7 +56,8 @@ PUBLIC int poll(struct pollfd *fds, nfds_t n, int timeout)
 
 	if (!mixed(fds, n))
 		return real.poll(fds, n, timeout);
-	return SHIM_DO(int, "poll", fds[0].fd, poll_mixed(fds, n, timeout < 0 ? NULL : &ts, NULL));
+	return SHIM_DO(int, "poll", (int)n, poll_mixed(fds, n, timeout < 0 ? NULL : &ts, NULL), fds,
+		       timeout);
 }
 
 static bool bad_time(const struct timespec *ts)
@@ -68,7 +69,7 @@ PUBLIC int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *ts, const 
 {
 	if (!mixed(fds, n) || bad_time(ts))
 		return real.ppoll(fds, n, ts, mask);
-	return SHIM_DO(int, "ppoll", fds[0].fd, poll_mixed(fds, n, ts, mask));
+	return SHIM_DO(int, "ppoll", (int)n, poll_mixed(fds, n, ts, mask), fds, ts);
 }
 
 int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t room);
@@ -183,11 +184,12 @@ PUBLIC int select(int n, fd_set *in, fd_set *out, fd_set *ex, struct timeval *tv
 	if (!any_sock(n, in, out, ex) || (tv && (tv->tv_sec < 0 || tv->tv_usec < 0)))
 		return real.select(n, in, out, ex, tv);
 	if (!tv)
-		return SHIM_DO(int, "select", n, select_mixed(n, in, out, ex, NULL, NULL));
+		return SHIM_DO(int, "select", n, select_mixed(n, in, out, ex, NULL, NULL), in, out,
+			       ex);
 	ts.tv_sec = tv->tv_sec + tv->tv_usec / 1000000;
 	ts.tv_nsec = tv->tv_usec % 1000000 * 1000l;
 	clock_gettime(CLOCK_MONOTONIC, &start);
-	r = SHIM_DO(int, "select", n, select_mixed(n, in, out, ex, &ts, NULL));
+	r = SHIM_DO(int, "select", n, select_mixed(n, in, out, ex, &ts, NULL), in, out, ex);
 	/* Linux: what is left of the timeout. */
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	ts.tv_sec -= now.tv_sec - start.tv_sec;
@@ -208,5 +210,5 @@ PUBLIC int pselect(int n, fd_set *in, fd_set *out, fd_set *ex, const struct time
 {
 	if (!any_sock(n, in, out, ex) || bad_time(ts))
 		return real.pselect(n, in, out, ex, ts, mask);
-	return SHIM_DO(int, "pselect", n, select_mixed(n, in, out, ex, ts, mask));
+	return SHIM_DO(int, "pselect", n, select_mixed(n, in, out, ex, ts, mask), in, out, ex);
 }

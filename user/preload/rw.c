@@ -216,7 +216,7 @@ PUBLIC ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 	if (!likely(e != FD_UDP) && msg)
 		e = udp_named(fd, msg->msg_name, msg->msg_namelen);
 	if (is_sock(e))
-		return SHIM_DO(ssize_t, "sendmsg", fd, tandem_sendmsg(e, msg, flags));
+		return SHIM_DO(ssize_t, "sendmsg", fd, tandem_sendmsg(e, msg, flags), msg, flags);
 	if (msg && msg->msg_controllen && each_passed(msg, is_ours)) {
 		shim_share();
 		if (each_passed(msg, cannot_pass)) {
@@ -234,7 +234,7 @@ PUBLIC ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 	ssize_t r;
 
 	if (is_sock(e))
-		return SHIM_DO(ssize_t, "recvmsg", fd, tandem_recvmsg(e, msg, flags));
+		return SHIM_DO(ssize_t, "recvmsg", fd, tandem_recvmsg(e, msg, flags), msg, flags);
 	r = real.recvmsg(fd, msg, flags);
 	if (r >= 0 && msg->msg_controllen && shim_own_process())
 		each_passed(msg, take_passed);

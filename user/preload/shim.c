@@ -52,14 +52,6 @@ void shim_note(const char *fmt, ...)
 	va_end(ap);
 }
 
-void shim_trace(const char *call, int fd, long r)
-{
-	if (r < 0)
-		shim_note("%s(%d) = %ld, %s", call, fd, r, strerrorname_np(errno));
-	else
-		shim_note("%s(%d) = %ld", call, fd, r);
-}
-
 static void complain(const char *fmt, ...)
 {
 	va_list ap;

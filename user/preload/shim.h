@@ -30,6 +30,7 @@
 #include <sys/uio.h>
 #include "user/lib/shim.h"
 #include "calls.h"
+#include "trace.h"
 
 #define PUBLIC __attribute__((visibility("default")))
 #define likely(x) __builtin_expect(!!(x), 1)
@@ -141,11 +142,13 @@ bool shim_is_share(int fd);
 FILE *shim_stream(int fd, const char *mode);
 /* close() as the program has it: the name itself leads to libc from in here. */
 int shim_close(int fd);
-void shim_trace(const char *call, int fd, long r);
 void shim_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* A traced call that is not to be cancelled half-way, which would leave the engine locked. */
-#define SHIM_DO(type, name, fd, call)                                                              \
+/*
+ * A traced call that is not to be cancelled half-way, which would leave the engine locked. What follows
+ * @call: the arguments, for the trace.
+ */
+#define SHIM_DO(type, name, fd, call, ...)                                                         \
 	({                                                                                         \
 		int cancel_;                                                                       \
 		type r_;                                                                           \
@@ -154,8 +157,11 @@ void shim_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_);                          \
 		r_ = (call);                                                                       \
 		pthread_setcancelstate(cancel_, NULL);                                             \
-		if (shim_debug)                                                                    \
-			shim_trace(name, fd, (long)r_);                                            \
+		if (shim_debug) {                                                                  \
+			const struct trace_arg args_[] = {TRACE_ARGS(__VA_ARGS__)};                \
+                                                                                                   \
+			trace_call(name, fd, args_, ARRAY_SIZE(args_), (long)r_);                  \
+		}                                                                                  \
 		r_;                                                                                \
 	})
 
@@ -164,7 +170,7 @@ void shim_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 #define FD_INTERCEPT(type, name, params, args)                                                     \
 	static __attribute__((noinline)) type ours_##name(int e, int fd, UNWRAP params)            \
 	{                                                                                          \
-		return SHIM_DO(type, #name, fd, on_##name(e, fd, UNWRAP args));                    \
+		return SHIM_DO(type, #name, fd, on_##name(e, fd, UNWRAP args), UNWRAP args);       \
 	}                                                                                          \
 	PUBLIC type name(int fd, UNWRAP params)                                                    \
 	{                                                                                          \
@@ -203,7 +209,7 @@ bool may_leave(int h);
 #define NAMING_INTERCEPT(type, name, params, args)                                                 \
 	static __attribute__((noinline)) type ours_##name(int e, int fd, UNWRAP params)            \
 	{                                                                                          \
-		return SHIM_DO(type, #name, fd, on_##name(e, fd, UNWRAP args));                    \
+		return SHIM_DO(type, #name, fd, on_##name(e, fd, UNWRAP args), UNWRAP args);       \
 	}                                                                                          \
 	PUBLIC type name(int fd, UNWRAP params)                                                    \
 	{                                                                                          \

@@ -60,8 +60,7 @@ PUBLIC int socket(int domain, int type, int protocol)
 		return r ? -1 : real.socket(domain, type, protocol);
 	h = tandem_socket(AF_INET, type & ~SOCK_CLOEXEC, protocol);
 	r = h < 0 ? -1 : wrap(h, type & SOCK_CLOEXEC, domain == AF_INET6);
-	if (shim_debug)
-		shim_trace("socket", -1, r);
+	TRACE("socket", domain, r, type, protocol);
 	return r;
 }
 
@@ -294,7 +293,7 @@ int shim_close(int fd)
 	r = real.close(fd);
 	unref_entry(e);
 	if (shim_debug)
-		shim_trace("close", fd, r);
+		trace_call("close", fd, NULL, 0, r);
 	return r;
 }
 
@@ -394,8 +393,7 @@ static int do_fcntl(int e, int fd, int cmd, void *arg)
 		if (!is_sock(e))
 			break;
 		r = tandem_fcntl(e, cmd, (int)(intptr_t)arg);
-		if (shim_debug)
-			shim_trace(cmd == F_GETFL ? "fcntl F_GETFL" : "fcntl F_SETFL", fd, r);
+		TRACE("fcntl", fd, r, cmd, (int)(intptr_t)arg);
 		return r;
 	case F_SETOWN: /* the placeholder remembers it, and says it again */
 		r = real.fcntl(fd, cmd, arg);
@@ -438,7 +436,6 @@ PUBLIC int ioctl(int fd, unsigned long req, ...)
 	/* Interfaces, addresses, close-on-exec: any socket will do, the placeholder too. */
 	if (r < 0 && errno == ENOTTY)
 		r = real.ioctl(fd, req, arg);
-	if (shim_debug)
-		shim_trace("ioctl", fd, r);
+	TRACE("ioctl", fd, r, req, arg);
 	return r;
 }
