@@ -7,20 +7,13 @@
  */
 #include <errno.h>
 #include <netinet/in.h>
+#include <sys/stat.h>
 #include "daemon_world.h"
 
 #define CLIENTS 3u
 
 static int client_fd[CLIENTS];
 static bool scribbled;	 /* an application has not only done what it should */
-
-int LLVMFuzzerInitialize(int *argc, char ***argv)
-{
-	(void)argc;
-	(void)argv;
-	dw_init();
-	return 0;
-}
 
 /* ---- the control socket ---- */
 
@@ -90,6 +83,63 @@ static void client_read(uint32_t i)
 	}
 }
 
+/* Two sockets of the kernel's that are bound, for claims to their ports. */
+static int udp_fd[2];
+static uint16_t udp_port[2];
+
+static void open_udp(void)
+{
+	for (uint32_t i = 0; i < 2; i++) {
+		struct sockaddr_in sin = {.sin_family = AF_INET};
+		socklen_t len = sizeof(sin);
+		int one = 1;
+
+		udp_fd[i] = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+		FZ_CHECK(udp_fd[i] >= 0);
+		if (i)
+			setsockopt(udp_fd[i], SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one));
+		FZ_CHECK(!bind(udp_fd[i], (struct sockaddr *)&sin, sizeof(sin)) &&
+			 !getsockname(udp_fd[i], (struct sockaddr *)&sin, &len));
+		udp_port[i] = sin.sin_port;
+	}
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	struct stat st;
+
+	(void)argc;
+	(void)argv;
+	dw_init();
+	FZ_CHECK(!stat("/proc/self/ns/net", &st));
+	dw.netns_ino = st.st_ino;
+	open_udp();
+	return 0;
+}
+
+/* Sends a request, with a descriptor where it is one of UDP's. */
+static void send_with_fd(int to, const uint8_t *b, size_t len)
+{
+	struct iovec iov = {(void *)(uintptr_t)b, len};
+	union {
+		char buf[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} cm = {.align = {.cmsg_len = CMSG_LEN(sizeof(int)),
+			  .cmsg_level = SOL_SOCKET,
+			  .cmsg_type = SCM_RIGHTS}};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+	struct ctl_listen l = {.proto = 0};
+
+	if (len == sizeof(l))
+		memcpy(&l, b, sizeof(l));
+	if (l.proto == IPPROTO_UDP) {
+		memcpy(CMSG_DATA(&cm.align), &udp_fd[l.id & 1], sizeof(int));
+		m.msg_control = cm.buf;
+		m.msg_controllen = sizeof(cm.buf);
+	}
+	sendmsg(to, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 static size_t request(struct fz *f, uint8_t *b)
 {
 	struct ctl_hdr h = {.magic = CTL_MAGIC, .version = CTL_VERSION};
@@ -113,6 +163,10 @@ static size_t request(struct fz *f, uint8_t *b)
 		n = fz_u8(f);
 		l.id = n & 8 ? SHM_NIL : n & 7;
 		l.defer_accept = n >> 7;
+		if (n & 16) {
+			l.proto = IPPROTO_UDP;
+			l.port = n & 32 ? udp_port[n >> 6 & 1] : l.port;
+		}
 		memcpy(b, &l, sizeof(l));
 	} else {
 		h.len = sizeof(h);
@@ -136,7 +190,7 @@ static void client_send(struct fz *f, uint32_t i, bool odd)
 		len = fz_u8(f) & 1 ? len : fz_u16(f) % sizeof(b);
 	}
 	if (client_fd[i] >= 0)
-		send(client_fd[i], b, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+		send_with_fd(client_fd[i], b, len);
 }
 
 /* ---- an application's memory ---- */

@@ -78,6 +78,7 @@ start_a python3 "$TMP/echo.py" 6000 >/dev/null
 start_echo 5000 || die "echo server on tandem"
 server=$PID
 check "one port is tandem's" ports_are 1
+check "status tells whose" status_is '.udp | length == 1 and .[0].port == 5000 and .[0].comm == "python3"'
 check "a server: small datagrams" by_tandem 200 in_a python3 "$TMP/rounds.py" $IP_B 5000 200 100
 check "a server: 60,000 bytes, in fragments" by_tandem 50 in_a python3 "$TMP/rounds.py" $IP_B 5000 50 60000
 check "it also serves this host" in_b python3 "$TMP/rounds.py" 127.0.0.1 5000 20 1000
@@ -109,7 +110,32 @@ kill -KILL "$one"
 wait_for 5 not alive "$one"
 check "one is killed: the other has all" by_tandem 95 shared 1
 check "it ends" stop "$two"
-check "no frame is lost by all that" wait_for 5 frames_back
+# Killed in the middle of a flood, again and again, with datagrams and fragments in every ring.
+cat >"$TMP/flood.py" <<'P'
+import socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+end = time.monotonic() + 30
+small, large = b"x" * 100, b"y" * 9000
+while time.monotonic() < end:
+    for _ in range(50):
+        s.sendto(small, (sys.argv[1], 5001))
+    s.sendto(large, (sys.argv[1], 5001))
+P
+start_a python3 "$TMP/flood.py" $IP_B
+flood=$PID
+above() { [ "$(mib UdpOutDatagrams)" -gt "$1" ]; }
+killed() {
+	local i
+	for i in 1 2 3 4 5; do
+		start_echo 5001 || return 1
+		wait_for 10 above $(($(mib UdpOutDatagrams) + 100)) || return 1
+		kill -KILL "$PID"
+		wait_for 5 ports_are 0 || return 1
+	done
+}
+check "killed five times under a flood" killed
+kill "$flood"
+check "no frame is lost by all that" wait_for 10 frames_back
 
 # Bound before it goes into the background: the parent, which was the one attached, has left.
 start_echo 5002 fork

@@ -379,6 +379,8 @@ int udp_claim(struct daemon *d, struct app *a, const struct ctl_listen *req, int
 	      struct ctl_listen_reply *r);
 int udp_unclaim(struct daemon *d, struct app *a, uint32_t id);
 void udp_app_gone(struct daemon *d, struct app *a);
+struct jbuf;
+void udp_report(const struct daemon *d, struct jbuf *j); /* an array "udp" */
 void udp_resolve(struct daemon *d, const struct shm_msg *m);
 /* Who gets datagrams between these two ends; NULL: no application. */
 struct app *udp_owner(struct daemon *d, const struct tcp_addr_pair *a);

@@ -267,6 +267,7 @@ static void fill_status(struct daemon *d, struct jbuf *j)
 	put_attachment(d, j);
 	put_apps(d, j);
 	put_listeners(d, j);
+	udp_report(d, j);
 	put_warnings(d, j);
 	put_memory(d, j);
 	jb_close(j, '}');

@@ -18,7 +18,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <linux/sockios.h>
+#include <arpa/inet.h>
 #include "daemon.h"
+#include "report.h"
 
 #define BUCKETS 4096u
 #define MAX_CLAIMS 65536u /* of one application */
@@ -298,6 +300,27 @@ void udp_resolve(struct daemon *d, const struct shm_msg *m)
 {
 	if (ip_addr_is_v4(&m->remote))
 		stack_resolve(d->stack, &m->remote, d->now);
+}
+
+void udp_report(const struct daemon *d, struct jbuf *j)
+{
+	char text[INET6_ADDRSTRLEN];
+
+	jb_open(j, "udp", '[');
+	for (uint32_t b = 0; d->udp_ports && b < BUCKETS; b++)
+		for (const struct udp_port *p = d->udp_ports[b]; p; p = p->next)
+			for (const struct udp_claim *c = p->claims; c; c = c->next) {
+				jb_open(j, NULL, '{');
+				jb_str(j, "address",
+				       ip_addr_is_any(&p->addr) ? "*"
+								: inet_ntop(AF_INET, &p->addr.w[3],
+									    text, sizeof(text)));
+				jb_u64(j, "port", ntohs(p->port));
+				jb_u64(j, "slot", c->app->slot);
+				jb_str(j, "comm", c->app->comm);
+				jb_close(j, '}');
+			}
+	jb_close(j, ']');
 }
 
 /* ---- packets that came here ---- */
