@@ -7,7 +7,8 @@ set -u
 build="gcc libc6-dev make pkg-config clang llvm bpftool linux-libc-dev libbpf-dev libxdp-dev
 	libelf-dev zlib1g-dev libmnl-dev libjson-c-dev libcmocka-dev libclang-rt-dev"
 run="iproute2 iputils-ping ethtool procps util-linux curl nginx-light python3 jq tcpdump man-db openssl
-	redis-server redis-tools memcached haproxy iperf3 wrk dnsmasq-base bind9-dnsutils"
+	redis-server redis-tools memcached haproxy iperf3 wrk dnsmasq-base bind9-dnsutils
+	postgresql postgresql-contrib openssh-server openssh-client"
 
 # Without root the tests that need more than a build are skipped.
 [ "$(id -u)" = 0 ] || run=
@@ -37,9 +38,9 @@ if ! { apt-get update -q && apt-get install -y -q --no-install-recommends $missi
 fi
 # The tests run servers of their own; those that the packages start are not wanted.
 [ -d /run/systemd/system ] || exit 0
-for service in nginx redis-server memcached haproxy iperf3; do
+for service in nginx redis-server memcached haproxy iperf3 postgresql ssh; do
 	case "$missing " in
-	*" $service "* | *" $service-light "*)
+	*" $service "* | *" $service-light "* | *" open$service-server "*)
 		echo "deps: stopping and disabling the $service service that its package has just started"
 		systemctl disable --now "$service"
 		;;

@@ -116,6 +116,157 @@ if have nginx; then
 	ended nginx
 fi
 
+# ---- python3: processes for connections, and a listener that several have ----
+
+cat >"$TMP/fork.py" <<'END'
+import os, socket, socketserver, sys
+class Echo(socketserver.StreamRequestHandler):
+    def handle(self):
+        while d := self.request.recv(65536):
+            self.request.sendall(d)
+class Server(socketserver.ForkingTCPServer):
+    allow_reuse_address = True
+    request_queue_size = 64
+    max_children = 64
+Server((sys.argv[1], 8100), Echo).serve_forever(0.05)
+END
+cat >"$TMP/pool.py" <<'END'
+import multiprocessing as mp, os, signal, socket, sys
+def work(l):
+    while True:
+        c, _ = l.accept()
+        n = 0
+        while d := c.recv(65536):
+            n += len(d)
+            c.sendall(d)
+        c.close()
+if __name__ == "__main__":
+    mp.set_start_method(sys.argv[2])
+    l = socket.create_server((sys.argv[1], 8101), backlog=64)
+    ps = [mp.Process(target=work, args=(l,), daemon=True) for _ in range(3)]
+    for p in ps:
+        p.start()
+    signal.signal(signal.SIGTERM, lambda *a: sys.exit(0))
+    for p in ps:
+        p.join()
+END
+cat >"$TMP/clients.py" <<'END'
+import os, socket, sys, threading
+good = []
+def one(i):
+    for _ in range(int(sys.argv[3])):
+        s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 20)
+        s.settimeout(20)
+        d = os.urandom(50000)
+        t = threading.Thread(target=lambda: (s.sendall(d), s.shutdown(socket.SHUT_WR)))
+        t.start()
+        got = b""
+        while x := s.recv(65536):
+            got += x
+        t.join()
+        s.close()
+        if got == d:
+            good.append(i)
+ts = [threading.Thread(target=one, args=(i,)) for i in range(8)]
+[t.start() for t in ts]
+[t.join() for t in ts]
+print(len(good), "of", 8 * int(sys.argv[3]))
+END
+clients() { # PORT N: eight at once, N connections each
+	local out
+	out=$(in_a timeout 60 python3 "$TMP/clients.py" $IP_B "$1" "$2")
+	echo "$out"
+	[ "$out" = "$((8 * $2)) of $((8 * $2))" ]
+}
+serve "$TMP/fork.out" python3 "$TMP/fork.py" $IP_B
+server=$PID
+check "python3 ForkingTCPServer listens" wait_for 10 listens 8100
+check "python3 ForkingTCPServer: 64 connections, a process for each" clients 8100 8
+stop "$server"
+ended "python3 ForkingTCPServer"
+for method in fork spawn forkserver; do
+	serve "$TMP/pool.out" python3 "$TMP/pool.py" $IP_B $method
+	server=$PID
+	check "python3 multiprocessing by $method listens" wait_for 10 listens 8101
+	check "python3 multiprocessing by $method: 64 connections for 3 workers" clients 8101 8
+	stop "$server"
+	ended "python3 multiprocessing by $method"
+done
+
+# ---- sockets that a program starts with ----
+
+cat >"$TMP/inetd.py" <<'END'
+import os, socket, subprocess, sys
+l = socket.create_server((sys.argv[1], 8102), backlog=64)
+while True:
+    c, _ = l.accept()
+    subprocess.Popen(sys.argv[2:], stdin=c, stdout=c)
+    c.close()
+END
+cat >"$TMP/activate.py" <<'END'
+import os, socket, sys
+l = socket.create_server((sys.argv[1], 8103), backlog=64)
+if l.fileno() != 3:
+    os.dup2(l.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execvp(sys.argv[2], sys.argv[2:])
+END
+cat >"$TMP/activated.py" <<'END'
+import os, socket
+assert os.environ["LISTEN_PID"] == str(os.getpid()) and os.environ["LISTEN_FDS"] == "1"
+l = socket.socket(fileno=3)
+while True:
+    c, _ = l.accept()
+    while d := c.recv(65536):
+        c.sendall(d)
+    c.close()
+END
+serve "$TMP/inetd.out" python3 "$TMP/inetd.py" $IP_B cat
+server=$PID
+check "inetd-like: listens" wait_for 10 listens 8102
+check "inetd-like: cat serves 32 connections" clients 8102 4
+stop "$server"
+ended "inetd-like"
+serve "$TMP/activate.out" python3 "$TMP/activate.py" $IP_B python3 "$TMP/activated.py"
+server=$PID
+check "socket activation: listens" wait_for 10 listens 8103
+check "socket activation: 64 connections" clients 8103 8
+stop "$server"
+ended "socket activation"
+
+# ---- PostgreSQL ----
+
+pg_bin=$(compgen -G '/usr/lib/postgresql/*/bin' | sort -V | tail -n 1)
+as_postgres() { setpriv --reuid=postgres --regid=postgres --init-groups -- "$@"; }
+bench() { # [PGBENCH-OPTIONS]: no transaction fails
+	local out
+	out=$(in_a timeout 120 "$pg_bin/pgbench" -h $IP_B -U postgres -n "$@" postgres 2>&1)
+	echo "$out"
+	grep -q 'number of failed transactions: 0 ' <<<"$out" && ! grep -qi 'error\|abort' <<<"$out"
+}
+pg_start() {
+	mkdir "$TMP/pg" && chown postgres: "$TMP/pg" && cd / || return 1
+	as_postgres "$pg_bin/initdb" -D "$TMP/pg/data" -A trust -N >"$TMP/initdb" || return 1
+	echo "host all all 10.77.0.0/24 trust" >>"$TMP/pg/data/pg_hba.conf"
+	cd "$TOP" || exit 1
+}
+if [ -n "$pg_bin" ] && id postgres >/dev/null 2>&1; then
+	check "a PostgreSQL database" pg_start
+	start_b setpriv --reuid=postgres --regid=postgres --init-groups -- "$TANDEM" run --on "$TD" -- \
+		"$pg_bin/postgres" -D "$TMP/pg/data" -h $IP_B -k "$TMP/pg" -c fsync=off >"$TMP/pg.log" 2>&1
+	server=$PID
+	check "PostgreSQL listens" wait_for 20 listens 5432
+	check "pgbench -i" in_a "$pg_bin/pgbench" -h $IP_B -U postgres -q -i -s 2 postgres
+	check "pgbench, 8 clients" bench -c 8 -t 100
+	check "pgbench, a connection for each transaction" bench -c 4 -C -t 25
+	check "psql over the unix socket" as_postgres "$pg_bin/psql" -h "$TMP/pg" -c 'select 1'
+	check "PostgreSQL ends" stop "$server"
+	ended PostgreSQL
+else
+	skip "PostgreSQL: not installed"
+fi
+
 # ---- the end ----
 
 check "no flow is left but those in TIME_WAIT" wait_for 20 flows_live 0

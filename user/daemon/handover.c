@@ -300,10 +300,7 @@ void handover_close(struct daemon *d, uint32_t i)
 	/* One in TIME_WAIT leaves its TCB at once, see on_timewait(). */
 	if (t->state != TCP_TIME_WAIT || r->flags & REC_F_SLOW)
 		rec_set_flow(d, i, TD_SLOT_DAEMON, FLOW_CLOSING);
-	/* SO_LINGER with 0, where that is left to us (socket(7)). */
-	if (t->sockopt & TCB_LINGER && !t->linger && t->state != TCP_TIME_WAIT)
-		tcp_abort(d->stack, r->conn, d->now);
-	else if (!(t->flags & TCB_F_CLOSED))
+	if (!(t->flags & TCB_F_CLOSED))
 		tcp_close(d->stack, r->conn, d->now);
 }
 

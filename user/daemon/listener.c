@@ -568,11 +568,28 @@ bool listener_reserved(const struct app *a, const struct ip_addr *addr, uint16_t
 
 /* ---- shared listeners ---- */
 
+/* What was sent to @m before may not have been accepted yet: it, too, belongs to all. */
+static void came_via(struct daemon *d, const struct member *m, uint32_t head)
+{
+	uint32_t i = head;
+
+	if (i == SHM_NIL)
+		return;
+	do {
+		struct rec *r = rec_at(d, i);
+
+		if (!(r->flags & (REC_F_ACTIVE | REC_F_SHARED)) && rec_listener(r) == m->id) {
+			r->flags |= REC_F_VIA;
+			rec_set_share(r, m->share->id);
+		}
+		i = r->next;
+	} while (i != head);
+}
+
 int listener_share(struct daemon *d, struct app *a, uint32_t id, struct share *sh)
 {
 	struct member *m = member_get(a, id);
 
-	(void)d;
 	if (!m || !m->listening)
 		return -EINVAL;
 	if (m->share)
@@ -583,6 +600,8 @@ int listener_share(struct daemon *d, struct app *a, uint32_t id, struct share *s
 	sh->backlog = m->backlog;
 	sh->next = m->group->shares;
 	m->group->shares = sh;
+	came_via(d, m, a->ready);
+	came_via(d, m, a->handed);
 	return 0;
 }
 

@@ -532,7 +532,8 @@ static int start(const char *name)
 		name = late;
 	}
 	err = eng_attach(name);
-	/* Where processes come and go, those that have gone have their share of memory for a moment. */
+	/* Where processes come and go, those that have gone have their share of memory for a
+	 * moment. */
 	for (int i = 0; err == -ENOBUFS && eng.state == ENGINE_LATE && i < LATE_TRIES; i++) {
 		const struct timespec ts = {.tv_nsec = 20000000};
 
@@ -644,7 +645,8 @@ void tandem_exit(void)
 
 /*
  * exit(): connections go back to the daemon in good order; memory and descriptors go with the
- * process. After destructors without a number. What cannot be done in order, in a signal handler or after it, is left to the rescue.
+ * process. After destructors without a number. What cannot be done in order, in a signal handler or
+ * after it, is left to the rescue.
  */
 __attribute__((destructor(101))) static void at_exit(void)
 {
