@@ -22,13 +22,14 @@ enum ctl_type {
 	CTL_REGISTER = 1, /* -> ctl_register_reply and descriptors */
 	CTL_LISTEN,	  /* ctl_listen -> ctl_listen_reply */
 	CTL_UNLISTEN,	  /* ctl_listen (.id) -> ctl_hdr */
-	CTL_BACKLOG,	  /* ctl_listen (.id .backlog .defer_accept) -> ctl_hdr */
+	CTL_BACKLOG,	  /* ctl_listen (.id .backlog .defer_accept .fastopen) -> ctl_hdr */
 	/*
 	 * ctl_listen: reserve an address and port for a later listen or connect. UDP: with the descriptor
 	 * of a socket that is bound there, what comes to it is the application's from now on.
 	 */
 	CTL_BIND,
 	CTL_UNBIND,	  /* ctl_listen (.id) */
+	CTL_FASTOPEN,	  /* ctl_listen (.addr) -> ctl_hdr: 0: a SYN to it would carry data; -ENOENT */
 	CTL_STATUS,	  /* -> text (JSON) in pieces of ctl_text, the last with .more = 0 */
 	CTL_STAT,	  /* the same: counters */
 	CTL_SS,		  /* the same: connections, each on a line of its own */
@@ -110,6 +111,7 @@ struct ctl_listen {
 	uint32_t id; /* UNLISTEN, BACKLOG, UNBIND; LISTEN: the CTL_BIND that it takes over, or SHM_NIL */
 	uint32_t flags;
 	uint32_t defer_accept; /* s */
+	uint32_t fastopen;     /* TCP_FASTOPEN */
 };
 
 struct ctl_listen_reply {

@@ -114,6 +114,13 @@
 	X(TcpExt, TCPOrigDataSent)                                                                 \
 	X(TcpExt, TCPDeliveredCE)                                                                  \
 	X(TcpExt, TCPReqQFull)                                                                     \
+	X(TcpExt, TCPFastOpenActive)                                                               \
+	X(TcpExt, TCPFastOpenActiveFail)                                                           \
+	X(TcpExt, TCPFastOpenPassive)                                                              \
+	X(TcpExt, TCPFastOpenPassiveFail)                                                          \
+	X(TcpExt, TCPFastOpenListenOverflow)                                                       \
+	X(TcpExt, TCPFastOpenCookieReqd)                                                           \
+	X(TcpExt, TCPFastOpenBlackhole)                                                            \
 	X(TcpExt, TCPDeferAcceptDrop)                                                              \
 	X(TcpExt, TCPSynRetrans)                                                                   \
 	X(TcpExt, OutOfWindowIcmps)                                                                \

@@ -58,6 +58,10 @@ enum shm_op {
 	 * .user_timeout .rcvbuf .user_mss .ttl .tos .syncnt
 	 */
 	SHM_CONNECT = 16,
+	/* struct shm_data_msg: text for the SYN of the SHM_CONNECT that follows, in pieces */
+	SHM_CONNECT_DATA = 24,
+	/* .conn .generation (of my arena), which came by fast open: the handshake is complete */
+	SHM_CONN_CONFIRMED = 25,
 	SHM_CONNECT_CANCEL = 17, /* forget .cookie */
 	SHM_CONN_GIVE = 18,   /* take .conn of my arena (closed, or left at exit) */
 	/*
@@ -105,11 +109,22 @@ struct shm_msg {
 	};
 	union {
 		uint32_t new_generation;
-		uint8_t syncnt;
+		struct {
+			uint8_t syncnt;
+			uint8_t fastopen; /* ask for, or use, a fast open cookie */
+		};
 	};
 	uint8_t pad[4];
 };
 _Static_assert(sizeof(struct shm_msg) == 80, "shm_msg");
+
+struct shm_data_msg {
+	uint32_t op; /* SHM_CONNECT_DATA */
+	uint32_t len;
+	uint8_t data[72];
+};
+_Static_assert(sizeof(struct shm_data_msg) == sizeof(struct shm_msg), "one entry of the ring");
+#define SHM_CONNECT_DATA_MAX 1420u /* what a SYN takes, with all its options */
 
 /* A UMEM frame handed to the other side, one descriptor of a packet. */
 struct shm_pkt {

@@ -32,6 +32,9 @@ static uint32_t put_options(const struct conv *c, const struct seg *g, uint8_t *
 	}
 	if (syn) {
 		o.sack_ok = c->sack;
+		o.fo = c->fo.fo;
+		o.fo_exp = c->fo.fo_exp;
+		memcpy(o.fo_cookie, c->fo.fo_cookie, sizeof(o.fo_cookie));
 		o.mss = c->mss;
 		o.has_wscale = c->wscale;
 		o.wscale = (uint8_t)(c->wscale - 1);
@@ -55,7 +58,7 @@ enum drop tc_rx(struct conv *c, const struct seg *g)
 	put_be16(b + 14, (uint16_t)(g->wnd == ZERO_WND ? 0 : g->wnd ? g->wnd : c->wnd));
 	put_be16(b + 18, g->up);
 	for (uint32_t i = 0; i < g->len; i++)
-		b[hlen + i] = pattern(g->seq + i);
+		b[hlen + i] = pattern(g->seq + !!(g->flags & TH_SYN) + i);
 	sum = csum_partial(b, hlen + g->len, csum_pseudo(&src, &dst, PROTO_TCP, hlen + g->len));
 	memcpy(b + 16, &(uint16_t){csum_fold(sum)}, 2);
 	d = ts_rx(&c->t, &(struct spec){IP_PKT, .proto = PROTO_TCP, .tos = g->tos, .data = b,
@@ -95,7 +98,7 @@ bool tc_take(struct conv *c)
 			       .wnd = g.wnd,
 			       .up = g.up};
 	for (uint32_t i = 0; i < g.len; i++)
-		if (c->o.b[g.data_off + i] != pattern(c->last.seq + i))
+		if (c->o.b[g.data_off + i] != pattern(c->last.seq + !!(g.flags & TH_SYN) + i))
 			fail_msg("wrong byte at %u", c->last.seq + i);
 	return true;
 }

@@ -46,6 +46,7 @@ struct conv {
 	/* what the peer offers; to be set before tc_accept(), tc_connect() */
 	bool ts, sack;
 	uint8_t wscale; /* 0: not offered, else shift + 1 */
+	struct tcp_options fo; /* .fo…: in our SYN or SYN-ACK */
 	uint16_t mss;
 	uint16_t wnd;
 	/* timestamps as they stand */

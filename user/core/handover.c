@@ -17,7 +17,9 @@
 	 TCB_F_RD_SHUT | TCB_F_PROBING | TCB_F_RTT_VALID | TCB_F_PASSIVE | TCB_F_TX_FULL |         \
 	 TCB_F_RTX | TCB_F_FIN_OOO | TCB_F_MORE | TCB_F_CWND_LIMITED | TCB_F_PINGPONG |            \
 	 TCB_F_URG | TCB_F_URG_VALID | TCB_F_URG_READ | TCB_F_URG_SND | TCB_F_ECE | TCB_F_CWR)
-#define OPT_KNOWN (TCB_OPT_WSCALE | TCB_OPT_TS | TCB_OPT_SACK | TCB_OPT_ECN)
+#define OPT_KNOWN                                                                                  \
+	(TCB_OPT_WSCALE | TCB_OPT_TS | TCB_OPT_SACK | TCB_OPT_ECN | TCB_OPT_SYN_DATA |             \
+	 TCB_OPT_SYNACK)
 #define SOCKOPT_KNOWN                                                                              \
 	(TCB_NODELAY | TCB_CORK | TCB_KEEPALIVE | TCB_LINGER | TCB_QUICKACK | TCB_RCVBUF_LOCK |    \
 	 TCB_SNDBUF_LOCK | TCB_OOBINLINE)
@@ -265,7 +267,9 @@ static void settle(struct tcb *t, struct mtime now)
 		t->flags &= ~TCB_F_RTX;
 	if (!blocked)
 		t->flags &= ~TCB_F_PROBING;
-	if (!outstanding && !(t->flags & TCB_F_PROBING))
+	if (t->opt & TCB_OPT_SYNACK)
+		t->flags &= ~TCB_F_PROBING;
+	if (!outstanding && !(t->flags & TCB_F_PROBING) && !(t->opt & TCB_OPT_SYNACK))
 		t->t_rtx = t->rtx_first = 0;
 	else if (!t->t_rtx)
 		t->t_rtx = mtime_add_us(now, t->rto).ns;

@@ -308,6 +308,8 @@ void conn_table_del(struct stack *s, uint32_t conn);
 #define TCP_WSCALE_MAX 14u
 #define TCP_MSS_MIN 64u /* less is not believed: headers must not be most of what is sent */
 
+#define FO_COOKIE_MAX 16u
+
 struct tcp_sack_block {
 	uint32_t start, end;
 };
@@ -319,6 +321,9 @@ struct tcp_options {
 	uint8_t n_sack;
 	uint32_t ts_val, ts_ecr;
 	struct tcp_sack_block sack[4];
+	uint8_t fo; /* fast open: 1 + length of the cookie; 0: not given */
+	bool fo_exp; /* in the form of RFC 6994 */
+	uint8_t fo_cookie[FO_COOKIE_MAX];
 };
 
 /* A segment, checked once at the edge (tcp_parse.c). Host byte order but for ports. */
@@ -571,6 +576,7 @@ struct listener {
 	uint64_t cookie;
 	uint16_t user_mss, sockopt;
 	uint32_t defer_accept; /* s */
+	uint32_t fastopen, fo_len; /* TCP_FASTOPEN, and how many there are */
 	uint8_t ttl, tos;
 	uint8_t cc; /* index + 1; 0: default */
 	bool ev_queued;
@@ -634,6 +640,32 @@ bool cookie_syn(struct stack *s, const struct tcp_seg *ack, struct tcp_seg *syn,
 bool cookie_returned(struct stack *s, const struct tcp_seg *g, struct mtime now);
 uint8_t listener_cc(const struct stack *s, const struct listener *l);
 uint32_t syn_queue_max(const struct stack *s, const struct listener *l);
+
+/* tcp_fastopen.c (RFC 7413) */
+#define FO_CACHE 1024u
+/* What is known of a server. */
+struct fo_entry {
+	struct ip_addr addr;
+	uint8_t cookie[FO_COOKIE_MAX];
+	uint32_t used, failed; /* s of the stack's clock */
+	uint16_t mss;
+	uint8_t len; /* of the cookie, 0: none */
+	uint8_t fails; /* SYNs in a row that had to be repeated */
+	bool exp;
+};
+/*
+ * A SYN for a listener: is it to be opened at once? If not, *@reply may hold what the SYN-ACK's
+ * option is to say.
+ */
+bool fastopen_syn(struct stack *s, const struct listener *l, const struct tcp_seg *g,
+		  struct tcp_options *reply);
+/* Our SYN: fills in the option; returns how many bytes of text go along. */
+uint32_t fastopen_syn_out(struct stack *s, const struct tcb *t, struct tcp_options *o,
+			  struct mtime now);
+/* Our SYN has to be sent again. */
+void fastopen_syn_lost(struct stack *s, const struct tcb *t, struct mtime now);
+/* The answer to our SYN; takes what it acknowledges off the send queue. */
+void fastopen_synack(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct mtime now);
 
 /*
  * tcp_timewait.c: compact records, ≤ 64 bytes. While a program still holds the socket, the
@@ -743,7 +775,10 @@ struct stack {
 	struct token_bucket icmp_tokens, challenge_tokens, rst_tokens;
 	uint32_t n_orphans, n_exported;
 	uint16_t ip_id;
-	uint64_t isn_key[2], port_key[2], cookie_key[2];
+	uint64_t isn_key[2], port_key[2], cookie_key[2], fo_key[2];
+	struct fo_entry *fo_cache; /* [FO_CACHE] */
+	struct mtime fo_off_until; /* black hole */
+	uint32_t fo_off_times;
 	struct syncookie_keys cookies; /* of now, by cookie_key */
 	uint32_t port_table[PORT_TABLE]; /* RFC 6056 §3.3.4 */
 	uint64_t drops[DROP_MAX];

@@ -28,6 +28,7 @@ void stack_limits_default(struct stack_limits *l)
 		.tcp_sack = 1,
 		.tcp_ecn = 2,
 		.tcp_slow_start_after_idle = 1,
+		.tcp_fastopen = 1,
 		.tcp_challenge_ack_limit = 1000,
 		.icmp_ratelimit = 1000,
 		.ip_default_ttl = 64,

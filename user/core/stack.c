@@ -96,6 +96,7 @@ static size_t layout(struct stack *s, uint8_t *base, const struct stack_cfg *cfg
 	s->routes = carve(&c, cfg->n_routes, sizeof(*s->routes));
 	s->neigh_priv = carve(&c, n_neighs, sizeof(*s->neigh_priv));
 	s->reasm = carve(&c, n_reasm, reasm_size());
+	s->fo_cache = carve(&c, cfg->role == STACK_FULL ? FO_CACHE : 0, sizeof(*s->fo_cache));
 	s->udps = carve(&c, cfg->n_udp, sizeof(*s->udps));
 	/* See tcb_alloc(): each TCB may still end in two reports, each record in one. */
 	s->freed_size = 2 * (2 * a->n_tcbs + cfg->n_tw + 1);
@@ -114,7 +115,7 @@ struct stack *stack_init(void *mem, const struct stack_cfg *cfg, const struct ar
 			 struct pkt_pool *pool, struct mtime now)
 {
 	struct stack *s = mem;
-	uint64_t seed[7];
+	uint64_t seed[9];
 
 	layout(s, mem, cfg, a);
 	s->cfg = *cfg;
@@ -133,12 +134,13 @@ struct stack *stack_init(void *mem, const struct stack_cfg *cfg, const struct ar
 	s->lev_head = s->lev_tail = s->reasm_head = s->reasm_tail = SHM_NIL;
 	s->uev_head = s->uev_tail = SHM_NIL;
 	/* Keys of their own, so that what one shows says nothing of the others. */
-	for (uint64_t i = 0; i < 7; i++)
+	for (uint64_t i = 0; i < 9; i++)
 		seed[i] = siphash_24(s->cfg.key, &i, sizeof(i));
 	memcpy(s->isn_key, seed, sizeof(s->isn_key));
 	memcpy(s->port_key, seed + 2, sizeof(s->port_key));
 	s->ip_id = (uint16_t)seed[4];
 	memcpy(s->cookie_key, seed + 5, sizeof(s->cookie_key));
+	memcpy(s->fo_key, seed + 7, sizeof(s->fo_key));
 	s->cookies.period = UINT64_MAX; /* none: no keys yet */
 	return s;
 }

@@ -96,6 +96,8 @@ struct stack_limits {
 	uint32_t tcp_sack;		/* 1 */
 	uint32_t tcp_ecn;		/* 2: where the peer asks; 1: ask, too; 0: never */
 	uint32_t tcp_slow_start_after_idle; /* 1 */
+	uint32_t tcp_fastopen;		/* 1: client; 2: server; 4, 0x200: without cookies; 0x400: all listeners */
+	uint32_t tcp_fastopen_blackhole_timeout_sec; /* 0: off */
 	uint32_t tcp_challenge_ack_limit; /* per second, 1000 */
 	uint32_t icmp_ratelimit;	/* errors per second to one host, 1 per ms at most: 1000 */
 	uint32_t ip_default_ttl;	/* 64 */
@@ -238,6 +240,7 @@ int stack_event(struct stack *s, const struct net_event *ev, struct mtime now);
 #define EV_PRI (1u << 10)   /* the urgent byte has come: tcp_recv_oob() */
 #define EV_PMTU (1u << 11) /* UDP: a router has told the MTU of a way, udp_pmtu() */
 #define EV_COOKIES (1u << 12) /* listener .listener sends SYN cookies: tcp_listen_watch() */
+#define EV_CONFIRMED (1u << 13) /* opened by fast open (TCB_OPT_SYNACK): the handshake is complete now */
 
 struct stack_ev {
 	uint32_t mask;
@@ -260,6 +263,7 @@ enum tcp_opt {
 	TOPT_KEEPINTVL, TOPT_KEEPCNT, TOPT_USER_TIMEOUT, TOPT_LINGER /* s, -1: off */,
 	TOPT_RCVBUF, TOPT_SNDBUF, TOPT_RCVLOWAT, TOPT_TTL, TOPT_TOS, TOPT_DEFER_ACCEPT,
 	TOPT_OOBINLINE, TOPT_CONGESTION, TOPT_LINGER2 /* s, 0: default, -1: none */, TOPT_SYNCNT,
+	TOPT_FASTOPEN /* a listener's: connections by fast open that are not confirmed yet */,
 	TOPT_MAX_PACING /* bytes/s, UINT32_MAX: no limit */,
 	TOPT_MAX /* not an option */
 };
@@ -310,6 +314,19 @@ int tcp_accept(struct stack *s, uint32_t id, uint32_t *conn);
  */
 int tcp_connect(struct stack *s, const struct tcp_addr_pair *a, uint64_t cookie, struct mtime now,
 		uint32_t *conn);
+/*
+ * Fast open (RFC 7413), right after tcp_connect(): the SYN carries a cookie, or asks for one, and
+ * with a cookie as much of @buf as fits; the rest is sent when the connection is open. Returns how
+ * much was queued.
+ */
+uint32_t tcp_fastopen(struct stack *s, uint32_t conn, const void *buf, uint32_t len);
+/* Would the SYN to @a carry data? */
+bool tcp_fastopen_known(struct stack *s, const struct ip_addr *a, struct mtime now);
+/*
+ * A connection with TCB_OPT_SYNACK counts against its listener's TOPT_FASTOPEN: also after tcp_accept(), until
+ * its taker says that it is confirmed or gone.
+ */
+void tcp_fastopen_done(struct stack *s, uint32_t listener);
 /* ip_local_port_range, host order, 1 <= @lo <= @hi. */
 void stack_set_ports(struct stack *s, uint16_t lo, uint16_t hi);
 /*

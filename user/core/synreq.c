@@ -10,7 +10,7 @@
  * Invariants: a request is in the hash and in its listener's list, its timer runs; its pair is
  * in no other table. Limits, counters and the order of the checks are Linux's.
  */
-#include "internal.h"
+#include "tcp.h"
 
 static uint32_t *synreq_bucket(const struct stack *s, const struct tcp_addr_pair *a)
 {
@@ -76,8 +76,9 @@ uint8_t listener_cc(const struct stack *s, const struct listener *l)
 	return l->cc ? (uint8_t)(l->cc - 1) : cc_default(s);
 }
 
+/* @fo: a cookie for the client, or NULL */
 static void synack_send(struct stack *s, const struct synreq *r, uint16_t mss, uint32_t ts,
-			struct mtime now)
+			const struct tcp_options *fo, struct mtime now)
 {
 	struct tcp_options o = {
 		.mss = mss,
@@ -90,6 +91,11 @@ static void synack_send(struct stack *s, const struct synreq *r, uint16_t mss, u
 	};
 	uint32_t flags = TH_SYN | TH_ACK;
 
+	if (fo && fo->fo) {
+		o.fo = fo->fo;
+		o.fo_exp = fo->fo_exp;
+		memcpy(o.fo_cookie, fo->fo_cookie, sizeof(o.fo_cookie));
+	}
 	if (r->opt & TCB_OPT_ECN)
 		flags |= TH_ECE;
 	if (cc_get(listener_cc(s, &s->listeners[r->listener]))->needs_ecn)
@@ -120,7 +126,7 @@ static void synack_again(struct stack *s, struct synreq *r, struct mtime now)
 		return;
 	MIB(s, Tcp_RetransSegs);
 	MIB(s, TcpExt_TCPSynRetrans);
-	synack_send(s, r, mss, synreq_ts(s, r, now), now);
+	synack_send(s, r, mss, synreq_ts(s, r, now), NULL, now);
 }
 
 /* 1, 2, 4, … s after the n-th transmission. */
@@ -250,44 +256,11 @@ static enum drop cookie_answer(struct stack *s, uint32_t listener, const struct 
 		s->listeners[listener].ev_cookies = true;
 		listener_event(s, listener);
 	}
-	synack_send(s, &r, mss, cookie_ts(tcp_ts_now(s, now), &syn.o, r.opt & TCB_OPT_ECN) + r.ts_offset, now);
+	synack_send(s, &r, mss,
+		    cookie_ts(tcp_ts_now(s, now), &syn.o, r.opt & TCB_OPT_ECN) + r.ts_offset, NULL,
+		    now);
 	return DROP_NONE;
 }
-
-static enum drop syn_input(struct stack *s, uint32_t listener, struct tcp_seg *g, struct mtime now)
-{
-	struct listener *l = &s->listeners[listener];
-	uint32_t cookies = s->cfg.limits.tcp_syncookies, i;
-	struct tcp_addr_pair a = tcp_seg_pair(g);
-	/* A pair that comes out of TIME_WAIT is a peer that exists: no limit, as in Linux. */
-	bool full = (cookies == 2 || syn_queue_full(s, l)) && !g->tw_iss;
-	uint16_t mss;
-
-	if (full && !cookies) {
-		MIB(s, TcpExt_TCPReqQFullDrop);
-		return listen_drop(s, DROP_QUEUE_FULL);
-	}
-	if (full)
-		MIB(s, TcpExt_TCPReqQFullDoCookies);
-	if (accept_queue_full(s, l)) {
-		MIB(s, TcpExt_ListenOverflows);
-		return listen_drop(s, DROP_QUEUE_FULL);
-	}
-	if (!synack_mss(s, l, &a, &mss))
-		return listen_drop(s, DROP_MARTIAN);
-	if (full)
-		return cookie_answer(s, listener, g, mss, now);
-	i = free_list_get(&s->synreq_free);
-	if (i == SHM_NIL)
-		return listen_drop(s, DROP_NO_MEMORY);
-	synreq_init(s, &s->synreqs[i], listener, g, now);
-	synreq_add(s, i);
-	synreq_arm(s, i, now);
-	synack_send(s, &s->synreqs[i], mss, synreq_ts(s, &s->synreqs[i], now), now);
-	return DROP_NONE;
-}
-
-/* ---- third ACK ---- */
 
 static void conn_inherit(struct tcb *t, const struct listener *l)
 {
@@ -352,6 +325,88 @@ static void conn_fill(struct stack *s, struct tcb *t, const struct synreq *r, st
 		t->rtt_time = us_stamp((struct mtime){r->sent});
 	}
 }
+
+/*
+ * Fast open: a connection at once, with what text came along, on the accept queue before the peer
+ * has heard of it. Its SYN-ACK is sent as the TCB's first segment, and again until it is
+ * acknowledged. False: no memory.
+ */
+static bool fastopen_open(struct stack *s, uint32_t listener, struct tcp_seg *g, struct mtime now)
+{
+	struct tcp_seg ack = *g;
+	struct synreq r;
+	uint32_t conn;
+	struct tcb *t;
+
+	synreq_init(s, &r, listener, g, now);
+	r.sent = 0;
+	conn = tcp_conn_create(s, &r.a, now);
+	if (conn == SHM_NIL)
+		return false;
+	t = tcb_at(s, conn);
+	conn_fill(s, t, &r, now);
+	ack.ack = r.iss + 1;
+	tcp_established(s, t, &ack, now); /* with the SYN's window, which is not scaled */
+	t->opt |= TCB_OPT_SYNACK;
+	t->t_rtx = now.ns;
+	accept_queue_add(s, listener, t);
+	s->listeners[listener].fo_len++;
+	MIB(s, TcpExt_TCPFastOpenPassive);
+
+	if (g->len)
+		t->opt |= TCB_OPT_SYN_DATA;
+	g->seq++;
+	g->flags &= (uint8_t)~TH_SYN;
+	if (g->flags & TH_URG)
+		tcp_urgent(s, t, g);
+	tcp_segment_text(s, t, g, now);
+	t->flags &= ~(TCB_F_ACK_NOW | TCB_F_ACK_DELAYED); /* the SYN-ACK says it */
+	t->ack_owed = 0;
+	t->t_delack = 0;
+	tcp_kick(s, t, now);
+	return true;
+}
+
+static enum drop syn_input(struct stack *s, uint32_t listener, struct tcp_seg *g, struct mtime now)
+{
+	struct listener *l = &s->listeners[listener];
+	uint32_t cookies = s->cfg.limits.tcp_syncookies, i;
+	struct tcp_addr_pair a = tcp_seg_pair(g);
+	/* A pair that comes out of TIME_WAIT is a peer that exists: no limit, as in Linux. */
+	bool full = (cookies == 2 || syn_queue_full(s, l)) && !g->tw_iss;
+	struct tcp_options fo = {0};
+	uint16_t mss;
+
+	if (full && !cookies) {
+		MIB(s, TcpExt_TCPReqQFullDrop);
+		return listen_drop(s, DROP_QUEUE_FULL);
+	}
+	if (full)
+		MIB(s, TcpExt_TCPReqQFullDoCookies);
+	if (accept_queue_full(s, l)) {
+		MIB(s, TcpExt_ListenOverflows);
+		return listen_drop(s, DROP_QUEUE_FULL);
+	}
+	if (!synack_mss(s, l, &a, &mss))
+		return listen_drop(s, DROP_MARTIAN);
+	if (full)
+		return cookie_answer(s, listener, g, mss, now);
+	if (fastopen_syn(s, l, g, &fo)) {
+		if (fastopen_open(s, listener, g, now))
+			return DROP_NONE;
+		MIB(s, TcpExt_TCPFastOpenPassiveFail);
+	}
+	i = free_list_get(&s->synreq_free);
+	if (i == SHM_NIL)
+		return listen_drop(s, DROP_NO_MEMORY);
+	synreq_init(s, &s->synreqs[i], listener, g, now);
+	synreq_add(s, i);
+	synreq_arm(s, i, now);
+	synack_send(s, &s->synreqs[i], mss, synreq_ts(s, &s->synreqs[i], now), &fo, now);
+	return DROP_NONE;
+}
+
+/* ---- third ACK ---- */
 
 /* The peer's ACK cannot be honoured now. */
 static enum drop establish_refuse(struct stack *s, const struct tcp_seg *g, enum drop why,

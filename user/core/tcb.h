@@ -50,6 +50,9 @@ enum tcb_owner {
 #define TCB_OPT_TS (1u << 1)
 #define TCB_OPT_SACK (1u << 2)
 #define TCB_OPT_ECN (1u << 3)
+#define TCB_OPT_FASTOPEN (1u << 6) /* SYN-SENT: RFC 7413, a cookie or the wish for one goes along */
+#define TCB_OPT_SYNACK (1u << 5)   /* RFC 7413, passive: open, but our SYN-ACK is not acknowledged */
+#define TCB_OPT_SYN_DATA (1u << 7) /* text in our SYN was acknowledged */
 /* tcb.sockopt: set by the application */
 #define TCB_NODELAY (1u << 0)
 #define TCB_CORK (1u << 1)

@@ -394,4 +394,5 @@ void tcp_buf_release(struct stack *s, struct tcb *t)
 	release_list(s, t, &t->rx_head);
 	t->rx_tail = SHM_NIL;
 	t->rx_bytes = 0;
+	t->flags &= ~(TCB_F_URG | TCB_F_URG_VALID | TCB_F_URG_READ);
 }

@@ -175,6 +175,8 @@ static int check_deadlines(const struct stack *s, const struct tcb *t, char *why
 	}
 	if (t->snd_una != t->snd_max && !t->t_rtx)
 		FAIL("outstanding, but no retransmission timer");
+	if (t->opt & TCB_OPT_SYNACK && (!t->t_rtx || t->flags & TCB_F_PROBING))
+		FAIL("SYN-ACK not acknowledged, and no timer for it");
 	if (t->flags & TCB_F_RTX && t->snd_una == t->snd_max)
 		FAIL("retransmission of what is acknowledged");
 	if (t->flags & TCB_F_PROBING && (!t->t_rtx || t->snd_una != t->snd_max))

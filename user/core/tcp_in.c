@@ -117,7 +117,7 @@ static void reset_received(struct stack *s, struct tcb *t, struct mtime now)
 {
 	int err = E_CONNRESET;
 
-	if (t->state == TCP_SYN_RECEIVED)
+	if (t->state == TCP_SYN_RECEIVED || t->opt & TCB_OPT_SYNACK)
 		err = E_CONNREFUSED;
 	else if (t->state == TCP_CLOSE_WAIT)
 		err = E_PIPE;
@@ -190,6 +190,22 @@ static bool ack_of_syn(struct stack *s, struct tcb *t, struct tcp_seg *g, enum d
 	return true;
 }
 
+/* Fast open: the handshake is complete. */
+static void synack_acked(struct stack *s, struct tcb *t, struct mtime now)
+{
+	t->opt &= (uint8_t)~TCB_OPT_SYNACK;
+	if (t->flags & TCB_F_RTT_VALID && t->rtt_seq == t->iss + 1) {
+		tcp_rtt_sample(t, us_stamp(now) - t->rtt_time);
+		t->flags &= ~TCB_F_RTT_VALID;
+	}
+	t->rtx_first = 0;
+	t->backoff = 0;
+	t->t_rtx = t->snd_una == t->snd_max ? 0 : mtime_add_us(now, tcp_rto_us(t)).ns;
+	if (t->flags & TCB_F_ACCEPT_QUEUED)
+		tcp_fastopen_done(s, t->listener);
+	tcp_event(s, t, EV_CONFIRMED);
+}
+
 static bool check_ack(struct stack *s, struct tcb *t, struct tcp_seg *g, enum drop *d,
 		      struct mtime now)
 {
@@ -206,6 +222,8 @@ static bool check_ack(struct stack *s, struct tcb *t, struct tcp_seg *g, enum dr
 		*d = challenge(s, t, DROP_BAD_ACK, now);
 		return false;
 	}
+	if (t->opt & TCB_OPT_SYNACK && seq_ge(g->ack, t->snd_una))
+		synack_acked(s, t, now);
 	if (seq_gt(g->ack, t->snd_una)) {
 		tcp_ack_new(s, t, g, now);
 		tcp_window_update(t, g);
@@ -225,6 +243,12 @@ static enum drop input_synchronised(struct stack *s, struct tcb *t, struct tcp_s
 {
 	enum drop d = DROP_NONE;
 
+	if (t->opt & TCB_OPT_SYNACK && g->seq == t->irs &&
+	    (g->flags & (TH_SYN | TH_ACK | TH_RST | TH_FIN)) == TH_SYN) {
+		t->rtx_first = 0; /* our SYN-ACK was lost: it goes once more, and does not count */
+		t->t_rtx = now.ns;
+		return DROP_NONE;
+	}
 	if (!check_sequence(s, t, g, &d, now) || !check_rst(s, t, g, &d, now) ||
 	    !check_syn(s, t, g, &d, now) || !check_ack(s, t, g, &d, now))
 		return d;
@@ -243,8 +267,8 @@ static bool input_predicted(struct stack *s, struct tcb *t, struct tcp_seg *g, s
 {
 	if (t->state != TCP_ESTABLISHED || (g->flags & ~(TH_PSH | TH_ECE | TH_CWR)) != TH_ACK ||
 	    g->seq != t->rcv_nxt || g->len > tcp_rcv_wnd(t) || t->ooo_head != SHM_NIL ||
-	    t->flags & (TCB_F_FIN_OOO | TCB_F_URG) || t->cc_state != CC_OPEN ||
-	    g->ack - t->snd_una > t->snd_max - t->snd_una ||
+	    t->flags & (TCB_F_FIN_OOO | TCB_F_URG) || t->opt & TCB_OPT_SYNACK ||
+	    t->cc_state != CC_OPEN || g->ack - t->snd_una > t->snd_max - t->snd_una ||
 	    (g->ack == t->snd_una && (!g->len || g->o.n_sack)) || paws_reject(s, t, g, now))
 		return false;
 	ts_recent_update(s, t, g, now);
@@ -268,7 +292,7 @@ static enum drop input_syn_sent(struct stack *s, struct tcb *t, struct tcp_seg *
 {
 	bool ack = g->flags & TH_ACK;
 
-	if (ack && (g->ack != t->iss + 1 || t->snd_max == t->iss)) {
+	if (ack && (!seq_gt(g->ack, t->iss) || seq_gt(g->ack, t->snd_max))) {
 		tcp_send_reset(s, g, now);
 		return DROP_BAD_ACK;
 	}

@@ -80,7 +80,9 @@ void tcp_info_of(const struct tcb *t, const struct board *b, uint32_t mtu, struc
 	uint64_t rto = tcp_rto_us(t);
 
 	*o = (struct tcp_info_out){
-		.state = linux_state(t->state),
+		.state = linux_state(t->opt & TCB_OPT_SYNACK && t->state == TCP_ESTABLISHED
+					     ? TCP_SYN_RECEIVED
+					     : t->state),
 		.retransmits = t->state == TCP_SYN_SENT ? t->syn_retries
 			       : t->rtx_first		? t->backoff
 							: 0,

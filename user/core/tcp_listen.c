@@ -167,6 +167,7 @@ void accept_queue_remove(struct stack *s, struct tcb *t)
 	if (l->aq_tail == conn)
 		l->aq_tail = prev;
 	l->aq_len--;
+	l->fo_len -= l->fo_len && t->opt & TCB_OPT_SYNACK;
 	t->flags &= ~TCB_F_ACCEPT_QUEUED;
 	t->cookie = 0;
 }
@@ -181,6 +182,7 @@ int tcp_accept(struct stack *s, uint32_t id, uint32_t *conn)
 		return -E_AGAIN;
 	*conn = l->aq_head;
 	accept_queue_remove(s, tcb_at(s, *conn));
+	l->fo_len += !!(tcb_at(s, *conn)->opt & TCB_OPT_SYNACK); /* still, until tcp_fastopen_done() */
 	return 0;
 }
 
@@ -311,6 +313,9 @@ int tcp_opt_check(const struct stack *s, enum tcp_opt opt, int64_t *value)
 		hi = 120;
 		clamp = true;
 		break;
+	case TOPT_FASTOPEN:
+		hi = INT32_MAX;
+		break;
 	case TOPT_SYNCNT:
 		lo = 1;
 		hi = 127;
@@ -424,6 +429,9 @@ int tcp_listen_opt(struct stack *s, uint32_t id, enum tcp_opt opt, int64_t value
 		l->linger2 = value < 0 ? LINGER2_NONE : (uint8_t)value;
 		break;
 	case TOPT_SYNCNT: /* of connect() */
+		break;
+	case TOPT_FASTOPEN:
+		l->fastopen = (uint32_t)value;
 		break;
 	case TOPT_DEFER_ACCEPT:
 		l->defer_accept = (uint32_t)value;

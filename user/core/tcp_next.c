@@ -169,6 +169,9 @@ static enum tcp_action next_timed(const struct stack *s, const struct tcb *t, st
 {
 	const struct board *b = tcp_board(s, t);
 
+	/* Nothing that follows counts before our SYN-ACK has come through. */
+	if (t->opt & TCB_OPT_SYNACK && due(t->t_rtx, now))
+		return tcp_timer_syn_over(s, t, now) ? TCP_ACT_TIMEOUT : TCP_ACT_SYN;
 	if (b && due(b->t_reo, now))
 		return TCP_ACT_REORDER;
 	if (b && due(b->t_pto, now))

@@ -58,7 +58,8 @@ uint32_t tcp_select_window(struct stack *s, struct tcb *t)
 
 /* ---- building ---- */
 
-static void syn_options(const struct stack *s, const struct tcb *t, struct tcp_options *o)
+static void syn_options(struct stack *s, const struct tcb *t, struct tcp_options *o,
+			struct mtime now)
 {
 	uint32_t mss = tcp_mtu_mss(s->netifs[t->netif].mtu, &t->remote);
 
@@ -66,6 +67,7 @@ static void syn_options(const struct stack *s, const struct tcb *t, struct tcp_o
 	o->has_wscale = t->opt & TCB_OPT_WSCALE;
 	o->wscale = t->rcv_wscale;
 	o->sack_ok = t->opt & TCB_OPT_SACK;
+	fastopen_syn_out(s, t, o, now);
 }
 
 /* Writes header and options at @h, returns their length. SACK blocks go into bare ACKs only. */
@@ -82,7 +84,7 @@ static uint32_t put_header(struct stack *s, struct tcb *t, uint8_t *h, uint32_t 
 		o.ts_ecr = flags & TH_ACK ? t->ts_recent : 0;
 	}
 	if (syn)
-		syn_options(s, t, &o);
+		syn_options(s, t, &o, now);
 	if (!len && flags == TH_ACK && tcp_sack_pending(t))
 		tcp_sack_fill(s, t, &o);
 	hlen = TCP_HLEN + tcp_put_options(h + TCP_HLEN, &o, syn);
@@ -114,7 +116,7 @@ static struct pkt *build(struct stack *s, struct tcb *t, uint32_t seq, uint32_t 
 			   .df = true,
 			   .queue = t->queue};
 	struct pkt *p = ip_pkt_alloc(s, !ip_addr_is_v4(&t->remote));
-	uint32_t hlen, got;
+	uint32_t text = seq + !!(flags & TH_SYN), hlen, got;
 
 	if (!p)
 		return NULL;
@@ -123,11 +125,11 @@ static struct pkt *build(struct stack *s, struct tcb *t, uint32_t seq, uint32_t 
 	p->hdr_len = (uint16_t)(p->l4_off + hlen);
 	p->frag[0].len = p->hdr_len;
 	if (len > tcp_eff_mss(t) || p->hdr_len + len > p->room) {
-		p->nfrags += txq_frags(s, t, seq, len, &p->frag[1], PKT_MAX_FRAGS - 1, &got);
+		p->nfrags += txq_frags(s, t, text, len, &p->frag[1], PKT_MAX_FRAGS - 1, &got);
 		tcp_assert(got == len);
 		p->gso_size = len > tcp_eff_mss(t) ? (uint16_t)tcp_eff_mss(t) : 0;
 	} else {
-		txq_copy(s, t, seq, p->frag[0].p + p->hdr_len, len);
+		txq_copy(s, t, text, p->frag[0].p + p->hdr_len, len);
 		p->frag[0].len += len;
 	}
 	p->len = p->hdr_len + len;
@@ -349,6 +351,8 @@ static struct pkt *send_syn(struct stack *s, struct tcb *t, struct mtime now)
 {
 	uint8_t flags = t->state == TCP_SYN_SENT ? TH_SYN : TH_SYN | TH_ACK;
 	bool again = t->t_rtx && t->t_rtx <= now.ns;
+	struct tcp_options unused;
+	uint32_t len = 0;
 	struct pkt *p;
 
 	if (again) {
@@ -357,12 +361,17 @@ static struct pkt *send_syn(struct stack *s, struct tcb *t, struct mtime now)
 		MIB(s, TcpExt_TCPTimeouts);
 		MIB(s, TcpExt_TCPSynRetrans);
 		t->neigh = SHM_NIL;
+		fastopen_syn_lost(s, t, now);
 	} else if (!t->rtx_first) {
 		t->rtx_first = ms_stamp(now); /* TCP_USER_TIMEOUT counts from here */
 	}
-	t->snd_nxt = t->snd_max = t->iss + 1;
+	if (t->opt & TCB_OPT_FASTOPEN)
+		len = fastopen_syn_out(s, t, &unused, now);
+	t->snd_nxt = t->iss + 1;
+	/* Text that went with the first SYN may still be acknowledged. */
+	t->snd_max = seq_max(t->snd_max, t->snd_nxt + len);
 	flags |= tcp_ecn_syn(s, t, again);
-	p = build(s, t, t->iss, 0, flags, now);
+	p = build(s, t, t->iss, len, flags, now);
 	if (!p)
 		return NULL;
 	count_sent(s, t, 0, again);
@@ -374,6 +383,34 @@ static struct pkt *send_syn(struct stack *s, struct tcb *t, struct mtime now)
 	t->t_rtx = mtime_add_us(now, tcp_rto_us(t)).ns;
 	if (again)
 		t->t_rtx = tcp_timer_clamp_user(t, t->t_rtx, now);
+	return link_output(s, t, p, now);
+}
+
+/* A connection by fast open: its SYN-ACK, for the first time or again. */
+static struct pkt *send_synack(struct stack *s, struct tcb *t, struct mtime now)
+{
+	bool again = t->rtx_first;
+	uint8_t flags = TH_SYN | TH_ACK | tcp_ecn_syn(s, t, again);
+	struct pkt *p = build(s, t, t->iss, 0, flags, now);
+
+	if (!p)
+		return NULL;
+	t->flags &= ~TCB_F_RTT_VALID;
+	if (again) {
+		t->syn_retries++;
+		t->backoff++;
+		MIB(s, TcpExt_TCPTimeouts);
+		MIB(s, TcpExt_TCPSynRetrans);
+	} else {
+		t->rtx_first = ms_stamp(now);
+		t->flags |= TCB_F_RTT_VALID;
+		t->rtt_seq = t->iss + 1;
+		t->rtt_time = us_stamp(now);
+	}
+	t->rcv_adv = seq_max(t->rcv_adv, t->rcv_nxt + tcp_syn_window(t->rcvbuf));
+	count_sent(s, t, 0, again);
+	ack_sent(s, t, 0);
+	t->t_rtx = tcp_timer_clamp_user(t, mtime_add_us(now, tcp_rto_us(t)).ns, now);
 	return link_output(s, t, p, now);
 }
 
@@ -471,7 +508,7 @@ static struct pkt *act(struct stack *s, struct tcb *t, const struct tcp_next *n,
 	case TCP_ACT_ACK:
 		return send_empty(s, t, bare_seq(t), TH_ACK, now);
 	case TCP_ACT_SYN:
-		return send_syn(s, t, now);
+		return tcp_synchronised(t) ? send_synack(s, t, now) : send_syn(s, t, now);
 	case TCP_ACT_RST:
 		return send_reset(s, t, now);
 	case TCP_ACT_PROBE:

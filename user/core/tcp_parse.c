@@ -16,10 +16,25 @@ enum {
 	OPT_WSCALE = 3,
 	OPT_SACK_OK = 4,
 	OPT_SACK = 5,
-	OPT_TS = 8
+	OPT_TS = 8,
+	OPT_FASTOPEN = 34,
+	OPT_EXP = 254 /* RFC 6994 */
 };
 
 #define TCP_HLEN_MAX 60u
+
+#define EXP_FASTOPEN 0xf989u
+
+/* RFC 7413 §4.1.1: 4 to 16 bytes, an even number; none: the wish for one. Any other is no option.
+ */
+static void parse_fastopen(const uint8_t *cookie, uint32_t len, bool exp, struct tcp_options *o)
+{
+	if (len && (len < 4 || len > FO_COOKIE_MAX || len % 2))
+		return;
+	o->fo = (uint8_t)(1 + len);
+	o->fo_exp = exp;
+	memcpy(o->fo_cookie, cookie, len);
+}
 
 /*
  * An option that is cut short ends the list: what came before it counts, as in Linux. MSS,
@@ -61,6 +76,14 @@ static void parse_options(const uint8_t *p, uint32_t len, bool syn, struct tcp_o
 				o->ts_val = get_be32(p + 2);
 				o->ts_ecr = get_be32(p + 6);
 			}
+			break;
+		case OPT_FASTOPEN:
+			if (syn)
+				parse_fastopen(p + 2, n - 2, false, o);
+			break;
+		case OPT_EXP:
+			if (syn && n >= 4 && get_be16(p + 2) == EXP_FASTOPEN)
+				parse_fastopen(p + 4, n - 4, true, o);
 			break;
 		case OPT_SACK:
 			if (n < 10 || (n - 2) % 8 || n > 34 || syn)
@@ -150,6 +173,19 @@ uint32_t tcp_put_options(uint8_t *p, const struct tcp_options *o, bool syn)
 	if (syn && o->has_wscale) {
 		put_be32(p, (uint32_t)OPT_NOP << 24 | OPT_WSCALE << 16 | 3 << 8 | o->wscale);
 		p += 4;
+	}
+	if (syn && o->fo) {
+		uint32_t n = o->fo - 1u;
+
+		*p++ = o->fo_exp ? OPT_EXP : OPT_FASTOPEN;
+		*p++ = (uint8_t)(n + (o->fo_exp ? 4 : 2));
+		if (o->fo_exp) {
+			put_be16(p, EXP_FASTOPEN);
+			p += 2;
+		}
+		memcpy(p, o->fo_cookie, n);
+		for (p += n; (p - b) % 4;)
+			*p++ = OPT_NOP;
 	}
 	if (!syn && o->n_sack) {
 		put_be32(p, OPT_NOP << 24 | OPT_NOP << 16 | OPT_SACK << 8 | (2u + 8u * o->n_sack));

@@ -277,7 +277,8 @@ void tcp_rack_arm_probe(const struct stack *s, struct tcb *t, struct mtime now)
 	if (!b)
 		return;
 	b->t_pto = 0;
-	if (t->cc_state != CC_OPEN || b->sacked || b->lost || t->flags & TCB_F_TLP ||
+	if (t->cc_state != CC_OPEN || b->sacked || b->lost ||
+	    t->flags & TCB_F_TLP || t->opt & TCB_OPT_SYNACK ||
 	    t->snd_una == t->snd_max)
 		return;
 	if (!t->srtt)

@@ -180,6 +180,7 @@ void tcp_established(struct stack *s, struct tcb *t, const struct tcp_seg *g, st
 			t->rto = TCP_RTO_FALLBACK_US;
 	}
 	t->flags &= ~TCB_F_RTT_VALID;
+	fastopen_synack(s, t, g, now);
 	t->t_rtx = t->rtx_first = 0;
 	t->backoff = 0;
 	t->quick = QUICK_ACKS;

@@ -326,6 +326,7 @@ static void set_option(struct stack *s, struct tcb *t, enum tcp_opt opt, int64_t
 	case TOPT_MAX_PACING: /* 0 is as slow as it gets */
 		t->max_pacing = v < UINT32_MAX ? (uint32_t)v + !v : 0;
 		break;
+	case TOPT_FASTOPEN:
 	case TOPT_DEFER_ACCEPT: /* a listener's */
 	case TOPT_MAX:
 		break;
@@ -411,6 +412,7 @@ int tcp_getopt(const struct stack *s, uint32_t conn, enum tcp_opt opt, int64_t *
 	case TOPT_SYNCNT:
 		*value = t->syncnt ? t->syncnt : s->cfg.limits.tcp_syn_retries;
 		return 0;
+	case TOPT_FASTOPEN:
 	case TOPT_DEFER_ACCEPT:
 		*value = 0;
 		return 0;

@@ -74,6 +74,7 @@ static void app_free(struct daemon *d, struct app *a)
 	if (a->arena.base)
 		arena_close(&a->arena);
 	free(a->members);
+	free(a->syn_data);
 	free(a->udp);
 	free(a->rx_left);
 	d->apps[a->slot] = NULL;

@@ -85,6 +85,11 @@
 	X(tcp_slow_start_after_idle, BOOL, limits.tcp_slow_start_after_idle, 0, 1, "1",            \
 	  "Begin with a small window after an idle time (RFC 5681).")                              \
 	X(tcp_sack, BOOL, limits.tcp_sack, 0, 1, "1", "Selective acknowledgements (RFC 2018).")    \
+	X(tcp_fastopen, U32, limits.tcp_fastopen, 0, 0x7ff, "1",                                   \
+	  "Fast open (RFC 7413), the sum of: 1: clients; 2: servers that ask for it; 4: clients "  \
+	  "without a cookie; 512: servers without one; 1024: all servers.")                        \
+	X(tcp_fastopen_blackhole_timeout_sec, U32, limits.tcp_fastopen_blackhole_timeout_sec, 0,   \
+	  86400, "0", "Seconds without fast open for clients after two such SYNs were lost.")      \
 	X(tcp_challenge_ack_limit, U32, limits.tcp_challenge_ack_limit, 1, 1u << 30, "1000",       \
 	  "Challenge ACKs per second (RFC 5961).")                                                 \
 	X(icmp_ratelimit, U32, limits.icmp_ratelimit, 0, 1000000, "1000",                          \

@@ -5,6 +5,8 @@
  */
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
 #include "daemon.h"
 
 #define PORTS 65536u
@@ -111,6 +113,8 @@ static int open_conn(struct daemon *d, struct app *a, const struct shm_msg *m)
 	if (m->flags) /* congestion control, index + 1: before the SYN, for its ECN bits */
 		tcp_setopt(d->stack, conn, TOPT_CONGESTION, (int64_t)m->flags - 1, d->now);
 	syn_options(d, conn, m);
+	if (m->fastopen)
+		tcp_fastopen(d->stack, conn, a->syn_data, a->syn_len);
 	t = tcp_get(d->stack, conn);
 	k = flow_key_of(
 		&(struct tcp_addr_pair){t->local, t->remote, t->local_port, t->remote_port});
@@ -138,8 +142,25 @@ void connect_request(struct daemon *d, struct app *a, const struct shm_msg *m)
 	struct shm_msg failed = {
 		.op = SHM_CONN_FAILED, .cookie = m->cookie, .error = -open_conn(d, a, m)};
 
+	a->syn_len = 0;
 	if (failed.error)
 		app_push(a, &failed);
+}
+
+/* What does not fit is no fast open of our library's: it is cut off. */
+void connect_data(struct app *a, const struct shm_msg *m)
+{
+	struct shm_data_msg piece;
+	uint32_t n;
+
+	memcpy(&piece, m, sizeof(piece));
+	n = piece.len < sizeof(piece.data) ? piece.len : sizeof(piece.data);
+	if (!a->syn_data)
+		a->syn_data = malloc(SHM_CONNECT_DATA_MAX);
+	if (!a->syn_data || n > SHM_CONNECT_DATA_MAX - a->syn_len)
+		return;
+	memcpy(a->syn_data + a->syn_len, piece.data, n);
+	a->syn_len += n;
 }
 
 static uint32_t find_cookie(struct daemon *d, uint32_t head, uint64_t cookie)

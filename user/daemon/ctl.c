@@ -45,6 +45,7 @@ static size_t size_of(uint16_t type)
 	case CTL_BACKLOG:
 	case CTL_BIND:
 	case CTL_UNBIND:
+	case CTL_FASTOPEN:
 		return sizeof(struct ctl_listen);
 	case CTL_STATUS:
 	case CTL_STAT:
@@ -199,6 +200,9 @@ static void on_listener(struct daemon *d, struct client *c, const void *msg)
 		break;
 	case CTL_BACKLOG:
 		err = listener_backlog(d, a, &req);
+		break;
+	case CTL_FASTOPEN:
+		err = tcp_fastopen_known(d->stack, &req.addr, d->now) ? 0 : -ENOENT;
 		break;
 	case CTL_UNLISTEN:
 	case CTL_UNBIND:

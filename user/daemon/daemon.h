@@ -129,6 +129,8 @@ struct app {
 	struct udp_claim **udp; /* by id; NULL: free */
 	uint32_t n_udp;
 	uint64_t index_used[SHM_MAX_LISTENERS / 64];
+	uint8_t *syn_data;  /* SHM_CONNECT_DATA, until the SHM_CONNECT it is for */
+	uint32_t syn_len;
 	uint32_t *rx_left; /* frames found in its RX rings */
 	uint32_t n_rx_left;
 };
@@ -329,6 +331,7 @@ void handover_reset_all(struct daemon *d);
 
 /* connect.c */
 void connect_request(struct daemon *d, struct app *a, const struct shm_msg *m);
+void connect_data(struct app *a, const struct shm_msg *m);
 void connect_cancel(struct daemon *d, struct app *a, uint64_t cookie);
 /* EV_CONNECTED, EV_ERROR of the connection of record @i. */
 void connect_event(struct daemon *d, uint32_t i, const struct stack_ev *ev);
@@ -357,6 +360,8 @@ void listener_app_gone(struct daemon *d, struct app *a);
 void listener_accept(struct daemon *d, uint32_t core_id);
 /* The connection of @r did not get to @a's accept queue. */
 void listener_refused(struct app *a, const struct rec *r);
+/* The connection of record @i, if it came by fast open, is confirmed or gone: it counts no more. */
+void listener_confirmed(struct daemon *d, uint32_t i);
 /* Connections on their way to the member's accept(): what it says is believed within reason. */
 uint32_t member_waiting(const struct member *m);
 uint32_t group_half_open(const struct daemon *d, const struct group *g);

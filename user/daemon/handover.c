@@ -151,6 +151,7 @@ void rec_drop(struct daemon *d, uint32_t i)
 	struct flow_key k = rec_key(&d->recs, i);
 
 	share_rec_gone(d, i);
+	listener_confirmed(d, i); /* or at an end, which counts as much */
 	if (r->flags & REC_F_FLOW)
 		xdp_flow_del(d->prog, &k);
 	rec_set_state(d, i, REC_FREE);
@@ -409,6 +410,19 @@ static void on_gone(struct daemon *d, struct app *a, const struct shm_msg *m)
 		rec_drop(d, i);
 }
 
+static void on_confirmed(struct daemon *d, struct app *a, const struct shm_msg *m)
+{
+	struct tcp_addr_pair p = {.local = m->local,
+				  .remote = m->remote,
+				  .local_port = m->local_port,
+				  .remote_port = m->remote_port};
+	struct flow_key k = flow_key_of(&p);
+	uint32_t i = rec_of_app(d, a, &k, m->conn, m->generation);
+
+	if (i != SHM_NIL)
+		listener_confirmed(d, i);
+}
+
 uint32_t app_messages(struct daemon *d, struct app *a)
 {
 	struct shm_msg m;
@@ -419,6 +433,12 @@ uint32_t app_messages(struct daemon *d, struct app *a)
 	       shm_msg_pop(a->to_daemon, &m)) {
 		n++;
 		switch (m.op) {
+		case SHM_CONNECT_DATA:
+			connect_data(a, &m);
+			break;
+		case SHM_CONN_CONFIRMED:
+			on_confirmed(d, a, &m);
+			break;
 		case SHM_CONNECT:
 			connect_request(d, a, &m);
 			break;
@@ -463,6 +483,7 @@ static void on_timewait(struct daemon *d, uint32_t i)
 		rec_drop(d, i);
 		return;
 	}
+	listener_confirmed(d, i);
 	rec_set_state(d, i, REC_TIMEWAIT);
 	r->conn = TD_NO_CONN;
 	if (!(r->flags & REC_F_SLOW))
@@ -477,6 +498,8 @@ void handover_event(struct daemon *d, const struct stack_ev *ev)
 
 	if (!(ev->mask & (EV_FREED | EV_TIMEWAIT))) {
 		i = rec_of_own(d, ev->conn, ev->generation);
+		if (i != SHM_NIL && ev->mask & EV_CONFIRMED)
+			listener_confirmed(d, i);
 		if (i != SHM_NIL && rec_at(d, i)->state == REC_OPENING)
 			connect_event(d, i, ev);
 		return;

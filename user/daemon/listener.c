@@ -304,6 +304,12 @@ int listener_bind(struct daemon *d, struct app *a, const struct ctl_listen *req,
 	return err;
 }
 
+static void listen_options(struct daemon *d, uint32_t id, const struct ctl_listen *req)
+{
+	tcp_listen_opt(d->stack, id, TOPT_DEFER_ACCEPT, req->defer_accept);
+	tcp_listen_opt(d->stack, id, TOPT_FASTOPEN, req->fastopen);
+}
+
 /* The group's first one: the core's listener, then the port's entry. */
 static int start_listening(struct daemon *d, struct group *g, const struct ctl_listen *req)
 {
@@ -320,8 +326,7 @@ static int start_listening(struct daemon *d, struct group *g, const struct ctl_l
 	}
 	g->core_id = id;
 	d->by_core[id] = g;
-	if (req->defer_accept)
-		tcp_listen_opt(d->stack, id, TOPT_DEFER_ACCEPT, req->defer_accept);
+	listen_options(d, id, req);
 	if (req->cc) /* an index that is none is refused, and the default stays */
 		tcp_listen_opt(d->stack, id, TOPT_CONGESTION, req->cc - 1);
 	if (d->cfg.syncookies_xdp)
@@ -404,7 +409,7 @@ int listener_backlog(struct daemon *d, struct app *a, const struct ctl_listen *r
 	if (m->share)
 		m->share->backlog = req->backlog;
 	m->backlog = req->backlog;
-	tcp_listen_opt(d->stack, m->group->core_id, TOPT_DEFER_ACCEPT, req->defer_accept);
+	listen_options(d, m->group->core_id, req);
 	return tcp_listen_backlog(d->stack, m->group->core_id, group_backlog(m->group));
 }
 
@@ -471,9 +476,13 @@ static void take(struct daemon *d, struct group *g, uint32_t conn)
 	else if (sh)
 		i = rec_new(d, &k, TD_SLOT_DAEMON, REC_HELD);
 	if (i == SHM_NIL) {
+		if (t->opt & TCB_OPT_SYNACK)
+			tcp_fastopen_done(d->stack, g->core_id);
 		tcp_abort(d->stack, conn, d->now);
 		return;
 	}
+	if (t->opt & TCB_OPT_SYNACK)
+		rec_at(d, i)->flags |= REC_F_FASTOPEN;
 	rec_at(d, i)->conn = conn;
 	rec_at(d, i)->generation = t->generation;
 	if (!m) {
@@ -494,6 +503,20 @@ void listener_refused(struct app *a, const struct rec *r)
 
 	if (m && m->listening)
 		m->handed--;
+}
+
+void listener_confirmed(struct daemon *d, uint32_t i)
+{
+	struct flow_key k = rec_key(&d->recs, i);
+	struct group *g;
+
+	if (!(rec_at(d, i)->flags & REC_F_FASTOPEN))
+		return;
+	rec_at(d, i)->flags &= ~REC_F_FASTOPEN & 0x7f;
+	for (g = d->groups; g; g = g->next)
+		if (g->port == k.local_port && g->core_id != SHM_NIL &&
+		    (ip_addr_is_any(&g->addr) || ip_addr_eq(&g->addr, &k.local)))
+			tcp_fastopen_done(d->stack, g->core_id);
 }
 
 static void accept_all(struct daemon *d, struct group *g)

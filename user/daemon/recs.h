@@ -36,9 +36,9 @@ struct rec {
 	uint32_t generation; /* of that index */
 	uint16_t slot;	     /* whose it is, or is to be; TD_SLOT_DAEMON: nobody's */
 	/* All in one word; .proto is of those that have ports. */
-	uint16_t proto : 6;
+	uint16_t proto : 5;
 	uint16_t state : 4; /* enum rec_state */
-	uint16_t flags : 6; /* REC_F_* */
+	uint16_t flags : 7; /* REC_F_* */
 	uint32_t name[2];   /* rec_cookie(), rec_listener(), rec_share() */
 };
 _Static_assert(sizeof(struct rec) == 44, "one for each connection");
@@ -48,6 +48,7 @@ _Static_assert(sizeof(struct rec) == 44, "one for each connection");
 #define REC_F_SLOW 8u	 /* the entry in `flows` says slot 0 */
 #define REC_F_VIA 16u	 /* came by a shared listener, and goes back to it if it is not accepted */
 #define REC_F_SHARED 32u /* is itself shared; neither ACTIVE nor VIA then */
+#define REC_F_FASTOPEN 64u /* counts against its listener's TCP_FASTOPEN (listener_confirmed()) */
 
 /* Active: names the socket to its application. */
 static inline uint64_t rec_cookie(const struct rec *r)

@@ -180,9 +180,9 @@ const struct tcb *conn_get(struct conn_ref c)
 	return t && t->generation == c.generation ? t : NULL;
 }
 
-void conn_gone(struct conn_ref c, const struct tcp_addr_pair *a)
+static void conn_say(enum shm_op op, struct conn_ref c, const struct tcp_addr_pair *a)
 {
-	struct shm_msg m = {.op = SHM_CONN_GONE,
+	struct shm_msg m = {.op = op,
 			    .conn = c.conn,
 			    .generation = c.generation,
 			    .local = a->local,
@@ -190,7 +190,24 @@ void conn_gone(struct conn_ref c, const struct tcp_addr_pair *a)
 			    .local_port = a->local_port,
 			    .remote_port = a->remote_port};
 
-	eng_send_msg_lazily(&m);
+	eng_send_msg(&m);
+}
+
+void conn_gone(struct conn_ref c, const struct tcp_addr_pair *a)
+{
+	conn_say(SHM_CONN_GONE, c, a);
+}
+
+/* The listener's limit of fast opens is the daemon's to keep. */
+static void conn_confirmed(struct conn_ref c)
+{
+	const struct tcb *t = conn_get(c);
+	struct tcp_addr_pair a;
+
+	if (!t)
+		return;
+	a = (struct tcp_addr_pair){t->local, t->remote, t->local_port, t->remote_port};
+	conn_say(SHM_CONN_CONFIRMED, c, &a);
 }
 
 /* One in TIME_WAIT can wait: what comes for it meanwhile is passed on, which wakes the daemon. */
@@ -441,6 +458,8 @@ void eng_take_events(void)
 			conn_give((struct conn_ref){ev.conn, ev.generation});
 			continue;
 		}
+		if (ev.mask & EV_CONFIRMED)
+			conn_confirmed((struct conn_ref){ev.conn, ev.generation});
 		sk = ev.cookie ? sock_by_cookie(ev.cookie) : NULL;
 		if (!sk)
 			continue;

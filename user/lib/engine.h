@@ -153,6 +153,8 @@ struct sock_extra {
 	uint16_t local_port;
 	uint32_t bind_id;	       /* of CTL_BIND, SHM_NIL: none */
 	uint64_t rcv_timeo, snd_timeo; /* ns, 0: none */
+	uint32_t peer_addr;	       /* .deferred: network order */
+	uint16_t peer_port;
 	pid_t owner;		       /* F_SETOWN: gets SIGURG; 0: nobody */
 	struct sock_opts o;	       /* until there is a connection */
 	struct sock_listen l;	       /* state SK_LISTEN */
@@ -178,6 +180,8 @@ struct sock {
 	bool no_port : 1;      /* IP_BIND_ADDRESS_NO_PORT */
 	bool shared : 1;       /* other processes may have it, too (share.c) */
 	bool recalled : 1;     /* one of them wants it; when it is not busy any more */
+	bool fo_connect : 1;   /* TCP_FASTOPEN_CONNECT */
+	bool deferred : 1;     /* connect() has succeeded; what is sent first goes with the SYN */
 	uint16_t busy;	       /* calls that are at work on it, not asleep */
 };
 _Static_assert(sizeof(struct sock) <= 48, "one for each connection");
@@ -213,6 +217,10 @@ void sock_opts_apply(const struct sock_opts *o, uint32_t conn, struct mtime now)
 void sock_connected(struct sock *sk, struct conn_ref c, struct mtime now);
 void sock_connect_failed(struct sock *sk, int err); /* positive errno */
 struct sock *listener_by_id(uint32_t id);
+/* Opens with the first of @iov in the SYN (MSG_FASTOPEN, .deferred): bytes taken, or -errno. */
+int64_t fastopen_send(struct sock *sk, const struct msghdr *m, bool nonblock);
+/* A deferred connect() after all, without data. */
+int deferred_connect(struct sock *sk);
 int sock_set_owner(struct sock *sk, pid_t owner); /* a process, less than 0: a group */
 int listener_update(const struct sock *sk); /* tells the daemon backlog and options */
 void sock_ended(struct sock *sk);     /* events say error or end: tell the daemon if it is dead */

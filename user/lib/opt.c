@@ -50,6 +50,7 @@ static const struct opt_desc opts[] = {
 	{IPPROTO_TCP, TCP_KEEPCNT, OPT_INT, TOPT_KEEPCNT, 1, 127},
 	{IPPROTO_TCP, TCP_USER_TIMEOUT, OPT_INT, TOPT_USER_TIMEOUT, 0, INT32_MAX},
 	{IPPROTO_TCP, TCP_DEFER_ACCEPT, OPT_INT, TOPT_DEFER_ACCEPT, INT32_MIN, INT32_MAX},
+	{IPPROTO_TCP, TCP_FASTOPEN, OPT_INT, TOPT_FASTOPEN, 0, INT32_MAX},
 	{IPPROTO_TCP, TCP_LINGER2, OPT_INT, TOPT_LINGER2, INT32_MIN, INT32_MAX},
 	{IPPROTO_TCP, TCP_SYNCNT, OPT_INT, TOPT_SYNCNT, 1, 127},
 	{IPPROTO_IP, IP_TOS, OPT_BYTE, TOPT_TOS, 0, 255},
@@ -92,7 +93,7 @@ static int topt_set(struct sock *sk, enum tcp_opt topt, int64_t v)
 		return -ENOBUFS;
 	sk->extra->o.set |= 1u << topt;
 	sk->extra->o.topt[topt] = v;
-	if (sk->state == SK_LISTEN && topt == TOPT_DEFER_ACCEPT)
+	if (sk->state == SK_LISTEN && (topt == TOPT_DEFER_ACCEPT || topt == TOPT_FASTOPEN))
 		return listener_update(sk);
 	return 0;
 }
@@ -138,6 +139,11 @@ static int set_desc(struct sock *sk, const struct opt_desc *d, const void *val, 
 			v64 = v < 0 ? INT32_MAX : v ? v : 1;
 		if (d->topt == TOPT_DEFER_ACCEPT)
 			v64 = defer_seconds(v);
+		if (d->topt == TOPT_FASTOPEN && sk->state != SK_NEW && sk->state != SK_LISTEN &&
+		    sk->state != SK_FAILED)
+			return -EINVAL;
+		if (d->topt == TOPT_FASTOPEN && v64 > eng.limits.somaxconn)
+			v64 = eng.limits.somaxconn;
 		if (d->topt == TOPT_LINGER2) /* TCP_FIN_TIMEOUT_MAX */
 			v64 = v < 0 ? -1 : v > 120 ? 120 : v;
 		/* The ECN bits are TCP's own (Linux: __ip_sock_set_tos()). */
@@ -246,6 +252,22 @@ static int set_no_port(struct sock *sk, const void *val, socklen_t len)
 	return err;
 }
 
+static int set_fo_connect(struct sock *sk, const void *val, socklen_t len)
+{
+	int v, err = get_int(val, len, false, &v);
+
+	if (err)
+		return err;
+	if (v < 0 || v > 1)
+		return -EINVAL;
+	if (!(eng.limits.tcp_fastopen & 1))
+		return -EOPNOTSUPP;
+	if (sk->state != SK_NEW && sk->state != SK_FAILED)
+		return -EINVAL;
+	sk->fo_connect = v;
+	return 0;
+}
+
 static int do_setsockopt(struct sock *sk, int level, int name, const void *val, socklen_t len)
 {
 	const struct opt_desc *d = find(level, name);
@@ -260,6 +282,8 @@ static int do_setsockopt(struct sock *sk, int level, int name, const void *val, 
 		return set_socket(sk, name, val, len);
 	if (level == IPPROTO_TCP && name == TCP_CONGESTION)
 		return set_cc(sk, val, len);
+	if (level == IPPROTO_TCP && name == TCP_FASTOPEN_CONNECT)
+		return set_fo_connect(sk, val, len);
 	if (level == IPPROTO_IP && name == IP_BIND_ADDRESS_NO_PORT)
 		return set_no_port(sk, val, len);
 	return -ENOPROTOOPT;
@@ -396,7 +420,8 @@ static uint8_t info_options(uint8_t opt)
 	return (opt & TCB_OPT_TS ? TCPI_OPT_TIMESTAMPS : 0) |
 	       (opt & TCB_OPT_SACK ? TCPI_OPT_SACK : 0) |
 	       (opt & TCB_OPT_WSCALE ? TCPI_OPT_WSCALE : 0) |
-	       (opt & TCB_OPT_ECN ? TCPI_OPT_ECN : 0);
+	       (opt & TCB_OPT_ECN ? TCPI_OPT_ECN : 0) |
+	       (opt & TCB_OPT_SYN_DATA ? TCPI_OPT_SYN_DATA : 0);
 }
 
 static int get_info(struct sock *sk, void *val, socklen_t *len)
@@ -460,6 +485,8 @@ static int do_getsockopt(struct sock *sk, int level, int name, void *val, sockle
 		return get_info(sk, val, len);
 	if (level == IPPROTO_TCP && name == TCP_CONGESTION)
 		return get_cc(sk, val, len);
+	if (level == IPPROTO_TCP && name == TCP_FASTOPEN_CONNECT)
+		return put_int(val, len, sk->fo_connect, false);
 	if (level == IPPROTO_IP && name == IP_BIND_ADDRESS_NO_PORT)
 		return put_int(val, len, sk->no_port, true);
 	return level == SOL_SOCKET || level == IPPROTO_TCP || level == IPPROTO_IP ? -ENOPROTOOPT

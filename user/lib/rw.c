@@ -50,6 +50,18 @@ static size_t cursor_here(struct cursor *c, uint8_t **p)
 	return c->iov->iov_len - c->off;
 }
 
+static void cursor_skip(struct cursor *c, size_t n)
+{
+	uint8_t *p;
+	size_t room;
+
+	while (n && (room = cursor_here(c, &p))) {
+		room = room < n ? room : n;
+		c->off += room;
+		n -= room;
+	}
+}
+
 /* ---- receive ---- */
 
 /* MSG_PEEK always begins at the front: into one buffer, then to the vector. */
@@ -118,6 +130,11 @@ static int recv_refused(struct sock *sk, bool nonblock)
 {
 	int err;
 
+	if (sk->deferred) { /* it wants to hear first */
+		err = deferred_connect(sk);
+		if (err)
+			return err;
+	}
 	if (sk->state == SK_CONNECTING) {
 		err = nonblock ? -EAGAIN : connect_wait(sk);
 		if (err)
@@ -307,16 +324,24 @@ static int64_t put(struct sock *sk, struct cursor *c, int64_t left, int flags, s
 	return done;
 }
 
-static int64_t do_send(struct sock *sk, const struct iovec *iov, size_t n, int flags)
+static int64_t do_send(struct sock *sk, const struct msghdr *m, int flags)
 {
+	const struct iovec *iov = m->msg_iov;
+	size_t n = m->msg_iovlen;
 	bool nonblock = sk->nonblock || flags & MSG_DONTWAIT, polled = false;
 	int64_t len = iov_total(iov, n), done = 0, r;
 	struct mtime until = MTIME_NEVER;
 	struct cursor c = {iov, n, 0};
 
+	if (len >= 0 && (flags & MSG_FASTOPEN || sk->deferred)) {
+		done = fastopen_send(sk, m, nonblock);
+		if (done < 0 || done == len || sk->state != SK_CONNECTED)
+			return done;
+		cursor_skip(&c, (size_t)done);
+	}
 	r = len < 0 ? len : send_refused(sk, nonblock);
 	if (r || !len)
-		return r;
+		return done ? done : r;
 	for (;;) {
 		struct mtime now = clock_now();
 
@@ -354,8 +379,7 @@ static ssize_t call_sendmsg(int fd, const struct msghdr *m, int flags)
 	ssize_t r;
 
 	if (!err)
-		r = udp ? udp_sendmsg(sk, m, flags, true)
-			: do_send(sk, m->msg_iov, m->msg_iovlen, flags);
+		r = udp ? udp_sendmsg(sk, m, flags, true) : do_send(sk, m, flags);
 	else
 		r = err;
 	r = call_end(sk, r);

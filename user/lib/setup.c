@@ -211,6 +211,8 @@ static void listen_options(const struct sock *sk, struct ctl_listen *req)
 
 	if (o->set & 1u << TOPT_DEFER_ACCEPT)
 		req->defer_accept = (uint32_t)o->topt[TOPT_DEFER_ACCEPT];
+	if (o->set & 1u << TOPT_FASTOPEN)
+		req->fastopen = (uint32_t)o->topt[TOPT_FASTOPEN];
 }
 
 static int start_listening(struct sock *sk, struct ctl_listen *req)
@@ -454,7 +456,7 @@ static void syn_options(const struct sock *sk, struct shm_msg *m)
 #undef SET
 }
 
-static void send_connect(struct sock *sk, const struct sockaddr_in *to)
+static void send_connect(struct sock *sk, const struct sockaddr_in *to, bool fastopen)
 {
 	struct shm_msg m = {.op = SHM_CONNECT};
 
@@ -468,6 +470,7 @@ static void send_connect(struct sock *sk, const struct sockaddr_in *to)
 	m.remote = ip_addr_v4(to->sin_addr.s_addr);
 	m.remote_port = to->sin_port;
 	m.flags = sock_cc(sk);
+	m.fastopen = fastopen;
 	syn_options(sk, &m);
 	eng_send_msg(&m);
 }
@@ -504,6 +507,108 @@ int connect_wait(struct sock *sk)
 	return 0;
 }
 
+/* ---- fast open ---- */
+
+/* Does the daemon have a cookie of this server? */
+static bool fastopen_known(const struct sockaddr_in *to)
+{
+	struct ctl_listen req = {.addr = ip_addr_v4(to->sin_addr.s_addr)};
+
+	return !ctl_call(&req, CTL_FASTOPEN, NULL);
+}
+
+static int defer(struct sock *sk, const struct sockaddr_in *to)
+{
+	if (!sock_need_extra(sk))
+		return -ENOBUFS;
+	sk->extra->peer_addr = to->sin_addr.s_addr;
+	sk->extra->peer_port = to->sin_port;
+	sk->deferred = true;
+	sk->err = 0;
+	return 0;
+}
+
+static struct sockaddr_in deferred_peer(const struct sock *sk)
+{
+	return (struct sockaddr_in){.sin_family = AF_INET,
+				    .sin_addr.s_addr = sock_extra(sk)->peer_addr,
+				    .sin_port = sock_extra(sk)->peer_port};
+}
+
+int deferred_connect(struct sock *sk)
+{
+	struct sockaddr_in to = deferred_peer(sk);
+
+	if (eng.daemon_gone)
+		return -ENETDOWN;
+	sk->deferred = false;
+	send_connect(sk, &to, true);
+	return 0;
+}
+
+/* The beginning of a vector, in messages; nobody else's come between. Returns how much it was. */
+static int64_t send_syn_data(const struct iovec *iov, size_t n)
+{
+	struct shm_data_msg piece = {.op = SHM_CONNECT_DATA};
+	struct shm_msg m;
+	int64_t total = 0;
+
+	for (size_t i = 0; i < n && total < SHM_CONNECT_DATA_MAX; i++) {
+		const uint8_t *p = iov[i].iov_base;
+		size_t left = iov[i].iov_len, most = SHM_CONNECT_DATA_MAX - (size_t)total;
+
+		left = left < most ? left : most;
+		total += (int64_t)left;
+		for (; left; left -= piece.len, p += piece.len) {
+			piece.len =
+				(uint32_t)(left < sizeof(piece.data) ? left : sizeof(piece.data));
+			memcpy(piece.data, p, piece.len);
+			memcpy(&m, &piece, sizeof(m));
+			eng_send_msg(&m);
+		}
+	}
+	return total;
+}
+
+/* Linux: tcp_sendmsg_fastopen() and __inet_stream_connect(). */
+int64_t fastopen_send(struct sock *sk, const struct msghdr *m, bool nonblock)
+{
+	struct sockaddr_in to = deferred_peer(sk);
+	int64_t done;
+	int err;
+
+	if (sk->state == SK_CONNECTED || sk->state == SK_LISTEN)
+		return -EISCONN;
+	if (sk->state == SK_CONNECTING)
+		return -EALREADY;
+	if (!sk->deferred) {
+		if (!(eng.limits.tcp_fastopen & 1) || !m->msg_name)
+			return -EOPNOTSUPP;
+		err = sockaddr_in(m->msg_name, m->msg_namelen, &to);
+		if (err)
+			return err;
+		if (to.sin_family != AF_INET)
+			return to.sin_family == AF_UNSPEC ? -EOPNOTSUPP : -EAFNOSUPPORT;
+	}
+	if (eng.daemon_gone)
+		return -ENETDOWN;
+	/* Who does not wait sends when it is open; who waits need not know the difference. */
+	if (nonblock && !sk->deferred && !fastopen_known(&to)) {
+		send_connect(sk, &to, true);
+		return -EINPROGRESS;
+	}
+	sk->deferred = false;
+	done = send_syn_data(m->msg_iov, m->msg_iovlen);
+	send_connect(sk, &to, true);
+	if (nonblock)
+		return done;
+	err = connect_wait(sk);
+	if (!err && sk->state == SK_FAILED)
+		err = sk->err ? -sock_take_error(sk) : -ECONNABORTED;
+	sk->connect_seen |= !err;
+	return err ? err : done;
+}
+
 static int do_connect(struct sock *sk, const struct sockaddr *addr, socklen_t len)
 {
 	bool first = false;
@@ -521,7 +626,8 @@ static int do_connect(struct sock *sk, const struct sockaddr *addr, socklen_t le
 		return err;
 	if (family != AF_INET)
 		return -EAFNOSUPPORT;
-	if (sk->state == SK_LISTEN || (sk->state == SK_CONNECTED && sk->connect_seen))
+	if (sk->state == SK_LISTEN || sk->deferred ||
+	    (sk->state == SK_CONNECTED && sk->connect_seen))
 		return -EISCONN;
 	/* After a failure that nobody asked for yet, connect() reports it, as Linux does. */
 	if (sk->state == SK_FAILED && sk->err)
@@ -529,7 +635,9 @@ static int do_connect(struct sock *sk, const struct sockaddr *addr, socklen_t le
 	if (sk->state == SK_NEW || sk->state == SK_FAILED) {
 		if (eng.daemon_gone)
 			return -ENETDOWN;
-		send_connect(sk, &sin);
+		if (sk->fo_connect && fastopen_known(&sin))
+			return defer(sk, &sin);
+		send_connect(sk, &sin, sk->fo_connect);
 		first = true;
 	}
 	if (sk->state == SK_CONNECTING) {

@@ -107,7 +107,7 @@ uint32_t sock_poll(struct sock *sk)
 
 	switch (sk->state) {
 	case SK_NEW:
-		e = EPOLLOUT | EPOLLWRNORM | EPOLLHUP;
+		e = EPOLLOUT | EPOLLWRNORM | (sk->deferred ? 0 : EPOLLHUP);
 		break;
 	case SK_LISTEN:
 		return sk->extra->l.aq_len ? EPOLLIN | EPOLLRDNORM : 0;
@@ -343,6 +343,7 @@ void sock_release(struct sock *sk, struct mtime now)
 	}
 	sk->c.conn = SHM_NIL;
 	sk->cookie_seq = 0;
+	sk->deferred = false;
 	sk->state = SK_NEW;
 }
 

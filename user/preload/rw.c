@@ -19,7 +19,10 @@ static ssize_t on_send(int h, int fd, const void *buf, size_t n, int flags)
 static ssize_t on_sendto(int h, int fd, const void *buf, size_t n, int flags,
 			 __CONST_SOCKADDR_ARG addr, socklen_t len)
 {
-	(void)fd;
+	int r = flags & MSG_FASTOPEN ? fastopen_leaves(h, fd, addr.__sockaddr__, len) : 0;
+
+	if (r)
+		return r < 0 ? -1 : real.sendto(fd, buf, n, flags, addr, len);
 	return tandem_sendto(h, buf, n, flags, addr.__sockaddr__, len);
 }
 
@@ -215,6 +218,12 @@ PUBLIC ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 
 	if (!likely(e != FD_UDP) && msg)
 		e = udp_named(fd, msg->msg_name, msg->msg_namelen);
+	if (is_sock(e) && flags & MSG_FASTOPEN && msg) {
+		int r = fastopen_leaves(e, fd, msg->msg_name, msg->msg_namelen);
+
+		if (r)
+			return r < 0 ? -1 : real.sendmsg(fd, msg, flags);
+	}
 	if (is_sock(e))
 		return SHIM_DO(ssize_t, "sendmsg", fd, tandem_sendmsg(e, msg, flags), msg, flags);
 	if (msg && msg->msg_controllen && each_passed(msg, is_ours)) {

@@ -238,4 +238,7 @@ enum server { BY_TANDEM, BY_KERNEL };
 enum server route_local(const struct sockaddr_in *sin); /* a local address, for bind() */
 enum server route_remote(const struct sockaddr_in *sin);
 
+/* socket.c */
+int fastopen_leaves(int h, int fd, const struct sockaddr *addr, socklen_t len);
+
 #endif

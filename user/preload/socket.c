@@ -213,6 +213,18 @@ static int on_connect(int h, int fd, __CONST_SOCKADDR_ARG addr, socklen_t len)
 
 #define on___connect on_connect
 
+/* sendto() with MSG_FASTOPEN names an address as connect() does. 1: the socket is the kernel's now.
+ */
+int fastopen_leaves(int h, int fd, const struct sockaddr *addr, socklen_t len)
+{
+	struct sockaddr_in sin;
+
+	if (!addr || ext_get(h)->v6 || ext_get(h)->udp || !inet_addr_of(addr, len, &sin) ||
+	    !may_leave(h) || route_remote(&sin) != BY_KERNEL)
+		return 0;
+	return rebind(h, fd) ? -1 : 1;
+}
+
 /* ---- the rest of a socket's calls ---- */
 
 static int on_shutdown(int h, int fd, int how)
