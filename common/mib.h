@@ -70,6 +70,7 @@
 	X(TcpExt, PAWSActive)                                                                      \
 	X(TcpExt, PAWSEstab)                                                                       \
 	X(TcpExt, DelayedACKs)                                                                     \
+	X(TcpExt, DelayedACKLost)                                                                  \
 	X(TcpExt, DelayedACKLocked)                                                                \
 	X(TcpExt, TCPHPHits)                                                                       \
 	X(TcpExt, TCPPureAcks)                                                                     \

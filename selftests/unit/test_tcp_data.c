@@ -69,6 +69,64 @@ static void test_tcp_every_second_full_segment_acked(void **state)
 	tc_close(&c);
 }
 
+/* As Linux: one full segment and some more need not wait either. */
+static void test_tcp_more_than_a_full_segment_acked(void **state)
+{
+	uint32_t seq;
+
+	(void)state;
+	tc_accept(&c, NULL);
+	seq = past_quick_acks();
+	DATA(seq, 1460);
+	tc_tx_none(&c);
+	DATA(seq + 1460, 10);
+	ACKED(seq + 1470);
+	DATA(seq + 1470, 10);
+	tc_tx_none(&c);
+	tc_close(&c);
+}
+
+/* The peer has sent again what we had: ACKs do not wait for a while. */
+static void test_tcp_quick_acks_after_duplicate(void **state)
+{
+	uint32_t seq;
+
+	(void)state;
+	tc_accept(&c, NULL);
+	seq = past_quick_acks();
+	DATA(seq, 10);
+	ts_advance(&c.t, 50);
+	ACKED(seq + 10);
+	DATA(seq, 10);
+	ACKED(seq + 10);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_DelayedACKLost), 1);
+	for (int i = 1; i <= 16; i++) {
+		DATA(seq + 10 * i, 10);
+		ACKED(seq + 10 * i + 10);
+	}
+	DATA(seq + 170, 10);
+	tc_tx_none(&c);
+	tc_close(&c);
+}
+
+/* A peer that was silent for longer than an RTO is in slow start again. */
+static void test_tcp_quick_acks_after_silence(void **state)
+{
+	uint32_t seq;
+
+	(void)state;
+	tc_accept(&c, NULL);
+	seq = past_quick_acks();
+	ts_advance(&c.t, tc_tcb(&c)->rto / 1000 - 10);
+	DATA(seq, 10);
+	tc_tx_none(&c);
+	ts_advance(&c.t, tc_tcb(&c)->rto / 1000 + 10);
+	ACKED(seq + 10);
+	DATA(seq + 10, 10);
+	ACKED(seq + 20);
+	tc_close(&c);
+}
+
 static void test_tcp_ack_rides_on_answer(void **state)
 {
 	(void)state;
@@ -317,6 +375,28 @@ static void test_tcp_rcvbuf_grows_with_fast_reader(void **state)
 	tc_close(&c);
 }
 
+/* The window is ahead of a peer that doubles what it sends in each round trip. */
+static void test_tcp_rcvbuf_ahead_of_slow_start(void **state)
+{
+	uint32_t seq = 1, burst = 14600;
+
+	(void)state;
+	c.wscale = 1;
+	tc_accept(&c, NULL);
+	tc_tcb(&c)->srtt = 100000;
+	for (; burst <= 1000000; burst *= 2) {
+		assert_true(tcp_rcv_wnd(tc_tcb(&c)) >= burst);
+		for (uint32_t n = 0; n + 1460 <= burst; n += 1460, seq += 1460) {
+			DATA(seq, 1460);
+			tc_recv(&c, 1460);
+			tc_tx_all(&c);
+		}
+		ts_advance(&c.t, 100);
+		tc_tx_all(&c);
+	}
+	tc_close(&c);
+}
+
 static void test_tcp_rcvbuf_locked_does_not_grow(void **state)
 {
 	uint32_t seq = 1;
@@ -369,6 +449,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_tcp_delayed_ack_after_40_ms, setup),
 		cmocka_unit_test_setup(test_tcp_every_second_full_segment_acked, setup),
+		cmocka_unit_test_setup(test_tcp_quick_acks_after_silence, setup),
+		cmocka_unit_test_setup(test_tcp_quick_acks_after_duplicate, setup),
+		cmocka_unit_test_setup(test_tcp_more_than_a_full_segment_acked, setup),
 		cmocka_unit_test_setup(test_tcp_ack_rides_on_answer, setup),
 		cmocka_unit_test_setup(test_tcp_quickack_option_acks_at_once, setup),
 		cmocka_unit_test_setup(test_tcp_hole_each_segment_duplicates_ack, setup),
@@ -383,6 +466,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_zero_window_probe_with_data_answered, setup),
 		cmocka_unit_test_setup(test_tcp_right_edge_never_moves_left, setup),
 		cmocka_unit_test_setup(test_tcp_rcvbuf_grows_with_fast_reader, setup),
+		cmocka_unit_test_setup(test_tcp_rcvbuf_ahead_of_slow_start, setup),
 		cmocka_unit_test_setup(test_tcp_rcvbuf_locked_does_not_grow, setup),
 		cmocka_unit_test_setup(test_tcp_no_memory_takes_what_fits, setup),
 	};

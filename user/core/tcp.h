@@ -65,6 +65,10 @@ void tcp_writable_check(struct stack *s, struct tcb *t);
 void tcp_sndbuf_tune(const struct stack *s, struct tcb *t);
 
 /* tcp_data.c */
+#define QUICK_ACKS 16u /* as in Linux */
+/* The next segments are acknowledged at once. */
+void tcp_quick_acks(struct tcb *t);
+void tcp_duplicate_received(struct stack *s, struct tcb *t);
 /* Text and FIN of a segment (RFC 9293 §3.10.7.4, seventh and eighth). @t may be gone after it. */
 enum drop tcp_segment_text(struct stack *s, struct tcb *t, struct tcp_seg *g, struct mtime now);
 /* In-order bytes: the receive queue and what to acknowledge. */
@@ -94,7 +98,7 @@ void tcp_timer_data_acked(struct tcb *t, struct mtime now);
 void tcp_timer_window_opened(struct tcb *t);
 /* @deadline, but not beyond the user timeout's end. */
 uint64_t tcp_timer_clamp_user(const struct tcb *t, uint64_t deadline, struct mtime now);
-uint64_t tcp_timer_keep(const struct tcb *t, struct mtime now); /* ns, 0: none */
+uint64_t tcp_timer_keep(const struct tcb *t, struct mtime now);		 /* ns, 0: none */
 uint64_t tcp_timer_fin_wait(const struct stack *s, const struct tcb *t); /* ns from now */
 bool tcp_timer_rtx_over(const struct stack *s, const struct tcb *t, struct mtime now);
 bool tcp_timer_probe_over(const struct stack *s, const struct tcb *t, struct mtime now);
@@ -115,9 +119,9 @@ bool tcp_ecn_echo(struct stack *s, struct tcb *t, const struct tcp_seg *g, uint3
 		  struct mtime now);
 
 /* pace.c */
-uint64_t tcp_pacing_rate(const struct tcb *t); /* bytes/s, 0: not paced */
+uint64_t tcp_pacing_rate(const struct tcb *t);			  /* bytes/s, 0: not paced */
 uint32_t tcp_pace_wait_us(const struct tcb *t, struct mtime now); /* 0: data may go now */
-uint32_t tcp_pace_burst(const struct tcb *t, uint32_t mss); /* bytes in one packet at most */
+uint32_t tcp_pace_burst(const struct tcb *t, uint32_t mss);	  /* bytes in one packet at most */
 void tcp_pace_sent(struct tcb *t, uint32_t len, struct mtime now);
 
 /* tcp_sack.c: the receiver's side of RFC 2018 and RFC 2883 */
@@ -126,8 +130,7 @@ void tcp_dsack(struct tcb *t, uint32_t start, uint32_t end);
 /* Is there something that only an ACK without text can tell? */
 static inline bool tcp_sack_pending(const struct tcb *t)
 {
-	return t->opt & TCB_OPT_SACK &&
-	       (t->ooo_head != SHM_NIL || t->dsack_start != t->dsack_end);
+	return t->opt & TCB_OPT_SACK && (t->ooo_head != SHM_NIL || t->dsack_start != t->dsack_end);
 }
 /* Fills in the blocks for an ACK; the duplicate counts as reported then. */
 void tcp_sack_fill(struct stack *s, struct tcb *t, struct tcp_options *o);

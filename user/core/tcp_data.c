@@ -29,16 +29,29 @@ static void rcv_mss_learn(const struct stack *s, struct tcb *t, uint32_t len)
 			(uint16_t)tcp_min(len, tcp_mtu_mss(s->netifs[t->netif].mtu, &t->remote));
 }
 
+void tcp_quick_acks(struct tcb *t)
+{
+	t->quick = (uint8_t)tcp_max(t->quick, QUICK_ACKS);
+}
+
+/* Text once more that we have: waiting for company has made our ACK late, or it was lost. */
+void tcp_duplicate_received(struct stack *s, struct tcb *t)
+{
+	MIB(s, TcpExt_DelayedACKLost);
+	t->flags &= ~TCB_F_PINGPONG;
+	tcp_quick_acks(t);
+}
+
 /*
- * At once: two full segments, the first segments of a connection (its peer is in slow start),
- * unless answers carry the ACKs anyway. Else within 40 ms.
+ * At once: more than one full segment, the first segments of a connection (its peer is in slow
+ * start), unless answers carry the ACKs anyway. Else within 40 ms.
  */
 static void ack_schedule(const struct stack *s, struct tcb *t, uint32_t len, struct mtime now)
 {
 	rcv_mss_learn(s, t, len);
 	if (t->flags & TCB_F_ACK_NOW)
 		return;
-	if (t->rcv_nxt - t->last_ack_sent >= 2u * t->rcv_mss) {
+	if (t->rcv_nxt - t->last_ack_sent > t->rcv_mss) {
 		tcp_ack_now(t);
 	} else if (t->quick && !(t->flags & TCB_F_PINGPONG)) {
 		t->quick--;
@@ -185,13 +198,14 @@ enum drop tcp_segment_text(struct stack *s, struct tcb *t, struct tcp_seg *g, st
 #define AUTOTUNE_MIN_US 10000u
 
 /*
- * Receive buffer auto-tuning: a program that reads a whole window within a few round trips could
- * use a larger one. Growth stops at tcp_rmem[2], at what the window scale can express, or when
- * half of all buffer memory is taken.
+ * Receive buffer auto-tuning, as Linux: the window is to be twice what the program reads in a round
+ * trip, as the peer may double that in the next one. A program that reads half a window within
+ * one could use a larger one. Growth stops at tcp_rmem[2], at what the window scale can express, or
+ * when half of all buffer memory is taken.
  */
 static void rcvbuf_tune(const struct stack *s, struct tcb *t, uint32_t n, struct mtime now)
 {
-	uint32_t tick = (uint32_t)(now.ns >> 10), us = tcp_max(4 * t->srtt, AUTOTUNE_MIN_US);
+	uint32_t tick = (uint32_t)(now.ns >> 10), us = tcp_max(t->srtt, AUTOTUNE_MIN_US);
 	uint32_t max = tcp_min(s->cfg.limits.tcp_rmem[2], 2 * (65535u << t->rcv_wscale));
 
 	if (t->sockopt & TCB_RCVBUF_LOCK || t->rcvbuf >= max)
@@ -202,7 +216,7 @@ static void rcvbuf_tune(const struct stack *s, struct tcb *t, uint32_t n, struct
 		t->rd_bytes = 0;
 		return;
 	}
-	if (t->rd_bytes < t->rcvbuf / 2 ||
+	if (t->rd_bytes < t->rcvbuf / 4 ||
 	    free_list_in_use(&s->chunk_free) > s->chunk_free.size / 2)
 		return;
 	t->rcvbuf = tcp_min(2 * t->rcvbuf, max);

@@ -100,8 +100,10 @@ static bool check_sequence(struct stack *s, struct tcb *t, struct tcp_seg *g, en
 			*d = challenge(s, t, *d, now); /* RFC 5961 §4.2 */
 		else if (!rst)
 			answer_unacceptable(t, g, now);
-		if (!rst && seq_le(g->seq + g->len, t->rcv_nxt))
+		if (!rst && g->len && seq_le(g->seq + g->len, t->rcv_nxt)) {
 			tcp_dsack(t, g->seq, g->seq + g->len);
+			tcp_duplicate_received(s, t);
+		}
 		/* Our ACK of its FIN was lost: wait 2 MSL again. */
 		if (t->state == TCP_TIME_WAIT && g->flags & TH_FIN)
 			t->t_keep = ms_stamp(mtime_add_ms(now, TCP_TIMEWAIT_S * 1000));
@@ -238,6 +240,15 @@ static bool check_ack(struct stack *s, struct tcb *t, struct tcp_seg *g, enum dr
 
 /* ---- segment arrives ---- */
 
+/* The peer lives. One that begins again after an RTO starts slowly, and waits for our ACKs. */
+static void heard(struct tcb *t, const struct tcp_seg *g, struct mtime now)
+{
+	if (g->len && ms_ago(t->last_rcv, now) > t->rto / MS_TO_US)
+		tcp_quick_acks(t);
+	t->last_rcv = ms_stamp(now);
+	t->probes = 0;
+}
+
 static enum drop input_synchronised(struct stack *s, struct tcb *t, struct tcp_seg *g,
 				    struct mtime now)
 {
@@ -252,8 +263,7 @@ static enum drop input_synchronised(struct stack *s, struct tcb *t, struct tcp_s
 	if (!check_sequence(s, t, g, &d, now) || !check_rst(s, t, g, &d, now) ||
 	    !check_syn(s, t, g, &d, now) || !check_ack(s, t, g, &d, now))
 		return d;
-	t->last_rcv = ms_stamp(now);
-	t->probes = 0;
+	heard(t, g, now);
 	if (g->flags & TH_URG || t->flags & TCB_F_URG)
 		tcp_urgent(s, t, g);
 	return tcp_segment_text(s, t, g, now);
@@ -272,8 +282,7 @@ static bool input_predicted(struct stack *s, struct tcb *t, struct tcp_seg *g, s
 	    (g->ack == t->snd_una && (!g->len || g->o.n_sack)) || paws_reject(s, t, g, now))
 		return false;
 	ts_recent_update(s, t, g, now);
-	t->last_rcv = ms_stamp(now);
-	t->probes = 0;
+	heard(t, g, now);
 	if (g->ack != t->snd_una)
 		tcp_ack_new(s, t, g, now);
 	tcp_window_update(t, g);

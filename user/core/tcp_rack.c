@@ -193,6 +193,20 @@ static void recovery_end(struct tcb *t, struct board *b)
 		t->reo_mult = 0;
 }
 
+#define RENEGING_MIN_US 10000u
+
+/*
+ * RFC 2018 §8: the peer waits for what it said it had. Perhaps an ACK of it is on its way; else, as
+ * Linux, the timer expires soon.
+ */
+static void reneging_check(struct tcb *t, const struct board *b, struct mtime now)
+{
+	uint64_t soon = mtime_add_us(now, tcp_max(t->srtt / 2, RENEGING_MIN_US)).ns;
+
+	if (b->r[b->first].flags & SEG_SACKED && t->t_rtx > soon)
+		t->t_rtx = soon;
+}
+
 void tcp_rack_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, const struct cc_ack *ca,
 		  struct mtime now)
 {
@@ -232,10 +246,14 @@ void tcp_rack_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, const
 		prr(t, b, a.delivered);
 	else if (ca->acked)
 		cc->ack(t, &c, now);
-	if (t->snd_una == t->snd_max)
+	if (t->snd_una == t->snd_max) {
 		board_close(s, t);
-	else if (ca->acked || a.delivered)
+		return;
+	}
+	if (ca->acked || a.delivered)
 		tcp_rack_arm_probe(s, t, now);
+	if (ca->acked)
+		reneging_check(t, b, now);
 }
 
 void tcp_rack_timer(struct stack *s, struct tcb *t, struct mtime now)

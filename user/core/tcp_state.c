@@ -168,8 +168,6 @@ void tcp_syn_received(struct stack *s, struct tcb *t, uint32_t irs, const struct
 	t->cwnd = cc_initial_window(tcp_eff_mss(t));
 }
 
-#define QUICK_ACKS 16u /* until the peer's slow start is under way, as in Linux */
-
 void tcp_established(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct mtime now)
 {
 	if (t->flags & TCB_F_RTT_VALID)
@@ -183,7 +181,7 @@ void tcp_established(struct stack *s, struct tcb *t, const struct tcp_seg *g, st
 	fastopen_synack(s, t, g, now);
 	t->t_rtx = t->rtx_first = 0;
 	t->backoff = 0;
-	t->quick = QUICK_ACKS;
+	t->quick = QUICK_ACKS; /* until the peer's slow start is under way */
 	t->snd_una = g->ack;
 	t->snd_nxt = seq_max(t->snd_nxt, t->snd_una);
 	cc_get(t->cc)->init(t, now);
