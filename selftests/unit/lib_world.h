@@ -106,7 +106,7 @@ static void event(struct stack *s, enum net_event_kind kind, const char *addr, u
 
 static struct stack_cfg cfg_of(enum stack_role role)
 {
-	struct stack_cfg c = {.role = role, .key = {1, 2}, .n_pending = 64, .cc = "reno"};
+	struct stack_cfg c = {.role = role, .key = {1, 2}, .n_pending = 64, .n_udp = 8, .cc = "reno"};
 
 	stack_limits_default(&c.limits);
 	if (role == STACK_FULL) {
@@ -212,6 +212,10 @@ static void from_peer(struct pkt *p)
 
 	if (lost())
 		return;
+	if (p->frag[0].p[23] == IPPROTO_UDP) { /* there every port is the application's */
+		queue_put(&w.to_app, p, 0);
+		return;
+	}
 	if (flow && !control) {
 		queue_put(&w.to_app, p, flow);
 		return;

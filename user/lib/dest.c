@@ -91,7 +91,7 @@ static uint32_t routes_seq(void)
 {
 	const struct arena_hdr *h = (const struct arena_hdr *)(const void *)eng.daemon.base;
 
-	return READ_ONCE(h->routes_seq);
+	return h ? READ_ONCE(h->routes_seq) : 0;
 }
 
 static void ask_daemon(struct dest *d, struct mtime now)

@@ -136,8 +136,8 @@ static int64_t take(struct sock *sk, struct msghdr *m, int flags)
 		buf = m->msg_iov->iov_base;
 	else if (m->msg_iovlen && !(buf = scratch()))
 		return -ENOMEM;
-	n = udp_recv(eng.stack, udp_of(sk)->id, buf, room < UDP_MAX_PAYLOAD ? room : UDP_MAX_PAYLOAD,
-		     &in, flags & MSG_PEEK);
+	n = udp_recv(eng.stack, udp_of(sk)->id, buf,
+		     room < UDP_MAX_PAYLOAD ? room : UDP_MAX_PAYLOAD, &in, flags & MSG_PEEK);
 	if (m->msg_iovlen > 1)
 		scatter(m, buf, (size_t)n);
 	m->msg_flags = in.len > (uint64_t)n ? MSG_TRUNC : 0;
@@ -149,31 +149,33 @@ static int64_t take(struct sock *sk, struct msghdr *m, int flags)
 	return flags & MSG_TRUNC ? in.len : n;
 }
 
-/* One round over both: @run the engine first. */
-static int64_t take_any(struct sock *sk, struct msghdr *m, int flags, bool run)
+/* What the stack has for it, the engine run first where that is nothing yet. */
+static int64_t take_ours(struct sock *sk, struct msghdr *m, int flags)
+{
+	int err = udp_error(eng.stack, udp_of(sk)->id);
+	int64_t r = err ? -err : take(sk, m, flags);
+
+	if (r != -EAGAIN)
+		return r;
+	eng_run(clock_now());
+	err = udp_error(eng.stack, udp_of(sk)->id);
+	return err ? -err : take(sk, m, flags);
+}
+
+/* One round over both. Now and then the twin comes first, so that it does not starve. */
+static int64_t take_any(struct sock *sk, struct msghdr *m, int flags)
 {
 	struct sock_udp *u = udp_of(sk);
-	int err = udp_error(eng.stack, u->id);
-	int64_t r = -EAGAIN;
+	bool twin_first = ++u->turn > KERNEL_EVERY;
+	int64_t r = twin_first ? -EAGAIN : take_ours(sk, m, flags);
 
-	if (err)
-		return -err;
-	if (++u->turn <= KERNEL_EVERY)
-		r = take(sk, m, flags);
-	if (r == -EAGAIN && run) {
-		eng_run(clock_now());
-		err = udp_error(eng.stack, u->id);
-		if (err)
-			return -err;
-		r = take(sk, m, flags);
-	}
 	if (r != -EAGAIN)
 		return r;
 	u->turn = 0;
 	r = recvmsg(u->kfd, m, flags | MSG_DONTWAIT);
 	if (r < 0)
 		r = -errno;
-	return r == -EAGAIN ? take(sk, m, flags) : r;
+	return r == -EAGAIN && twin_first ? take_ours(sk, m, flags) : r;
 }
 
 struct udp_watch {
@@ -211,7 +213,7 @@ int64_t udp_recvmsg(struct sock *sk, struct msghdr *m, int flags)
 		return r < 0 ? -errno : r;
 	}
 	for (;;) {
-		r = take_any(sk, m, flags & ~MSG_WAITALL, true);
+		r = take_any(sk, m, flags & ~MSG_WAITALL);
 		if (r == -EAGAIN && udp_of(sk)->rd_shut) {
 			m->msg_namelen = 0;
 			m->msg_controllen = 0;
@@ -230,8 +232,8 @@ int64_t udp_recvmsg(struct sock *sk, struct msghdr *m, int flags)
 static int64_t by_twin(struct sock *sk, const struct msghdr *m, int flags)
 {
 	bool was_bound = udp_of(sk)->local.sin_port;
-	int64_t r =
-		sendmsg(udp_of(sk)->kfd, m, flags | (sk->nonblock ? MSG_DONTWAIT : 0) | MSG_NOSIGNAL);
+	int64_t r = sendmsg(udp_of(sk)->kfd, m,
+			    flags | (sk->nonblock ? MSG_DONTWAIT : 0) | MSG_NOSIGNAL);
 
 	r = r < 0 ? -errno : r;
 	/* It has got a name by that. */
