@@ -13,6 +13,8 @@ The first line of a connection says what to do:
   urgent            send "abcx!", the "!" urgent; when a byte comes, "def"; then read to the end
   lateurgent        when a byte comes, send an urgent one
   ofurgent          wait for an urgent byte, read to the end, answer with both
+  end NAME          answer "ok", read until the connection ends, remember how
+  ended NAME        answer how "end NAME" ended, and how many bytes came: "eof 3", "reset 0"
   count             read to the end, answer with the number of bytes
   connect PORT N WHAT   connect back N times, one after the other; on each: hello, close, reset
                     (after hello), echo. Answer "done" when all are up.
@@ -28,6 +30,8 @@ import threading
 import time
 
 go = threading.Event()
+ends = {}
+ends_changed = threading.Condition()
 
 
 def reset(s):
@@ -111,6 +115,22 @@ def serve(s, addr):
             while d := s.recv(65536):
                 rest += d
             s.sendall(b"urgent %s of %s" % (oob, rest))
+        elif what == "end":
+            n = 0
+            s.sendall(b"ok")
+            try:
+                while d := s.recv(65536):
+                    n += len(d)
+                how = "eof"
+            except ConnectionResetError:
+                how = "reset"
+            with ends_changed:
+                ends[word[1]] = f"{how} {n}"
+                ends_changed.notify_all()
+        elif what == "ended":
+            with ends_changed:
+                ends_changed.wait_for(lambda: word[1] in ends, 20)
+                s.sendall(ends.pop(word[1], "nothing").encode())
         elif what == "count":
             n = 0
             while d := s.recv(65536):

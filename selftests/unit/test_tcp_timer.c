@@ -169,6 +169,30 @@ static void test_tcp_keepalive_unanswered_times_out(void **state)
 	tc_close(&c);
 }
 
+/* As Linux: with a user timeout that decides, however many probes there were. */
+static void test_tcp_keepalive_user_timeout_decides(void **state)
+{
+	(void)state;
+	keepalive_on();
+	tcp_setopt(c.t.s, c.conn, TOPT_USER_TIMEOUT, 65000, c.t.now);
+	ts_advance(&c.t, 60001);
+	TX(&c, .flags = TH_ACK, .seq = 0, .ack = 1);
+	ts_advance(&c.t, 10001); /* 70 s of silence */
+	TX(&c, .flags = TH_RST | TH_ACK, .seq = 1, .ack = 1);
+	assert_int_equal(tcp_error(c.t.s, c.conn), E_TIMEDOUT);
+	tc_close(&c);
+
+	keepalive_on();
+	tcp_setopt(c.t.s, c.conn, TOPT_USER_TIMEOUT, 300000, c.t.now);
+	ts_advance(&c.t, 60001);
+	for (int i = 0; i < 20; i++) { /* more than three */
+		TX(&c, .flags = TH_ACK, .seq = 0, .ack = 1);
+		ts_advance(&c.t, 10001);
+	}
+	tc_state(&c, TCP_ESTABLISHED);
+	tc_close(&c);
+}
+
 /* ---- orphans ---- */
 
 static void test_tcp_fin_wait_2_orphan_ends_after_fin_timeout(void **state)
@@ -345,6 +369,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_keepalive_answered_stays, setup),
 		cmocka_unit_test_setup(test_tcp_keepalive_traffic_postpones, setup),
 		cmocka_unit_test_setup(test_tcp_keepalive_unanswered_times_out, setup),
+		cmocka_unit_test_setup(test_tcp_keepalive_user_timeout_decides, setup),
 		cmocka_unit_test_setup(test_tcp_fin_wait_2_orphan_ends_after_fin_timeout, setup),
 		cmocka_unit_test_setup(test_tcp_fin_wait_2_held_has_no_timeout, setup),
 		cmocka_unit_test_setup(test_tcp_orphan_gives_up_sooner, setup),

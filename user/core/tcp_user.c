@@ -140,7 +140,8 @@ int tcp_shutdown(struct stack *s, uint32_t conn, bool rd, bool wr, struct mtime 
 
 	if (!t)
 		return -E_BADF;
-	if (t->state == TCP_CLOSED)
+	/* In the kernel a socket whose connection is in TIME_WAIT is closed already. */
+	if (t->state == TCP_CLOSED || t->state == TCP_TIME_WAIT)
 		return -E_NOTCONN;
 	if (t->state == TCP_SYN_SENT) {
 		tcp_conn_drop(s, t, 0, now);

@@ -174,7 +174,8 @@ static int do_name(struct sock *sk, bool peer, struct sockaddr *addr, socklen_t 
 
 	if (sk->state == SK_UDP)
 		return udp_name_call(sk, peer, addr, len);
-	if (peer && (sk->state != SK_CONNECTED || !t || t->state == TCP_CLOSED))
+	if (peer && (sk->state != SK_CONNECTED || !t || t->state == TCP_CLOSED ||
+		     t->state == TCP_TIME_WAIT))
 		return -ENOTCONN;
 	if ((int)*len < 0)
 		return -EINVAL;
