@@ -247,11 +247,27 @@ static void test_filter_sends_to_the_owner(void **state)
 	assert_int_equal(w_rx(&seg), PORT_TAKEN);
 	assert_int_equal(w.n_injected, 3);
 	assert_true(a->wake);
-	/* A fragment, no room, or from that application itself: lost, but never reset. */
+	/* Fragments are put together first. */
+	udp_begin(&w.d);
 	seg.flags = TH_ACK;
 	seg.frag_len = 24;
-	assert_int_equal(w_rx(&seg), PORT_DROPPED);
+	assert_int_equal(w_rx(&seg), PORT_TO_STACK);
+	assert_int_equal(w.n_injected, 3);
+	seg.frag_off = 24;
+	seg.frag_len = 12;
+	assert_int_equal(w_rx(&seg), PORT_TO_STACK);
+	assert_int_equal(w.n_injected, 4);
+	assert_int_equal(w.injected_slot, 1);
+	w.d.inject_from = 1; /* which that application has itself passed on */
+	assert_int_equal(w_rx(&seg), PORT_TO_STACK);
+	seg.frag_off = 0;
+	seg.frag_len = 24;
+	w.d.inject_from = 1;
+	assert_int_equal(w_rx(&seg), PORT_TO_STACK);
+	assert_int_equal(w.n_injected, 4);
+	w.d.inject_from = TD_SLOT_NONE;
 	seg.frag_len = 0;
+	/* No room, or from that application itself: lost, but never reset. */
 	w.inject_full = true;
 	assert_int_equal(w_rx(&seg), PORT_DROPPED);
 	w.inject_full = false;

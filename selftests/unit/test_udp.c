@@ -301,7 +301,7 @@ static void test_udp_tap_takes_what_has_no_socket(void **state)
 	uint32_t seen = 0, id;
 
 	(void)state;
-	stack_set_udp(t->s, take_all, &seen);
+	stack_set_taps(t->s, take_all, NULL, &seen);
 	/* In fragments: as one. */
 	ts_rx(t, &(struct spec){UDP_PKT, .sport = 1, .dport = PORT, .data = big, .len = 2992,
 				.id = 5, .frag_off = 0, .frag_len = 1480});

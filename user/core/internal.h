@@ -788,8 +788,8 @@ struct stack {
 	uint32_t *udp_conns, udp_conn_mask;   /* connected, by all four */
 	struct free_list udp_free;
 	uint32_t uev_head, uev_tail; /* with events */
-	stack_udp_fn udp_tap;
-	void *udp_tap_ctx;
+	stack_tap_fn udp_tap, tcp_tap;
+	void *tap_ctx;
 
 	struct reasm *reasm; /* reasm.c's */
 	uint32_t *reasm_buckets, reasm_mask;

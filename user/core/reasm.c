@@ -280,7 +280,10 @@ static enum drop deliver(struct stack *s, uint32_t idx, uint16_t queue, struct m
 	check = csum_fold(csum_partial(h, r->hlen, 0));
 	memcpy(h + 10, &check, 2);
 	MIB(s, Ip_ReasmOKs);
-	d = ip_deliver(s, &p, &ip, now);
+	if (ip.proto == PROTO_TCP && s->tcp_tap && !ip.bcast && s->tcp_tap(s->tap_ctx, &p))
+		d = DROP_NONE;
+	else
+		d = ip_deliver(s, &p, &ip, now);
 	reasm_free(s, idx);
 	return d;
 }

@@ -496,10 +496,11 @@ bool stack_next_conn(const struct stack *s, uint32_t *it, uint32_t *conn)
 	return false;
 }
 
-void stack_set_udp(struct stack *s, stack_udp_fn fn, void *ctx)
+void stack_set_taps(struct stack *s, stack_tap_fn udp, stack_tap_fn tcp, void *ctx)
 {
-	s->udp_tap = fn;
-	s->udp_tap_ctx = ctx;
+	s->udp_tap = udp;
+	s->tcp_tap = tcp;
+	s->tap_ctx = ctx;
 }
 
 void stack_set_trace(struct stack *s, stack_trace_fn fn, void *ctx)

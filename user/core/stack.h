@@ -465,11 +465,12 @@ bool ip_way_find(struct stack *s, uint16_t netif, const struct ip_addr *nexthop,
 int stack_resolve(struct stack *s, const struct ip_addr *dst, struct mtime now);
 
 /*
- * Whole datagrams that no socket here wants are shown to @fn before they are answered with an
- * error: true: it was another's, and is taken care of. .l3_off and .l4_off of @p are set.
+ * Whole packets are shown to @fn: datagrams that no socket here wants, before they are answered
+ * with an error (udp), and segments that came in fragments, whosever they are (tcp). True: it was
+ * another's, and is taken care of. .l3_off and .l4_off of @p are set.
  */
-typedef bool (*stack_udp_fn)(void *ctx, const struct pkt *p);
-void stack_set_udp(struct stack *s, stack_udp_fn fn, void *ctx);
+typedef bool (*stack_tap_fn)(void *ctx, const struct pkt *p);
+void stack_set_taps(struct stack *s, stack_tap_fn udp, stack_tap_fn tcp, void *ctx);
 
 /* ---- hand-over (handover.c, DESIGN.md §4) ---- */
 

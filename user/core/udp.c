@@ -460,7 +460,7 @@ enum drop udp_input(struct stack *s, struct pkt *p, const struct ip_info *ip, st
 	memcpy(&a.local_port, h + 2, 2);
 	id = udp_lookup(s, &a);
 	/* Whose it is looks at the checksum, too. */
-	if (id == SHM_NIL && s->udp_tap && s->udp_tap(s->udp_tap_ctx, p))
+	if (id == SHM_NIL && s->udp_tap && s->udp_tap(s->tap_ctx, p))
 		return DROP_NONE;
 	/* Back to the daemon, which knows who has the port now, or answers. */
 	if (id == SHM_NIL && s->cfg.role == STACK_APP)

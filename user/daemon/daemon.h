@@ -442,6 +442,11 @@ void sweep_close(struct daemon *d);
 
 /* filter.c: in front of the stack */
 enum port_verdict filter_packet(void *ctx, struct pkt *p);
+/* A segment that came in fragments: true: it is an application's, which has it now. */
+bool filter_segment(void *ctx, const struct pkt *p);
+/* The ends of a whole TCP or UDP packet of the stack's; it as a copy to @a. */
+struct tcp_addr_pair filter_pair(const struct pkt *p);
+void filter_pass_copy(struct daemon *d, const struct pkt *p, struct app *a);
 
 /* ctl.c */
 int ctl_open(struct daemon *d, char *why, size_t len);

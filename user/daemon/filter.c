@@ -105,9 +105,6 @@ static enum port_verdict forward(struct daemon *d, struct pkt *p, const struct p
 {
 	struct app *a = d->apps[r->slot];
 
-	/* Put together by the stack it would have no socket; TCP without fragments gets on. */
-	if (k->fragment)
-		return PORT_DROPPED;
 	/* It comes from that very application: round and round it would go. */
 	if (d->inject_from == r->slot)
 		return PORT_DROPPED;
@@ -144,7 +141,8 @@ static enum port_verdict filter_tcp(struct daemon *d, struct pkt *p, const struc
 	const struct rec *r;
 	uint32_t i;
 
-	if (!k->first || k->l4_len < 4)
+	/* The stack puts fragments together; then see filter_segment(). */
+	if (k->fragment || k->l4_len < 4)
 		return PORT_TO_STACK;
 	pair = (struct tcp_addr_pair){.local = k->dst,
 				      .remote = k->src,
@@ -166,6 +164,52 @@ static enum port_verdict filter_tcp(struct daemon *d, struct pkt *p, const struc
 		p->generation = r->generation;
 		return PORT_TO_STACK;
 	}
+}
+
+/* ---- what the stack has put together ---- */
+
+struct tcp_addr_pair filter_pair(const struct pkt *p)
+{
+	const uint8_t *ip = p->frag[0].p + p->l3_off, *l4 = p->frag[0].p + p->l4_off;
+
+	return (struct tcp_addr_pair){.remote = addr_at(ip + 12),
+				      .local = addr_at(ip + 16),
+				      .remote_port = port_at(l4),
+				      .local_port = port_at(l4 + 2)};
+}
+
+void filter_pass_copy(struct daemon *d, const struct pkt *p, struct app *a)
+{
+	uint8_t eth[ETH_LEN] = {[12] = 0x08};
+
+	memcpy(eth, d->ifs[p->netif].link.mac, sizeof(d->ifs[0].link.mac));
+	if (!port_inject_copy(d->port, p, eth, a->pkts_to_app, a->slot))
+		return; /* no room: as lost on the way */
+	stack_count(d->stack, MIB_Td_Injected, 1);
+	a->wake = true;
+}
+
+bool filter_segment(void *ctx, const struct pkt *p)
+{
+	struct daemon *d = ctx;
+	struct tcp_addr_pair pair;
+	struct flow_key key;
+	const struct rec *r;
+	uint32_t i;
+
+	if (p->frag[0].len < p->l4_off + 14u)
+		return false;
+	pair = filter_pair(p);
+	key = flow_key_of(&pair);
+	i = find(d, &key);
+	r = i == SHM_NIL ? NULL : rec_at(d, i);
+	if (!r || (r->state != REC_OFFERED && r->state != REC_TAKEN))
+		return false;
+	if (d->inject_from == r->slot)
+		return true; /* round and round it would go */
+	if (!(p->frag[0].p[p->l4_off + 13] & 6) || take_token(d)) /* SYN, RST */
+		filter_pass_copy(d, p, d->apps[r->slot]);
+	return true;
 }
 
 /* ---- UDP: what XDP does not steer itself (udp.c) ---- */

@@ -24,7 +24,6 @@
 
 #define BUCKETS 4096u
 #define MAX_CLAIMS 65536u /* of one application */
-#define ETH_LEN 14u
 
 /* One socket of an application's. */
 struct udp_claim {
@@ -350,31 +349,17 @@ struct app *udp_owner(struct daemon *d, const struct tcp_addr_pair *a)
 static bool on_datagram(void *ctx, const struct pkt *p)
 {
 	struct daemon *d = ctx;
-	const uint8_t *ip = p->frag[0].p + p->l3_off, *udp = p->frag[0].p + p->l4_off;
-	uint8_t eth[ETH_LEN] = {[12] = 0x08};
-	struct tcp_addr_pair a;
-	struct app *to;
-	uint32_t src, dst;
+	struct tcp_addr_pair a = filter_pair(p);
+	struct app *to = udp_owner(d, &a);
 
-	memcpy(&src, ip + 12, sizeof(src));
-	memcpy(&dst, ip + 16, sizeof(dst));
-	a.remote = ip_addr_v4(src);
-	a.local = ip_addr_v4(dst);
-	memcpy(&a.remote_port, udp, sizeof(a.remote_port));
-	memcpy(&a.local_port, udp + 2, sizeof(a.local_port));
-	to = udp_owner(d, &a);
 	/* What its owner passes on has no socket there: the stack says so to the sender. */
 	if (!to || d->inject_from == to->slot)
 		return false;
-	memcpy(eth, d->ifs[p->netif].link.mac, sizeof(d->ifs[0].link.mac));
-	if (port_inject_copy(d->port, p, eth, to->pkts_to_app, to->slot)) {
-		stack_count(d->stack, MIB_Td_Injected, 1);
-		to->wake = true;
-	}
+	filter_pass_copy(d, p, to);
 	return true;
 }
 
 void udp_begin(struct daemon *d)
 {
-	stack_set_udp(d->stack, on_datagram, d);
+	stack_set_taps(d->stack, on_datagram, filter_segment, d);
 }
