@@ -9,8 +9,9 @@
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
-/* Of several interfaces with the same maps, each has an instance of the program. */
-const volatile __u32 netif = 0;
+/* The index in `settings` of each interface that the program is on. Written by user space. */
+volatile __u8 netif_of[1 << TD_NETIF_BITS];
+volatile __u32 netif_salt;
 
 enum verdict_kind { V_REDIRECT, V_TX, V_PASS, V_DROP };
 
@@ -162,7 +163,7 @@ int tandem(struct xdp_md *ctx)
 	struct syncookie_reply r = {};
 	const struct xdp_settings *s;
 	enum xdp_reason reason;
-	__u32 i = netif;
+	__u32 i = netif_of[TD_NETIF_PLACE(ctx->ingress_ifindex, netif_salt)];
 	int action;
 
 	s = bpf_map_lookup_elem(&settings, &i);

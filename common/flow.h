@@ -16,6 +16,13 @@
 #define TD_MAX_SLOTS 1024u
 #define TD_MAX_QUEUES 64u /* of all interfaces together, numbered one after the other */
 #define TD_MAX_NETIFS 16u
+/*
+ * Which interface of ours that with number @ifindex is stands in a table, at this place; @salt is
+ * chosen such that no two of ours have the same.
+ */
+#define TD_NETIF_BITS 12
+#define TD_NETIF_PLACE(ifindex, salt)                                                              \
+	(((uint32_t)(ifindex) * (0x9e3779b1u + 2 * (salt))) >> (32 - TD_NETIF_BITS))
 /* Index into the `xsks` map. */
 #define TD_XSK_INDEX(slot, queue) ((slot)*TD_MAX_QUEUES + (queue))
 

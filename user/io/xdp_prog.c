@@ -2,8 +2,7 @@
 /*
  * xdp_prog.h: the program's life on its interfaces. The links and the maps are pinned in a
  * directory of their own, which is made first and removed last: it is what claims the name.
- * Each interface has an instance of the program, whose read-only data says which it is; the first
- * one's maps are everybody's.
+ * One program is on all of them; a table in its data tells them apart by number.
  */
 #include <bpf/bpf.h>
 #include <dirent.h>
@@ -25,17 +24,15 @@
 #include "libbpf_log.h"
 #include "xdp_prog.h"
 
-struct instance {
-	struct tandem_bpf *skel;
-	int link_fd;
-};
-
 struct xdp_prog {
-	struct instance on[TD_MAX_NETIFS];
+	struct tandem_bpf *skel;
+	int link_fd[TD_MAX_NETIFS];
+	int ifindex[TD_MAX_NETIFS];
 	uint32_t n;
 	char name[IF_NAMESIZE * 4];
 };
-#define MAPS(p) ((p)->on[0].skel->maps)
+#define SALTS 1000u /* a thousand times two of 16 numbers at one of 4096 places: it is not to be   \
+		     */
 
 #define PATH_LEN 256
 
@@ -135,7 +132,7 @@ static int pin_maps(const struct xdp_prog *p, char *why, size_t len)
 	struct bpf_map *m;
 	int err = 0;
 
-	bpf_object__for_each_map(m, p->on[0].skel->obj)
+	bpf_object__for_each_map(m, p->skel->obj)
 	{
 		if (!err && !bpf_map__is_internal(m))
 			err = pin(bpf_map__fd(m), p->name, bpf_map__name(m), why, len);
@@ -149,7 +146,7 @@ static int pin_link(const struct xdp_prog *p, uint32_t i, char *why, size_t len)
 
 	if (i)
 		snprintf(what, sizeof(what), LINK_PIN "_%u", i);
-	return pin(p->on[i].link_fd, p->name, what, why, len);
+	return pin(p->link_fd[i], p->name, what, why, len);
 }
 
 /* The last one to detach takes the root away: then it is made again. */
@@ -195,36 +192,17 @@ static int claim_name(const char *name, char *why, size_t len)
 
 /* ---- attaching ---- */
 
-/* All but the read-only data. */
-static int share_maps(const struct xdp_prog *p, const struct tandem_bpf *skel)
+static int load(struct xdp_prog *p, const struct xdp_prog_opts *o, char *why, size_t len)
 {
-	struct bpf_map *m;
-	int err = 0;
-
-	bpf_object__for_each_map(m, skel->obj)
-	{
-		if (err || bpf_map__is_internal(m))
-			continue;
-		err = bpf_map__reuse_fd(
-			m, bpf_object__find_map_fd_by_name(p->on[0].skel->obj, bpf_map__name(m)));
-	}
-	return err;
-}
-
-static int load(struct xdp_prog *p, uint32_t i, const struct xdp_prog_opts *o, char *why,
-		size_t len)
-{
-	struct tandem_bpf *skel;
 	int err;
 
 	libbpf_log_reset();
-	skel = p->on[i].skel = tandem_bpf__open();
-	if (!skel)
+	p->skel = tandem_bpf__open();
+	if (!p->skel)
 		return say(-errno, why, len, "cannot open the XDP program: %s", libbpf_log_last());
-	skel->rodata->netif = i;
-	err = i ? share_maps(p, skel) : bpf_map__set_max_entries(skel->maps.flows, o->max_flows);
+	err = bpf_map__set_max_entries(p->skel->maps.flows, o->max_flows);
 	if (!err)
-		err = tandem_bpf__load(skel);
+		err = tandem_bpf__load(p->skel);
 	if (err == -EPERM && geteuid() != 0)
 		return say(err, why, len,
 			   "loading the XDP program is not permitted: run as root (CAP_BPF, "
@@ -232,8 +210,6 @@ static int load(struct xdp_prog *p, uint32_t i, const struct xdp_prog_opts *o, c
 	if (err)
 		return say(err, why, len, "the kernel refused the XDP program: %s (%s)",
 			   strerror(-err), libbpf_log_last());
-	if (bpf_map_update_elem(bpf_map__fd(MAPS(p).settings), &i, &o->settings, 0) < 0)
-		return say(-errno, why, len, "cannot write the settings map: %s", strerror(errno));
 	return 0;
 }
 
@@ -275,45 +251,72 @@ static int attach_failed(int err, const struct xdp_prog_opts *o, char *why, size
 	}
 }
 
-static int attach_link(struct instance *in, const struct xdp_prog_opts *o, char *why, size_t len)
+static int attach_link(struct xdp_prog *p, uint32_t i, const struct xdp_prog_opts *o, char *why,
+		       size_t len)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, lo,
 		    .flags = o->mode == XDP_MODE_NATIVE ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
-	int prog_fd = bpf_program__fd(in->skel->progs.tandem);
+	int prog_fd = bpf_program__fd(p->skel->progs.tandem);
 
-	in->link_fd = bpf_link_create(prog_fd, o->ifindex, BPF_XDP, &lo);
-	return in->link_fd < 0 ? attach_failed(-errno, o, why, len) : 0;
+	p->link_fd[i] = bpf_link_create(prog_fd, o->ifindex, BPF_XDP, &lo);
+	return p->link_fd[i] < 0 ? attach_failed(-errno, o, why, len) : 0;
 }
 
-static void release_instance(struct instance *in)
+static void close_link(struct xdp_prog *p, uint32_t i)
 {
-	if (in->link_fd >= 0)
-		close(in->link_fd);
-	tandem_bpf__destroy(in->skel);
-	*in = (struct instance){.link_fd = -1};
+	if (p->link_fd[i] >= 0)
+		close(p->link_fd[i]);
+	p->link_fd[i] = -1;
 }
 
-/* Instance @i, with its settings, on its interface. Nothing of it is left on failure. */
-static int start(struct xdp_prog *p, uint32_t i, const struct xdp_prog_opts *o, char *why,
-		 size_t len)
+/* All @n interfaces at places of their own? Writes the table. */
+static bool try_salt(struct xdp_prog *p, uint32_t n, uint32_t salt)
 {
+	volatile uint8_t *table = p->skel->bss->netif_of;
+
+	for (uint32_t i = 0; i < n; i++)
+		for (uint32_t k = 0; k < i; k++)
+			if (TD_NETIF_PLACE(p->ifindex[i], salt) ==
+			    TD_NETIF_PLACE(p->ifindex[k], salt))
+				return false;
+	/* Between the two a packet may meet another one's settings: it is not for that MAC address.
+	 */
+	p->skel->bss->netif_salt = salt;
+	memset((void *)(uintptr_t)table, 0, sizeof(p->skel->bss->netif_of));
+	for (uint32_t i = 0; i < n; i++)
+		table[TD_NETIF_PLACE(p->ifindex[i], salt)] = (uint8_t)i;
+	return true;
+}
+
+/* One more interface, with its settings. Nothing of it is left on failure. */
+static int start(struct xdp_prog *p, const struct xdp_prog_opts *o, char *why, size_t len)
+{
+	uint32_t i = p->n, salt = 0;
 	int err;
 
 	if (o->mode != XDP_MODE_NATIVE && o->mode != XDP_MODE_GENERIC)
 		return say(-EINVAL, why, len, "a mode must be chosen before attaching");
-	p->on[i].link_fd = -1;
-	err = load(p, i, o, why, len);
-	if (!err)
-		err = attach_link(&p->on[i], o, why, len);
-	if (!err && !i)
-		err = pin_maps(p, why, len);
+	if (bpf_map_update_elem(bpf_map__fd(p->skel->maps.settings), &i, &o->settings, 0) < 0)
+		return say(-errno, why, len, "cannot write the settings map: %s", strerror(errno));
+	p->ifindex[i] = o->ifindex;
+	while (salt < SALTS && !try_salt(p, i + 1, salt))
+		salt++;
+	err = attach_link(p, i, o, why, len);
 	if (!err)
 		err = pin_link(p, i, why, len);
 	if (err)
-		release_instance(&p->on[i]);
+		close_link(p, i);
 	else
-		p->n = i + 1;
+		p->n++;
 	return err;
+}
+
+static void release(struct xdp_prog *p)
+{
+	while (p->n)
+		close_link(p, --p->n);
+	tandem_bpf__destroy(p->skel);
+	free(p);
 }
 
 int xdp_prog_attach(struct xdp_prog **out, const struct xdp_prog_opts *o, char *why, size_t len)
@@ -330,13 +333,17 @@ int xdp_prog_attach(struct xdp_prog **out, const struct xdp_prog_opts *o, char *
 		goto unclaim;
 	}
 	strcpy(p->name, o->name); /* its length was checked */
-	err = start(p, 0, o, why, len);
+	err = load(p, o, why, len);
+	if (!err)
+		err = pin_maps(p, why, len);
+	if (!err)
+		err = start(p, o, why, len);
 	if (err)
 		goto free_prog;
 	*out = p;
 	return 0;
 free_prog:
-	free(p);
+	release(p);
 unclaim:
 	unpin(o->name);
 	return err;
@@ -347,7 +354,7 @@ int xdp_prog_add(struct xdp_prog *p, const struct xdp_prog_opts *o, char *why, s
 	if (p->n == TD_MAX_NETIFS)
 		return say(-ENOSPC, why, len, "one daemon serves up to %u interfaces",
 			   TD_MAX_NETIFS);
-	return start(p, p->n, o, why, len);
+	return start(p, o, why, len);
 }
 
 void xdp_prog_detach(struct xdp_prog *p)
@@ -356,11 +363,9 @@ void xdp_prog_detach(struct xdp_prog *p)
 		return;
 	/* Even if somebody else has a link open, too. */
 	for (uint32_t i = 0; i < p->n; i++)
-		bpf_link_detach(p->on[i].link_fd);
+		bpf_link_detach(p->link_fd[i]);
 	unpin(p->name);
-	while (p->n)
-		release_instance(&p->on[--p->n]);
-	free(p);
+	release(p);
 }
 
 static void detach_pinned_links(const char *name)
@@ -399,12 +404,12 @@ int xdp_prog_remove_pins(const char *name)
 
 int xdp_prog_flows_fd(const struct xdp_prog *p)
 {
-	return bpf_map__fd(MAPS(p).flows);
+	return bpf_map__fd(p->skel->maps.flows);
 }
 
 int xdp_prog_ports_fd(const struct xdp_prog *p)
 {
-	return bpf_map__fd(MAPS(p).ports);
+	return bpf_map__fd(p->skel->maps.ports);
 }
 
 static int map_set(const struct bpf_map *m, const void *k, const void *v)
@@ -419,42 +424,42 @@ static int map_del(const struct bpf_map *m, const void *k)
 
 int xdp_flow_set(struct xdp_prog *p, const struct flow_key *k, const struct flow_val *v)
 {
-	return map_set(MAPS(p).flows, k, v);
+	return map_set(p->skel->maps.flows, k, v);
 }
 
 int xdp_flow_del(struct xdp_prog *p, const struct flow_key *k)
 {
-	return map_del(MAPS(p).flows, k);
+	return map_del(p->skel->maps.flows, k);
 }
 
 int xdp_port_set(struct xdp_prog *p, const struct port_key *k, const struct port_val *v)
 {
-	return map_set(MAPS(p).ports, k, v);
+	return map_set(p->skel->maps.ports, k, v);
 }
 
 int xdp_port_del(struct xdp_prog *p, const struct port_key *k)
 {
-	return map_del(MAPS(p).ports, k);
+	return map_del(p->skel->maps.ports, k);
 }
 
 int xdp_syncookies_set(struct xdp_prog *p, const struct syncookie_secrets *c)
 {
 	uint32_t zero = 0;
 
-	return c ? map_set(MAPS(p).syncookies, &zero, c)
-		 : map_del(MAPS(p).syncookies, &zero);
+	return c ? map_set(p->skel->maps.syncookies, &zero, c)
+		 : map_del(p->skel->maps.syncookies, &zero);
 }
 
 int xdp_addr_set(struct xdp_prog *p, const struct ip_addr *a)
 {
 	struct addr_val v = {.flags = ADDR_F_PRIMARY};
 
-	return map_set(MAPS(p).addrs, a, &v);
+	return map_set(p->skel->maps.addrs, a, &v);
 }
 
 int xdp_addr_del(struct xdp_prog *p, const struct ip_addr *a)
 {
-	return map_del(MAPS(p).addrs, a);
+	return map_del(p->skel->maps.addrs, a);
 }
 
 int xdp_xsk_set(struct xdp_prog *p, uint32_t slot, uint32_t queue, int xsk_fd)
@@ -463,7 +468,7 @@ int xdp_xsk_set(struct xdp_prog *p, uint32_t slot, uint32_t queue, int xsk_fd)
 
 	if (slot >= TD_MAX_SLOTS || queue >= TD_MAX_QUEUES)
 		return -ERANGE;
-	return map_set(MAPS(p).xsks, &k, &xsk_fd);
+	return map_set(p->skel->maps.xsks, &k, &xsk_fd);
 }
 
 int xdp_xsk_del(struct xdp_prog *p, uint32_t slot, uint32_t queue)
@@ -472,12 +477,12 @@ int xdp_xsk_del(struct xdp_prog *p, uint32_t slot, uint32_t queue)
 
 	if (slot >= TD_MAX_SLOTS || queue >= TD_MAX_QUEUES)
 		return -ERANGE;
-	return map_del(MAPS(p).xsks, &k);
+	return map_del(p->skel->maps.xsks, &k);
 }
 
 int xdp_settings_set(struct xdp_prog *p, uint32_t netif, const struct xdp_settings *s)
 {
-	return map_set(MAPS(p).settings, &netif, s);
+	return map_set(p->skel->maps.settings, &netif, s);
 }
 
 /* ---- reading without the daemon ---- */

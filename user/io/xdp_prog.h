@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The XDP program on one interface or several with the same maps: loading, attaching by bpf_link,
+ * The XDP program on one interface or several: loading, attaching by bpf_link,
  * pinning under /sys/fs/bpf/tandem/NAME/ (link, flows, ports, addrs, xsks, stats, settings, deny;
  * link_1, ... of further interfaces), taking it all away again, reading and writing the maps.
  */
