@@ -238,6 +238,39 @@ static void test_pacing_rate_of_the_socket_holds(void **state)
 	tc_close(&c);
 }
 
+/* A process wakes when it is let: what a timer is late by is no loss of rate. */
+static void test_pacing_makes_up_for_late_timers(void **state)
+{
+	struct tcb *t;
+	uint32_t now;
+
+	(void)state;
+	path_open("cubic", 125000000, 1000);
+	tcp_setopt(c.t.s, c.conn, TOPT_MAX_PACING, 10000000, c.t.now);
+	t = tc_tcb(&c);
+	now = cc_us(c.t.now);
+	t->flags |= TCB_F_PACED;
+	t->pace_us = now - 2500;
+	tcp_pace_sent(t, 10000, c.t.now); /* 1 ms of it */
+	assert_int_equal(t->pace_us, now - 1500);
+	t->last_snd = ms_stamp(c.t.now);
+	tcp_pace_sent(t, 10000, c.t.now);
+	assert_int_equal(t->pace_us, now - 500);
+	assert_int_equal(tcp_pace_wait_us(t, c.t.now), 0);
+	tcp_pace_sent(t, 15000, c.t.now);
+	assert_int_equal(tcp_pace_wait_us(t, c.t.now), 1000);
+	/* but only so much: else a rest would end in a burst */
+	t->pace_us = now - 50000;
+	tcp_pace_sent(t, 10000, c.t.now);
+	assert_int_equal(t->pace_us, now - 3000);
+	t->last_snd = 1;
+	t->flags &= ~TCB_F_PACED;
+	t->pace_us = now - 50000;
+	tcp_pace_sent(t, 10000, c.t.now);
+	assert_int_equal(t->pace_us, now);
+	tc_close(&c);
+}
+
 /* Whatever the rate, one packet a second goes, and nothing is taken for a shut window. */
 static void test_pacing_never_stops(void **state)
 {
@@ -278,6 +311,7 @@ int main(void)
 		cmocka_unit_test_setup(test_bbr_without_scoreboard, setup),
 		cmocka_unit_test_setup(test_bbr_rate_survives_a_program_that_sends_little, setup),
 		cmocka_unit_test_setup(test_pacing_rate_of_the_socket_holds, setup),
+		cmocka_unit_test_setup(test_pacing_makes_up_for_late_timers, setup),
 		cmocka_unit_test_setup(test_pacing_never_stops, setup),
 		cmocka_unit_test_setup(test_pacing_stamp_wraps, setup),
 	};

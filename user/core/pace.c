@@ -3,12 +3,13 @@
  * Pacing: data leaves at a rate, where the congestion control or SO_MAX_PACING_RATE sets one. A
  * time for the next packet is kept in the TCB, tcp_next() waits for it. Packets are of about a
  * millisecond's data, and smaller ones leave in groups, so that a connection does not wake more
- * often than that. A timer that fires late is made up for by as much.
+ * often than that. A timer that fires late, as those of a process do, is made up for within bounds.
  */
 #include "tcp.h"
 #include "cc.h"
 
 #define QUANTUM_US 1000u
+#define LATE_MAX_US 4000u    /* of a timer; more would be a burst that queues do not hold */
 #define WAIT_MAX_US 1000000u /* a packet a second goes in any case */
 #define SLOW 150000u	     /* bytes/s: below, a packet is a single segment */
 
@@ -49,6 +50,9 @@ void tcp_pace_sent(struct tcb *t, uint32_t len, struct mtime now)
 {
 	uint64_t rate = tcp_pacing_rate(t), us;
 	uint32_t now_us = cc_us(now), late = now_us - t->pace_us;
+	/* It waited for the timer; or this goes on with what it had to catch up with. */
+	bool timed = t->flags & TCB_F_PACED || t->last_snd == ms_stamp(now);
+	uint32_t credit = timed ? LATE_MAX_US : QUANTUM_US;
 
 	t->flags &= ~TCB_F_PACED;
 	if (!rate)
@@ -56,9 +60,9 @@ void tcp_pace_sent(struct tcb *t, uint32_t len, struct mtime now)
 	us = (uint64_t)len * 1000000 / rate;
 	if (us > WAIT_MAX_US)
 		us = WAIT_MAX_US;
-	/* On time, late by less than a quantum, or ahead; else it begins anew. */
-	if (late > QUANTUM_US && late < (uint32_t) - (int32_t)(2 * WAIT_MAX_US))
-		t->pace_us = now_us - QUANTUM_US;
+	/* On time, late by less than is made up for, or ahead; else it begins anew. */
+	if (late > credit && late < UINT32_MAX - 2 * WAIT_MAX_US)
+		t->pace_us = now_us - credit;
 	t->pace_us += (uint32_t)us;
 	if ((int32_t)(t->pace_us - now_us) > (int32_t)QUANTUM_US / 2)
 		t->flags |= TCB_F_PACED;
