@@ -189,11 +189,12 @@ static void wake_blocked(struct watch *w, uint32_t events)
 	waiter_wake(container_of(w, struct udp_watch, watch)->waiter);
 }
 
-static int wait_any(struct sock *sk, struct mtime until)
+/* For the stack to have something, or @events of the twin. */
+static int wait_any(struct sock *sk, short events, struct mtime until)
 {
 	struct waiter w = WAITER_INIT;
 	struct udp_watch uw = {.watch.fn = wake_blocked, .waiter = &w};
-	struct pollfd twin = {.fd = udp_of(sk)->kfd, .events = POLLIN};
+	struct pollfd twin = {.fd = udp_of(sk)->kfd, .events = events};
 	int r;
 
 	waitq_add(&sk->f.wq, &uw.watch);
@@ -221,7 +222,7 @@ int64_t udp_recvmsg(struct sock *sk, struct msghdr *m, int flags)
 		}
 		if (r != -EAGAIN || nonblock)
 			return r;
-		r = wait_error(wait_any(sk, until), sk->extra->rcv_timeo, -EAGAIN);
+		r = wait_error(wait_any(sk, POLLIN, until), sk->extra->rcv_timeo, -EAGAIN);
 		if (r)
 			return r;
 	}
@@ -229,13 +230,23 @@ int64_t udp_recvmsg(struct sock *sk, struct msghdr *m, int flags)
 
 /* ---- send ---- */
 
+/* Never blocks in the kernel: the engine is locked. */
 static int64_t by_twin(struct sock *sk, const struct msghdr *m, int flags)
 {
+	bool nonblock = sk->nonblock || flags & MSG_DONTWAIT;
+	struct mtime until = timeout_deadline(sk->extra->snd_timeo);
 	bool was_bound = udp_of(sk)->local.sin_port;
-	int64_t r = sendmsg(udp_of(sk)->kfd, m,
-			    flags | (sk->nonblock ? MSG_DONTWAIT : 0) | MSG_NOSIGNAL);
+	int64_t r;
 
-	r = r < 0 ? -errno : r;
+	for (;;) {
+		r = sendmsg(udp_of(sk)->kfd, m, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
+		r = r < 0 ? -errno : r;
+		if (r != -EAGAIN || nonblock)
+			break;
+		r = wait_error(wait_any(sk, POLLOUT, until), sk->extra->snd_timeo, -EAGAIN);
+		if (r)
+			return r;
+	}
 	/* It has got a name by that. */
 	if (!was_bound)
 		udp_sync(sk);
