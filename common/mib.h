@@ -14,7 +14,6 @@
 	X(Ip, InHdrErrors)                                                                         \
 	X(Ip, InAddrErrors)                                                                        \
 	X(Ip, InUnknownProtos)                                                                     \
-	X(Ip, InDiscards)                                                                          \
 	X(Ip, InDelivers)                                                                          \
 	X(Ip, OutRequests)                                                                         \
 	X(Ip, OutDiscards)                                                                         \
@@ -43,6 +42,7 @@
 	X(Tcp, PassiveOpens)                                                                       \
 	X(Tcp, AttemptFails)                                                                       \
 	X(Tcp, EstabResets)                                                                        \
+	X(Tcp, CurrEstab)                                                                          \
 	X(Tcp, InSegs)                                                                             \
 	X(Tcp, OutSegs)                                                                            \
 	X(Tcp, RetransSegs)                                                                        \
@@ -67,11 +67,9 @@
 	X(TcpExt, TW)                                                                              \
 	X(TcpExt, TWRecycled)                                                                      \
 	X(TcpExt, TCPTimeWaitOverflow)                                                             \
-	X(TcpExt, PAWSActive)                                                                      \
 	X(TcpExt, PAWSEstab)                                                                       \
 	X(TcpExt, DelayedACKs)                                                                     \
 	X(TcpExt, DelayedACKLost)                                                                  \
-	X(TcpExt, DelayedACKLocked)                                                                \
 	X(TcpExt, TCPHPHits)                                                                       \
 	X(TcpExt, TCPPureAcks)                                                                     \
 	X(TcpExt, TCPTimeouts)                                                                     \
@@ -94,27 +92,22 @@
 	X(TcpExt, TCPDSACKOfoSent)                                                                 \
 	X(TcpExt, TCPFastRetrans)                                                                  \
 	X(TcpExt, TCPSlowStartRetrans)                                                             \
-	X(TcpExt, TCPSpuriousRtxHostQueues)                                                        \
 	X(TcpExt, TCPAbortOnData)                                                                  \
 	X(TcpExt, TCPAbortOnClose)                                                                 \
 	X(TcpExt, TCPAbortOnMemory)                                                                \
 	X(TcpExt, TCPAbortOnTimeout)                                                               \
 	X(TcpExt, TCPAbortOnLinger)                                                                \
-	X(TcpExt, TCPAbortFailed)                                                                  \
 	X(TcpExt, TCPKeepAlive)                                                                    \
 	X(TcpExt, TCPChallengeACK)                                                                 \
 	X(TcpExt, TCPSYNChallenge)                                                                 \
 	X(TcpExt, TCPOFOQueue)                                                                     \
 	X(TcpExt, TCPOFODrop)                                                                      \
 	X(TcpExt, TCPRcvQDrop)                                                                     \
-	X(TcpExt, TCPRcvCoalesce)                                                                  \
-	X(TcpExt, TCPWantZeroWindowAdv)                                                            \
 	X(TcpExt, TCPFromZeroWindowAdv)                                                            \
 	X(TcpExt, TCPToZeroWindowAdv)                                                              \
 	X(TcpExt, TCPWinProbe)                                                                     \
 	X(TcpExt, TCPOrigDataSent)                                                                 \
 	X(TcpExt, TCPDeliveredCE)                                                                  \
-	X(TcpExt, TCPReqQFull)                                                                     \
 	X(TcpExt, TCPFastOpenActive)                                                               \
 	X(TcpExt, TCPFastOpenActiveFail)                                                           \
 	X(TcpExt, TCPFastOpenPassive)                                                              \
@@ -125,7 +118,6 @@
 	X(TcpExt, TCPDeferAcceptDrop)                                                              \
 	X(TcpExt, TCPSynRetrans)                                                                   \
 	X(TcpExt, OutOfWindowIcmps)                                                                \
-	X(TcpExt, LockDroppedIcmps)                                                                \
 	X(Td, NeighDrops)                                                                          \
 	X(Td, NeighFailed)                                                                         \
 	X(Td, NeighConflict)                                                                       \
@@ -146,7 +138,13 @@ enum mib {
 #define X(group, name) MIB_##group##_##name,
 	MIB_COUNTERS(X)
 #undef X
-	MIB_MAX
+		MIB_MAX
 };
+
+/* What is so now, rather than how often something has been: it ends with its process. */
+static inline int mib_is_gauge(int m)
+{
+	return m == MIB_Tcp_CurrEstab;
+}
 
 #endif

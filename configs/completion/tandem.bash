@@ -39,6 +39,7 @@ _tandem()
 			run:*) mapfile -t COMPREPLY < <(compgen -c -f -- "$cur"); return ;;
 			ss:-*) words="--all --listening --tcp --numeric --info --memory --options --extended \
 				--processes --no-header --json --help" ;;
+			stat:-*) words="--openmetrics --json --help" ;;
 			*:-*) words="--json --help" ;;
 			attach:*) words=$(cd /sys/class/net && ls) ;;
 			deny:*) [ "$prev" = deny ] && words="list add del" || words=$(_tandem_names) ;;

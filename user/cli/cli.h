@@ -23,6 +23,7 @@ struct cli_args {
 	/* All operands, where the command takes several, or a command line; ends with NULL. */
 	char **rest;
 	bool json;
+	bool openmetrics; /* stat */
 	/* ss */
 	bool all, listening, tcp, numeric, info, memory, timers, extended, processes, no_header;
 };
@@ -87,5 +88,7 @@ void render_json(struct json_object *o);
  * as tables. @skip_zero leaves out scalars that are 0.
  */
 void render_text(struct json_object *o, bool skip_zero);
+/* openmetrics.c: what `stat` knows, in that format. */
+void render_openmetrics(struct json_object *o, const char *attachment);
 
 #endif

@@ -15,10 +15,11 @@ enum {
 	O_MODE = 8,
 	O_CLAIM = 16,
 	O_CONFIG = 32,
-	O_RUN = 64,   /* its operand is a command line: what follows is not ours */
-	O_MORE = 128, /* takes more than one operand */
-	O_SS = 256,   /* the further ones are a filter */
-	O_DENY = 512, /* or a prefix and an attachment */
+	O_RUN = 64,	  /* its operand is a command line: what follows is not ours */
+	O_MORE = 128,	  /* takes more than one operand */
+	O_SS = 256,	  /* the further ones are a filter */
+	O_DENY = 512,	  /* or a prefix and an attachment */
+	O_METRICS = 1024, /* counters for Prometheus */
 };
 
 static const struct option_def {
@@ -91,6 +92,12 @@ static const struct option_def {
 	SS_FLAG("extended", extended, "number, owner, interface, options"),
 	SS_FLAG("processes", processes, "which process has it"),
 	SS_FLAG("no-header", no_header, "no line of titles"),
+	{O_METRICS,
+	 "openmetrics",
+	 NULL,
+	 {NULL},
+	 offsetof(struct cli_args, openmetrics),
+	 "print OpenMetrics text, for Prometheus"},
 	{O_JSON, "json", NULL, {NULL}, offsetof(struct cli_args, json), "print JSON, for programs"},
 };
 /* Options of `ss` that have a letter as well, which is ss(8)'s. */
@@ -120,7 +127,7 @@ static const struct command {
 	{"list", NULL, false, O_JSON, cmd_list, "attachments on this host"},
 	{"status", "NAME|IFNAME", false, O_JSON, cmd_status,
 	 "what was chosen at attach, applications, memory, listeners"},
-	{"stat", "NAME|IFNAME", false, O_JSON, cmd_stat,
+	{"stat", "NAME|IFNAME", false, O_JSON | O_METRICS, cmd_stat,
 	 "counters of the XDP program and the stack"},
 	{"ss", "NAME|IFNAME", false, O_JSON | O_MORE | O_SS, cmd_ss,
 	 "connections and listeners, as ss(8)"},

@@ -140,7 +140,7 @@ int cmd_stat(const struct cli_args *a)
 				 err == -EPERM || err == -EACCES ? "that takes root"
 								 : strerror(-err));
 	o = ask_once(a, name, CTL_STAT);
-	if (!a->json) {
+	if (!a->json && !a->openmetrics) {
 		print_reasons(n);
 		if (o)
 			render_text(o, true);
@@ -154,7 +154,10 @@ int cmd_stat(const struct cli_args *a)
 	if (!o)
 		o = json_object_new_object();
 	json_object_object_add(o, "xdp", xdp);
-	render_json(o);
+	if (a->openmetrics)
+		render_openmetrics(o, name);
+	else
+		render_json(o);
 	return err;
 }
 

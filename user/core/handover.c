@@ -45,6 +45,7 @@ int stack_export(struct stack *s, uint32_t conn)
 	if (t->flags & TCB_F_CLOSED)
 		s->n_orphans--;
 	t->flags &= ~TCB_F_CLOSED;
+	tcp_curr_estab(s, t->state, TCP_CLOSED);
 	s->n_exported++;
 	MIB(s, Td_HandOversOut);
 	__atomic_store_n(&t->owner, TCB_EXPORTED, __ATOMIC_RELEASE);
@@ -86,6 +87,7 @@ int stack_export_cancel(struct stack *s, uint32_t conn, uint32_t generation, str
 		return -E_NOENT;
 	__atomic_store_n(&t->owner, TCB_MINE, __ATOMIC_RELEASE);
 	s->n_exported--;
+	tcp_curr_estab(s, TCP_CLOSED, t->state);
 	conn_table_add(s, conn);
 	resume(s, t, now);
 	return 0;
@@ -406,6 +408,7 @@ static int adopt(struct stack *s, const struct arena_view *from, const struct tc
 		err = -E_BADMSG;
 		goto err_unlink;
 	}
+	tcp_curr_estab(s, TCP_CLOSED, t->state);
 	resume(s, t, now);
 	return 0;
 

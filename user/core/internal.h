@@ -376,6 +376,8 @@ void tcp_icmp(struct stack *s, const struct tcp_addr_pair *a, uint32_t seq, int 
 
 /* tcp_state.c: the one setter, creation and the end of a connection */
 void tcp_set_state(struct stack *s, struct tcb *t, enum tcp_state to, struct mtime now);
+/* The gauge CurrEstab, for changes of state and, to or from CLOSED, of the owner. */
+void tcp_curr_estab(struct stack *s, enum tcp_state from, enum tcp_state to);
 /*
  * A new TCB with defaults (buffers, cc, rto, ISS, timestamp offset, options to offer), in the
  * table, routed, still CLOSED: snd_una = snd_nxt = snd_max = iss. SHM_NIL: no memory or route.

@@ -113,7 +113,7 @@ static uint32_t pkt_list_len(const struct pkt *p)
 
 int pool_check(const struct stack *s, char *why, size_t len)
 {
-	uint32_t pending = pkt_list_len(s->txq_head), tcbs = 0, chunks = s->reasm_chunks;
+	uint32_t pending = pkt_list_len(s->txq_head), tcbs = 0, estab = 0, chunks = s->reasm_chunks;
 	int rc;
 
 	if ((rc = free_list_check(&s->tcb_free, why, len, "pool: bad TCB free list")) ||
@@ -128,10 +128,15 @@ int pool_check(const struct stack *s, char *why, size_t len)
 		if (s->a.tcbs[i].owner == TCB_FREE)
 			continue;
 		tcbs++;
+		estab += s->a.tcbs[i].owner == TCB_MINE && (s->a.tcbs[i].state == TCP_ESTABLISHED ||
+							    s->a.tcbs[i].state == TCP_CLOSE_WAIT);
 		chunks += s->a.tcbs[i].n_chunks;
 	}
 	for (uint32_t i = 0; i < s->udp_free.used; i++)
 		chunks += s->udps[i].rx_chunks;
+	if (s->a.mib[MIB_Tcp_CurrEstab] != estab)
+		return check_fail(why, len, "pool: established connections, other than CurrEstab",
+				  estab);
 	if (tcbs != free_list_in_use(&s->tcb_free))
 		return check_fail(why, len, "pool: TCBs in use, but not on the free list", tcbs);
 	if (chunks != free_list_in_use(&s->chunk_free))

@@ -237,6 +237,8 @@ static void data_sent(struct stack *s, struct tcb *t, uint32_t seq, uint32_t len
 	bool again = seq_lt(seq, t->snd_max);
 
 	count_sent(s, t, len, again);
+	if (fin && !len && !again) /* a FIN alone counts, too, as in Linux */
+		MIB(s, TcpExt_TCPOrigDataSent);
 	if (len && !again)
 		t->flags &= ~TCB_F_CWR;
 	if (again) {

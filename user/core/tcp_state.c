@@ -22,8 +22,17 @@ static const uint16_t state_edges[TCP_STATE_MAX] = {
 	[TCP_TIME_WAIT] = BIT(CLOSED),
 };
 
+void tcp_curr_estab(struct stack *s, enum tcp_state from, enum tcp_state to)
+{
+	uint64_t was = from == TCP_ESTABLISHED || from == TCP_CLOSE_WAIT;
+	uint64_t is = to == TCP_ESTABLISHED || to == TCP_CLOSE_WAIT;
+
+	s->a.mib[MIB_Tcp_CurrEstab] += is - was;
+}
+
 static void count_edge(struct stack *s, const struct tcb *t, enum tcp_state from, enum tcp_state to)
 {
+	tcp_curr_estab(s, from, to);
 	if (to == TCP_SYN_SENT)
 		MIB(s, Tcp_ActiveOpens);
 	else if (to == TCP_SYN_RECEIVED && t->flags & TCB_F_PASSIVE)

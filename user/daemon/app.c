@@ -310,7 +310,7 @@ void app_gone(struct daemon *d, struct app *a)
 	listener_app_gone(d, a);
 	udp_app_gone(d, a);
 	for (int m = 0; m < MIB_MAX; m++)
-		d->mib_ended[m] += READ_ONCE(a->view.mib[m]);
+		d->mib_ended[m] += mib_is_gauge(m) ? 0 : READ_ONCE(a->view.mib[m]);
 	a->stage = APP_ENDING;
 	a->next_step = d->now;
 	share_app_gone(d, a);

@@ -311,7 +311,6 @@ void sock_release(struct sock *sk, struct mtime now)
 {
 	struct shm_msg cancel = {.op = SHM_CONNECT_CANCEL, .cookie = sock_cookie(sk)};
 	struct ctl_listen unbind = {.id = sock_extra(sk)->bind_id};
-	const struct tcb *t;
 
 	switch (sk->state) {
 	case SK_LISTEN:
@@ -324,9 +323,8 @@ void sock_release(struct sock *sk, struct mtime now)
 		/* Others may have it still; the daemon sees when nobody has. */
 		if (share_release(sk))
 			break;
-		t = conn_get(sk->c);
-		/* SO_LINGER with 0: an abortive close (socket(7)). */
-		conn_end(sk->c, t && t->sockopt & TCB_LINGER && !t->linger, now);
+		/* With SO_LINGER and 0 an abortive close (socket(7)): tcp_close() knows. */
+		conn_end(sk->c, false, now);
 		break;
 	case SK_UDP:
 		udp_release(sk);
