@@ -23,6 +23,20 @@ static int setup_ts(void **state)
 	return 0;
 }
 
+static int setup_reno(void **state)
+{
+	setup(state);
+	c.sack = false;
+	return 0;
+}
+
+static int setup_reno_ts(void **state)
+{
+	setup_ts(state);
+	c.sack = false;
+	return 0;
+}
+
 #define AT(i) (1 + mss * (i))
 #define ACK(n, ...) RX(&c, .flags = TH_ACK, .seq = 1, .ack = (n), ##__VA_ARGS__)
 #define SACK(n, from, to) ACK(n, .sack = {{(from), (to)}})
@@ -67,7 +81,8 @@ static void fast_retransmit(void)
 /* The timer expires, the first segment is sent again. */
 static void timeout(void)
 {
-	board()->t_pto = 0; /* no loss probe before it */
+	if (c.sack)
+		board()->t_pto = 0; /* no loss probe before it */
 	ts_advance(&c.t, tc_tcb(&c)->rto / 1000 + 1);
 	SEG(0);
 	assert_int_equal(tc_tcb(&c)->cc_state, CC_LOSS);
@@ -309,6 +324,87 @@ static void test_tcp_frto_second_timeout(void **state)
 	tc_close(&c);
 }
 
+/* ---- without SACK ---- */
+
+static void test_tcp_reno_undo_original_acked(void **state)
+{
+	uint32_t first;
+
+	(void)state;
+	first = start(10);
+	ACK(1), ACK(1), ACK(1);
+	SEG(0);
+	assert_int_equal(tc_tcb(&c)->cc_state, CC_RECOVERY);
+	ts_advance(&c.t, 5);
+	ACK(AT(1), .ts_ecr = first);
+	restored(MIB_TcpExt_TCPPartialUndo);
+	tc_tx_none(&c);
+	ACK(AT(10));
+	assert_int_equal(tc_tcb(&c)->total_retrans, 1);
+	tc_close(&c);
+}
+
+static void test_tcp_reno_no_undo_after_repair(void **state)
+{
+	(void)state;
+	start(10);
+	ACK(1), ACK(1), ACK(1);
+	SEG(0);
+	ts_advance(&c.t, 5);
+	ACK(AT(10));
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPFullUndo), 0);
+	assert_true(tc_tcb(&c)->cwnd < 10 * mss);
+	assert_false(tc_tcb(&c)->flags & TCB_F_UNDO);
+	tc_close(&c);
+}
+
+static void test_tcp_reno_undo_timeout_original_acked(void **state)
+{
+	uint32_t first;
+
+	(void)state;
+	first = start(10);
+	timeout();
+	ACK(AT(1), .ts_ecr = first);
+	restored(MIB_TcpExt_TCPLossUndo);
+	tc_tx_none(&c);
+	tc_close(&c);
+}
+
+/* RFC 5682 §2.1 */
+static void test_tcp_reno_frto_spurious(void **state)
+{
+	(void)state;
+	start(20);
+	timeout();
+	ACK(AT(1));
+	SEG(10);
+	SEG(11);
+	tc_tx_none(&c);
+	ACK(AT(2));
+	restored(MIB_TcpExt_TCPSpuriousRTOs);
+	tc_tx_all(&c);
+	ACK(AT(12));
+	assert_int_equal(tc_tcb(&c)->total_retrans, 1);
+	tc_close(&c);
+}
+
+static void test_tcp_reno_frto_loss_was_real(void **state)
+{
+	(void)state;
+	start(20);
+	timeout();
+	ACK(AT(1));
+	SEG(10);
+	SEG(11);
+	ACK(AT(1));
+	SEG(1);
+	SEG(2);
+	tc_tx_none(&c);
+	assert_int_equal(tc_tcb(&c)->cc_state, CC_LOSS);
+	tc_close(&c);
+}
+
 /* ---- ssthresh ---- */
 
 /* Recovery has lowered it for this window; the timer does not again. */
@@ -344,6 +440,11 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_frto_without_new_data, setup),
 		cmocka_unit_test_setup(test_tcp_frto_window_shut, setup),
 		cmocka_unit_test_setup(test_tcp_frto_second_timeout, setup),
+		cmocka_unit_test_setup(test_tcp_reno_undo_original_acked, setup_reno_ts),
+		cmocka_unit_test_setup(test_tcp_reno_no_undo_after_repair, setup_reno_ts),
+		cmocka_unit_test_setup(test_tcp_reno_undo_timeout_original_acked, setup_reno_ts),
+		cmocka_unit_test_setup(test_tcp_reno_frto_spurious, setup_reno),
+		cmocka_unit_test_setup(test_tcp_reno_frto_loss_was_real, setup_reno),
 		cmocka_unit_test_setup(test_tcp_rto_in_recovery_lowers_ssthresh_once, setup),
 	};
 

@@ -39,9 +39,6 @@ struct undo {
 	bool sent;		 /* some were: .ts means something */
 };
 
-/* RFC 5682 §3.1: nothing under way; the timer has expired; new data goes out to find out why */
-enum frto_state { FRTO_NONE, FRTO_BEGUN, FRTO_NEW_DATA };
-
 struct board {
 	uint32_t first, n;     /* r[first] begins at snd_una */
 	uint32_t end;	       /* snd_max */

@@ -352,6 +352,8 @@ static void tcb_adopt(struct stack *s, struct tcb *t, const struct tcb *c, uint6
 	t->owner = TCB_MINE;
 	t->generation = generation;
 	t->flags &= FLAGS_KEPT;
+	if (!(t->opt & TCB_OPT_SACK))
+		t->frto = FRTO_NONE;
 	t->cookie = cookie;
 	/* An application sees the daemon's table of neighbours; the daemon looks for itself. */
 	if (!app || t->neigh >= s->a.n_neighs)

@@ -78,7 +78,7 @@ enum tcb_owner {
 #define TCB_F_RTT_VALID (1u << 11) /* rtt_seq/rtt_time are timing a segment (Karn) */
 #define TCB_F_PASSIVE (1u << 12)
 #define TCB_F_ACCEPT_QUEUED (1u << 13)
-#define TCB_F_UNDO (1u << 14)
+#define TCB_F_UNDO (1u << 14) /* without SACK: undo_cwnd, … hold (tcp_undo.c) */
 #define TCB_F_TX_FULL (1u << 15) /* tcp_send() found no room: EV_WRITABLE is owed */
 #define TCB_F_RTX (1u << 16) /* the segment at snd_una is to be retransmitted, at once */
 #define TCB_F_FIN_OOO (1u << 17) /* the peer's FIN came out of order; it is at fin_seq */
@@ -143,7 +143,10 @@ struct tcb {
 	/* receive */
 	uint32_t irs, rcv_nxt;
 	uint32_t rcv_adv; /* right edge that we have advertised: never moves left */
-	uint32_t tlp_end; /* RFC 8985: TLP.end_seq, while TCB_F_TLP */
+	union {
+		uint32_t tlp_end; /* RFC 8985: TLP.end_seq, while TCB_F_TLP */
+		uint32_t undo_ts; /* TCB_F_UNDO: our timestamp of the first retransmission */
+	};
 	uint32_t fin_seq; /* TCB_F_FIN_OOO */
 	uint32_t urg_seq; /* TCB_F_URG: number of the peer's urgent byte (tcp_urg.c) */
 	uint32_t snd_up;  /* TCB_F_URG_SND: RFC 9293's SND.UP, one beyond our urgent byte */
@@ -188,7 +191,14 @@ struct tcb {
 	uint64_t cc_priv[7];	 /* the algorithm's own record */
 	uint32_t max_pacing;	 /* SO_MAX_PACING_RATE, bytes/s; 0: none */
 	/* duplicate text to report (RFC 2883); equal: none */
-	uint32_t dsack_start, dsack_end;
+	union {
+		struct {
+			uint32_t dsack_start, dsack_end;
+		};
+		struct {
+			uint32_t undo_cwnd, undo_ssthresh; /* TCB_F_UNDO: before it */
+		};
+	};
 
 	/* send queue: bytes snd_una … snd_una + tx_bytes (SYN and FIN apart) */
 	uint32_t tx_head, tx_tail; /* chunks */
@@ -206,7 +216,10 @@ struct tcb {
 	/* auto-tuning of rcvbuf: bytes read since rd_time, in units of 1024 ns */
 	uint32_t rd_bytes, rd_time;
 	uint32_t seg_head; /* the scoreboard's chunk, while anything is outstanding (board.h) */
-	uint8_t reo_mult; /* RFC 8985: RACK.reo_wnd_mult, less 1 */
+	union {
+		uint8_t reo_mult; /* RFC 8985: RACK.reo_wnd_mult, less 1 */
+		uint8_t frto;	  /* without SACK: enum frto_state */
+	};
 	uint8_t reo_persist;
 	uint8_t linger2; /* TCP_LINGER2: s in FIN-WAIT-2; 0: tcp_fin_timeout, LINGER2_NONE: none */
 	uint8_t syncnt;	 /* TCP_SYNCNT, 0: tcp_syn_retries */

@@ -64,6 +64,21 @@ void tcp_rto_expired(struct stack *s, struct tcb *t, struct mtime now);
 void tcp_writable_check(struct stack *s, struct tcb *t);
 void tcp_sndbuf_tune(const struct stack *s, struct tcb *t);
 
+/* RFC 5682: nothing under way; the timer has expired; new data goes out to find out why */
+enum frto_state { FRTO_NONE, FRTO_BEGUN, FRTO_NEW_DATA };
+
+/* tcp_undo.c: for peers without SACK; with it, see board.h */
+void reno_undo_begin(const struct stack *s, struct tcb *t, struct mtime now);
+void reno_frto_begin(struct tcb *t, uint8_t was);
+/* New text is acknowledged: true where it has shown that recovery is for nothing. */
+bool reno_undo_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct mtime now);
+void reno_frto_duplicate(struct tcb *t);
+
+static inline bool reno_frto(const struct tcb *t, enum frto_state st)
+{
+	return !(t->opt & TCB_OPT_SACK) && t->cc_state == CC_LOSS && t->frto == st;
+}
+
 /* tcp_data.c */
 #define QUICK_ACKS 16u /* as in Linux */
 /* The next segments are acknowledged at once. */

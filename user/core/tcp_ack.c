@@ -65,6 +65,7 @@ static void recovery_enter(struct stack *s, struct tcb *t, struct mtime now)
 	uint32_t mss = tcp_eff_mss(t);
 
 	MIB(s, TcpExt_TCPRenoRecovery);
+	reno_undo_begin(s, t, now);
 	/* What limited transmit has sent beyond cwnd does not count (RFC 5681 §3.2, step 2). */
 	cc_get(t->cc)->loss(t, tcp_min(t->snd_nxt - t->snd_una, t->cwnd), now);
 	t->recover = t->snd_max;
@@ -94,9 +95,10 @@ static void recovery_ack(struct tcb *t, uint32_t acked)
 	t->flags |= TCB_F_RTX;
 }
 
-static void cwnd_ack(struct tcb *t, const struct cc_ack *a, struct mtime now)
+static void cwnd_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g,
+		     const struct cc_ack *a, struct mtime now)
 {
-	if (t->cc_state == CC_RECOVERY) {
+	if (!reno_undo_ack(s, t, g, now) && t->cc_state == CC_RECOVERY) {
 		recovery_ack(t, a->acked);
 		return;
 	}
@@ -121,6 +123,9 @@ void tcp_rto_expired(struct stack *s, struct tcb *t, struct mtime now)
 			undo_begin(t, b);
 		tcp_rack_rto(s, t, b);
 	} else {
+		reno_frto_begin(t, was);
+		if (!t->rtx_first && was != CC_RECOVERY)
+			reno_undo_begin(s, t, now);
 		t->snd_nxt = t->snd_una;
 	}
 	/*
@@ -205,7 +210,7 @@ void tcp_ack_new(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct
 	if (b)
 		tcp_rack_ack(s, t, g, &a, now);
 	else
-		cwnd_ack(t, &a, now);
+		cwnd_ack(s, t, g, &a, now);
 	tcp_sndbuf_tune(s, t);
 	neigh_confirm(s, t->neigh, now);
 	tcp_writable_check(s, t);
@@ -234,6 +239,7 @@ void tcp_ack_duplicate(struct stack *s, struct tcb *t, const struct tcp_seg *g, 
 	    (uint32_t)g->wnd << t->snd_wscale != t->snd_wnd)
 		return;
 	t->dupacks += t->dupacks < UINT8_MAX;
+	reno_frto_duplicate(t);
 	if (t->cc_state == CC_RECOVERY) {
 		t->cwnd = tcp_min(t->cwnd + tcp_eff_mss(t), INT32_MAX);
 		return;

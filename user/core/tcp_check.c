@@ -142,6 +142,15 @@ static int check_urgent(const struct stack *s, const struct tcb *t, char *why, s
 	return 0;
 }
 
+static int check_undo(const struct stack *s, const struct tcb *t, char *why, size_t len)
+{
+	if (t->flags & TCB_F_UNDO && t->opt & TCB_OPT_SACK)
+		FAIL("two places for what may be taken back");
+	if (reno_frto(t, FRTO_NEW_DATA) && t->snd_nxt != t->snd_max)
+		FAIL("F-RTO goes back before it knows");
+	return 0;
+}
+
 static int check_board(const struct stack *s, const struct tcb *t, char *why, size_t len)
 {
 	const struct board *b = tcp_board(s, t);
@@ -204,6 +213,8 @@ int tcp_check(const struct stack *s, const struct tcb *t, char *why, size_t len)
 		err = check_urgent(s, t, why, len);
 	if (!err)
 		err = check_board(s, t, why, len);
+	if (!err)
+		err = check_undo(s, t, why, len);
 	if (!err)
 		err = check_deadlines(s, t, why, len);
 	return err;

@@ -449,6 +449,7 @@ static void mtu_lowered(struct stack *s, struct tcb *t, uint32_t mtu, struct mti
 		return;
 	t->mss = mss;
 	t->cwnd = tcp_max(t->cwnd, tcp_eff_mss(t));
+	reno_frto_duplicate(t); /* all goes again in any case */
 	if (t->seg_head == SHM_NIL)
 		t->snd_nxt = t->snd_una;
 	else

@@ -73,6 +73,8 @@ static bool next_data(const struct stack *s, const struct tcb *t, struct tcp_nex
 	cwnd = t->cwnd;
 	if (b)
 		flight = board_pipe(t, b);
+	else if (reno_frto(t, FRTO_NEW_DATA)) /* RFC 5682 §2.1, step 2b: up to two segments */
+		cwnd = t->recover - t->snd_una + 2 * mss;
 	else
 		cwnd += limited_transmit(t);
 	cwnd = cwnd > flight ? cwnd - flight : 0;

@@ -141,3 +141,82 @@ void frto_ack(struct board_ack *a, bool acked)
 		b->frto = new_data_may_go(t) ? FRTO_NEW_DATA : FRTO_NONE;
 	}
 }
+
+/* ---- without SACK: timestamps, and F-RTO as in RFC 5682 §2.1 ---- */
+
+/* What is sent again goes at once. */
+void reno_undo_begin(const struct stack *s, struct tcb *t, struct mtime now)
+{
+	if (t->opt & TCB_OPT_SACK) /* it is in use, but there was no memory for a scoreboard */
+		return;
+	t->flags |= TCB_F_UNDO;
+	t->undo_cwnd = t->cwnd;
+	t->undo_ssthresh = t->ssthresh;
+	t->undo_ts = tcp_ts_now(s, now) + t->ts_offset;
+}
+
+void reno_frto_begin(struct tcb *t, uint8_t was)
+{
+	if (!(t->opt & TCB_OPT_SACK))
+		t->frto = was == CC_OPEN || t->rtx_first ? FRTO_BEGUN : FRTO_NONE;
+}
+
+static void reno_take_back(struct stack *s, struct tcb *t, enum mib why, struct mtime now)
+{
+	mib_inc(s, why);
+	cc_get(t->cc)->undo(t, t->undo_cwnd, t->undo_ssthresh, now);
+	t->flags &= ~(TCB_F_UNDO | TCB_F_RTX);
+	t->frto = FRTO_NONE;
+	t->cc_state = CC_OPEN;
+	t->recover = t->snd_una - 1;
+	t->snd_nxt = t->snd_max;
+}
+
+static bool reno_early(const struct tcb *t, const struct tcp_seg *g)
+{
+	return t->opt & TCB_OPT_TS && g->o.has_ts && g->o.ts_ecr && seq_lt(g->o.ts_ecr, t->undo_ts);
+}
+
+bool reno_undo_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct mtime now)
+{
+	bool all = seq_ge(t->snd_una, t->recover), loss = t->cc_state == CC_LOSS;
+	uint32_t mss = tcp_eff_mss(t);
+
+	if (!(t->flags & TCB_F_UNDO) || t->opt & TCB_OPT_SACK || t->cc_state == CC_OPEN)
+		return false;
+	if (reno_early(t, g)) {
+		reno_take_back(s, t,
+			       loss  ? MIB_TcpExt_TCPLossUndo
+			       : all ? MIB_TcpExt_TCPFullUndo
+				     : MIB_TcpExt_TCPPartialUndo,
+			       now);
+		return true;
+	}
+	if (loss && t->frto == FRTO_NEW_DATA) { /* step 3b: nothing of it was sent again */
+		MIB(s, TcpExt_TCPSpuriousRTOs);
+		reno_take_back(s, t, MIB_TcpExt_TCPLossUndo, now);
+		return true;
+	}
+	if (all)
+		t->flags &= ~TCB_F_UNDO;
+	if (!loss || t->frto == FRTO_NONE)
+		return false;
+	/* step 2b: a whole segment, so that it goes for sure */
+	if (!all && tcp_queue_end(t) - t->snd_max >= mss &&
+	    t->snd_wnd >= t->snd_max - t->snd_una + mss) {
+		t->frto = FRTO_NEW_DATA;
+		t->snd_nxt = t->snd_max;
+	} else {
+		t->frto = FRTO_NONE;
+	}
+	return false;
+}
+
+/* Step 3a: the loss was real. */
+void reno_frto_duplicate(struct tcb *t)
+{
+	if (!reno_frto(t, FRTO_NEW_DATA))
+		return;
+	t->frto = FRTO_NONE;
+	t->snd_nxt = t->snd_una;
+}
