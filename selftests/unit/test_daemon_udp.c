@@ -158,6 +158,44 @@ static void test_udp_reuseaddr_the_last_one_has_it(void **state)
 	w_close();
 }
 
+/* A socket whose port the kernel chose loses it when it is disconnected. */
+static void test_udp_port_goes_when_the_socket_loses_it(void **state)
+{
+	struct sockaddr_in lo = {.sin_family = AF_INET, .sin_port = htons(9)}, own;
+	struct sockaddr none = {.sa_family = AF_UNSPEC};
+	socklen_t len = sizeof(own);
+	uint32_t kept, id;
+	uint16_t port = 0;
+	struct app *a;
+	int fd;
+
+	(void)state;
+	open_here();
+	a = w_app(1);
+	fd = bound(&port, 0);
+	assert_int_equal(claim(a, port, fd, &kept), 0);
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	lo.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_int_equal(sendto(fd, "", 0, 0, (struct sockaddr *)&lo, sizeof(lo)), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&own, &len), 0);
+	assert_int_equal(claim(a, own.sin_port, fd, &id), 0);
+	for (int i = 0; i < 70; i++) {
+		w.d.now = mtime_add_ms(w.d.now, 10);
+		udp_recheck(&w.d);
+	}
+	assert_int_equal(w.n_ports, 2);
+	assert_int_equal(connect(fd, &none, sizeof(none)), 0);
+	for (int i = 0; i < 70; i++) {
+		w.d.now = mtime_add_ms(w.d.now, 10);
+		udp_recheck(&w.d);
+	}
+	assert_int_equal(w.n_ports, 1);
+	assert_int_equal(w.ports[0].k.port, port);
+	assert_int_equal(udp_unclaim(&w.d, a, id), -EINVAL);
+	assert_int_equal(udp_unclaim(&w.d, a, kept), 0);
+	w_close();
+}
+
 static struct pkt *frame(struct pkt *p, uint8_t *b, const struct spec *x)
 {
 	*p = (struct pkt){.frag = {{.p = b, .len = ts_build(b, x)}}, .nfrags = 1};
@@ -229,6 +267,7 @@ int main(void)
 		cmocka_unit_test(test_udp_claim_is_what_the_kernel_says),
 		cmocka_unit_test(test_udp_port_shared_by_two_is_spread),
 		cmocka_unit_test(test_udp_reuseaddr_the_last_one_has_it),
+		cmocka_unit_test(test_udp_port_goes_when_the_socket_loses_it),
 		cmocka_unit_test(test_udp_slow_path_passes_packets_on),
 	};
 

@@ -216,6 +216,8 @@ struct daemon {
 	struct group **by_core; /* [n_core_listeners] */
 	uint32_t n_core_listeners;
 	struct udp_port **udp_ports; /* udp.c's; NULL: none yet */
+	uint32_t udp_cursor;
+	struct mtime udp_checked;
 	uint64_t mib_ended[MIB_MAX]; /* of applications that have ended */
 	bool retry;		     /* something waits for room in an application's ring */
 
@@ -384,6 +386,8 @@ int udp_claim(struct daemon *d, struct app *a, const struct ctl_listen *req, int
 	      struct ctl_listen_reply *r);
 int udp_unclaim(struct daemon *d, struct app *a, uint32_t id);
 void udp_app_gone(struct daemon *d, struct app *a);
+/* Now and then: lets go of ports that their sockets do not have any more. */
+void udp_recheck(struct daemon *d);
 struct jbuf;
 void udp_report(const struct daemon *d, struct jbuf *j); /* an array "udp" */
 void udp_resolve(struct daemon *d, const struct shm_msg *m);

@@ -117,6 +117,7 @@ uint32_t loop_round(struct daemon *d)
 	d->retry = false;
 	stack_tick(d->stack, d->now);
 	listener_refresh(d);
+	udp_recheck(d);
 	n = port_rx(d->port, d->stack, RX_BUDGET, d->now, NULL, NULL);
 	loop_events(d);
 	for (uint32_t s = 1; s < d->slots; s++)

@@ -3,7 +3,8 @@
  * UDP ports of applications. An application binds a socket of the kernel's, as any program does, so
  * that the kernel says who may have which port; it shows us that socket, and from then on what
  * comes to this address and port over our interface goes to the application. We keep a descriptor
- * of the socket, so that the port stays taken for as long as its entry stands in `ports`.
+ * of the socket, so that the port stays taken for as long as its entry stands in `ports`, and look
+ * at it now and then: a socket can lose a name that it did not choose (connect() to AF_UNSPEC).
  *
  * An entry points straight to the application's slot where one application has the port: sockets,
  * connected or not, are told apart there. Where several share it (SO_REUSEPORT), or a packet comes
@@ -24,6 +25,9 @@
 
 #define BUCKETS 4096u
 #define MAX_CLAIMS 65536u /* of one application */
+/* While the daemon is awake all ports are looked at within a second. */
+#define RECHECK_NS (10 * NS_PER_MS)
+#define RECHECK_BUCKETS 64u
 
 /* One socket of an application's. */
 struct udp_claim {
@@ -272,6 +276,35 @@ static void release(struct daemon *d, struct udp_claim *c)
 	/* Only now may others have the port. */
 	close(c->fd);
 	free(c);
+}
+
+/* Does it still have the name that it had? An application can take that away from it at any time.
+ */
+static bool still_bound(const struct udp_claim *c)
+{
+	struct sockaddr_in sin;
+	socklen_t len = sizeof(sin);
+
+	return !getsockname(c->fd, (struct sockaddr *)&sin, &len) && sin.sin_port == c->port->port;
+}
+
+void udp_recheck(struct daemon *d)
+{
+	if (!d->udp_ports || mtime_diff_ns(d->now, d->udp_checked) < RECHECK_NS)
+		return;
+	d->udp_checked = d->now;
+	for (uint32_t n = 0; n < RECHECK_BUCKETS; n++) {
+		struct udp_port *p = d->udp_ports[d->udp_cursor++ % BUCKETS], *next;
+
+		for (; p; p = next) {
+			next = p->next;
+			for (struct udp_claim *c = p->claims, *after; c; c = after) {
+				after = c->next;
+				if (!still_bound(c))
+					release(d, c);
+			}
+		}
+	}
 }
 
 int udp_unclaim(struct daemon *d, struct app *a, uint32_t id)
