@@ -389,6 +389,34 @@ static void clients(void)
 	T(close(fd));
 }
 
+/* A prefork server's child: it has the listener, of both families. */
+static void child(void)
+{
+	int l = listen6("::", 7409, 8), six, four, st = -1;
+	pid_t pid;
+
+	TITLE("a child accepts");
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		for (int i = 0; i < 2; i++) {
+			int fd = accept(l, NULL, NULL);
+
+			if (fd < 0 || write(fd, "pong", 4) != 4 || close(fd))
+				_exit(1);
+		}
+		_exit(0);
+	}
+	T(close(l));
+	six = from_v6(7409);
+	T(slurp(six, buf, 4));
+	four = from_v4(7409);
+	T(waitpid(pid, &st, 0) == pid);
+	printf("status %x\n", (unsigned)st);
+	T(close(six));
+	T(close(four));
+}
+
 void run(void)
 {
 	signal(SIGPIPE, SIG_IGN);
@@ -399,4 +427,5 @@ void run(void)
 	only();
 	unbound();
 	clients();
+	child();
 }

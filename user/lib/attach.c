@@ -610,7 +610,8 @@ void eng_forked(void)
 	for (struct file *f = file_next(TANDEM_FD_BASE); f; f = file_next(f->handle + 1)) {
 		struct sock *sk = container_of(f, struct sock, f);
 
-		if (f->kind == FILE_SOCK && sock_kernel_fd(sk) >= 0)
+		/* What listens beside a listener is the child's, too. */
+		if (f->kind == FILE_SOCK && sk->state == SK_UDP && sock_kernel_fd(sk) >= 0)
 			close(sock_kernel_fd(sk));
 	}
 	for (uint32_t q = 0; q < eng.n_queues; q++)
