@@ -27,6 +27,7 @@ struct stack_cfg fz_cfg(enum stack_role role)
 
 	stack_limits_default(&c.limits);
 	c.limits.ipfrag_high_thresh = 16 * CHUNK_SIZE;
+	c.limits.tcp_fastopen = 7 | 0x600; /* also without cookies, which nobody would guess */
 	if (role == STACK_FULL) {
 		c.n_listeners = 4;
 		c.n_synreqs = 8;

@@ -333,13 +333,22 @@ static void op_open(struct fz_host *h, struct fz *f)
 	uint32_t conn;
 	struct tcp_addr_pair a = {.remote = fz_ip(n & 1 ? FZ_FAR_IP : FZ_PEER_IP),
 				  .remote_port = __builtin_bswap16(7000 + (n >> 1 & 3))};
+	uint8_t text[1600];
+	int err = 1;
 
 	if (n & 8)
 		a.local_port = __builtin_bswap16(FZ_OUR_PORT + (n >> 4 & 1));
 	if (n & 32)
 		a.local = fz_ip(FZ_OUR_IP + (n >> 6));
 	if (h->s->cfg.role == STACK_FULL)
-		tcp_connect(h->s, &a, n, h->now, &conn);
+		err = tcp_connect(h->s, &a, n, h->now, &conn);
+	if (!err && n & 16) {
+		const struct tcb *t = tcp_get(h->s, conn);
+
+		for (uint32_t i = 0; i < sizeof(text); i++)
+			text[i] = fz_pattern(tcp_queue_end(t) + i);
+		tcp_fastopen(h->s, conn, text, n & 128 ? sizeof(text) : 100);
+	}
 }
 
 static void op_listener(struct fz_host *h, struct fz *f)

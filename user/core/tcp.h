@@ -100,7 +100,12 @@ uint32_t tcp_copied_seq(const struct tcb *t);
 void tcp_urgent(struct stack *s, struct tcb *t, const struct tcp_seg *g);
 uint32_t tcp_urg_read(const struct tcb *t, uint32_t len, bool *skip);
 void tcp_urg_passed(struct tcb *t);
-uint32_t tcp_urg_readable(const struct tcb *t);
+bool tcp_urg_hidden(const struct tcb *t);
+/* Bytes of the receive queue that count for readability. */
+static inline uint32_t tcp_urg_readable(const struct tcb *t)
+{
+	return t->rx_bytes - (t->flags & TCB_F_URG && tcp_urg_hidden(t));
+}
 bool tcp_urg_pending(const struct tcb *t); /* EPOLLPRI */
 void tcp_urg_queued(struct tcb *t);
 /* After an import: what cannot be is forgotten. */

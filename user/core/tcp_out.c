@@ -77,7 +77,7 @@ static uint32_t put_header(struct stack *s, struct tcb *t, uint8_t *h, uint32_t 
 	struct tcp_options o = {.has_ts = t->opt & TCB_OPT_TS};
 	bool syn = flags & TH_SYN;
 	uint32_t hlen, wnd;
-	uint16_t up;
+	uint16_t up = 0;
 
 	if (o.has_ts) {
 		o.ts_val = tcp_ts_now(s, now) + t->ts_offset;
@@ -98,7 +98,8 @@ static uint32_t put_header(struct stack *s, struct tcb *t, uint8_t *h, uint32_t 
 	h[13] = flags;
 	put_be16(h + 14, (uint16_t)tcp_min(wnd, 65535));
 	put_be16(h + 16, 0);
-	up = syn || flags & TH_RST ? 0 : tcp_urg_pointer(t, seq);
+	if (t->flags & TCB_F_URG_SND && !(flags & (TH_SYN | TH_RST)))
+		up = tcp_urg_pointer(t, seq);
 	put_be16(h + 18, up);
 	if (up)
 		h[13] |= TH_URG;

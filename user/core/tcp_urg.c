@@ -60,35 +60,31 @@ void tcp_urgent(struct stack *s, struct tcb *t, const struct tcp_seg *g)
 /* ---- the program reads ---- */
 
 /*
- * How much of @len a read may take, and in *@skip whether the urgent byte in front is passed over.
+ * While TCB_F_URG: how much of @len a read may take, and in *@skip whether the urgent byte in front
+ * is passed over.
  * What lies behind that byte is for the next read, unless this one begins with it.
  */
 uint32_t tcp_urg_read(const struct tcb *t, uint32_t len, bool *skip)
 {
 	uint32_t off = t->urg_seq - tcp_copied_seq(t);
 
-	*skip = false;
-	if (!(t->flags & TCB_F_URG))
-		return len;
 	if (off)
 		return tcp_min(len, off);
 	*skip = out_of_band(t) && t->rx_bytes;
 	return len;
 }
 
-/* The program has read something. */
+/* The same: the program has read something. */
 void tcp_urg_passed(struct tcb *t)
 {
-	if (t->flags & TCB_F_URG && seq_gt(tcp_copied_seq(t), t->urg_seq))
+	if (seq_gt(tcp_copied_seq(t), t->urg_seq))
 		t->flags &= ~(TCB_F_URG | TCB_F_URG_VALID | TCB_F_URG_READ);
 }
 
-/* Bytes of the receive queue that count for readability. */
-uint32_t tcp_urg_readable(const struct tcb *t)
+/* The urgent byte is next, and not for ordinary reads. */
+bool tcp_urg_hidden(const struct tcb *t)
 {
-	bool hidden = out_of_band(t) && t->rx_bytes && t->urg_seq == tcp_copied_seq(t);
-
-	return t->rx_bytes - hidden;
+	return out_of_band(t) && t->rx_bytes && t->urg_seq == tcp_copied_seq(t);
 }
 
 bool tcp_urg_pending(const struct tcb *t)

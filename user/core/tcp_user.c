@@ -81,15 +81,17 @@ static uint32_t read_queue(struct stack *s, struct tcb *t, void *buf, uint32_t l
 			   struct mtime now)
 {
 	uint32_t n;
-	bool skip;
+	bool urgent = t->flags & TCB_F_URG, skip = false;
 
-	len = tcp_urg_read(t, len, &skip);
+	if (urgent)
+		len = tcp_urg_read(t, len, &skip);
 	if (peek)
 		return rxq_peek(s, t, skip, buf, len);
 	if (skip)
 		rxq_read(s, t, NULL, 1);
 	n = rxq_read(s, t, buf, len);
-	tcp_urg_passed(t);
+	if (urgent)
+		tcp_urg_passed(t);
 	tcp_data_read(s, t, n + skip, now);
 	return n;
 }
