@@ -53,6 +53,10 @@ static void test_tcp_info_of_an_idle_connection(void **state)
 	assert_int_equal(o.timer, TCP_INFO_TIMER_KEEPALIVE);
 	assert_int_equal(o.timer_ms, 8500);
 	assert_false(tcp_info(c.t.s, 63, c.t.now, &o));
+	assert_true(o.pacing_rate == UINT64_MAX && o.max_pacing_rate == UINT64_MAX);
+	tcp_setopt(c.t.s, c.conn, TOPT_MAX_PACING, 123456, c.t.now);
+	o = info();
+	assert_true(o.pacing_rate == 123456 && o.max_pacing_rate == 123456);
 	tc_close(&c);
 }
 

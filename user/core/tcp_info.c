@@ -118,6 +118,8 @@ void tcp_info_of(const struct tcb *t, const struct board *b, uint32_t mtu, struc
 		.segs_in = t->segs_in,
 		.snd_wnd = t->snd_wnd,
 		.rcv_wnd = tcp_rcv_wnd(t),
+		.pacing_rate = tcp_pacing_rate(t) ? tcp_pacing_rate(t) : UINT64_MAX,
+		.max_pacing_rate = t->max_pacing ? t->max_pacing : UINT64_MAX,
 	};
 	fill_loss(t, b, mss, o);
 	fill_timer(t, b, now, o);

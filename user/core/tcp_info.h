@@ -34,6 +34,7 @@ struct tcp_info_out {
 	uint64_t bytes_acked, bytes_received;
 	uint32_t segs_out, segs_in;
 	uint32_t snd_wnd, rcv_wnd;
+	uint64_t pacing_rate, max_pacing_rate; /* bytes/s, UINT64_MAX: no limit */
 	/* not in tcp_info */
 	enum tcp_info_timer timer;
 	uint32_t timer_ms; /* until it expires */

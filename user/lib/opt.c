@@ -452,9 +452,8 @@ static int get_info(struct sock *sk, void *val, socklen_t *len)
 	COPY(advmss), COPY(reordering), COPY(rcv_space), COPY(total_retrans);
 	COPY(bytes_acked), COPY(bytes_received), COPY(segs_out), COPY(segs_in);
 	COPY(notsent_bytes), COPY(min_rtt), COPY(reord_seen), COPY(snd_wnd);
+	COPY(pacing_rate), COPY(max_pacing_rate);
 #undef COPY
-	/* Nothing is paced. */
-	i.tcpi_pacing_rate = i.tcpi_max_pacing_rate = UINT64_MAX;
 	return put_out(val, len, &i, sizeof(i));
 }
 
