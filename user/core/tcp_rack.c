@@ -153,8 +153,8 @@ static void prr(struct tcb *t, struct board *b, uint32_t delivered)
 		uint64_t target = ((uint64_t)b->prr_delivered * t->ssthresh + b->recover_fs - 1) /
 				  b->recover_fs;
 
-		if (target > b->prr_out)
-			snd = (uint32_t)(target - b->prr_out);
+		if (target > b->prr_out) /* what is less than a segment would wait for ever */
+			snd = ((uint32_t)(target - b->prr_out) + mss - 1) / mss * mss;
 	} else {
 		uint32_t limit = b->prr_delivered > b->prr_out ? b->prr_delivered - b->prr_out : 0;
 
