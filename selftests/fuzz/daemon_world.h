@@ -392,10 +392,13 @@ static void dw_close(void)
 	FZ_CHECK(!dw.clients && dw.slots == 1, "clients or applications are left");
 	FZ_CHECK(!dw.groups && !dw_ports, "listeners are left");
 	for (uint32_t i = 0; i < dw.recs.used; i++)
-		FZ_CHECK(dw.recs.r[i].state == REC_FREE || dw.recs.r[i].state >= REC_ORPHAN);
+		FZ_CHECK(dw.recs.r[i].state == REC_FREE || dw.recs.r[i].state == REC_ORPHAN ||
+			 dw.recs.r[i].state == REC_TIMEWAIT);
 	handover_reset_all(&dw);
 	FZ_CHECK(!dw.recs.n && !dw_flows, "%u records, %u flow entries are left", dw.recs.n,
 		 dw_flows);
+	FZ_CHECK(!dw.n_shares, "shared sockets are left");
+	share_free_all(&dw);
 	udp_end(&dw);
 	free(dw.by_core);
 	free(dw.stack_mem);
@@ -408,8 +411,8 @@ static void dw_close(void)
 }
 
 /*
- * Every frame is the pool's, the fill ring's, or unread in slot 0's ring. What an application has said
- * that it passes on, and put in no ring, the daemon has found.
+ * Every frame is the pool's, the fill ring's, or unread in slot 0's ring. What an application has
+ * said that it passes on, and put in no ring, the daemon has found.
  */
 static void dw_check_frames(void)
 {

@@ -13,7 +13,7 @@
 #define CLIENTS 3u
 
 static int client_fd[CLIENTS];
-static bool scribbled;	 /* an application has not only done what it should */
+static bool scribbled; /* an application has not only done what it should */
 
 /* ---- the control socket ---- */
 
@@ -50,6 +50,27 @@ static void client_begin(uint32_t i)
 	client_fd[i] = fd[1];
 }
 
+/* What stands for shared sockets; the others that come with replies are closed. */
+#define SHARES 8u
+static int share_fd[SHARES];
+
+static void keep_share(int fd)
+{
+	for (uint32_t i = 0; i < SHARES; i++)
+		if (share_fd[i] <= 0) {
+			share_fd[i] = fd;
+			return;
+		}
+	close(fd);
+}
+
+static void close_share(uint32_t i)
+{
+	if (share_fd[i] > 0)
+		close(share_fd[i]);
+	share_fd[i] = 0;
+}
+
 /* Replies are well-formed, and their descriptors are closed. */
 static void client_read(uint32_t i)
 {
@@ -78,7 +99,10 @@ static void client_read(uint32_t i)
 				int fd;
 
 				memcpy(&fd, CMSG_DATA(c) + k * sizeof(int), sizeof(fd));
-				close(fd);
+				if (h.type == CTL_SHARE)
+					keep_share(fd);
+				else
+					close(fd);
 			}
 	}
 }
@@ -117,7 +141,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	return 0;
 }
 
-/* Sends a request, with a descriptor where it is one of UDP's. */
+/* Sends a request, with a descriptor where it is one of UDP's, or takes a shared socket. */
 static void send_with_fd(int to, const uint8_t *b, size_t len)
 {
 	struct iovec iov = {(void *)(uintptr_t)b, len};
@@ -129,11 +153,19 @@ static void send_with_fd(int to, const uint8_t *b, size_t len)
 			  .cmsg_type = SCM_RIGHTS}};
 	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
 	struct ctl_listen l = {.proto = 0};
+	struct ctl_take t = {.cookie = 0};
+	int fd = -1;
 
 	if (len == sizeof(l))
 		memcpy(&l, b, sizeof(l));
-	if (l.proto == IPPROTO_UDP) {
-		memcpy(CMSG_DATA(&cm.align), &udp_fd[l.id & 1], sizeof(int));
+	if (len == sizeof(t))
+		memcpy(&t, b, sizeof(t));
+	if (l.proto == IPPROTO_UDP)
+		fd = udp_fd[l.id & 1];
+	else if (t.hdr.type == CTL_TAKE)
+		fd = share_fd[t.cookie % SHARES] > 0 ? share_fd[t.cookie % SHARES] : udp_fd[0];
+	if (fd >= 0) {
+		memcpy(CMSG_DATA(&cm.align), &fd, sizeof(int));
 		m.msg_control = cm.buf;
 		m.msg_controllen = sizeof(cm.buf);
 	}
@@ -145,7 +177,7 @@ static size_t request(struct fz *f, uint8_t *b)
 	struct ctl_hdr h = {.magic = CTL_MAGIC, .version = CTL_VERSION};
 	uint8_t n;
 
-	h.type = fz_u8(f) % 12;
+	h.type = fz_u8(f) % 13;
 	if (h.type == CTL_REGISTER) {
 		struct ctl_register r = {.hdr = h, .comm = "fuzz"};
 
@@ -168,6 +200,25 @@ static size_t request(struct fz *f, uint8_t *b)
 			l.port = n & 32 ? udp_port[n >> 6 & 1] : l.port;
 		}
 		memcpy(b, &l, sizeof(l));
+	} else if (h.type == CTL_SHARE) {
+		struct ctl_share s = {.hdr = h};
+
+		s.hdr.len = sizeof(s);
+		s.n = fz_u8(f) % 40;
+		for (uint32_t i = 0; i < s.n && i < 4; i++) {
+			n = fz_u8(f);
+			s.e[i].kind = n & 3;
+			s.e[i].id = n >> 4;
+			s.e[i].generation = n & 4 ? fz_u8(f) : 1;
+		}
+		memcpy(b, &s, sizeof(s));
+	} else if (h.type == CTL_TAKE) {
+		struct ctl_take t = {.hdr = h, .cookie = fz_u8(f)};
+
+		t.hdr.len = sizeof(t);
+		memcpy(b, &t, sizeof(t));
+		if (t.cookie & 0x80)
+			close_share(t.cookie >> 4 & 7);
 	} else {
 		h.len = sizeof(h);
 		memcpy(b, &h, sizeof(h));
@@ -178,7 +229,7 @@ static size_t request(struct fz *f, uint8_t *b)
 
 static void client_send(struct fz *f, uint32_t i, bool odd)
 {
-	uint8_t b[300] = {0};
+	uint8_t b[600] = {0};
 	size_t len = request(f, b);
 	uint32_t got, at;
 	const uint8_t *p;
@@ -243,13 +294,15 @@ static void app_says(struct app *a, struct fz *f)
 {
 	static const uint8_t ops[8] = {
 		SHM_CONNECT,   SHM_CONNECT_CANCEL, SHM_CONN_GIVE, SHM_CONN_ACK,
-		SHM_CONN_GONE, SHM_CONNECT,	   SHM_CONN_GIVE, 99};
+		SHM_CONN_GONE, SHM_LISTEN_WANT,	   SHM_CONN_GIVE, 99};
 	uint8_t n = fz_u8(f), k = fz_u8(f);
 	const struct tcb *t = &a->view.tcbs[k % 16];
 	struct shm_msg m = {.op = ops[n & 7],
 			    .conn = k % 16,
 			    .generation = t->generation,
 			    .cookie = k & 7,
+			    .listener = k & 7,
+			    .flags = n >> 5 & SHM_GIVE_KEEP,
 			    .local = t->local,
 			    .remote = t->remote,
 			    .local_port = t->local_port,
@@ -297,6 +350,7 @@ static void app_scribbles(struct app *a, struct fz *f)
 		break;
 	case 2:
 		arena_listeners(&a->arena)[n & 7].accepted = fz_u32(f);
+		arena_listeners(&a->arena)[n & 7].want = n >> 3;
 		break;
 	case 3:
 		r->sleeping = n >> 2;
@@ -495,6 +549,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		step(&f);
 	for (uint32_t i = 0; i < CLIENTS; i++)
 		client_end(i);
+	for (uint32_t i = 0; i < SHARES; i++)
+		close_share(i);
+	poll_daemon();
 	poll_daemon();
 	dw_close();
 	dw_check_frames();

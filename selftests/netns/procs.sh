@@ -267,6 +267,30 @@ else
 	skip "PostgreSQL: not installed"
 fi
 
+# ---- ssh ----
+
+ssh_up() { # a server on the kernel's sockets
+	mkdir -p /run/sshd
+	ssh-keygen -q -t ed25519 -N '' -f "$TMP/host" && ssh-keygen -q -t ed25519 -N '' -f "$TMP/user" &&
+		chmod 600 "$TMP/user.pub" || return 1
+	start_a /usr/sbin/sshd -D -e -f /dev/null -h "$TMP/host" -p 2222 -o ListenAddress=$IP_A \
+		-o AuthorizedKeysFile="$TMP/user.pub" -o StrictModes=no -o UsePAM=no -o PidFile=none \
+		>"$TMP/sshd.log" 2>&1
+	SSHD=$PID
+	wait_for 10 in_a bash -c ": </dev/tcp/$IP_A/2222"
+}
+ssh_cat() { # through a process at the other end and back
+	in_b timeout 60 "$TANDEM" run --on "$TD" -- ssh -q -i "$TMP/user" -p 2222 -o BatchMode=yes \
+		-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "$(id -un)@$IP_A" cat \
+		<"$TMP/ssh.file" | cmp - "$TMP/ssh.file"
+}
+if have ssh && have sshd; then
+	random_file "$TMP/ssh.file" 20
+	check "sshd on the kernel's sockets" ssh_up
+	check "ssh as client: 20 MB there and back" ssh_cat
+	stop "$SSHD"
+fi
+
 # ---- the end ----
 
 check "no flow is left but those in TIME_WAIT" wait_for 20 flows_live 0

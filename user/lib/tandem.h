@@ -13,7 +13,8 @@
  * The first call connects to the daemon that serves this network namespace (tandem_init() to
  * choose one); errno ENODEV: nothing is attached here, EACCES: its socket may not be opened,
  * EPROTO: library and daemon differ in version, ENOBUFS: umem_frames is too small for another
- * application. After fork() the child must not use the parent's sockets (EBADF); exec() ends them.
+ * application. After fork() the child must not use the parent's sockets (EBADF); exec() ends them
+ * (sockets of several processes need numbers of the kernel's, which the shim gives them).
  *
  * What cannot be as in the kernel: a blocked call that a signal interrupts is restarted if every
  * handler of the program has SA_RESTART, and else fails with EINTR, whichever handler it was; and
