@@ -38,6 +38,7 @@
 	X(Icmp, OutDestUnreachs)                                                                   \
 	X(Icmp, OutEchoReps)                                                                       \
 	X(Icmp, OutRateLimitHost)                                                                  \
+	X(Icmp, OutRateLimitGlobal)                                                                \
 	X(Tcp, ActiveOpens)                                                                        \
 	X(Tcp, PassiveOpens)                                                                       \
 	X(Tcp, AttemptFails)                                                                       \

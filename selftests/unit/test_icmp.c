@@ -288,28 +288,50 @@ static void test_icmp_no_error_about_errors(void **state)
 	ts_close(&t);
 }
 
-static void test_icmp_errors_are_rate_limited(void **state)
+static uint32_t errors_out(struct tstack *t)
 {
-	struct stack_cfg c = ts_cfg();
-	struct tstack t;
 	struct out o;
 	uint32_t n = 0;
 
+	while (ts_tx(t, &o))
+		n++;
+	return n;
+}
+
+static void test_icmp_errors_to_one_host_are_limited(void **state)
+{
+	struct tstack t;
+
 	(void)state;
-	c.limits.icmp_ratelimit = 100;
+	open_with_peer(&t, NULL);
+	for (int i = 0; i < 20; i++)
+		ts_rx(&t, &(struct spec){UDP_PKT, .dport = 6});
+	assert_int_equal(errors_out(&t), 6);
+	assert_int_equal(ts_mib(&t, MIB_Icmp_OutRateLimitHost), 14);
+	ts_advance(&t, 2000);
+	for (int i = 0; i < 20; i++)
+		ts_rx(&t, &(struct spec){UDP_PKT, .dport = 6});
+	assert_int_equal(errors_out(&t), 2); /* one each second */
+	ts_close(&t);
+}
+
+static void test_icmp_errors_to_all_hosts_are_limited(void **state)
+{
+	struct stack_cfg c = ts_cfg();
+	struct tstack t;
+
+	(void)state;
+	c.limits.icmp_ratelimit = 0;
+	c.limits.icmp_msgs_per_sec = 100;
 	open_with_peer(&t, &c);
 	for (int i = 0; i < 200; i++)
 		ts_rx(&t, &(struct spec){UDP_PKT, .dport = 6});
-	while (ts_tx(&t, &o))
-		n++;
-	assert_int_equal(n, 50); /* the burst */
-	assert_int_equal(ts_mib(&t, MIB_Icmp_OutRateLimitHost), 150);
+	assert_int_equal(errors_out(&t), 50); /* the burst */
+	assert_int_equal(ts_mib(&t, MIB_Icmp_OutRateLimitGlobal), 150);
 	ts_advance(&t, 100);
 	for (int i = 0; i < 50; i++)
 		ts_rx(&t, &(struct spec){UDP_PKT, .dport = 6});
-	for (n = 0; ts_tx(&t, &o); n++)
-		;
-	assert_int_equal(n, 10);
+	assert_int_equal(errors_out(&t), 10);
 	ts_close(&t);
 }
 
@@ -346,7 +368,8 @@ int main(void)
 		cmocka_unit_test(test_icmp_quote_for_the_switchboard),
 		cmocka_unit_test(test_icmp_port_unreachable_quotes_the_packet),
 		cmocka_unit_test(test_icmp_no_error_about_errors),
-		cmocka_unit_test(test_icmp_errors_are_rate_limited),
+		cmocka_unit_test(test_icmp_errors_to_one_host_are_limited),
+		cmocka_unit_test(test_icmp_errors_to_all_hosts_are_limited),
 		cmocka_unit_test(test_icmp_token_bucket),
 	};
 

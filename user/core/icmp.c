@@ -16,19 +16,16 @@
 #define ICMP_TYPE_MAX 18u
 #define ICMP_FRAG_NEEDED 4u
 #define ICMP_ERROR_MAX 576u /* RFC 1812 §4.3.2.3, headers included */
-#define ICMP_BURST 50u
+#define HOST_BURST 6u	    /* as Linux's XRLIM_BURST_FACTOR */
 #define TOS_INTERNETCONTROL 0xc0u
 #define MTU_MIN 68u
 #define OFFSET_MASK 0x1fffu
 
-bool token_take(struct token_bucket *b, uint32_t per_s, uint32_t burst, struct mtime now)
+/* One token each @unit ns. */
+static bool token_take_each(struct token_bucket *b, uint64_t unit, uint32_t burst, struct mtime now)
 {
-	uint64_t unit, n;
+	uint64_t n = mtime_diff_ns(now, (struct mtime){b->ns}) / unit;
 
-	if (!per_s)
-		return true;
-	unit = per_s < NS_PER_S ? NS_PER_S / per_s : 1;
-	n = mtime_diff_ns(now, (struct mtime){b->ns}) / unit;
 	if (!b->ns || n >= burst - (b->tokens < burst ? b->tokens : burst)) {
 		b->tokens = burst;
 		b->ns = now.ns;
@@ -40,6 +37,11 @@ bool token_take(struct token_bucket *b, uint32_t per_s, uint32_t burst, struct m
 		return false;
 	b->tokens--;
 	return true;
+}
+
+bool token_take(struct token_bucket *b, uint32_t per_s, uint32_t burst, struct mtime now)
+{
+	return !per_s || token_take_each(b, per_s < NS_PER_S ? NS_PER_S / per_s : 1, burst, now);
 }
 
 /* ---- errors that came in ---- */
@@ -233,6 +235,31 @@ static bool may_answer(const struct pkt *p, const struct ip_info *ip)
 	       type != ICMP_EXCEEDED && type != ICMP_PARAM && type <= ICMP_TYPE_MAX;
 }
 
+/*
+ * RFC 1812 §4.3.2.8: few to one host, and few in all, as Linux's icmp_ratelimit and
+ * icmp_msgs_per_sec. A place of the table is for who came last: somebody who uses many
+ * addresses gains a new burst for each, and is held by the limit of all.
+ */
+static bool may_send(struct stack *s, const struct ip_addr *to, struct mtime now)
+{
+	const struct stack_limits *l = &s->cfg.limits;
+	struct icmp_host *h;
+
+	if (!token_take(&s->icmp_tokens, l->icmp_msgs_per_sec, l->icmp_msgs_burst, now)) {
+		MIB(s, Icmp_OutRateLimitGlobal);
+		return false;
+	}
+	if (!l->icmp_ratelimit)
+		return true;
+	h = &s->icmp_hosts[siphash_24(s->cfg.key, to, sizeof(*to)) % ICMP_HOSTS];
+	if (!ip_addr_eq(&h->addr, to))
+		*h = (struct icmp_host){.addr = *to};
+	if (token_take_each(&h->tokens, l->icmp_ratelimit * NS_PER_MS, HOST_BURST, now))
+		return true;
+	MIB(s, Icmp_OutRateLimitHost);
+	return false;
+}
+
 void icmp_error(struct stack *s, const struct pkt *p, const struct ip_info *ip, uint8_t type,
 		uint8_t code, uint32_t rest, struct mtime now)
 {
@@ -248,10 +275,9 @@ void icmp_error(struct stack *s, const struct pkt *p, const struct ip_info *ip, 
 
 	if (s->cfg.role != STACK_FULL || !may_answer(p, ip))
 		return;
-	if (!token_take(&s->icmp_tokens, s->cfg.limits.icmp_ratelimit, ICMP_BURST, now)) {
-		MIB(s, Icmp_OutRateLimitHost);
+	/* "Fragmentation needed" is never held back: Linux, and RFC 8201 §4 for its sibling. */
+	if (!(type == ICMP_UNREACH && code == ICMP_FRAG_NEEDED) && !may_send(s, &o.dst, now))
 		return;
-	}
 	out = ip_pkt_alloc(s, false);
 	if (!out)
 		return;

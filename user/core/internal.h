@@ -730,6 +730,12 @@ struct token_bucket {
 	uint64_t ns; /* last refill */
 	uint32_t tokens;
 };
+/* To whom errors were sent. */
+struct icmp_host {
+	struct ip_addr addr;
+	struct token_bucket tokens;
+};
+#define ICMP_HOSTS 1024u
 /* One token at @per_s (0: no limit), burst as given. (icmp.c) */
 bool token_take(struct token_bucket *b, uint32_t per_s, uint32_t burst, struct mtime now);
 
@@ -774,6 +780,7 @@ struct stack {
 	struct stack_ev *freed; /* [freed_size] */
 	uint32_t freed_head, freed_tail, freed_size;
 
+	struct icmp_host *icmp_hosts; /* [ICMP_HOSTS], STACK_FULL */
 	struct token_bucket icmp_tokens, challenge_tokens, rst_tokens;
 	uint32_t n_orphans, n_exported;
 	uint16_t ip_id;

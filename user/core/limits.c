@@ -31,6 +31,8 @@ void stack_limits_default(struct stack_limits *l)
 		.tcp_fastopen = 1,
 		.tcp_challenge_ack_limit = 1000,
 		.icmp_ratelimit = 1000,
+		.icmp_msgs_per_sec = 1000,
+		.icmp_msgs_burst = 50,
 		.ip_default_ttl = 64,
 		.gc_thresh3 = 1024,
 		.unres_qlen = 101,

@@ -97,6 +97,7 @@ static size_t layout(struct stack *s, uint8_t *base, const struct stack_cfg *cfg
 	s->neigh_priv = carve(&c, n_neighs, sizeof(*s->neigh_priv));
 	s->reasm = carve(&c, n_reasm, reasm_size());
 	s->fo_cache = carve(&c, cfg->role == STACK_FULL ? FO_CACHE : 0, sizeof(*s->fo_cache));
+	s->icmp_hosts = carve(&c, cfg->role == STACK_FULL ? ICMP_HOSTS : 0, sizeof(*s->icmp_hosts));
 	s->udps = carve(&c, cfg->n_udp, sizeof(*s->udps));
 	/* See tcb_alloc(): each TCB may still end in two reports, each record in one. */
 	s->freed_size = 2 * (2 * a->n_tcbs + cfg->n_tw + 1);

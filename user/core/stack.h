@@ -99,7 +99,9 @@ struct stack_limits {
 	uint32_t tcp_fastopen;		/* 1: client; 2: server; 4, 0x200: without cookies; 0x400: all listeners */
 	uint32_t tcp_fastopen_blackhole_timeout_sec; /* 0: off */
 	uint32_t tcp_challenge_ack_limit; /* per second, 1000 */
-	uint32_t icmp_ratelimit;	/* errors per second to one host, 1 per ms at most: 1000 */
+	uint32_t icmp_ratelimit;	/* ms from error to error to one host, 0: no limit: 1000 */
+	uint32_t icmp_msgs_per_sec;	/* errors to all hosts, 0: no limit: 1000 */
+	uint32_t icmp_msgs_burst;	/* 50 */
 	uint32_t ip_default_ttl;	/* 64 */
 	uint16_t port_lo, port_hi;	/* ip_local_port_range, host order; 0: 32768 60999 */
 	uint32_t gc_thresh3;		/* neighbours at most: 1024 */

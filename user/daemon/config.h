@@ -93,7 +93,12 @@
 	X(tcp_challenge_ack_limit, U32, limits.tcp_challenge_ack_limit, 1, 1u << 30, "1000",       \
 	  "Challenge ACKs per second (RFC 5961).")                                                 \
 	X(icmp_ratelimit, U32, limits.icmp_ratelimit, 0, 1000000, "1000",                          \
-	  "ICMP errors per second to one host.")                                                   \
+	  "Milliseconds from one ICMP error to the next one to the same host, six at once apart; " \
+	  "0: no limit.")                                                                          \
+	X(icmp_msgs_per_sec, U32, limits.icmp_msgs_per_sec, 0, 1000000, "1000",                    \
+	  "ICMP errors per second to all hosts; 0: no limit.")                                     \
+	X(icmp_msgs_burst, U32, limits.icmp_msgs_burst, 1, 1000000, "50",                          \
+	  "ICMP errors that may be sent at once after a while without any.")                       \
 	X(ip_default_ttl, U32, limits.ip_default_ttl, 1, 255, "64",                                \
 	  "Time to live of packets that are sent.")                                                \
 	X(ip_local_port_range, PORTS, limits.port_lo, 1, 65535, "kernel",                          \
