@@ -188,7 +188,7 @@ void wire_check(struct world *w, const struct frame *f)
 		d->has_wscale = g.has_wscale;
 		d->wscale = g.wscale;
 		/* What the other end sends until its own SYN belongs to the last connection. */
-		if (g.flags == F_SYN && peer && peer->acked)
+		if ((g.flags & (F_SYN | F_ACK)) == F_SYN && peer && peer->acked)
 			peer->syn = false;
 	}
 	if (!d->syn)
