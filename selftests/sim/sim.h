@@ -190,7 +190,7 @@ void link_send_pkt(struct world *w, uint32_t from, const struct pkt *p);
 /* One direction of a connection, from its SYN on. */
 struct wire_dir {
 	struct tcp_addr_pair pair; /* of the sender */
-	bool syn, acked, fin, has_wscale;
+	bool syn, acked, fin, again, has_wscale;
 	uint8_t wscale;
 	uint32_t iss, max;     /* behind all that it has sent */
 	uint32_t ack, edge;    /* the highest that it has acknowledged, and allowed */

@@ -187,6 +187,8 @@ void wire_check(struct world *w, const struct frame *f)
 		*d = (struct wire_dir){.pair = g.pair, .syn = true, .iss = g.seq, .max = g.seq + 1};
 		d->has_wscale = g.has_wscale;
 		d->wscale = g.wscale;
+		/* An old SYN that comes again is answered anew: the other end may not be in that. */
+		d->again = peer && peer->acked;
 		/* What the other end sends until its own SYN belongs to the last connection. */
 		if ((g.flags & (F_SYN | F_ACK)) == F_SYN && peer && peer->acked)
 			peer->syn = false;
@@ -198,6 +200,7 @@ void wire_check(struct world *w, const struct frame *f)
 		return;
 	if (g.flags & F_ACK) {
 		if (!peer || !peer->syn || seq_lt(g.ack, peer->iss) ||
+		    (peer->again && seq_gt(g.ack, peer->max)) ||
 		    seq_gt(g.ack, peer->max + (1u << 30)))
 			return;
 		check_edge(w, d, peer, &g);
