@@ -99,6 +99,11 @@
 	X(TcpExt, TCPAbortOnTimeout)                                                               \
 	X(TcpExt, TCPAbortOnLinger)                                                                \
 	X(TcpExt, TCPKeepAlive)                                                                    \
+	X(TcpExt, PruneCalled)                                                                     \
+	X(TcpExt, RcvPruned)                                                                       \
+	X(TcpExt, OfoPruned)                                                                       \
+	X(TcpExt, TCPMemoryPressures)                                                              \
+	X(TcpExt, TCPMemoryPressuresChrono)                                                        \
 	X(TcpExt, TCPChallengeACK)                                                                 \
 	X(TcpExt, TCPSYNChallenge)                                                                 \
 	X(TcpExt, TCPOFOQueue)                                                                     \
@@ -133,6 +138,7 @@
 	X(Td, HandOverRefused)                                                                     \
 	X(Td, Injected)                                                                            \
 	X(Td, BadFrameIndex)                                                                       \
+	X(Td, MemoryPressure)                                                                      \
 	X(Td, OrphansReset)
 
 enum mib {
@@ -145,7 +151,7 @@ enum mib {
 /* What is so now, rather than how often something has been: it ends with its process. */
 static inline int mib_is_gauge(int m)
 {
-	return m == MIB_Tcp_CurrEstab;
+	return m == MIB_Tcp_CurrEstab || m == MIB_Td_MemoryPressure;
 }
 
 #endif

@@ -11,6 +11,7 @@
 #define ENOENT_ 2
 #define EAGAIN_ 11
 #define EADDRNOTAVAIL_ 99
+#define ENOBUFS_ 105
 #define PORT(p) __builtin_bswap16((uint16_t)(p))
 
 static const struct side_plan *plan_of(const struct sock *k)
@@ -97,6 +98,7 @@ static void sock_open(struct sock *k, struct node *n, uint32_t conn)
 {
 	const struct side_plan *p = plan_of(k), *peer = &n->w->sc->conn[k->plan].side[!k->side];
 	const struct tcb *t = tcp_get(n->s, conn);
+	const struct host_cfg *far = n->w->host[!k->host->idx].cfg;
 	struct mtime now = n->w->now;
 
 	k->used = k->open = true;
@@ -110,8 +112,8 @@ static void sock_open(struct sock *k, struct node *n, uint32_t conn)
 	if (p->nodelay)
 		tcp_setopt(n->s, conn, TOPT_NODELAY, 1, now);
 	/* The one reset of a peer that gives up may be lost: only asking tells then. */
-	if (p->keepalive || peer->end != END_CLEAN || n->w->sc->unlisten_early ||
-	    n->w->host[!k->host->idx].cfg->crash) {
+	if (p->keepalive || peer->end != END_CLEAN || n->w->sc->unlisten_early || far->crash ||
+	    far->limits.tcp_mem[2] || far->n_chunks < 2048) {
 		tcp_setopt(n->s, conn, TOPT_KEEPIDLE, 5, now);
 		tcp_setopt(n->s, conn, TOPT_KEEPINTVL, 2, now);
 		tcp_setopt(n->s, conn, TOPT_KEEPALIVE, 1, now);
@@ -182,7 +184,8 @@ void prog_start(struct sock *k)
 	err = f && f->conn != TD_NO_CONN
 		      ? -EADDRNOTAVAIL_
 		      : tcp_connect(k->host->full.s, &a, cookie_of(k), w->now, &conn);
-	if (err == -EADDRNOTAVAIL_ && p->port) { /* its last user, or that one's TIME_WAIT */
+	if ((err == -EADDRNOTAVAIL_ && p->port) || /* its last user, or that one's TIME_WAIT */
+	    err == -ENOBUFS_) {			   /* memory is short */
 		world_at(w, w->now.ns + rng_range(&w->rng, 1, 20 * NS_PER_S),
 			 (struct sim_ev){.kind = SEV_START, .sock = k});
 		return;
@@ -466,6 +469,12 @@ bool prog_done(const struct world *w, char *why, size_t len)
 	return true;
 }
 
+static bool memory_aborts(struct world *w)
+{
+	return host_mib(&w->host[0], MIB_TcpExt_TCPAbortOnMemory) +
+	       host_mib(&w->host[1], MIB_TcpExt_TCPAbortOnMemory);
+}
+
 void prog_judge(struct world *w)
 {
 	const struct scenario *sc = w->sc;
@@ -479,6 +488,9 @@ void prog_judge(struct world *w)
 			continue;
 		/* Only a handshake may fail, and only if something explains it. */
 		if (c->failed && !sc->calm && (!s->used || p->simultaneous))
+			continue;
+		/* An orphan with much to send, when memory has run out. */
+		if ((c->failed || s->failed) && memory_aborts(w))
 			continue;
 		if ((c->failed || s->failed) && !sc->calm && cookies_sent(s->host))
 			continue;

@@ -83,6 +83,18 @@ static void draw_limits(struct rng *r, enum kind k, struct host_cfg *h)
 		h->n_chunks = (uint32_t)rng_range(r, 64, 256);
 }
 
+/* A few chunks, with which all connections have to get by. */
+static void draw_tcp_mem(struct rng *r, struct host_cfg *h)
+{
+	uint32_t *mem = h->limits.tcp_mem;
+
+	if (!rng_ppm(r, 6 * PERCENT))
+		return;
+	mem[0] = (uint32_t)rng_range(r, 0, 8);
+	mem[1] = mem[0] + (uint32_t)rng_range(r, 0, 8);
+	mem[2] = mem[1] + (uint32_t)rng_range(r, 1, 8);
+}
+
 static void draw_host(struct rng *r, enum kind k, struct host_cfg *h)
 {
 	draw_limits(r, k, h);
@@ -182,7 +194,8 @@ static bool is_lossless(const struct scenario *sc)
 
 		if (l->loss || l->burst || l->reorder || l->dup || l->corrupt || l->rate ||
 		    h->move || h->crash || h->forget || h->defer_accept || l->path_mtu ||
-		    h->n_chunks < 2048 || h->limits.tcp_rmem[1] < 65536 || l->jitter > 1000)
+		    h->n_chunks < 2048 || h->limits.tcp_mem[2] || h->limits.tcp_rmem[1] < 65536 ||
+		    l->jitter > 1000)
 			return false;
 	}
 	for (uint32_t i = 0; i < sc->n_conns; i++)
@@ -215,6 +228,7 @@ void scenario_draw(struct scenario *sc, uint64_t seed)
 		sc->host[i].limits.tcp_syncookies = PICK(r, 0, 1, 1, 2);
 		sc->host[i].limits.tcp_ecn = PICK(r, 0, 1, 1, 2);
 		sc->link[i].mark = PICK(r, 0, 2000, 10000);
+		draw_tcp_mem(r, &sc->host[i]);
 	}
 	sc->lossless = is_lossless(sc);
 	sc->calm = sc->lossless;
@@ -236,12 +250,14 @@ void scenario_print(const struct scenario *sc, FILE *f)
 			i, l->loss, l->dup, l->reorder, l->reorder_max, l->corrupt, l->burst,
 			l->burst_max, l->delay, l->jitter, l->rate, l->queue, l->path_mtu);
 		fprintf(f,
-			"  host%u: %s%s%s%s%s%s move %u ppm, %u chunks, rmem %u, wmem %u, %s%s%s, "
+			"  host%u: %s%s%s%s%s%s move %u ppm, %u chunks (tcp_mem %u %u %u), rmem "
+			"%u, wmem %u, %s%s%s, "
 			"cookies %u, defer accept %u s, neighbour lost each %u ms\n",
 			i, h->pair ? "daemon + application " : "one stack ", h->gso ? "gso " : "",
 			h->csum_offload ? "csum " : "", h->merged ? "merged " : "",
 			h->crash ? "crash " : "", h->hostile ? "hostile " : "", h->move,
-			h->n_chunks, h->limits.tcp_rmem[1], h->limits.tcp_wmem[1], h->cc,
+			h->n_chunks, h->limits.tcp_mem[0], h->limits.tcp_mem[1],
+			h->limits.tcp_mem[2], h->limits.tcp_rmem[1], h->limits.tcp_wmem[1], h->cc,
 			h->limits.tcp_timestamps ? " ts" : "",
 			h->limits.tcp_window_scaling ? " wscale" : "", h->limits.tcp_syncookies,
 			h->defer_accept, h->forget);

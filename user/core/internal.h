@@ -261,6 +261,11 @@ void tcb_release(struct stack *s, uint32_t idx); /* its chunks must be gone, out
 uint32_t chunk_alloc(struct stack *s);		 /* SHM_NIL: none left. Empty, .next SHM_NIL */
 void chunk_free(struct stack *s, uint32_t idx);
 void chunk_free_list(struct stack *s, uint32_t head);
+/* tcp_mem.c: limits from the configuration and the pool's size; the pool's use has changed */
+void tcp_mem_init(struct stack *s);
+void tcp_mem_changed(struct stack *s);
+/* tcp_mem[2] is reached: new work is refused. */
+bool tcp_mem_high(const struct stack *s);
 
 struct free_list {
 	uint32_t head; /* linked through the items' own index arrays */
@@ -747,6 +752,9 @@ struct stack {
 
 	struct wheel wheel;
 	struct free_list tcb_free, chunk_free, synreq_free, tw_free, listener_free;
+	uint32_t mem_limit[3]; /* tcp_mem: low, pressure, high; chunks */
+	bool mem_pressure;
+	struct mtime mem_since;
 
 	/* All buckets and hash_next: index + 1, 0: end, so that zero pages are an empty table. */
 	uint32_t *conn_buckets, conn_max_buckets, conn_n;
@@ -849,6 +857,7 @@ static inline uint32_t stack_reports_pending(const struct stack *s)
 /* Parts of stack_check(), each in its own file: 0 or -E_UCLEAN with @why. */
 int wheel_check(const struct stack *s, char *why, size_t len);
 int pool_check(const struct stack *s, char *why, size_t len);
+int tcp_mem_check(const struct stack *s, char *why, size_t len);
 int conn_table_check(const struct stack *s, char *why, size_t len);
 int tcp_check(const struct stack *s, const struct tcb *t, char *why, size_t len);
 int listen_check(const struct stack *s, char *why, size_t len);

@@ -70,14 +70,17 @@ uint32_t chunk_alloc(struct stack *s)
 {
 	uint32_t i = free_list_get(&s->chunk_free);
 
-	if (i != SHM_NIL)
-		s->a.chunk_hdrs[i] = (struct chunk_hdr){.next = SHM_NIL};
+	if (i == SHM_NIL)
+		return i;
+	s->a.chunk_hdrs[i] = (struct chunk_hdr){.next = SHM_NIL};
+	tcp_mem_changed(s);
 	return i;
 }
 
 void chunk_free(struct stack *s, uint32_t idx)
 {
 	free_list_put(&s->chunk_free, idx);
+	tcp_mem_changed(s);
 }
 
 void chunk_free_list(struct stack *s, uint32_t head)

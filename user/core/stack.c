@@ -130,6 +130,7 @@ struct stack *stack_init(void *mem, const struct stack_cfg *cfg, const struct ar
 	if (!s->cfg.limits.ip_default_ttl)
 		s->cfg.limits.ip_default_ttl = 64;
 	s->conn_hash = LINHASH_INIT;
+	tcp_mem_init(s);
 	wheel_init(&s->wheel, now);
 	s->out_head = s->out_tail = s->ev_head = s->ev_tail = SHM_NIL;
 	s->lev_head = s->lev_tail = s->reasm_head = s->reasm_tail = SHM_NIL;
@@ -471,6 +472,8 @@ void stack_usage(const struct stack *s, struct stack_usage *u)
 		.routes = s->n_routes,
 		.pending = s->n_pending,
 		.udp = free_list_in_use(&s->udp_free),
+		.mem_limit = {s->mem_limit[0], s->mem_limit[1], s->mem_limit[2]},
+		.mem_pressure = s->mem_pressure,
 	};
 }
 
@@ -556,9 +559,10 @@ int stack_check(const struct stack *s, char *why, size_t len)
 	int rc;
 
 	if ((rc = wheel_check(s, why, len)) || (rc = pool_check(s, why, len)) ||
-	    (rc = conn_table_check(s, why, len)) || (rc = neigh_check(s, why, len)) ||
-	    (rc = reasm_check(s, why, len)) || (rc = listen_check(s, why, len)) ||
-	    (rc = timewait_check(s, why, len)) || (rc = udp_check(s, why, len)))
+	    (rc = tcp_mem_check(s, why, len)) || (rc = conn_table_check(s, why, len)) ||
+	    (rc = neigh_check(s, why, len)) || (rc = reasm_check(s, why, len)) ||
+	    (rc = listen_check(s, why, len)) || (rc = timewait_check(s, why, len)) ||
+	    (rc = udp_check(s, why, len)))
 		return rc;
 	rc = conn_list_check(s, s->out_head, s->out_tail, offsetof(struct tcb, out_next),
 			     TCB_F_OUT_QUEUED, why, len);

@@ -91,6 +91,7 @@ struct stack_limits {
 	uint32_t tcp_keepalive_probes;	/* 9 */
 	uint32_t tcp_rmem[3];		/* bytes: 4096 131072 6291456 */
 	uint32_t tcp_wmem[3];		/* bytes: 4096 16384 4194304 */
+	uint32_t tcp_mem[3];		/* chunks: low, pressure, high; 0 0 0: shares of the arena */
 	uint32_t tcp_window_scaling;	/* 1 */
 	uint32_t tcp_timestamps;	/* 1 */
 	uint32_t tcp_sack;		/* 1 */
@@ -370,7 +371,7 @@ int tcp_setopt(struct stack *s, uint32_t conn, enum tcp_opt opt, int64_t value, 
 int tcp_getopt(const struct stack *s, uint32_t conn, enum tcp_opt opt, int64_t *value);
 
 /* EV_* that hold at this moment (level), for poll(). EV_WRITABLE will follow where it does not. */
-uint32_t tcp_poll(const struct stack *s, uint32_t conn);
+uint32_t tcp_poll(struct stack *s, uint32_t conn);
 /* Takes the pending error (positive errno) as SO_ERROR does. */
 int tcp_error(struct stack *s, uint32_t conn);
 uint32_t tcp_readable_bytes(const struct stack *s, uint32_t conn);
@@ -517,6 +518,8 @@ void stack_reset_flow(struct stack *s, const struct tcp_addr_pair *a, uint32_t s
 struct stack_usage {
 	uint32_t tcbs, tcbs_exported, chunks, listeners, synreqs, timewaits, neighs, orphans,
 		routes, pending, udp;
+	uint32_t mem_limit[3]; /* tcp_mem as it is applied, in chunks */
+	bool mem_pressure;
 };
 void stack_usage(const struct stack *s, struct stack_usage *u);
 void stack_count(struct stack *s, enum mib m, uint64_t n);

@@ -377,6 +377,8 @@ static enum drop syn_input(struct stack *s, uint32_t listener, struct tcp_seg *g
 	struct tcp_options fo = {0};
 	uint16_t mss;
 
+	if (tcp_mem_high(s))
+		return listen_drop(s, DROP_NO_MEMORY);
 	if (full && !cookies) {
 		MIB(s, TcpExt_TCPReqQFullDrop);
 		return listen_drop(s, DROP_QUEUE_FULL);

@@ -154,12 +154,28 @@ static inline bool tcp_sack_pending(const struct tcb *t)
 }
 /* Fills in the blocks for an ACK; the duplicate counts as reported then. */
 void tcp_sack_fill(struct stack *s, struct tcb *t, struct tcp_options *o);
+/* tcp_mem.c: bytes of text in order that @t may take; may it take a chunk for what is not? */
+uint32_t tcp_mem_in_order(const struct stack *s, const struct tcb *t);
+bool tcp_mem_out_of_order(const struct stack *s, const struct tcb *t);
+/* The window to offer where the buffer has @space. */
+uint32_t tcp_mem_window(const struct stack *s, const struct tcb *t, uint32_t space);
+/* sndbuf as it counts now; bytes that a writer may add. */
+uint32_t tcp_mem_sndbuf(const struct stack *s, const struct tcb *t);
+uint32_t tcp_mem_snd_room(const struct stack *s, const struct tcb *t);
+bool tcp_mem_waits(const struct stack *s, const struct tcb *t);
+/* Is an orphan with that much to send too expensive? */
+bool tcp_mem_orphan_over(const struct stack *s, const struct tcb *t);
+
 /* tcp_buf.c: what can be done without should not take the last chunks. */
 bool tcp_memory_low(const struct stack *s);
 
 /* tcp_buf.c: all but what the program may still read */
 void tcp_buf_release_unread(struct stack *s, struct tcb *t);
 void tcp_buf_release_ooo(struct stack *s, struct tcb *t);
+/* The out-of-order chunks beyond @seq are given up; they were never acknowledged. */
+bool tcp_buf_prune_ooo(struct stack *s, struct tcb *t, uint32_t seq);
+/* Bytes of text in order that need no further chunk. */
+uint32_t tcp_buf_tail_room(const struct stack *s, const struct tcb *t);
 
 /* tcp_state.c */
 /* SYN_SENT, SYN_RECEIVED: our SYN is acknowledged by @g. */

@@ -151,24 +151,21 @@ void tcp_rto_expired(struct stack *s, struct tcb *t, struct mtime now)
 
 /* ---- acknowledgements ---- */
 
-/* As cwnd grows, unless half of all buffer memory is taken. */
+/* As cwnd grows, unless memory is short. */
 void tcp_sndbuf_tune(const struct stack *s, struct tcb *t)
 {
 	uint32_t want = 3 * tcp_min(t->cwnd, INT32_MAX / 3);
 
-	if (t->sockopt & TCB_SNDBUF_LOCK || want <= t->sndbuf ||
-	    free_list_in_use(&s->chunk_free) > s->chunk_free.size / 2)
+	if (t->sockopt & TCB_SNDBUF_LOCK || want <= t->sndbuf || s->mem_pressure)
 		return;
 	t->sndbuf = tcp_max(t->sndbuf, tcp_min(want, s->cfg.limits.tcp_wmem[2]));
 }
 
 void tcp_writable_check(struct stack *s, struct tcb *t)
 {
-	const struct free_list *f = &s->chunk_free;
-
 	/* As Linux: a third of the buffer free, so that a writer is not woken for each ACK. */
-	if (!(t->flags & TCB_F_TX_FULL) || t->tx_bytes > t->sndbuf / 3 * 2 ||
-	    free_list_in_use(f) == f->size)
+	if (!(t->flags & TCB_F_TX_FULL) || t->tx_bytes > tcp_mem_sndbuf(s, t) / 3 * 2 ||
+	    !tcp_mem_snd_room(s, t))
 		return;
 	t->flags &= ~TCB_F_TX_FULL;
 	tcp_event(s, t, EV_WRITABLE);

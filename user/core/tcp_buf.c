@@ -187,7 +187,7 @@ static uint32_t ooo_fill(struct stack *s, struct tcb *t, uint32_t *prev, uint32_
 	uint32_t c = *prev, n;
 
 	if (c == SHM_NIL || chunk_end(s, c) != seq || !chunk_room(s, c)) {
-		if (rx_chunks_full(t) || tcp_memory_low(s))
+		if (rx_chunks_full(t) || tcp_memory_low(s) || !tcp_mem_out_of_order(s, t))
 			return 0;
 		c = chunk_take(s, t);
 		if (c == SHM_NIL)
@@ -377,6 +377,27 @@ void tcp_buf_release_ooo(struct stack *s, struct tcb *t)
 {
 	release_list(s, t, &t->ooo_head);
 	t->ooo_bytes = 0;
+}
+
+bool tcp_buf_prune_ooo(struct stack *s, struct tcb *t, uint32_t seq)
+{
+	uint32_t *link = &t->ooo_head, head;
+
+	while (*link != SHM_NIL && !seq_gt(hdr(s, *link)->seq, seq))
+		link = &hdr(s, *link)->next;
+	head = *link;
+	*link = SHM_NIL;
+	if (head == SHM_NIL)
+		return false;
+	for (uint32_t c = head; c != SHM_NIL; c = hdr(s, c)->next)
+		t->ooo_bytes -= hdr(s, c)->len;
+	release_list(s, t, &head);
+	return true;
+}
+
+uint32_t tcp_buf_tail_room(const struct stack *s, const struct tcb *t)
+{
+	return t->rx_tail == SHM_NIL ? 0 : chunk_room(s, t->rx_tail);
 }
 
 void tcp_buf_release_unread(struct stack *s, struct tcb *t)

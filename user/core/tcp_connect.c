@@ -139,6 +139,8 @@ int tcp_connect(struct stack *s, const struct tcp_addr_pair *a, uint64_t cookie,
 
 	if (!addr_is_unicast(s, &a->remote))
 		return -E_NETUNREACH;
+	if (tcp_mem_high(s))
+		return -E_NOBUFS;
 	if (!any && !addr_is_local(s, &a->local))
 		return -E_ADDRNOTAVAIL;
 	err = route_lookup(s, &a->remote, any ? NULL : &a->local, &rr);

@@ -64,13 +64,39 @@ static void ack_schedule(const struct stack *s, struct tcb *t, uint32_t len, str
 
 /* ---- text ---- */
 
+/* As Linux's tcp_prune_queue(): what was not acknowledged makes room, from @seq on. */
+static bool prune(struct stack *s, struct tcb *t, uint32_t seq)
+{
+	MIB(s, TcpExt_PruneCalled);
+	if (!tcp_buf_prune_ooo(s, t, seq))
+		return false;
+	MIB(s, TcpExt_OfoPruned);
+	return true;
+}
+
+/* Queues what it can of @g; where memory is short, at the cost of what is not in order. */
+static uint32_t queue_in_order(struct stack *s, struct tcb *t, const struct tcp_seg *g)
+{
+	uint32_t n = 0;
+
+	do {
+		uint32_t len = tcp_min(g->len - n, tcp_mem_in_order(s, t));
+
+		n += rxq_append(s, t, g->p, g->data_off + n, len);
+		if (n == g->len)
+			return n;
+	} while (prune(s, t, t->rcv_nxt));
+	MIB(s, TcpExt_RcvPruned);
+	return n;
+}
+
 void tcp_data_in_order(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct mtime now)
 {
 	bool hole = t->ooo_head != SHM_NIL;
 	uint32_t before = t->rx_bytes, n;
 
 	tcp_ecn_in(s, t, g, now);
-	n = rxq_append(s, t, g->p, g->data_off, g->len);
+	n = queue_in_order(s, t, g);
 	t->rcv_nxt += n;
 	if (n < g->len) {
 		MIB(s, TcpExt_TCPRcvQDrop);
@@ -91,6 +117,8 @@ static void data_out_of_order(struct stack *s, struct tcb *t, const struct tcp_s
 {
 	tcp_ecn_in(s, t, g, now);
 	rcv_mss_learn(s, t, g->len);
+	if (s->mem_pressure && !tcp_mem_out_of_order(s, t) && !prune(s, t, g->seq + g->len - 1))
+		MIB(s, TcpExt_RcvPruned);
 	if (ooo_insert(s, t, g->seq, g->p, g->data_off, g->len))
 		MIB(s, TcpExt_TCPOFOQueue);
 	else
@@ -201,7 +229,7 @@ enum drop tcp_segment_text(struct stack *s, struct tcb *t, struct tcp_seg *g, st
  * Receive buffer auto-tuning, as Linux: the window is to be twice what the program reads in a round
  * trip, as the peer may double that in the next one. A program that reads half a window within
  * one could use a larger one. Growth stops at tcp_rmem[2], at what the window scale can express, or
- * when half of all buffer memory is taken.
+ * under memory pressure.
  */
 static void rcvbuf_tune(const struct stack *s, struct tcb *t, uint32_t n, struct mtime now)
 {
@@ -216,8 +244,7 @@ static void rcvbuf_tune(const struct stack *s, struct tcb *t, uint32_t n, struct
 		t->rd_bytes = 0;
 		return;
 	}
-	if (t->rd_bytes < t->rcvbuf / 4 ||
-	    free_list_in_use(&s->chunk_free) > s->chunk_free.size / 2)
+	if (t->rd_bytes < t->rcvbuf / 4 || s->mem_pressure)
 		return;
 	t->rcvbuf = tcp_min(2 * t->rcvbuf, max);
 	t->rd_time = tick;
@@ -230,7 +257,7 @@ void tcp_data_read(struct stack *s, struct tcb *t, uint32_t n, struct mtime now)
 
 	rcvbuf_tune(s, t, n, now);
 	buf = t->rcvbuf / 2;
-	space = buf > t->rx_bytes ? buf - t->rx_bytes : 0;
+	space = tcp_mem_window(s, t, buf > t->rx_bytes ? buf - t->rx_bytes : 0);
 	if (!tcp_can_receive(t) || space < 2 * cur ||
 	    space - cur < tcp_min(buf / 2, 2u * t->rcv_mss))
 		return;

@@ -230,8 +230,7 @@ struct tcp_next tcp_next(const struct stack *s, const struct tcb *t, struct mtim
 		sleep_until(&n, ms_time(t->t_delack, now).ns);
 	if (tcp_synchronised(t))
 		sleep_until(&n, tcp_timer_keep(t, now));
-	/* A writer that found no memory: no ACK will wake it. */
-	if (t->flags & TCB_F_TX_FULL && !t->tx_bytes)
+	if (tcp_mem_waits(s, t))
 		n.when = mtime_min(n.when, mtime_add_ms(now, MEMORY_RETRY_MS));
 	return n;
 }

@@ -41,7 +41,7 @@ void tcp_want_output(struct stack *s, struct tcb *t)
 uint32_t tcp_select_window(struct stack *s, struct tcb *t)
 {
 	uint32_t buf = t->rcvbuf / 2, cur = tcp_rcv_wnd(t), shift = t->rcv_wscale, wnd;
-	uint32_t space = buf > t->rx_bytes ? buf - t->rx_bytes : 0;
+	uint32_t space = tcp_mem_window(s, t, buf > t->rx_bytes ? buf - t->rx_bytes : 0);
 	bool was_shut = t->rcv_adv == t->last_ack_sent;
 
 	if (space < cur || space - cur < tcp_min(buf / 2, t->rcv_mss))
@@ -476,11 +476,14 @@ static struct pkt *give_up(struct stack *s, struct tcb *t, struct mtime now)
 {
 	bool silent = t->state == TCP_TIME_WAIT || t->flags & TCB_F_CLOSED;
 	bool idle = tcp_synchronised(t) && !silent && t->snd_una == t->snd_max && !t->tx_bytes;
+	bool memory = tcp_mem_orphan_over(s, t);
 	struct pkt *p = NULL;
 
-	if (idle)
+	if (idle || memory)
 		p = send_empty(s, t, bare_seq(t), TH_RST | TH_ACK, now);
-	if (tcp_synchronised(t) && t->state != TCP_TIME_WAIT && t->state != TCP_FIN_WAIT_2)
+	if (memory)
+		MIB(s, TcpExt_TCPAbortOnMemory);
+	else if (tcp_synchronised(t) && t->state != TCP_TIME_WAIT && t->state != TCP_FIN_WAIT_2)
 		MIB(s, TcpExt_TCPAbortOnTimeout);
 	tcp_conn_drop(s, t, t->state == TCP_TIME_WAIT ? 0 : E_TIMEDOUT, now);
 	return p;

@@ -86,6 +86,8 @@ bool tcp_timer_rtx_over(const struct stack *s, const struct tcb *t, struct mtime
 
 	if (!t->rtx_first)
 		return false;
+	if (tcp_mem_orphan_over(s, t))
+		return true;
 	if (t->user_timeout)
 		return user_timed_out(t, t->rtx_first, now);
 	return ms_ago(t->rtx_first, now) * 1000ull >= retries_us(retries);
@@ -94,6 +96,8 @@ bool tcp_timer_rtx_over(const struct stack *s, const struct tcb *t, struct mtime
 /* A peer that answers may keep its window shut for ever, but not to an orphan. */
 bool tcp_timer_probe_over(const struct stack *s, const struct tcb *t, struct mtime now)
 {
+	if (tcp_mem_orphan_over(s, t))
+		return true;
 	if (t->flags & TCB_F_CLOSED && t->backoff >= orphan_retries(s) &&
 	    tcp_rto_us(t) == TCP_RTO_MAX_US)
 		return true;

@@ -34,7 +34,7 @@ static bool send_open(const struct tcb *t)
 
 static int64_t send_queue(struct stack *s, struct tcb *t, const void *buf, size_t len)
 {
-	uint32_t room = t->sndbuf > t->tx_bytes ? t->sndbuf - t->tx_bytes : 0;
+	uint32_t room = tcp_mem_snd_room(s, t);
 	uint32_t n = len < room ? (uint32_t)len : room, done;
 
 	if (cc_get(t->cc)->control)
@@ -184,7 +184,7 @@ static bool close_resets(struct stack *s, const struct tcb *t)
 		MIB(s, TcpExt_TCPAbortOnLinger);
 		return true;
 	}
-	if (s->n_orphans > s->cfg.limits.tcp_max_orphans) {
+	if (s->n_orphans > s->cfg.limits.tcp_max_orphans || tcp_mem_orphan_over(s, t)) {
 		MIB(s, TcpExt_TCPAbortOnMemory);
 		return true;
 	}
@@ -433,7 +433,14 @@ int tcp_getopt(const struct stack *s, uint32_t conn, enum tcp_opt opt, int64_t *
 
 /* ---- looking ---- */
 
-uint32_t tcp_poll(const struct stack *s, uint32_t conn)
+static void wait_for_room(struct stack *s, struct tcb *t)
+{
+	t->flags |= TCB_F_TX_FULL;
+	if (tcp_mem_waits(s, t))
+		tcp_kick(s, t, s->now);
+}
+
+uint32_t tcp_poll(struct stack *s, uint32_t conn)
 {
 	struct tcb *t = tcp_user_tcb(s, conn);
 	bool closed, rd_end, wr_end;
@@ -450,10 +457,10 @@ uint32_t tcp_poll(const struct stack *s, uint32_t conn)
 		ev |= EV_PRI;
 	if (rd_end)
 		ev |= EV_RDHUP;
-	if (wr_end || (send_open(t) && t->tx_bytes <= t->sndbuf / 3 * 2))
+	if (wr_end || (send_open(t) && t->tx_bytes <= tcp_mem_sndbuf(s, t) / 3 * 2))
 		ev |= EV_WRITABLE;
 	else if (send_open(t)) /* who asks in vain is told when it changes: Linux's SOCK_NOSPACE */
-		t->flags |= TCB_F_TX_FULL;
+		wait_for_room(s, t);
 	if (rd_end && wr_end)
 		ev |= EV_HUP;
 	if (tcp_synchronised(t))

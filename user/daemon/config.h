@@ -76,6 +76,9 @@
 	  "Receive buffer: least, initial, most, in bytes.")                                       \
 	X(tcp_wmem, TRIPLE, limits.tcp_wmem, 4096, 1u << 30, "4096 16384 4194304",                 \
 	  "Send buffer: least, initial, most, in bytes.")                                          \
+	X(tcp_mem, TRIPLE, limits.tcp_mem, 0, 1u << 26, "0 0 0",                                   \
+	  "Buffer chunks in use, of each application's and the daemon's: pressure ends, begins, "  \
+	  "new work is refused, in pages of 4 KiB. All 0: 3/8, 1/2 and 3/4 of buffer_chunks.")     \
 	X(tcp_window_scaling, BOOL, limits.tcp_window_scaling, 0, 1, "1",                          \
 	  "Window scaling (RFC 7323).")                                                            \
 	X(tcp_timestamps, BOOL, limits.tcp_timestamps, 0, 1, "1", "Timestamps (RFC 7323).")        \
@@ -103,7 +106,7 @@
 	  "Time to live of packets that are sent.")                                                \
 	X(ip_local_port_range, PORTS, limits.port_lo, 1, 65535, "kernel",                          \
 	  "Ports that connect() picks from: two numbers, or kernel, which is the network "         \
-	  "namespace's own setting.")                                                      \
+	  "namespace's own setting.")                                                              \
 	X(gc_thresh3, U32, limits.gc_thresh3, 16, 1u << 20, "1024", "Neighbours at most.")         \
 	X(unres_qlen, U32, limits.unres_qlen, 1, 4096, "101",                                      \
 	  "Packets that wait for one neighbour's address.")                                        \

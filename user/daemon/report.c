@@ -110,6 +110,7 @@ static void put_apps(struct daemon *d, struct jbuf *j)
 		jb_u64(j, "connections", a->n_conns);
 		jb_u64(j, "listeners", a->n_listening);
 		jb_u64(j, "frames", umem_count_slot(&d->umem, a->slot));
+		jb_bool(j, "mem_pressure", READ_ONCE(a->view.mib[MIB_Td_MemoryPressure]));
 		jb_u64(j, "keeper_runs",
 		       READ_ONCE(((const struct arena_hdr *)(const void *)a->arena.base)
 					 ->keeper_runs));
@@ -255,6 +256,7 @@ static void put_memory(struct daemon *d, struct jbuf *j)
 	jb_u64(j, "half_open", s.synreqs);
 	jb_u64(j, "time_wait", s.timewaits);
 	jb_u64(j, "chunks", s.chunks);
+	jb_bool(j, "mem_pressure", s.mem_pressure);
 	jb_u64(j, "neighbours", s.neighs);
 	jb_u64(j, "routes", s.routes);
 	jb_u64(j, "waiting_packets", s.pending);
