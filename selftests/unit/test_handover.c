@@ -669,6 +669,17 @@ static void test_import_time_wait_is_short(void **state)
 	finish();
 }
 
+/* A stamp of before the clock began is a deadline that is over, not one that was never set. */
+static void test_import_time_wait_of_long_ago_ends(void **state)
+{
+	struct mtime now = {.ns = 1000 * NS_PER_S};
+
+	(void)state;
+	assert_int_equal(ms_time(3705461980u, now).ns, 1);
+	assert_int_equal(ms_time(999000, now).ns, 999 * NS_PER_S);
+	assert_int_equal(ms_time(1001000, now).ns, 1001 * NS_PER_S);
+}
+
 static uint32_t next_random(uint64_t *s)
 {
 	*s = *s * 6364136223846793005ull + 1442695040888963407ull;
@@ -835,6 +846,7 @@ int main(void)
 		cmocka_unit_test_setup(test_import_odd_values_are_tamed, setup),
 		cmocka_unit_test_setup(test_import_stray_retransmission_is_dropped, setup),
 		cmocka_unit_test_setup(test_import_time_wait_is_short, setup),
+		cmocka_unit_test(test_import_time_wait_of_long_ago_ends),
 		cmocka_unit_test_setup(test_import_random_damage_never_hurts, setup),
 		cmocka_unit_test_setup(test_import_without_memory_takes_nothing, setup),
 		cmocka_unit_test_setup(test_rescue_live_connection, setup),

@@ -25,7 +25,7 @@
 
 /* Between kills, in instructions; a prime meets every place of a loop. */
 #ifdef __SANITIZE_ADDRESS__
-#define STRIDE 151u
+#define STRIDE 89u
 #else
 #define STRIDE 11u
 #endif

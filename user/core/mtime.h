@@ -65,14 +65,17 @@ static inline uint32_t ms_ago(uint32_t stamp, struct mtime now)
 	return (uint32_t)(now.ns / NS_PER_MS) - stamp;
 }
 
-/* When @stamp is or was, within 24 days of @now. */
+/*
+ * When @stamp is or was, within 24 days of @now. A time before the clock began is its first
+ * nanosecond: 0 would mean that none is set.
+ */
 static inline struct mtime ms_time(uint32_t stamp, struct mtime now)
 {
 	uint64_t ms = now.ns / NS_PER_MS;
 	int64_t diff = (int32_t)(stamp - (uint32_t)ms);
 
-	return (struct mtime){diff < 0 && ms < (uint64_t)-diff ? 0
-							       : (ms + (uint64_t)diff) * NS_PER_MS};
+	return (struct mtime){
+		diff < 0 && ms <= (uint64_t)-diff ? 1 : (ms + (uint64_t)diff) * NS_PER_MS};
 }
 
 /* Microseconds: for what is over within an hour. */
