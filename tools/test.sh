@@ -5,7 +5,7 @@
 #	sim    two stacks, a bad link        bpf   the XDP program by BPF_PROG_TEST_RUN (root)
 #	netns  real traffic between network namespaces (root)
 #	asan   unit and a shorter sim, built with ASan and UBSan in build-asan
-#	fuzz   each fuzz target: its corpus, then FUZZ_SECONDS (60) of new inputs; built in build-fuzz
+#	fuzz   each fuzz target: its corpus, then FUZZ_SECONDS (20) of new inputs; built in build-fuzz
 # Ends with "N passed, N failed, N skipped". The whole output of each program is in BUILDDIR/logs.
 # What needs root says so without it and is counted as skipped. SIM_RUNS: simulated runs (10000).
 set -u
@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.." || exit 1
 B=build
 [ "${1-}" = -b ] && { B=$2; shift 2; }
 passed=0 failed=0 skipped=0
-: "${SIM_RUNS:=10000}" "${FUZZ_SECONDS:=60}"
+: "${SIM_RUNS:=10000}" "${FUZZ_SECONDS:=20}"
 export B
 
 # One line for each program: what was counted, how long it took, where to read on.
@@ -101,7 +101,12 @@ suite_asan() {
 	sim asan/ $((SIM_RUNS / 10))
 }
 
-# As many at a time as there are CPUs.
+# In the background, as soon as fewer run than there are CPUs.
+execute_soon() { # name seconds-allowed command...
+	while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
+	execute "$@" &
+}
+
 suite_fuzz() {
 	local B=build-fuzz t targets=()
 	for t in selftests/fuzz/fuzz_*.c; do
@@ -109,8 +114,7 @@ suite_fuzz() {
 		targets+=("${t#fuzz_}")
 	done
 	for t in "${targets[@]}"; do
-		while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
-		execute "fuzz/$t" $((FUZZ_SECONDS + 120)) selftests/fuzz/run.sh "$t" "$FUZZ_SECONDS" &
+		execute_soon "fuzz/$t" $((FUZZ_SECONDS + 120)) selftests/fuzz/run.sh "$t" "$FUZZ_SECONDS"
 	done
 	wait
 	for t in "${targets[@]}"; do judge "fuzz/$t"; done
@@ -124,11 +128,20 @@ suite_bpf() {
 	done
 }
 
+# Each has namespaces of its own, and waits more than it computes: several at a time, those that
+# take long first. A flood wants all CPUs for itself.
 suite_netns() {
-	local t
+	local t all=(cc programs kill cycles procs)
 	for t in selftests/netns/*.sh; do
-		run "netns/$(basename "$t" .sh)" 600 bash "$t"
+		t=$(basename "$t" .sh)
+		case " floods ${all[*]} " in *" $t "*) ;; *) all+=("$t") ;; esac
 	done
+	run netns/floods 600 bash selftests/netns/floods.sh
+	for t in "${all[@]}"; do
+		execute_soon "netns/$t" 600 bash "selftests/netns/$t.sh"
+	done
+	wait
+	for t in "${all[@]}"; do judge "netns/$t"; done
 }
 
 for suite in "$@"; do
