@@ -93,6 +93,8 @@ static void draw_tcp_mem(struct rng *r, struct host_cfg *h)
 	mem[0] = (uint32_t)rng_range(r, 0, 8);
 	mem[1] = mem[0] + (uint32_t)rng_range(r, 0, 8);
 	mem[2] = mem[1] + (uint32_t)rng_range(r, 1, 8);
+	if (rng_ppm(r, 50 * PERCENT)) /* the end of the pool is near, too */
+		h->n_chunks = mem[2] + (uint32_t)rng_range(r, 2, 2 * SIM_MAX_CONNS);
 }
 
 static void draw_host(struct rng *r, enum kind k, struct host_cfg *h)
