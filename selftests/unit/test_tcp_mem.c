@@ -247,6 +247,35 @@ static void test_tcp_mem_high_out_of_order_goes_first(void **state)
 	tc_close(&c);
 }
 
+/* Text in order that finds no room takes that of what is behind a hole. */
+static void test_tcp_mem_in_order_displaces_out_of_order(void **state)
+{
+	struct stack_cfg cfg = cfg_mem(100, 200, 448);
+	uint32_t seq;
+
+	(void)state;
+	cfg.limits.tcp_rmem[1] = cfg.limits.tcp_rmem[2] = 8u << 20;
+	c.wscale = 8;
+	tc_accept(&c, &cfg);
+	seq = fill(1, 190);
+	DATA(seq + 2000000, 1400);
+	tc_tx_all(&c);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPOFOQueue), 1);
+	seq = fill(seq, 480);
+	while (!ts_mib(&c.t, MIB_TcpExt_OfoPruned)) {
+		DATA(seq, 1400);
+		seq += 1400;
+		tc_tx_all(&c);
+	}
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_PruneCalled), 1);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPRcvQDrop), 0);
+	assert_int_equal(tc_tcb(&c)->ooo_bytes, 0);
+	assert_int_equal(usage().chunks, 480);
+	tc_recv(&c, seq - 1);
+	tc_tx_all(&c);
+	tc_close(&c);
+}
+
 /* The last chunks are for empty queues: everybody can go on. */
 static void test_tcp_mem_last_chunks_are_for_empty_queues(void **state)
 {
@@ -336,6 +365,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_mem_pressure_writer_waits_and_is_woken, setup),
 		cmocka_unit_test_setup(test_tcp_mem_high_sheds_new_work, setup),
 		cmocka_unit_test_setup(test_tcp_mem_high_out_of_order_goes_first, setup),
+		cmocka_unit_test_setup(test_tcp_mem_in_order_displaces_out_of_order, setup),
 		cmocka_unit_test_setup(test_tcp_mem_last_chunks_are_for_empty_queues, setup),
 		cmocka_unit_test_setup(test_tcp_mem_high_orphan_aborted, setup),
 	};
