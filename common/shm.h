@@ -253,7 +253,7 @@ struct arena_layout {
 	uint64_t listeners;   /* struct shm_listener[SHM_MAX_LISTENERS] */
 	uint64_t mib;	      /* uint64_t[MIB_MAX] */
 	uint64_t neighs;      /* struct neigh[n_neighs], read by applications */
-	uint64_t tcbs;	      /* struct tcb[n_tcbs] */
+	uint64_t tcbs;	      /* struct tcb[n_tcbs], struct tcb_work[n_tcbs] */
 	uint64_t chunk_hdrs;  /* struct chunk_hdr[n_chunks] */
 	uint64_t chunks;      /* CHUNK_SIZE * n_chunks */
 	uint32_t n_tcbs;

@@ -52,7 +52,7 @@ void fz_host_open(struct fz_host *h, const struct stack_cfg *cfg, const struct f
 		h->pkts[i].room = FZ_ROOM;
 		pkt_free(&h->pool, &h->pkts[i]);
 	}
-	h->a = (struct arena_view){.tcbs = zalloc(FZ_TCBS * sizeof(struct tcb)),
+	h->a = (struct arena_view){.tcbs = zalloc(FZ_TCBS * TCB_ROOM),
 				   .n_tcbs = FZ_TCBS,
 				   .chunk_hdrs = zalloc(FZ_CHUNKS * sizeof(struct chunk_hdr)),
 				   .chunks = zalloc((size_t)FZ_CHUNKS * CHUNK_SIZE),
@@ -78,7 +78,7 @@ void fz_host_save(struct fz_host *h)
 {
 	if (!h->regions[0].at) {
 		region(h, 0, h->mem, h->mem_len);
-		region(h, 1, h->a.tcbs, FZ_TCBS * sizeof(struct tcb));
+		region(h, 1, h->a.tcbs, FZ_TCBS * TCB_ROOM);
 		region(h, 2, h->a.chunk_hdrs, FZ_CHUNKS * sizeof(struct chunk_hdr));
 		region(h, 3, h->a.mib, MIB_MAX * sizeof(uint64_t));
 		region(h, 4, h->pkts, sizeof(h->pkts));

@@ -45,7 +45,7 @@ static void *zeroed(size_t len)
 
 static void arena_carve(struct node *n, uint32_t n_chunks)
 {
-	size_t tcbs = N_TCBS * sizeof(struct tcb), neighs = N_NEIGHS * sizeof(struct neigh),
+	size_t tcbs = N_TCBS * TCB_ROOM, neighs = N_NEIGHS * sizeof(struct neigh),
 	       mib = MIB_MAX * sizeof(uint64_t), hdrs = n_chunks * sizeof(struct chunk_hdr);
 	uint8_t *p;
 
@@ -582,7 +582,8 @@ void host_crash(struct host *h)
 		struct sock *k = &w->socks[i];
 
 		if (k->used && k->host == h &&
-		    ((k->node == &h->app && (k->open || parting(k))) || k->from == &h->app || k->to == &h->app))
+		    ((k->node == &h->app && (k->open || parting(k))) || k->from == &h->app ||
+		     k->to == &h->app))
 			rescue(h, k);
 	}
 	/* What it had closed but not yet handed back. */

@@ -75,7 +75,7 @@ void ts_open_bare(struct tstack *t, const struct stack_cfg *cfg)
 		p->room = TS_ROOM;
 		pkt_free(&t->pool, p);
 	}
-	t->a = (struct arena_view){.tcbs = zalloc(N_TCBS * sizeof(struct tcb)),
+	t->a = (struct arena_view){.tcbs = zalloc(N_TCBS * TCB_ROOM),
 				   .n_tcbs = N_TCBS,
 				   .chunk_hdrs = zalloc(N_CHUNKS * sizeof(struct chunk_hdr)),
 				   .chunks = zalloc((size_t)N_CHUNKS * CHUNK_SIZE),

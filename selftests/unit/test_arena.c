@@ -34,7 +34,7 @@ static void test_arena_layout_parts_do_not_overlap(void **state)
 		{l.listeners, sizeof(struct shm_listener) * SHM_MAX_LISTENERS},
 		{l.mib, sizeof(uint64_t) * MIB_MAX},
 		{l.neighs, sizeof(struct neigh) * 10},
-		{l.tcbs, sizeof(struct tcb) * 100},
+		{l.tcbs, TCB_ROOM * 100},
 		{l.chunk_hdrs, sizeof(struct chunk_hdr) * 50},
 		{l.chunks, CHUNK_SIZE * 50},
 	};

@@ -41,7 +41,7 @@ static void path_open(const char *cc, uint64_t rate, uint64_t rtt_us)
 	cfg.cc = cc;
 	tc_accept(&c, &cfg);
 	tc_tcb(&c)->srtt = (uint32_t)rtt_us;
-	cc_get(tc_tcb(&c)->cc)->init(tc_tcb(&c), c.t.now);
+	cc_of(c.t.s, tc_tcb(&c))->init(tc_tcb(&c), c.t.now);
 	tcp_setopt(c.t.s, c.conn, TOPT_SNDBUF, 4000000, c.t.now);
 	path.rcv_nxt = 1;
 	path.busy_ns = c.t.now.ns;
@@ -170,7 +170,7 @@ static void test_bbr_without_scoreboard(void **state)
 	c.sack = false;
 	path_open("bbr", 1250000, 20000);
 	path_run(1000);
-	assert_int_equal(tc_tcb(&c)->seg_head, SHM_NIL);
+	assert_int_equal(tcb_work_get(c.t.s, tc_tcb(&c))->seg_head, SHM_NIL);
 	assert_true(path_run(2000) > 1.8 * text_rate());
 	tc_close(&c);
 }
@@ -199,7 +199,7 @@ static void test_bbr_rate_survives_a_program_that_sends_little(void **state)
 		}
 	}
 	t = tc_tcb(&c);
-	assert_int_equal(t->seg_head, SHM_NIL);
+	assert_null(tcp_board(c.t.s, t));
 	assert_int_equal(t->n_chunks, 0);
 	before = tcp_pacing_rate(t);
 	for (int i = 0; i < 50; i++) {
@@ -250,24 +250,24 @@ static void test_pacing_makes_up_for_late_timers(void **state)
 	t = tc_tcb(&c);
 	now = cc_us(c.t.now);
 	t->flags |= TCB_F_PACED;
-	t->pace_us = now - 2500;
+	tcb_work_get(c.t.s, t)->pace_us = now - 2500;
 	tcp_pace_sent(t, 10000, c.t.now); /* 1 ms of it */
-	assert_int_equal(t->pace_us, now - 1500);
+	assert_int_equal(tcb_work(t)->pace_us, now - 1500);
 	t->last_snd = ms_stamp(c.t.now);
 	tcp_pace_sent(t, 10000, c.t.now);
-	assert_int_equal(t->pace_us, now - 500);
+	assert_int_equal(tcb_work(t)->pace_us, now - 500);
 	assert_int_equal(tcp_pace_wait_us(t, c.t.now), 0);
 	tcp_pace_sent(t, 15000, c.t.now);
 	assert_int_equal(tcp_pace_wait_us(t, c.t.now), 1000);
 	/* but only so much: else a rest would end in a burst */
-	t->pace_us = now - 50000;
+	tcb_work(t)->pace_us = now - 50000;
 	tcp_pace_sent(t, 10000, c.t.now);
-	assert_int_equal(t->pace_us, now - 3000);
+	assert_int_equal(tcb_work(t)->pace_us, now - 3000);
 	t->last_snd = 1;
 	t->flags &= ~TCB_F_PACED;
-	t->pace_us = now - 50000;
+	tcb_work(t)->pace_us = now - 50000;
 	tcp_pace_sent(t, 10000, c.t.now);
-	assert_int_equal(t->pace_us, now);
+	assert_int_equal(tcb_work(t)->pace_us, now);
 	tc_close(&c);
 }
 
@@ -293,11 +293,11 @@ static void test_pacing_stamp_wraps(void **state)
 	path_run(10);
 	t = tc_tcb(&c);
 	t->flags |= TCB_F_PACED;
-	t->pace_us = cc_us(c.t.now) + 5000000;
+	tcb_work(t)->pace_us = cc_us(c.t.now) + 5000000;
 	assert_int_equal(tcp_pace_wait_us(t, c.t.now), 0);
-	t->pace_us = cc_us(c.t.now) - 5;
+	tcb_work(t)->pace_us = cc_us(c.t.now) - 5;
 	assert_int_equal(tcp_pace_wait_us(t, c.t.now), 0);
-	t->pace_us = cc_us(c.t.now) + 5;
+	tcb_work(t)->pace_us = cc_us(c.t.now) + 5;
 	assert_int_equal(tcp_pace_wait_us(t, c.t.now), 5);
 	tc_close(&c);
 }

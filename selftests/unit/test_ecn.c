@@ -348,42 +348,48 @@ static void test_dctcp_receiver_tells_which_were_marked(void **state)
 /* RFC 8257 §3.3/1, §3.5/1, and §3.4: cwnd is cut by half of the share of marked bytes. */
 static void test_dctcp_alpha_follows_the_marks(void **state)
 {
-	struct tcb t = {
-		.mss = 1000, .cwnd = 100000, .ssthresh = 100000, .snd_una = 1, .snd_nxt = 1};
-	struct dctcp *d = CC_PRIV(&t, struct dctcp);
+	struct tcb_copy tc = {0};
+	struct tcb *t = &tc.t;
+	*t = (struct tcb){.work = sizeof(struct tcb) / 8,
+			  .mss = 1000,
+			  .cwnd = 100000,
+			  .ssthresh = 100000,
+			  .snd_una = 1,
+			  .snd_nxt = 1};
+	struct dctcp *d = CC_PRIV(t, struct dctcp);
 	struct mtime now = {1};
 
 	(void)state;
-	cc_dctcp.init(&t, now);
-	cc_dctcp.ecn(&t, t.cwnd, now);
-	assert_int_equal(t.ssthresh, 50000); /* alpha begins with 1 */
+	cc_dctcp.init(t, now);
+	cc_dctcp.ecn(t, t->cwnd, now);
+	assert_int_equal(t->ssthresh, 50000); /* alpha begins with 1 */
 	/* a tenth of all is marked */
 	for (int round = 0; round < 100; round++) {
 		for (int i = 0; i < 100; i++) {
-			t.snd_nxt = t.snd_una + 100000;
-			t.snd_una += 1000;
-			cc_dctcp.marks(&t, 1000, i % 10 == 0);
+			t->snd_nxt = t->snd_una + 100000;
+			t->snd_una += 1000;
+			cc_dctcp.marks(t, 1000, i % 10 == 0);
 		}
 	}
 	assert_in_range(d->alpha, 90, 120);
-	t.cwnd = 100000;
-	cc_dctcp.ecn(&t, t.cwnd, now);
-	assert_in_range(t.ssthresh, 94000, 96000);
+	t->cwnd = 100000;
+	cc_dctcp.ecn(t, t->cwnd, now);
+	assert_in_range(t->ssthresh, 94000, 96000);
 	for (int round = 0; round < 300; round++) {
-		t.snd_nxt = t.snd_una + 1000;
-		t.snd_una += 1000;
-		cc_dctcp.marks(&t, 1000, false);
+		t->snd_nxt = t->snd_una + 1000;
+		t->snd_una += 1000;
+		cc_dctcp.marks(t, 1000, false);
 	}
 	assert_int_equal(d->alpha, 0);
 	for (int round = 0; round < 100; round++) {
-		t.snd_nxt = t.snd_una + 1000;
-		t.snd_una += 1000;
-		cc_dctcp.marks(&t, 1000, true);
+		t->snd_nxt = t->snd_una + 1000;
+		t->snd_una += 1000;
+		cc_dctcp.marks(t, 1000, true);
 	}
 	assert_in_range(d->alpha, 1000, 1024);
 	/* §3.5: a loss halves, whatever alpha is */
-	cc_dctcp.loss(&t, 100000, now);
-	assert_int_equal(t.ssthresh, 50000);
+	cc_dctcp.loss(t, 100000, now);
+	assert_int_equal(t->ssthresh, 50000);
 }
 
 /* The mark's state is part of what is handed over. */

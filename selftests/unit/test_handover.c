@@ -72,6 +72,36 @@ static void test_export_takes_next_hop_along(void **state)
 }
 
 /* The algorithm comes along by its index, which is the other side's word only. */
+/* The record of work may be said to be anywhere: what is outside of the arena's is not read. */
+static void test_peek_stays_within_the_records(void **state)
+{
+	struct tcb_copy copy;
+	struct tcb *t;
+	int32_t good;
+	uint32_t got;
+
+	(void)state;
+	start();
+	t = tcb_at(c.t.s, c.conn);
+	tcb_work_get(c.t.s, t)->max_pacing = 4711;
+	good = t->work;
+	tcb_peek(&c.t.a, c.conn, &copy);
+	assert_int_equal(tcb_max_pacing(&copy.t), 4711);
+	for (uint32_t i = 0; i < 200000; i++) {
+		uint32_t x = i * 2654435761u;
+
+		t->work = i & 1 ? (int32_t)x : (int32_t)(x >> 17) - 16384;
+		tcb_peek(&c.t.a, c.conn, &copy);
+		assert_true(!copy.t.work || copy.t.work == (int32_t)(sizeof(copy.t) / 8));
+	}
+	t->work = good;
+	assert_int_equal(stack_export(c.t.s, c.conn), 0);
+	assert_int_equal(stack_import(app.s, &c.t.a, c.conn, t->generation, 1, app.now, &got), 0);
+	assert_int_equal(tcb_max_pacing(tcb_at(app.s, got)), 4711);
+	assert_int_equal(stack_export_done(c.t.s, c.conn, t->generation), 0);
+	finish();
+}
+
 static void test_import_takes_known_congestion_control_only(void **state)
 {
 	const uint8_t cubic = (uint8_t)cc_find("cubic");
@@ -84,11 +114,11 @@ static void test_import_takes_known_congestion_control_only(void **state)
 		t = tcb_at(c.t.s, c.conn);
 		t->cc = bad ? 200 : cubic;
 		assert_int_equal(stack_export(c.t.s, c.conn), 0);
-		memset(t->cc_priv, 0xff, sizeof(t->cc_priv));
+		memset(tcb_work_get(c.t.s, t)->cc_priv, 0xff, sizeof(tcb_work(t)->cc_priv));
 		assert_int_equal(stack_import(app.s, &c.t.a, c.conn, t->generation, 1, app.now, &i),
 				 0);
 		assert_int_equal(tcb_at(app.s, i)->cc, bad ? 0 : cubic);
-		assert_int_equal(tcb_at(app.s, i)->cc_priv[0], 0);
+		assert_int_equal(tcb_work_get(app.s, tcb_at(app.s, i))->cc_priv[0], 0);
 		assert_int_equal(stack_export_done(c.t.s, c.conn, t->generation), 0);
 		finish();
 	}
@@ -585,11 +615,10 @@ static void test_import_odd_values_are_tamed(void **state)
 	t->srtt = t->rttvar = UINT32_MAX;
 	t->backoff = 255;
 	t->t_rtx = UINT64_MAX;
-	t->t_delack = t->t_keep = t->rtt_time = t->last_rcv = UINT32_MAX;
+	t->t_delack = t->t_keep = t->last_rcv = UINT32_MAX;
 	t->cwnd = 0;
 	t->ssthresh = 0;
 	t->cc = t->cc_state = 255;
-	t->cc_priv[0] = UINT64_MAX;
 	t->sndbuf = t->rcvbuf = UINT32_MAX;
 	t->rcvlowat = 0;
 	t->mss = UINT16_MAX;
@@ -600,8 +629,7 @@ static void test_import_odd_values_are_tamed(void **state)
 	t->flags |= TCB_F_OUT_QUEUED | TCB_F_EV_QUEUED | TCB_F_ACCEPT_QUEUED | TCB_F_CLOSED |
 		    TCB_F_PROBING | 1u << 31;
 	t->timer.slot = 3;
-	t->out_next = t->ev_next = 5;
-	t->seg_head = 7;
+	t->work = 0x7ffffff1; /* far beyond the arena */
 	assert_int_equal(import(c.conn, t->generation, &conn), 0);
 	n = tcp_get(app.s, conn);
 	assert_int_equal(n->rto, TCP_RTO_MIN_US);
@@ -613,7 +641,7 @@ static void test_import_odd_values_are_tamed(void **state)
 	assert_int_equal(n->queue, 0);
 	assert_int_equal(n->neigh, SHM_NIL);
 	assert_int_equal(tcb_cookie(n), 9);
-	assert_int_equal(n->seg_head, SHM_NIL);
+	assert_true(!n->work || tcb_work(n)->seg_head == SHM_NIL);
 	assert_true(n->ttl && n->keep_cnt && n->keep_idle && n->keep_intvl && n->rcvlowat);
 	assert_false(n->flags & (TCB_F_ACCEPT_QUEUED | TCB_F_CLOSED | TCB_F_PROBING | 1u << 31));
 	*t = good;
@@ -825,6 +853,7 @@ static void test_reset_flow_sends_rst(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_peek_stays_within_the_records, setup),
 		cmocka_unit_test_setup(test_import_takes_known_congestion_control_only, setup),
 		cmocka_unit_test_setup(test_export_takes_next_hop_along, setup),
 		cmocka_unit_test_setup(test_handover_established_goes_on, setup),

@@ -59,6 +59,7 @@ static void test_pool_tcb_is_clean_and_generation_counts_uses(void **state)
 	assert_int_equal(c->generation, 1);
 	assert_int_equal(c->owner, TCB_MINE);
 	memset((uint8_t *)c + offsetof(struct tcb, cookie), 0x11, 64);
+	c->work = 0;
 	c->cwnd = 5;
 	c->timer.slot = SHM_NIL;
 	tcb_release(t.s, i);

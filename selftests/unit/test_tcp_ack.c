@@ -324,6 +324,35 @@ static void test_tcp_idle_restarts_with_initial_window(void **state)
 	tc_close(&c);
 }
 
+/* What is under way costs memory, an idle connection does not. */
+static void test_tcp_idle_connection_has_no_work(void **state)
+{
+	(void)state;
+	start(30);
+	assert_true(tc_tcb(&c)->work != 0);
+	tc_tx_all(&c);
+	ACK(END(10));
+	tc_tx_all(&c);
+	ACK(END(30));
+	tc_events(&c);
+	assert_int_equal(tc_tcb(&c)->work, 0);
+	assert_int_equal(free_list_in_use(&c.t.s->work_free), 0);
+	/* Again, with a loss: CUBIC remembers for an RTO. */
+	tc_send(&c, 4 * 1460);
+	tc_tx_all(&c);
+	ts_advance(&c.t, 500);
+	tc_tx_all(&c);
+	ACK(END(34));
+	tc_events(&c);
+	assert_true(tc_tcb(&c)->ssthresh < INT32_MAX);
+	assert_true(tc_tcb(&c)->work != 0);
+	ts_advance(&c.t, 2000);
+	tc_tx_all(&c);
+	assert_int_equal(tc_tcb(&c)->work, 0);
+	assert_int_equal(tc_tcb(&c)->timer.slot, SHM_NIL);
+	tc_close(&c);
+}
+
 static void test_tcp_writable_after_a_third_is_free(void **state)
 {
 	uint8_t b[9000] = {0};
@@ -360,10 +389,12 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_fast_retransmit_works_after_gigabytes, setup),
 		cmocka_unit_test_setup(test_tcp_duplicate_needs_same_window_and_no_data, setup),
 		cmocka_unit_test_setup(test_tcp_window_update_only_from_newer_segment, setup),
-		cmocka_unit_test_setup(test_tcp_window_of_newer_ack_in_retransmission_counts, setup),
+		cmocka_unit_test_setup(test_tcp_window_of_newer_ack_in_retransmission_counts,
+				       setup),
 		cmocka_unit_test_setup(test_tcp_slow_start_doubles_each_round_trip, setup),
 		cmocka_unit_test_setup(test_tcp_cwnd_does_not_grow_unused, setup),
 		cmocka_unit_test_setup(test_tcp_idle_restarts_with_initial_window, setup),
+		cmocka_unit_test_setup(test_tcp_idle_connection_has_no_work, setup),
 		cmocka_unit_test_setup(test_tcp_writable_after_a_third_is_free, setup),
 	};
 

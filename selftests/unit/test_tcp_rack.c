@@ -44,7 +44,7 @@ static void test_tcp_board_only_while_outstanding(void **state)
 	start(2);
 	assert_int_equal(board()->n, 1); /* sent at one moment */
 	ACK(AT(2));
-	assert_int_equal(tc_tcb(&c)->seg_head, SHM_NIL);
+	assert_int_equal(tcb_work_get(c.t.s, tc_tcb(&c))->seg_head, SHM_NIL);
 	assert_int_equal(tc_tcb(&c)->n_chunks, 0);
 	tc_close(&c);
 }

@@ -18,7 +18,7 @@ struct board *board_open(struct stack *s, struct tcb *t, struct mtime now)
 	if (c == SHM_NIL)
 		return NULL;
 	t->n_chunks++;
-	t->seg_head = c;
+	tcb_work_get(s, t)->seg_head = c;
 	b = tcp_board(s, t);
 	memset(b, 0, sizeof(*b));
 	b->end = t->snd_max;
@@ -34,11 +34,11 @@ struct board *board_open(struct stack *s, struct tcb *t, struct mtime now)
 
 void board_close(struct stack *s, struct tcb *t)
 {
-	if (t->seg_head == SHM_NIL)
+	if (!tcp_board(s, t))
 		return;
 	rate_close(s, t, tcp_board(s, t));
-	chunk_free(s, t->seg_head);
-	t->seg_head = SHM_NIL;
+	chunk_free(s, tcb_work(t)->seg_head);
+	tcb_work(t)->seg_head = SHM_NIL;
 	t->n_chunks--;
 }
 

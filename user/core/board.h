@@ -62,7 +62,9 @@ struct board {
 
 static inline struct board *tcp_board(const struct stack *s, const struct tcb *t)
 {
-	return t->seg_head == SHM_NIL ? NULL : (struct board *)(void *)chunk_data(s, t->seg_head);
+	uint32_t c = t->work ? tcb_work(t)->seg_head : SHM_NIL;
+
+	return c == SHM_NIL ? NULL : (struct board *)(void *)chunk_data(s, c);
 }
 
 static inline uint32_t board_run_end(const struct board *b, uint32_t i)

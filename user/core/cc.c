@@ -14,6 +14,12 @@ const struct cc_ops *cc_get(uint8_t idx)
 	return cc_table[idx < CC_N ? idx : 0];
 }
 
+const struct cc_ops *cc_of(struct stack *s, struct tcb *t)
+{
+	tcb_work_get(s, t);
+	return cc_get(t->cc);
+}
+
 static bool name_eq(const char *a, const char *b)
 {
 	while (*a && *a == *b) {

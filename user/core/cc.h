@@ -14,12 +14,14 @@ uint32_t cc_slow_start(struct tcb *t, uint32_t acked);
 void cc_restart_window(struct tcb *t, struct mtime now);
 void cc_undo(struct tcb *t, uint32_t prior_cwnd, uint32_t prior_ssthresh, struct mtime now);
 
-/* An algorithm's own record, in tcb.cc_priv; it is zero when it begins. */
+/* An algorithm's own record, in tcb_work.cc_priv; it is zero when it begins. */
 #define CC_PRIV(t, type)                                                                           \
 	({                                                                                         \
-		_Static_assert(sizeof(type) <= sizeof((t)->cc_priv), #type " fits the TCB");       \
-		(type *)(void *)(t)->cc_priv;                                                      \
+		_Static_assert(sizeof(type) <= sizeof(tcb_work(t)->cc_priv), #type " fits");       \
+		(type *)(void *)tcb_work(t)->cc_priv;                                              \
 	})
+
+#define CC_FORGET(t) memset(tcb_work(t)->cc_priv, 0, sizeof(tcb_work(t)->cc_priv))
 
 /* ssthresh before anything was lost: the initial slow start. */
 #define CC_SSTHRESH_INIT ((uint32_t)INT32_MAX)

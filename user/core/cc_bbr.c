@@ -234,7 +234,7 @@ static uint32_t extra_cwnd(const struct tcb *t, const struct bbr *b)
 
 static uint64_t bbr_pacing_rate(const struct tcb *t)
 {
-	return (uint64_t)CC_PRIV((struct tcb *)(uintptr_t)t, struct bbr)->pacing << BW_SHIFT;
+	return t->work ? (uint64_t)CC_PRIV(t, struct bbr)->pacing << BW_SHIFT : 0;
 }
 
 static uint32_t rate_of(uint32_t bw, uint32_t gain)
@@ -453,7 +453,7 @@ static void bbr_init(struct tcb *t, struct mtime now)
 {
 	struct bbr *b = CC_PRIV(t, struct bbr);
 
-	memset(t->cc_priv, 0, sizeof(t->cc_priv));
+	CC_FORGET(t);
 	b->next_delivered = t->snd_una;
 	b->min_rtt_ms = cc_ms(now);
 	pacing_init(t, b);

@@ -24,7 +24,7 @@
 static void cubic_init(struct tcb *t, struct mtime now)
 {
 	(void)now;
-	memset(t->cc_priv, 0, sizeof(t->cc_priv));
+	CC_FORGET(t);
 }
 
 /* ---- HyStart++ ---- */
@@ -69,7 +69,7 @@ static void hystart_ack(struct tcb *t, struct hystart *h, uint32_t rtt_us)
 		return;
 	if (h->css_base && ++h->css_rounds >= CSS_ROUNDS) {
 		t->ssthresh = t->cwnd;
-		memset(t->cc_priv, 0, sizeof(t->cc_priv));
+		CC_FORGET(t);
 		return;
 	}
 	round_begin(h, t);
@@ -204,7 +204,7 @@ static void cubic_loss(struct tcb *t, uint32_t in_flight, struct mtime now)
 
 	(void)now;
 	if (t->ssthresh == CC_SSTHRESH_INIT) /* what the union holds is no epoch */
-		memset(t->cc_priv, 0, sizeof(t->cc_priv));
+		CC_FORGET(t);
 	c->prior_w_max = c->w_max;
 	c->prior_epoch = c->epoch;
 	c->prior_k = c->k;
@@ -227,7 +227,7 @@ static void cubic_undo(struct tcb *t, uint32_t prior_cwnd, uint32_t prior_ssthre
 
 	cc_undo(t, prior_cwnd, prior_ssthresh, now);
 	if (t->ssthresh == CC_SSTHRESH_INIT) {
-		memset(t->cc_priv, 0, sizeof(t->cc_priv));
+		CC_FORGET(t);
 		return;
 	}
 	c->w_max = c->prior_w_max;
@@ -247,6 +247,18 @@ static void cubic_idle(struct tcb *t, struct mtime now)
 		c->epoch = c->rest = 0;
 }
 
+/*
+ * Rounds of HyStart end with what is outstanding. What is known of the last reduction stays while
+ * cwnd is what has been measured with it; after a pause the curve begins with the cwnd that
+ * there is then.
+ */
+static bool cubic_rests(const struct tcb *t)
+{
+	const struct cubic *c = CC_PRIV(t, struct cubic);
+
+	return t->ssthresh == CC_SSTHRESH_INIT || (!c->w_max && !c->epoch);
+}
+
 const struct cc_ops cc_cubic = {
 	.name = "cubic",
 	.init = cubic_init,
@@ -255,4 +267,5 @@ const struct cc_ops cc_cubic = {
 	.timeout = cubic_loss,
 	.idle = cubic_idle,
 	.undo = cubic_undo,
+	.rests = cubic_rests,
 };

@@ -15,7 +15,7 @@ static void dctcp_init(struct tcb *t, struct mtime now)
 	struct dctcp *d = CC_PRIV(t, struct dctcp);
 
 	(void)now;
-	memset(t->cc_priv, 0, sizeof(t->cc_priv));
+	CC_FORGET(t);
 	d->alpha = ALPHA_MAX; /* §4.2: the first mark halves, as in RFC 3168 */
 	d->round_end = t->snd_nxt;
 }

@@ -8,7 +8,7 @@
 static void reno_init(struct tcb *t, struct mtime now)
 {
 	(void)now;
-	t->cc_priv[0] = 0;
+	tcb_work(t)->cc_priv[0] = 0;
 }
 
 void cc_reno_ack(struct tcb *t, const struct cc_ack *a, struct mtime now)
@@ -20,9 +20,9 @@ void cc_reno_ack(struct tcb *t, const struct cc_ack *a, struct mtime now)
 		return;
 	if (t->cwnd < t->ssthresh)
 		acked = cc_slow_start(t, acked);
-	t->cc_priv[0] += acked;
-	while (t->cc_priv[0] >= t->cwnd && t->cwnd < CC_CWND_MAX) {
-		t->cc_priv[0] -= t->cwnd;
+	tcb_work(t)->cc_priv[0] += acked;
+	while (tcb_work(t)->cc_priv[0] >= t->cwnd && t->cwnd < CC_CWND_MAX) {
+		tcb_work(t)->cc_priv[0] -= t->cwnd;
 		t->cwnd += tcp_eff_mss(t);
 	}
 }
@@ -31,7 +31,12 @@ void cc_reno_loss(struct tcb *t, uint32_t in_flight, struct mtime now)
 {
 	(void)now;
 	t->ssthresh = cc_half_flight(t, in_flight);
-	t->cc_priv[0] = 0;
+	tcb_work(t)->cc_priv[0] = 0;
+}
+
+static bool reno_rests(const struct tcb *t)
+{
+	return !tcb_work(t)->cc_priv[0];
 }
 
 const struct cc_ops cc_reno = {
@@ -42,4 +47,5 @@ const struct cc_ops cc_reno = {
 	.timeout = cc_reno_loss,
 	.idle = cc_restart_window,
 	.undo = cc_undo,
+	.rests = reno_rests,
 };

@@ -118,7 +118,7 @@ void tcp_ecn_in(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct 
 bool tcp_ecn_echo(struct stack *s, struct tcb *t, const struct tcp_seg *g, uint32_t acked,
 		  struct mtime now)
 {
-	const struct cc_ops *cc = cc_get(t->cc);
+	const struct cc_ops *cc = cc_of(s, t);
 	bool ece = g->flags & TH_ECE && !(g->flags & TH_SYN) && t->opt & TCB_OPT_ECN;
 	uint32_t mss = tcp_eff_mss(t);
 

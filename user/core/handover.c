@@ -14,9 +14,9 @@
 /* What stays true of a connection wherever it is; the rest is about the owner's lists. */
 #define FLAGS_KEPT                                                                                 \
 	(TCB_F_ACK_NOW | TCB_F_ACK_DELAYED | TCB_F_FIN_QUEUED | TCB_F_FIN_SENT | TCB_F_FIN_RCVD |  \
-	 TCB_F_RD_SHUT | TCB_F_PROBING | TCB_F_RTT_VALID | TCB_F_PASSIVE | TCB_F_TX_FULL |         \
-	 TCB_F_RTX | TCB_F_FIN_OOO | TCB_F_MORE | TCB_F_CWND_LIMITED | TCB_F_PINGPONG |            \
-	 TCB_F_URG | TCB_F_URG_VALID | TCB_F_URG_READ | TCB_F_URG_SND | TCB_F_ECE | TCB_F_CWR)
+	 TCB_F_RD_SHUT | TCB_F_PROBING | TCB_F_PASSIVE | TCB_F_TX_FULL | TCB_F_RTX |               \
+	 TCB_F_FIN_OOO | TCB_F_MORE | TCB_F_CWND_LIMITED | TCB_F_PINGPONG | TCB_F_URG |            \
+	 TCB_F_URG_VALID | TCB_F_URG_READ | TCB_F_URG_SND | TCB_F_ECE | TCB_F_CWR)
 #define OPT_KNOWN                                                                                  \
 	(TCB_OPT_WSCALE | TCB_OPT_TS | TCB_OPT_SACK | TCB_OPT_ECN | TCB_OPT_SYN_DATA |             \
 	 TCB_OPT_SYNACK)
@@ -41,6 +41,7 @@ int stack_export(struct stack *s, uint32_t conn)
 	if (s->cfg.role == STACK_FULL)
 		tcp_link_ready(s, t, s->now);
 	tcp_unlink(s, t);
+	tcb_work_put(s, t, s->now);
 	/* A connection that was closed here is to be closed once more by the importer. */
 	if (t->flags & TCB_F_CLOSED)
 		s->n_orphans--;
@@ -261,8 +262,6 @@ static void settle(struct tcb *t, struct mtime now)
 	bool blocked =
 		!outstanding && !tcp_fin_acked(t) && (t->tx_bytes || t->flags & TCB_F_FIN_QUEUED);
 
-	if (!outstanding)
-		t->flags &= ~TCB_F_RTT_VALID;
 	tcp_urg_settle(t);
 	/* It is the ACK that ends recovery that clears it. */
 	if (!outstanding || t->cc_state != CC_RECOVERY)
@@ -281,7 +280,8 @@ static void settle(struct tcb *t, struct mtime now)
 		t->t_keep =
 			clamp_stamp(t->t_keep ? t->t_keep : ms_stamp(mtime_add_ms(now, INT32_MAX)),
 				    now, TCP_TIMEWAIT_S * 1000);
-	if (t->flags & TCB_F_FIN_RCVD || !seq_gt(t->fin_seq, t->rcv_nxt))
+	if (t->flags & TCB_F_FIN_OOO &&
+	    (t->flags & TCB_F_FIN_RCVD || !seq_gt(tcb_work(t)->fin_seq, t->rcv_nxt)))
 		t->flags &= ~TCB_F_FIN_OOO;
 }
 
@@ -291,8 +291,6 @@ static void clamp_times(struct tcb *t, struct mtime now)
 	t->srtt = clamp_u32(t->srtt, 0, TCP_RTO_MAX_US);
 	t->rttvar = clamp_u32(t->rttvar, 0, TCP_RTO_MAX_US);
 	t->backoff = (uint8_t)clamp_u32(t->backoff, 0, 16);
-	if (us_stamp(now) - t->rtt_time > INT32_MAX)
-		t->rtt_time = us_stamp(now);
 	t->rtx_first = clamp_past(t->rtx_first, now);
 	t->last_rcv = clamp_past(t->last_rcv, now);
 	t->last_snd = clamp_past(t->last_snd, now);
@@ -301,7 +299,7 @@ static void clamp_times(struct tcb *t, struct mtime now)
 	t->t_keep = clamp_stamp(t->t_keep, now, 32767u * 1000);
 }
 
-static void clamp_cc(struct tcb *t, struct mtime now)
+static void clamp_cc(struct stack *s, struct tcb *t, struct mtime now)
 {
 	t->cwnd = clamp_u32(t->cwnd, tcp_eff_mss(t), 1u << 30);
 	if (t->ssthresh < 2 * tcp_eff_mss(t))
@@ -313,7 +311,7 @@ static void clamp_cc(struct tcb *t, struct mtime now)
 	if (!cc_name(t->cc))
 		t->cc = 0;
 	/* The algorithm's own state is not believed: cwnd and ssthresh carry what matters. */
-	cc_get(t->cc)->init(t, now);
+	cc_of(s, t)->init(t, now);
 }
 
 static void clamp_options(const struct stack *s, struct tcb *t)
@@ -341,6 +339,18 @@ static void clamp_options(const struct stack *s, struct tcb *t)
 
 /* ---- in ---- */
 
+/* Of the work what nobody will say again; a record that is none cannot say it (tcb_peek()). */
+static void work_adopt(struct stack *s, struct tcb *t, const struct tcb *c)
+{
+	t->work = 0;
+	if (!c->work)
+		t->flags &= ~TCB_F_FIN_OOO;
+	else if (t->flags & TCB_F_FIN_OOO)
+		tcb_work_get(s, t)->fin_seq = tcb_work(c)->fin_seq;
+	if (tcb_max_pacing(c))
+		tcb_work_get(s, t)->max_pacing = tcb_max_pacing(c);
+}
+
 /* From a checked copy to a TCB of ours with empty queues, in no list. */
 static void tcb_adopt(struct stack *s, struct tcb *t, const struct tcb *c, uint64_t cookie,
 		      struct mtime now)
@@ -360,17 +370,16 @@ static void tcb_adopt(struct stack *s, struct tcb *t, const struct tcb *c, uint6
 		t->neigh = SHM_NIL;
 	t->hash_next = 0;
 	t->timer = (struct wheel_node){SHM_NIL, SHM_NIL, SHM_NIL};
-	t->out_next = t->ev_next = SHM_NIL;
+	work_adopt(s, t, c);
 	t->ev_mask = 0;
-	t->tx_head = t->tx_tail = t->tx_cur = SHM_NIL;
+	t->tx_head = SHM_NIL;
 	t->rx_head = t->rx_tail = SHM_NIL;
 	t->ooo_head = SHM_NIL;
-	t->seg_head = SHM_NIL;
 	t->tx_bytes = t->rx_bytes = t->ooo_bytes = 0;
 	t->n_chunks = 0;
 	clamp_options(s, t);
 	clamp_times(t, now);
-	clamp_cc(t, now);
+	clamp_cc(s, t, now);
 }
 
 static int queues_copy(struct stack *s, struct tcb *t, const struct tcb *c,
@@ -426,13 +435,14 @@ static int take(struct stack *s, const struct arena_view *from, uint32_t idx, ui
 		bool rescue, uint64_t cookie, struct mtime now, uint32_t *conn)
 {
 	int err = -E_BADMSG;
-	struct tcb c;
+	struct tcb_copy copy;
+	const struct tcb *c = &copy.t;
 
 	if (idx < from->n_tcbs) {
-		copy_once(&c, &from->tcbs[idx], sizeof(c));
-		if (c.generation == generation &&
-		    (c.owner == TCB_EXPORTED || (rescue && c.owner == TCB_MINE)))
-			err = adopt(s, from, &c, cookie, now, conn);
+		tcb_peek(from, idx, &copy);
+		if (c->generation == generation &&
+		    (c->owner == TCB_EXPORTED || (rescue && c->owner == TCB_MINE)))
+			err = adopt(s, from, c, cookie, now, conn);
 	}
 	if (err)
 		MIB(s, Td_HandOverRefused);

@@ -258,6 +258,10 @@ void icmp_error(struct stack *s, const struct pkt *p, const struct ip_info *ip, 
 
 uint32_t tcb_alloc(struct stack *s); /* zeroed, generation set, owner TCB_MINE, links SHM_NIL */
 void tcb_release(struct stack *s, uint32_t idx); /* its chunks must be gone, out of all lists */
+/* The connection's record of work, made if there is none. */
+struct tcb_work *tcb_work_get(struct stack *s, struct tcb *t);
+/* Ends it where nothing is under way; where it may end later without more to come: when. */
+struct mtime tcb_work_put(struct stack *s, struct tcb *t, struct mtime now);
 uint32_t chunk_alloc(struct stack *s);		 /* SHM_NIL: none left. Empty, .next SHM_NIL */
 void chunk_free(struct stack *s, uint32_t idx);
 void chunk_free_list(struct stack *s, uint32_t head);
@@ -552,11 +556,18 @@ struct cc_ops {
 	uint64_t (*pacing_rate)(const struct tcb *t); /* bytes/s, 0: not paced */
 	/* ssthresh for a window in which packets were marked; NULL: loss() */
 	void (*ecn)(struct tcb *t, uint32_t in_flight, struct mtime now);
+	/*
+	 * Nothing is outstanding: may its record go? It is zero when there is one again. NULL: no.
+	 * A record that must stay for the time being goes when an RTO has passed without data.
+	 */
+	bool (*rests)(const struct tcb *t);
 	/* Each ACK, for @acked new bytes: did it tell of marks? */
 	void (*marks)(struct tcb *t, uint32_t acked, bool ece);
 };
 /* An index that is none of ours (an imported TCB's) means the first. */
 const struct cc_ops *cc_get(uint8_t idx);
+/* For calls that work with the algorithm's record: sees to it that there is one. */
+const struct cc_ops *cc_of(struct stack *s, struct tcb *t);
 uint8_t cc_default(const struct stack *s); /* index of what the configuration says */
 enum cc_state { CC_OPEN, CC_RECOVERY, CC_LOSS };
 uint32_t cc_initial_window(uint32_t mss); /* RFC 6928 */
@@ -751,7 +762,7 @@ struct stack {
 	struct mtime now; /* of the last call: for traces and checks only */
 
 	struct wheel wheel;
-	struct free_list tcb_free, chunk_free, synreq_free, tw_free, listener_free;
+	struct free_list tcb_free, work_free, chunk_free, synreq_free, tw_free, listener_free;
 	uint32_t mem_limit[3]; /* tcp_mem: low, pressure, high; chunks */
 	bool mem_pressure;
 	struct mtime mem_since;

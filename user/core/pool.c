@@ -48,11 +48,87 @@ uint32_t tcb_alloc(struct stack *s)
 	t->owner = TCB_MINE;
 	t->neigh = SHM_NIL;
 	t->timer = (struct wheel_node){SHM_NIL, SHM_NIL, SHM_NIL};
-	t->out_next = t->ev_next = SHM_NIL;
-	t->tx_head = t->tx_tail = t->tx_cur = SHM_NIL;
+	t->tx_head = SHM_NIL;
 	t->rx_head = t->rx_tail = t->ooo_head = SHM_NIL;
-	t->seg_head = SHM_NIL;
 	return i;
+}
+
+static struct tcb_work *work_at(const struct stack *s, uint32_t i)
+{
+	return (struct tcb_work *)(void *)(s->a.tcbs + s->a.n_tcbs) + i;
+}
+
+static void work_free(struct stack *s, struct tcb *t)
+{
+	if (t->work)
+		free_list_put(&s->work_free, (uint32_t)(tcb_work(t) - work_at(s, 0)));
+	t->work = 0;
+}
+
+struct tcb_work *tcb_work_get(struct stack *s, struct tcb *t)
+{
+	struct tcb_work *w;
+	uint32_t i;
+
+	if (t->work)
+		return tcb_work(t);
+	i = free_list_get(&s->work_free);
+	tcp_assert(i != SHM_NIL); /* there are as many as TCBs */
+	w = work_at(s, i);
+	*w = (struct tcb_work){.tx_tail = SHM_NIL,
+			       .tx_cur = SHM_NIL,
+			       .seg_head = SHM_NIL,
+			       .out_next = SHM_NIL,
+			       .ev_next = SHM_NIL};
+	t->work = (int32_t)((uint64_t *)(void *)w - (uint64_t *)(void *)t);
+	return w;
+}
+
+/* What the next ACKs may say of data that has been acknowledged. */
+#define WORK_FOR_AN_RTO (TCB_F_TLP | TCB_F_UNDO)
+
+/* Is something under way that needs it? */
+static bool work_in_use(const struct tcb *t)
+{
+	const struct tcb_work *w = tcb_work(t);
+
+	return t->snd_una != t->snd_max || t->tx_bytes || w->seg_head != SHM_NIL ||
+	       (t->opt & TCB_OPT_SACK && w->dsack_start != w->dsack_end) || w->max_pacing ||
+	       t->flags & (TCB_F_WORK & ~WORK_FOR_AN_RTO);
+}
+
+struct mtime tcb_work_put(struct stack *s, struct tcb *t, struct mtime now)
+{
+	const struct cc_ops *cc = cc_get(t->cc);
+
+	if (!t->work || work_in_use(t) || !cc->rests)
+		return MTIME_NEVER;
+	/* RFC 5681 §4.1: what was measured counts for an RTO. */
+	if ((!cc->rests(t) || t->flags & WORK_FOR_AN_RTO) && t->last_snd &&
+	    ms_ago(t->last_snd, now) * 1000ull <= t->rto)
+		return mtime_add_us(ms_time(t->last_snd, now), t->rto + 2000);
+	/* Pacing is of a rate that is none any more. */
+	t->flags &= ~(WORK_FOR_AN_RTO | TCB_F_PACED);
+	work_free(s, t);
+	return MTIME_NEVER;
+}
+
+void tcb_peek(const struct arena_view *from, uint32_t conn, struct tcb_copy *c)
+{
+	const uint64_t works = (uint64_t)from->n_tcbs * sizeof(struct tcb);
+	const uint64_t end = works + (uint64_t)from->n_tcbs * sizeof(struct tcb_work);
+	uint64_t at;
+
+	memset(c, 0, sizeof(*c));
+	memcpy(&c->t, &from->tcbs[conn], sizeof(c->t));
+	__asm__ volatile("" ::: "memory"); /* it is not read a second time */
+	at = (uint64_t)conn * sizeof(struct tcb) + (uint64_t)((int64_t)c->t.work * 8);
+	if (c->t.work && at >= works && at <= end - sizeof(c->w)) {
+		memcpy(&c->w, (const uint8_t *)from->tcbs + at, sizeof(c->w));
+		c->t.work = (int32_t)(sizeof(c->t) / 8);
+	} else {
+		c->t.work = 0;
+	}
 }
 
 void tcb_release(struct stack *s, uint32_t idx)
@@ -60,6 +136,7 @@ void tcb_release(struct stack *s, uint32_t idx)
 	struct tcb *t = tcb_at(s, idx);
 
 	tcp_assert(t->owner != TCB_FREE && t->timer.slot == SHM_NIL && !t->n_chunks);
+	work_free(s, t);
 	t->owner = TCB_FREE;
 	t->state = TCP_CLOSED;
 	t->flags = 0;
@@ -116,10 +193,12 @@ static uint32_t pkt_list_len(const struct pkt *p)
 
 int pool_check(const struct stack *s, char *why, size_t len)
 {
-	uint32_t pending = pkt_list_len(s->txq_head), tcbs = 0, estab = 0, chunks = s->reasm_chunks;
+	uint32_t pending = pkt_list_len(s->txq_head), tcbs = 0, works = 0, estab = 0,
+		 chunks = s->reasm_chunks;
 	int rc;
 
 	if ((rc = free_list_check(&s->tcb_free, why, len, "pool: bad TCB free list")) ||
+	    (rc = free_list_check(&s->work_free, why, len, "pool: bad free list of work")) ||
 	    (rc = free_list_check(&s->chunk_free, why, len, "pool: bad chunk free list")) ||
 	    (rc = free_list_check(&s->synreq_free, why, len, "pool: bad SYN request free list")) ||
 	    (rc = free_list_check(&s->tw_free, why, len, "pool: bad TIME_WAIT free list")) ||
@@ -133,6 +212,7 @@ int pool_check(const struct stack *s, char *why, size_t len)
 		tcbs++;
 		estab += s->a.tcbs[i].owner == TCB_MINE && (s->a.tcbs[i].state == TCP_ESTABLISHED ||
 							    s->a.tcbs[i].state == TCP_CLOSE_WAIT);
+		works += s->a.tcbs[i].work != 0;
 		chunks += s->a.tcbs[i].n_chunks;
 	}
 	for (uint32_t i = 0; i < s->udp_free.used; i++)
@@ -142,6 +222,8 @@ int pool_check(const struct stack *s, char *why, size_t len)
 				  estab);
 	if (tcbs != free_list_in_use(&s->tcb_free))
 		return check_fail(why, len, "pool: TCBs in use, but not on the free list", tcbs);
+	if (works != free_list_in_use(&s->work_free))
+		return check_fail(why, len, "pool: records of work held, other than taken", works);
 	if (chunks != free_list_in_use(&s->chunk_free))
 		return check_fail(why, len, "pool: chunks held, other than taken", chunks);
 	for (uint32_t i = 0; i < s->neigh_free.used; i++)

@@ -83,6 +83,7 @@ static size_t layout(struct stack *s, uint8_t *base, const struct stack_cfg *cfg
 	s->udp_ports = carve_buckets(&c, cfg->n_udp, &s->udp_port_mask);
 	s->udp_conns = carve_buckets(&c, cfg->n_udp, &s->udp_conn_mask);
 	carve_free_list(&c, &s->tcb_free, a->n_tcbs);
+	carve_free_list(&c, &s->work_free, a->n_tcbs);
 	carve_free_list(&c, &s->chunk_free, a->n_chunks);
 	carve_free_list(&c, &s->synreq_free, cfg->n_synreqs);
 	carve_free_list(&c, &s->tw_free, cfg->n_tw);
@@ -264,7 +265,7 @@ static struct pkt *txq_pop(struct stack *s)
 static void out_push_front(struct stack *s, struct tcb *t)
 {
 	t->flags |= TCB_F_OUT_QUEUED;
-	t->out_next = s->out_head;
+	tcb_work_get(s, t)->out_next = s->out_head;
 	s->out_head = tcb_index(s, t);
 	if (s->out_tail == SHM_NIL)
 		s->out_tail = s->out_head;
@@ -281,10 +282,10 @@ static struct pkt *out_turn(struct stack *s, struct mtime now, bool *more)
 	struct pkt *p;
 	bool alive, listed;
 
-	s->out_head = t->out_next;
+	s->out_head = tcb_work(t)->out_next;
 	if (s->out_head == SHM_NIL)
 		s->out_tail = SHM_NIL;
-	t->out_next = SHM_NIL;
+	tcb_work(t)->out_next = SHM_NIL;
 	t->flags &= ~TCB_F_OUT_QUEUED;
 
 	p = tcp_output(s, t, now);
@@ -412,11 +413,12 @@ static bool conn_event_next(struct stack *s, struct stack_ev *ev)
 		uint32_t conn = s->ev_head;
 		struct tcb *t = tcb_at(s, conn);
 
-		s->ev_head = t->ev_next;
+		s->ev_head = tcb_work(t)->ev_next;
 		if (s->ev_head == SHM_NIL)
 			s->ev_tail = SHM_NIL;
-		t->ev_next = SHM_NIL;
+		tcb_work(t)->ev_next = SHM_NIL;
 		t->flags &= ~TCB_F_EV_QUEUED;
+		tcb_work_put(s, t, s->now);
 		*ev = (struct stack_ev){.mask = t->ev_mask,
 					.conn = conn,
 					.generation = t->generation,
@@ -543,10 +545,10 @@ static int conn_list_check(const struct stack *s, uint32_t head, uint32_t tail, 
 		flagged += s->a.tcbs[i].owner == TCB_MINE && s->a.tcbs[i].flags & flag;
 	for (uint32_t i = head; i != SHM_NIL; n++) {
 		if (i >= s->tcb_free.used || n > flagged || s->a.tcbs[i].owner != TCB_MINE ||
-		    !(s->a.tcbs[i].flags & flag))
+		    !(s->a.tcbs[i].flags & flag) || !s->a.tcbs[i].work)
 			return check_fail(why, len, "stack: output or event list: bad item", i);
 		last = i;
-		memcpy(&i, (const uint8_t *)&s->a.tcbs[i] + next, sizeof(i));
+		memcpy(&i, (const uint8_t *)tcb_work(&s->a.tcbs[i]) + next, sizeof(i));
 	}
 	if (n != flagged || last != tail)
 		return check_fail(why, len, "stack: output or event list: bad tail or length", n);
@@ -564,10 +566,10 @@ int stack_check(const struct stack *s, char *why, size_t len)
 	    (rc = listen_check(s, why, len)) || (rc = timewait_check(s, why, len)) ||
 	    (rc = udp_check(s, why, len)))
 		return rc;
-	rc = conn_list_check(s, s->out_head, s->out_tail, offsetof(struct tcb, out_next),
+	rc = conn_list_check(s, s->out_head, s->out_tail, offsetof(struct tcb_work, out_next),
 			     TCB_F_OUT_QUEUED, why, len);
 	if (!rc)
-		rc = conn_list_check(s, s->ev_head, s->ev_tail, offsetof(struct tcb, ev_next),
+		rc = conn_list_check(s, s->ev_head, s->ev_tail, offsetof(struct tcb_work, ev_next),
 				     TCB_F_EV_QUEUED, why, len);
 	while (!rc && stack_next_conn(s, &it, &conn))
 		rc = tcp_check(s, &s->a.tcbs[conn], why, len);

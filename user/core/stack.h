@@ -380,6 +380,8 @@ uint32_t tcp_unsent_bytes(const struct stack *s, uint32_t conn);	 /* SIOCOUTQ */
 void tcp_set_cookie(struct stack *s, uint32_t conn, uint64_t cookie);
 
 /* NULL: no such connection. The pointer is for reading, until the next call. */
+/* Copies a connection of an arena that may say anything; @conn is one of its TCBs. */
+void tcb_peek(const struct arena_view *from, uint32_t conn, struct tcb_copy *c);
 const struct tcb *tcp_get(const struct stack *s, uint32_t conn);
 
 /* ---- UDP (udp.c; RFC 768, RFC 1122 §4.1) ---- */

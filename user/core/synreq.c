@@ -262,7 +262,7 @@ static enum drop cookie_answer(struct stack *s, uint32_t listener, const struct 
 	return DROP_NONE;
 }
 
-static void conn_inherit(struct tcb *t, const struct listener *l)
+static void conn_inherit(struct stack *s, struct tcb *t, const struct listener *l)
 {
 	t->sockopt |= l->sockopt;
 	t->user_mss = l->user_mss;
@@ -288,7 +288,8 @@ static void conn_inherit(struct tcb *t, const struct listener *l)
 		t->keep_cnt = l->keep_cnt;
 	if (l->ttl)
 		t->ttl = l->ttl;
-	t->max_pacing = l->max_pacing;
+	if (l->max_pacing)
+		tcb_work_get(s, t)->max_pacing = l->max_pacing;
 	if (l->cc)
 		t->cc = (uint8_t)(l->cc - 1);
 }
@@ -305,7 +306,7 @@ static void conn_fill(struct stack *s, struct tcb *t, const struct synreq *r, st
 		.sack_ok = r->opt & TCB_OPT_SACK,
 	};
 
-	conn_inherit(t, &s->listeners[r->listener]);
+	conn_inherit(s, t, &s->listeners[r->listener]);
 	t->flags |= TCB_F_PASSIVE;
 	t->netif = (uint8_t)r->netif;
 	t->queue = r->queue;
@@ -322,7 +323,7 @@ static void conn_fill(struct stack *s, struct tcb *t, const struct synreq *r, st
 	t->syn_retries = r->retries;
 	if (r->sent) { /* the SYN-ACK's round trip is the first sample (Karn: if sent once) */
 		t->flags |= TCB_F_RTT_VALID;
-		t->rtt_time = us_stamp((struct mtime){r->sent});
+		tcb_work_get(s, t)->rtt_time = us_stamp((struct mtime){r->sent});
 	}
 }
 

@@ -97,6 +97,9 @@ enum tcb_owner {
 #define TCB_F_ECE (1u << 29) /* ACKs tell of marked packets */
 #define TCB_F_APP_LIMITED (1u << 30) /* there was less to send than could be (rate.c) */
 #define TCB_F_PACED (1u << 31) /* data waits for .pace_us */
+/* These need a record of work. */
+#define TCB_F_WORK (TCB_F_OUT_QUEUED | TCB_F_EV_QUEUED | TCB_F_RTT_VALID | TCB_F_TLP | TCB_F_UNDO |  \
+	 TCB_F_FIN_OOO)
 
 struct tcb {
 	/* identity */
@@ -125,8 +128,7 @@ struct tcb {
 
 	/* links local to the owner's stack, rebuilt on import */
 	struct wheel_node timer; /* wheel.h: one timer for all deadlines of the connection */
-	uint32_t out_next;
-	uint32_t ev_next;
+	int32_t work; /* where its struct tcb_work is, from here, in units of 8 bytes; 0: none */
 	uint16_t ev_mask; /* EV_* not yet reported */
 	uint8_t urg_byte; /* TCB_F_URG_VALID */
 	uint8_t pad;
@@ -143,11 +145,6 @@ struct tcb {
 	/* receive */
 	uint32_t irs, rcv_nxt;
 	uint32_t rcv_adv; /* right edge that we have advertised: never moves left */
-	union {
-		uint32_t tlp_end; /* RFC 8985: TLP.end_seq, while TCB_F_TLP */
-		uint32_t undo_ts; /* TCB_F_UNDO: our timestamp of the first retransmission */
-	};
-	uint32_t fin_seq; /* TCB_F_FIN_OOO */
 	uint32_t urg_seq; /* TCB_F_URG: number of the peer's urgent byte (tcp_urg.c) */
 	uint32_t snd_up;  /* TCB_F_URG_SND: RFC 9293's SND.UP, one beyond our urgent byte */
 
@@ -159,8 +156,6 @@ struct tcb {
 
 	/* round trips and retransmission (RFC 6298), microseconds */
 	uint32_t srtt, rttvar, rto;
-	uint32_t rtt_seq;
-	uint32_t rtt_time; /* us_stamp() */
 	uint8_t backoff;
 	uint8_t dupacks;
 	uint8_t probes;	     /* keepalive or window probes unanswered */
@@ -169,6 +164,7 @@ struct tcb {
 	uint8_t quick;	 /* so many data segments are still acknowledged at once */
 	uint8_t ack_owed; /* ACKs to repeat: each segment out of order gets one (RFC 5681 §4.2) */
 	uint32_t rtx_first; /* ms_stamp(): first retransmission of what is outstanding, for R1/R2 */
+	uint32_t total_retrans;
 
 	/*
 	 * Deadlines; 0: not set. tcp_next() is the only reader that decides. Where milliseconds do,
@@ -187,23 +183,10 @@ struct tcb {
 	uint8_t cc;		 /* index in cc_table */
 	uint8_t cc_state;	 /* enum cc_state */
 	uint16_t user_mss;	 /* TCP_MAXSEG, 0: none */
-	uint32_t pace_us;	 /* when the next data may go, in µs of the clock (pace.c) */
-	uint64_t cc_priv[7];	 /* the algorithm's own record */
-	uint32_t max_pacing;	 /* SO_MAX_PACING_RATE, bytes/s; 0: none */
-	/* duplicate text to report (RFC 2883); equal: none */
-	union {
-		struct {
-			uint32_t dsack_start, dsack_end;
-		};
-		struct {
-			uint32_t undo_cwnd, undo_ssthresh; /* TCB_F_UNDO: before it */
-		};
-	};
 
 	/* send queue: bytes snd_una … snd_una + tx_bytes (SYN and FIN apart) */
-	uint32_t tx_head, tx_tail; /* chunks */
+	uint32_t tx_head; /* chunk; the last one is work.tx_tail */
 	uint32_t tx_bytes;
-	uint32_t tx_cur; /* chunk in which snd_nxt stands, a cache; SHM_NIL: find it */
 	uint32_t sndbuf;
 	/* receive queue, in order, not yet read */
 	uint32_t rx_head, rx_tail;
@@ -215,7 +198,6 @@ struct tcb {
 	uint32_t n_chunks; /* held in all three */
 	/* auto-tuning of rcvbuf: bytes read since rd_time, in units of 1024 ns */
 	uint32_t rd_bytes, rd_time;
-	uint32_t seg_head; /* the scoreboard's chunk, while anything is outstanding (board.h) */
 	union {
 		uint8_t reo_mult; /* RFC 8985: RACK.reo_wnd_mult, less 1 */
 		uint8_t frto;	  /* without SACK: enum frto_state */
@@ -232,13 +214,69 @@ struct tcb {
 	uint32_t user_timeout; /* ms, 0: tcp_retries2 */
 	uint32_t rcvlowat;
 
-	/* for TCP_INFO and `tandem ss` */
-	uint32_t total_retrans;
+	/* for TCP_INFO and `tandem ss`, and .total_retrans */
 	uint64_t bytes_acked, bytes_received;
 	uint32_t segs_out, segs_in;
 };
-_Static_assert(sizeof(struct tcb) <= 440, "the budget of an idle connection");
+_Static_assert(sizeof(struct tcb) <= 336, "the budget of an idle connection");
 _Static_assert(sizeof(struct tcb) % 8 == 0, "TCBs stand in an array");
+
+/*
+ * What a connection needs only while something is under way: data to send or outstanding, an
+ * event or output to come, what the congestion control has to remember. The arena has as many of
+ * them as TCBs, behind these, so there always is one; those that are used least often are not
+ * touched and cost nothing. tcb_work_get() and tcb_work_put() (pool.c) make and end it. When the
+ * connection changes hands only .fin_seq and .max_pacing go along.
+ */
+struct tcb_work {
+	uint64_t cc_priv[7];	    /* the congestion control algorithm's own record */
+	uint32_t pace_us;	    /* when the next data may go, in µs of the clock (pace.c) */
+	uint32_t rtt_seq, rtt_time; /* TCB_F_RTT_VALID; us_stamp() */
+	union {
+		uint32_t tlp_end; /* RFC 8985: TLP.end_seq, while TCB_F_TLP */
+		uint32_t undo_ts; /* TCB_F_UNDO: our timestamp of the first retransmission */
+	};
+	/* duplicate text to report (RFC 2883); equal: none */
+	union {
+		struct {
+			uint32_t dsack_start, dsack_end;
+		};
+		struct {
+			uint32_t undo_cwnd, undo_ssthresh; /* TCB_F_UNDO: before it */
+		};
+	};
+	uint32_t tx_tail;
+	uint32_t tx_cur;   /* chunk in which snd_nxt stands, a cache; SHM_NIL: find it */
+	uint32_t seg_head; /* the scoreboard's chunk, while anything is outstanding (board.h) */
+	uint32_t out_next; /* TCB_F_OUT_QUEUED */
+	uint32_t ev_next;  /* TCB_F_EV_QUEUED */
+	uint32_t fin_seq;    /* TCB_F_FIN_OOO */
+	uint32_t max_pacing; /* SO_MAX_PACING_RATE, bytes/s; 0: none */
+	uint32_t pad;
+};
+_Static_assert(sizeof(struct tcb_work) % 8 == 0, "tcb.work counts in 8 bytes");
+
+/* What the arena has for one connection. */
+#define TCB_ROOM (sizeof(struct tcb) + sizeof(struct tcb_work))
+
+/* Only where there is one. Of a TCB of our own, or of a copy that stands before a copy of it. */
+static inline struct tcb_work *tcb_work(const struct tcb *t)
+{
+	if (__builtin_expect(!t->work, 0))
+		__builtin_trap(); /* it would be the TCB itself */
+	return (struct tcb_work *)((uint64_t *)(uintptr_t)t + t->work);
+}
+
+/* A TCB and its work as another process may have written them (tcb_peek()). */
+struct tcb_copy {
+	struct tcb t;
+	struct tcb_work w; /* while .t.work is set */
+};
+
+static inline uint32_t tcb_max_pacing(const struct tcb *t)
+{
+	return t->work ? tcb_work(t)->max_pacing : 0;
+}
 
 /* 0 while nobody has accepted it. */
 static inline uint64_t tcb_cookie(const struct tcb *t)

@@ -68,7 +68,7 @@ void tcp_sndbuf_tune(const struct stack *s, struct tcb *t);
 enum frto_state { FRTO_NONE, FRTO_BEGUN, FRTO_NEW_DATA };
 
 /* tcp_undo.c: for peers without SACK; with it, see board.h */
-void reno_undo_begin(const struct stack *s, struct tcb *t, struct mtime now);
+void reno_undo_begin(struct stack *s, struct tcb *t, struct mtime now);
 void reno_frto_begin(struct tcb *t, uint8_t was);
 /* New text is acknowledged: true where it has shown that recovery is for nothing. */
 bool reno_undo_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct mtime now);
@@ -146,11 +146,13 @@ void tcp_pace_sent(struct tcb *t, uint32_t len, struct mtime now);
 
 /* tcp_sack.c: the receiver's side of RFC 2018 and RFC 2883 */
 /* Text that we had already has come once more: to be reported in the next ACK. */
-void tcp_dsack(struct tcb *t, uint32_t start, uint32_t end);
+void tcp_dsack(struct stack *s, struct tcb *t, uint32_t start, uint32_t end);
 /* Is there something that only an ACK without text can tell? */
 static inline bool tcp_sack_pending(const struct tcb *t)
 {
-	return t->opt & TCB_OPT_SACK && (t->ooo_head != SHM_NIL || t->dsack_start != t->dsack_end);
+	return t->opt & TCB_OPT_SACK &&
+	       (t->ooo_head != SHM_NIL ||
+		(t->work && tcb_work(t)->dsack_start != tcb_work(t)->dsack_end));
 }
 /* Fills in the blocks for an ACK; the duplicate counts as reported then. */
 void tcp_sack_fill(struct stack *s, struct tcb *t, struct tcp_options *o);

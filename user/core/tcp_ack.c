@@ -45,10 +45,10 @@ static uint32_t ack_rtt(const struct stack *s, struct tcb *t, const struct tcp_s
 	uint32_t ms;
 
 	if (t->flags & TCB_F_RTT_VALID) {
-		if (seq_lt(g->ack, t->rtt_seq))
+		if (seq_lt(g->ack, tcb_work(t)->rtt_seq))
 			return 0;
 		t->flags &= ~TCB_F_RTT_VALID;
-		return tcp_max(us_stamp(now) - t->rtt_time, 1);
+		return tcp_max(us_stamp(now) - tcb_work(t)->rtt_time, 1);
 	}
 	if (!(t->opt & TCB_OPT_TS) || !g->o.has_ts || !g->o.ts_ecr)
 		return 0;
@@ -67,7 +67,7 @@ static void recovery_enter(struct stack *s, struct tcb *t, struct mtime now)
 	MIB(s, TcpExt_TCPRenoRecovery);
 	reno_undo_begin(s, t, now);
 	/* What limited transmit has sent beyond cwnd does not count (RFC 5681 §3.2, step 2). */
-	cc_get(t->cc)->loss(t, tcp_min(t->snd_nxt - t->snd_una, t->cwnd), now);
+	cc_of(s, t)->loss(t, tcp_min(t->snd_nxt - t->snd_una, t->cwnd), now);
 	t->recover = t->snd_max;
 	t->cwnd = t->ssthresh + 3 * mss;
 	t->cc_state = CC_RECOVERY;
@@ -107,7 +107,7 @@ static void cwnd_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g,
 	/* An old mark is drawn along: 2 GB further on it would look like a new one. */
 	if (seq_gt(t->snd_una, t->recover))
 		t->recover = t->snd_una - 1;
-	cc_get(t->cc)->ack(t, a, now);
+	cc_of(s, t)->ack(t, a, now);
 }
 
 void tcp_rto_expired(struct stack *s, struct tcb *t, struct mtime now)
@@ -134,7 +134,7 @@ void tcp_rto_expired(struct stack *s, struct tcb *t, struct mtime now)
 	 */
 	if (!t->rtx_first) {
 		if (was != CC_RECOVERY || cc_get(t->cc)->control)
-			cc_get(t->cc)->timeout(t, tcp_min(t->snd_max - t->snd_una, t->cwnd), now);
+			cc_of(s, t)->timeout(t, tcp_min(t->snd_max - t->snd_una, t->cwnd), now);
 		t->rtx_first = ms_stamp(now);
 	}
 	t->cwnd = tcp_eff_mss(t);

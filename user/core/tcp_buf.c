@@ -97,7 +97,9 @@ static uint32_t rx_chunks(const struct tcb *t)
 {
 	uint32_t tx = (t->tx_bytes + CHUNK_SIZE - 1) / CHUNK_SIZE;
 
-	tx += t->seg_head != SHM_NIL ? 2 : 0; /* the scoreboard, and perhaps the rate of delivery */
+	tx += t->work && tcb_work(t)->seg_head != SHM_NIL
+		      ? 2
+		      : 0; /* the scoreboard, and perhaps the rate of delivery */
 	return t->n_chunks > tx ? t->n_chunks - tx : 0;
 }
 
@@ -226,7 +228,7 @@ uint32_t ooo_insert(struct stack *s, struct tcb *t, uint32_t seq, const struct p
 		if (c != SHM_NIL && seq_le(hdr(s, c)->seq, seq)) { /* have these already */
 			n = tcp_min(len, chunk_end(s, c) - seq);
 			hdr(s, c)->stamp = t->segs_in;
-			tcp_dsack(t, seq, seq + n);
+			tcp_dsack(s, t, seq, seq + n);
 		} else {
 			if (c != SHM_NIL)
 				n = tcp_min(len, hdr(s, c)->seq - seq);
@@ -272,17 +274,18 @@ void ooo_merge(struct stack *s, struct tcb *t)
 
 uint32_t txq_append(struct stack *s, struct tcb *t, const void *buf, uint32_t len)
 {
+	struct tcb_work *w = tcb_work_get(s, t);
 	uint32_t done = 0;
 
 	while (done < len) {
-		uint32_t c = t->tx_tail, n;
+		uint32_t c = w->tx_tail, n;
 
 		if (c == SHM_NIL || !chunk_room(s, c)) {
 			c = chunk_take(s, t);
 			if (c == SHM_NIL)
 				break;
 			hdr(s, c)->seq = tcp_queue_end(t);
-			list_append(s, &t->tx_head, &t->tx_tail, c);
+			list_append(s, &t->tx_head, &w->tx_tail, c);
 		}
 		n = tcp_min(chunk_room(s, c), len - done);
 		memcpy(chunk_bytes(s, c) + hdr(s, c)->len, (const uint8_t *)buf + done, n);
@@ -296,14 +299,15 @@ uint32_t txq_append(struct stack *s, struct tcb *t, const void *buf, uint32_t le
 /* The chunk that holds @seq, from the cached one on where that is not beyond it. */
 static uint32_t txq_find(const struct stack *s, struct tcb *t, uint32_t seq)
 {
-	uint32_t c = t->tx_cur;
+	struct tcb_work *w = tcb_work(t);
+	uint32_t c = w->tx_cur;
 
 	if (c == SHM_NIL || seq_lt(seq, hdr(s, c)->seq))
 		c = t->tx_head;
 	while (c != SHM_NIL && seq_le(chunk_end(s, c), seq))
 		c = hdr(s, c)->next;
 	tcp_assert(c != SHM_NIL);
-	t->tx_cur = c;
+	w->tx_cur = c;
 	return c;
 }
 
@@ -356,9 +360,9 @@ void txq_acked(struct stack *s, struct tcb *t, uint32_t n)
 			break;
 		t->tx_head = hdr(s, c)->next;
 		if (t->tx_head == SHM_NIL)
-			t->tx_tail = SHM_NIL;
-		if (t->tx_cur == c)
-			t->tx_cur = SHM_NIL;
+			tcb_work(t)->tx_tail = SHM_NIL;
+		if (tcb_work(t)->tx_cur == c)
+			tcb_work(t)->tx_cur = SHM_NIL;
 		chunk_give(s, t, c);
 	}
 }
@@ -403,7 +407,8 @@ uint32_t tcp_buf_tail_room(const struct stack *s, const struct tcb *t)
 void tcp_buf_release_unread(struct stack *s, struct tcb *t)
 {
 	release_list(s, t, &t->tx_head);
-	t->tx_tail = t->tx_cur = SHM_NIL;
+	if (t->work)
+		tcb_work(t)->tx_tail = tcb_work(t)->tx_cur = SHM_NIL;
 	t->tx_bytes = 0;
 	board_close(s, t);
 	tcp_buf_release_ooo(s, t);

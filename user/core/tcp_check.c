@@ -63,11 +63,9 @@ static int check_queues(const struct stack *s, const struct tcb *t, char *why, s
 		FAIL("queue with a bad chunk");
 	if (tx.bytes != t->tx_bytes || rx.bytes != t->rx_bytes || ooo.bytes != t->ooo_bytes)
 		FAIL("queue's bytes are not the sum of its chunks");
-	if (tx.last != t->tx_tail || rx.last != t->rx_tail)
+	if (tx.last != (t->work ? tcb_work(t)->tx_tail : SHM_NIL) || rx.last != t->rx_tail)
 		FAIL("queue's tail is not its last chunk");
-	if (tx.chunks + rx.chunks + ooo.chunks + (t->seg_head != SHM_NIL) +
-		    (b && b->rate != SHM_NIL) !=
-	    t->n_chunks)
+	if (tx.chunks + rx.chunks + ooo.chunks + !!b + (b && b->rate != SHM_NIL) != t->n_chunks)
 		FAIL("n_chunks is not the number of chunks");
 	if (t->state == TCP_CLOSED && (tx.chunks || ooo.chunks))
 		FAIL("closed, but holds what nobody can use");
@@ -142,6 +140,22 @@ static int check_urgent(const struct stack *s, const struct tcb *t, char *why, s
 	return 0;
 }
 
+static int check_work(const struct stack *s, const struct tcb *t, char *why, size_t len)
+{
+	const uint8_t *w, *first = (const uint8_t *)(s->a.tcbs + s->a.n_tcbs);
+
+	if (!t->work) {
+		if (t->tx_bytes || t->flags & TCB_F_WORK)
+			FAIL("work without its record");
+		return 0;
+	}
+	w = (const uint8_t *)tcb_work(t);
+	if (w < first || (size_t)(w - first) % sizeof(struct tcb_work) ||
+	    (size_t)(w - first) / sizeof(struct tcb_work) >= s->work_free.used)
+		FAIL("record of work that is none");
+	return 0;
+}
+
 static int check_undo(const struct stack *s, const struct tcb *t, char *why, size_t len)
 {
 	if (t->flags & TCB_F_UNDO && t->opt & TCB_OPT_SACK)
@@ -203,7 +217,10 @@ static int check_deadlines(const struct stack *s, const struct tcb *t, char *why
 
 int tcp_check(const struct stack *s, const struct tcb *t, char *why, size_t len)
 {
-	int err = check_state(s, t, why, len);
+	int err = check_work(s, t, why, len);
+
+	if (!err)
+		err = check_state(s, t, why, len);
 
 	if (!err)
 		err = check_numbers(s, t, why, len);

@@ -127,13 +127,13 @@ static void data_out_of_order(struct stack *s, struct tcb *t, const struct tcp_s
 }
 
 /* Cuts @g to what is new and in the window. False: nothing is left of it. */
-static bool trim(struct tcb *t, struct tcp_seg *g)
+static bool trim(struct stack *s, struct tcb *t, struct tcp_seg *g)
 {
 	uint32_t old, over;
 
 	if (seq_lt(g->seq, t->rcv_nxt)) {
 		old = tcp_min(t->rcv_nxt - g->seq, g->len);
-		tcp_dsack(t, g->seq, g->seq + old);
+		tcp_dsack(s, t, g->seq, g->seq + old);
 		g->seq += old;
 		g->data_off += old;
 		g->len -= old;
@@ -174,12 +174,12 @@ static void fin_received(struct stack *s, struct tcb *t, struct mtime now)
 }
 
 /* Remembers a FIN that came before the data in front of it; the lowest one counts. */
-static void fin_out_of_order(struct tcb *t, const struct tcp_seg *g)
+static void fin_out_of_order(struct stack *s, struct tcb *t, const struct tcp_seg *g)
 {
 	uint32_t seq = g->seq + g->len;
 
-	if (!(t->flags & TCB_F_FIN_OOO) || seq_lt(seq, t->fin_seq))
-		t->fin_seq = seq;
+	if (!(t->flags & TCB_F_FIN_OOO) || seq_lt(seq, tcb_work(t)->fin_seq))
+		tcb_work_get(s, t)->fin_seq = seq;
 	t->flags |= TCB_F_FIN_OOO;
 	if (!g->len) /* else its text has asked: not two for one segment (RFC 5681 §4.2) */
 		ack_each(t);
@@ -206,7 +206,7 @@ enum drop tcp_segment_text(struct stack *s, struct tcb *t, struct tcp_seg *g, st
 		tcp_abort_on_data(s, t, now);
 		return DROP_BAD_STATE;
 	}
-	if (!trim(t, g))
+	if (!trim(s, t, g))
 		return DROP_OUT_OF_WINDOW;
 	if (g->len && g->seq == t->rcv_nxt)
 		tcp_data_in_order(s, t, g, now);
@@ -214,9 +214,9 @@ enum drop tcp_segment_text(struct stack *s, struct tcb *t, struct tcp_seg *g, st
 		data_out_of_order(s, t, g, now);
 	end = g->seq + g->len;
 	if (g->flags & TH_FIN && seq_gt(end, t->rcv_nxt))
-		fin_out_of_order(t, g);
+		fin_out_of_order(s, t, g);
 	if ((g->flags & TH_FIN && end == t->rcv_nxt) ||
-	    (t->flags & TCB_F_FIN_OOO && t->fin_seq == t->rcv_nxt))
+	    (t->flags & TCB_F_FIN_OOO && tcb_work(t)->fin_seq == t->rcv_nxt))
 		fin_received(s, t, now);
 	return DROP_NONE;
 }

@@ -101,7 +101,7 @@ static bool check_sequence(struct stack *s, struct tcb *t, struct tcp_seg *g, en
 		else if (!rst)
 			answer_unacceptable(t, g, now);
 		if (!rst && g->len && seq_le(g->seq + g->len, t->rcv_nxt)) {
-			tcp_dsack(t, g->seq, g->seq + g->len);
+			tcp_dsack(s, t, g->seq, g->seq + g->len);
 			tcp_duplicate_received(s, t);
 		}
 		/* Our ACK of its FIN was lost: wait 2 MSL again. */
@@ -196,8 +196,8 @@ static bool ack_of_syn(struct stack *s, struct tcb *t, struct tcp_seg *g, enum d
 static void synack_acked(struct stack *s, struct tcb *t, struct mtime now)
 {
 	t->opt &= (uint8_t)~TCB_OPT_SYNACK;
-	if (t->flags & TCB_F_RTT_VALID && t->rtt_seq == t->iss + 1) {
-		tcp_rtt_sample(t, us_stamp(now) - t->rtt_time);
+	if (t->flags & TCB_F_RTT_VALID && tcb_work(t)->rtt_seq == t->iss + 1) {
+		tcp_rtt_sample(t, us_stamp(now) - tcb_work(t)->rtt_time);
 		t->flags &= ~TCB_F_RTT_VALID;
 	}
 	t->rtx_first = 0;
@@ -450,7 +450,7 @@ static void mtu_lowered(struct stack *s, struct tcb *t, uint32_t mtu, struct mti
 	t->mss = mss;
 	t->cwnd = tcp_max(t->cwnd, tcp_eff_mss(t));
 	reno_frto_duplicate(t); /* all goes again in any case */
-	if (t->seg_head == SHM_NIL)
+	if (!tcp_board(s, t))
 		t->snd_nxt = t->snd_una;
 	else
 		board_all_lost(tcp_board(s, t));

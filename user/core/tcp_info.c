@@ -119,7 +119,7 @@ void tcp_info_of(const struct tcb *t, const struct board *b, uint32_t mtu, struc
 		.snd_wnd = t->snd_wnd,
 		.rcv_wnd = tcp_rcv_wnd(t),
 		.pacing_rate = tcp_pacing_rate(t) ? tcp_pacing_rate(t) : UINT64_MAX,
-		.max_pacing_rate = t->max_pacing ? t->max_pacing : UINT64_MAX,
+		.max_pacing_rate = tcb_max_pacing(t) ? tcb_max_pacing(t) : UINT64_MAX,
 	};
 	fill_loss(t, b, mss, o);
 	fill_timer(t, b, now, o);

@@ -267,6 +267,8 @@ void tcp_sleep(struct stack *s, struct tcb *t, struct tcp_next n, struct mtime n
 		t->t_rtx = mtime_add_us(now, tcp_rto_us(t)).ns;
 		sleep_until(&n, t->t_rtx);
 	}
+	if (n.act == TCP_ACT_NONE)
+		n.when = mtime_min(n.when, tcb_work_put(s, t, now));
 	arm(s, t, n.act == TCP_ACT_NONE ? n.when : now);
 }
 

@@ -23,11 +23,11 @@ void tcp_want_output(struct stack *s, struct tcb *t)
 	if (t->flags & TCB_F_OUT_QUEUED)
 		return;
 	t->flags |= TCB_F_OUT_QUEUED;
-	t->out_next = SHM_NIL;
+	tcb_work_get(s, t)->out_next = SHM_NIL;
 	if (s->out_tail == SHM_NIL)
 		s->out_head = i;
 	else
-		tcb_at(s, s->out_tail)->out_next = i;
+		tcb_work(tcb_at(s, s->out_tail))->out_next = i;
 	s->out_tail = i;
 }
 
@@ -246,8 +246,8 @@ static void data_sent(struct stack *s, struct tcb *t, uint32_t seq, uint32_t len
 		t->flags &= ~TCB_F_RTT_VALID; /* Karn */
 	} else if (!(t->flags & TCB_F_RTT_VALID)) {
 		t->flags |= TCB_F_RTT_VALID;
-		t->rtt_seq = end;
-		t->rtt_time = us_stamp(now);
+		tcb_work_get(s, t)->rtt_seq = end;
+		tcb_work_get(s, t)->rtt_time = us_stamp(now);
 	}
 	if (fin)
 		t->flags |= TCB_F_FIN_SENT;
@@ -257,7 +257,7 @@ static void data_sent(struct stack *s, struct tcb *t, uint32_t seq, uint32_t len
 	if (!again && ms_ago(t->last_rcv, now) < TCP_DELACK_MS)
 		t->flags |= TCB_F_PINGPONG;
 	if (t->snd_una == t->snd_max && cc_get(t->cc)->start)
-		cc_get(t->cc)->start(t, now);
+		cc_of(s, t)->start(t, now);
 	tcp_pace_sent(t, len, now);
 	tcp_timer_data_sent(t, now);
 	if (t->opt & TCB_OPT_SACK)
@@ -340,11 +340,11 @@ static struct pkt *loss_probe(struct stack *s, struct tcb *t, struct mtime now)
 	t->flags = (t->flags & ~TCB_F_TLP_RTX) | TCB_F_TLP;
 	len = seq_lt(t->snd_nxt, end) ? tcp_min(tcp_min(end - t->snd_nxt, room), mss) : 0;
 	if (len && !(t->sockopt & TCB_CORK) && !(t->flags & TCB_F_MORE)) {
-		t->tlp_end = t->snd_max + len;
+		tcb_work_get(s, t)->tlp_end = t->snd_max + len;
 		return send_data(s, t, t->snd_nxt, len, false, now);
 	}
 	t->flags |= TCB_F_TLP_RTX;
-	t->tlp_end = t->snd_max;
+	tcb_work_get(s, t)->tlp_end = t->snd_max;
 	end = seq_min(end, t->snd_max);
 	seq = end - tcp_min(end - t->snd_una, mss);
 	return send_data(s, t, seq, end - seq, t->flags & TCB_F_FIN_SENT, now);
@@ -381,7 +381,7 @@ static struct pkt *send_syn(struct stack *s, struct tcb *t, struct mtime now)
 	t->flags &= ~(TCB_F_RTT_VALID | TCB_F_ACK_NOW);
 	if (!again) {
 		t->flags |= TCB_F_RTT_VALID;
-		t->rtt_time = us_stamp(now);
+		tcb_work_get(s, t)->rtt_time = us_stamp(now);
 	}
 	t->t_rtx = mtime_add_us(now, tcp_rto_us(t)).ns;
 	if (again)
@@ -407,8 +407,8 @@ static struct pkt *send_synack(struct stack *s, struct tcb *t, struct mtime now)
 	} else {
 		t->rtx_first = ms_stamp(now);
 		t->flags |= TCB_F_RTT_VALID;
-		t->rtt_seq = t->iss + 1;
-		t->rtt_time = us_stamp(now);
+		tcb_work_get(s, t)->rtt_seq = t->iss + 1;
+		tcb_work_get(s, t)->rtt_time = us_stamp(now);
 	}
 	t->rcv_adv = seq_max(t->rcv_adv, t->rcv_nxt + tcp_syn_window(t->rcvbuf));
 	count_sent(s, t, 0, again);
@@ -530,11 +530,11 @@ static struct pkt *act(struct stack *s, struct tcb *t, const struct tcp_next *n,
 }
 
 /* RFC 5681 §4.1: what cwnd knew is too old after an RTO without anything sent. */
-static void idle_restart(const struct stack *s, struct tcb *t, struct mtime now)
+static void idle_restart(struct stack *s, struct tcb *t, struct mtime now)
 {
 	if (s->cfg.limits.tcp_slow_start_after_idle && t->snd_una == t->snd_max && t->tx_bytes &&
 	    t->last_snd && ms_ago(t->last_snd, now) * 1000ull > t->rto)
-		cc_get(t->cc)->idle(t, now);
+		cc_of(s, t)->idle(t, now);
 }
 
 struct pkt *tcp_output(struct stack *s, struct tcb *t, struct mtime now)

@@ -171,7 +171,7 @@ static void recovery_begin(struct stack *s, struct tcb *t, struct board *b, stru
 	/* Once for each window: not for what is left of one that was reduced for already. */
 	if (seq_ge(t->snd_una, t->recover)) {
 		undo_begin(t, b);
-		cc_get(t->cc)->loss(t, tcp_min(t->snd_max - t->snd_una, t->cwnd), now);
+		cc_of(s, t)->loss(t, tcp_min(t->snd_max - t->snd_una, t->cwnd), now);
 		t->recover = t->snd_max;
 	}
 	t->cc_state = CC_RECOVERY;
@@ -212,7 +212,7 @@ void tcp_rack_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, const
 {
 	struct board *b = tcp_board(s, t);
 	struct board_ack a = {.s = s, .t = t, .b = b, .g = g, .now = now};
-	const struct cc_ops *cc = cc_get(t->cc);
+	const struct cc_ops *cc = cc_of(s, t);
 	struct cc_ack c = *ca;
 	uint32_t known_lost;
 	bool lost = false, recovered;
@@ -295,9 +295,8 @@ void tcp_rack_arm_probe(const struct stack *s, struct tcb *t, struct mtime now)
 	if (!b)
 		return;
 	b->t_pto = 0;
-	if (t->cc_state != CC_OPEN || b->sacked || b->lost ||
-	    t->flags & TCB_F_TLP || t->opt & TCB_OPT_SYNACK ||
-	    t->snd_una == t->snd_max)
+	if (t->cc_state != CC_OPEN || b->sacked || b->lost || t->flags & TCB_F_TLP ||
+	    t->opt & TCB_OPT_SYNACK || t->snd_una == t->snd_max)
 		return;
 	if (!t->srtt)
 		us = TCP_RTO_INIT_US;
@@ -319,7 +318,7 @@ static void probe_repaired(struct stack *s, struct tcb *t, struct mtime now)
 		return;
 	if (b)
 		undo_forget(b);
-	cc_get(t->cc)->loss(t, t->cwnd, now);
+	cc_of(s, t)->loss(t, t->cwnd, now);
 	t->cwnd = tcp_min(t->cwnd, t->ssthresh);
 	t->recover = t->snd_max;
 }
@@ -366,11 +365,12 @@ void tcp_sack_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, uint3
 			undo_dsack(t, b, &g->o.sack[0]);
 	}
 	/* §7.4.2 */
-	if (!(t->flags & TCB_F_TLP) || seq_lt(g->ack, t->tlp_end))
+	if (!(t->flags & TCB_F_TLP) || seq_lt(g->ack, tcb_work(t)->tlp_end))
 		return;
-	if (!(t->flags & TCB_F_TLP_RTX) || (dsack && seq_ge(g->o.sack[0].end, t->tlp_end))) {
+	if (!(t->flags & TCB_F_TLP_RTX) ||
+	    (dsack && seq_ge(g->o.sack[0].end, tcb_work(t)->tlp_end))) {
 		t->flags &= ~TCB_F_TLP;
-	} else if (seq_gt(g->ack, t->tlp_end)) {
+	} else if (seq_gt(g->ack, tcb_work(t)->tlp_end)) {
 		t->flags &= ~TCB_F_TLP;
 		probe_repaired(s, t, now);
 	} else if (!acked && !g->len && !g->o.n_sack) {

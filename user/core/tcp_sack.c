@@ -6,16 +6,19 @@
  */
 #include "tcp.h"
 
-void tcp_dsack(struct tcb *t, uint32_t start, uint32_t end)
+void tcp_dsack(struct stack *s, struct tcb *t, uint32_t start, uint32_t end)
 {
+	struct tcb_work *w;
+
 	if (!(t->opt & TCB_OPT_SACK) || !seq_lt(start, end))
 		return;
-	if (t->dsack_start != t->dsack_end && t->dsack_end == start) {
-		t->dsack_end = end; /* goes on where the last one ended */
+	w = tcb_work_get(s, t);
+	if (w->dsack_start != w->dsack_end && w->dsack_end == start) {
+		w->dsack_end = end; /* goes on where the last one ended */
 		return;
 	}
-	t->dsack_start = start;
-	t->dsack_end = end;
+	w->dsack_start = start;
+	w->dsack_end = end;
 }
 
 struct stamped {
@@ -42,16 +45,17 @@ static uint32_t keep_recent(struct stamped *v, uint32_t n, uint32_t max, const s
 void tcp_sack_fill(struct stack *s, struct tcb *t, struct tcp_options *o)
 {
 	uint32_t max = o->has_ts ? 3 : 4, n = 0, c = t->ooo_head;
+	struct tcb_work *w = t->work ? tcb_work(t) : NULL;
 	struct stamped v[4] = {0};
 
 	o->n_sack = 0;
-	if (t->dsack_start != t->dsack_end) {
-		if (seq_le(t->dsack_end, t->rcv_nxt))
+	if (w && w->dsack_start != w->dsack_end) {
+		if (seq_le(w->dsack_end, t->rcv_nxt))
 			MIB(s, TcpExt_TCPDSACKOldSent);
 		else
 			MIB(s, TcpExt_TCPDSACKOfoSent);
-		o->sack[o->n_sack++] = (struct tcp_sack_block){t->dsack_start, t->dsack_end};
-		t->dsack_start = t->dsack_end = 0;
+		o->sack[o->n_sack++] = (struct tcp_sack_block){w->dsack_start, w->dsack_end};
+		w->dsack_start = w->dsack_end = 0;
 		max--;
 	}
 	while (c != SHM_NIL) {

@@ -95,9 +95,7 @@ static void tcb_init(struct stack *s, struct tcb *t, const struct tcp_addr_pair 
 	t->remote_port = a->remote_port;
 	t->state = TCP_CLOSED;
 	t->neigh = SHM_NIL;
-	t->out_next = t->ev_next = SHM_NIL;
-	t->tx_head = t->tx_tail = t->tx_cur = t->rx_head = t->rx_tail = t->ooo_head = SHM_NIL;
-	t->seg_head = SHM_NIL;
+	t->tx_head = t->rx_head = t->rx_tail = t->ooo_head = SHM_NIL;
 	t->timer.slot = SHM_NIL;
 
 	t->iss = tcp_isn(s, a, now);
@@ -180,7 +178,7 @@ void tcp_syn_received(struct stack *s, struct tcb *t, uint32_t irs, const struct
 void tcp_established(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct mtime now)
 {
 	if (t->flags & TCB_F_RTT_VALID)
-		tcp_rtt_sample(t, us_stamp(now) - t->rtt_time);
+		tcp_rtt_sample(t, us_stamp(now) - tcb_work(t)->rtt_time);
 	if (t->syn_retries) { /* RFC 5681 §3.1, RFC 6298 §5.7: the SYN was lost */
 		t->cwnd = tcp_eff_mss(t);
 		if (!t->srtt)
@@ -193,7 +191,7 @@ void tcp_established(struct stack *s, struct tcb *t, const struct tcp_seg *g, st
 	t->quick = QUICK_ACKS; /* until the peer's slow start is under way */
 	t->snd_una = g->ack;
 	t->snd_nxt = seq_max(t->snd_nxt, t->snd_una);
-	cc_get(t->cc)->init(t, now);
+	cc_of(s, t)->init(t, now);
 	/* RFC 7323 §2.2: the window field of a SYN is not scaled */
 	t->snd_wnd = g->flags & TH_SYN ? g->wnd : (uint32_t)g->wnd << t->snd_wscale;
 	t->max_window = t->snd_wnd;
@@ -209,21 +207,21 @@ void tcp_established(struct stack *s, struct tcb *t, const struct tcp_seg *g, st
 
 /* ---- end ---- */
 
-/* Takes @conn out of a list that is linked through the TCBs. */
+/* Takes @conn out of a list that is linked through the records of work. */
 static void unlink_from(struct stack *s, uint32_t *head, uint32_t *tail, uint32_t conn, size_t link)
 {
 	uint32_t prev = SHM_NIL, i = *head, *next;
 
 	while (i != SHM_NIL && i != conn) {
 		prev = i;
-		i = *(uint32_t *)((uint8_t *)tcb_at(s, i) + link);
+		i = *(uint32_t *)((uint8_t *)tcb_work(tcb_at(s, i)) + link);
 	}
 	tcp_assert(i == conn);
-	next = (uint32_t *)((uint8_t *)tcb_at(s, conn) + link);
+	next = (uint32_t *)((uint8_t *)tcb_work(tcb_at(s, conn)) + link);
 	if (prev == SHM_NIL)
 		*head = *next;
 	else
-		*(uint32_t *)((uint8_t *)tcb_at(s, prev) + link) = *next;
+		*(uint32_t *)((uint8_t *)tcb_work(tcb_at(s, prev)) + link) = *next;
 	if (*tail == conn)
 		*tail = prev;
 	*next = SHM_NIL;
@@ -236,9 +234,9 @@ void tcp_unlink(struct stack *s, struct tcb *t)
 	conn_table_del(s, i);
 	wheel_del(s, TIMER_ID(TK_CONN, i));
 	if (t->flags & TCB_F_OUT_QUEUED)
-		unlink_from(s, &s->out_head, &s->out_tail, i, offsetof(struct tcb, out_next));
+		unlink_from(s, &s->out_head, &s->out_tail, i, offsetof(struct tcb_work, out_next));
 	if (t->flags & TCB_F_EV_QUEUED)
-		unlink_from(s, &s->ev_head, &s->ev_tail, i, offsetof(struct tcb, ev_next));
+		unlink_from(s, &s->ev_head, &s->ev_tail, i, offsetof(struct tcb_work, ev_next));
 	if (t->flags & TCB_F_ACCEPT_QUEUED)
 		accept_queue_remove(s, t);
 	t->flags &= ~(TCB_F_OUT_QUEUED | TCB_F_EV_QUEUED);
@@ -362,10 +360,10 @@ void tcp_event(struct stack *s, struct tcb *t, uint32_t mask)
 	if (t->flags & TCB_F_EV_QUEUED)
 		return;
 	t->flags |= TCB_F_EV_QUEUED;
-	t->ev_next = SHM_NIL;
+	tcb_work_get(s, t)->ev_next = SHM_NIL;
 	if (s->ev_tail == SHM_NIL)
 		s->ev_head = i;
 	else
-		tcb_at(s, s->ev_tail)->ev_next = i;
+		tcb_work(tcb_at(s, s->ev_tail))->ev_next = i;
 	s->ev_tail = i;
 }

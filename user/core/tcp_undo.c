@@ -67,7 +67,7 @@ static void take_back(struct board_ack *a, enum mib why)
 	struct tcb *t = a->t;
 
 	mib_inc(a->s, why);
-	cc_get(t->cc)->undo(t, u->cwnd, u->ssthresh, a->now);
+	cc_of(a->s, t)->undo(t, u->cwnd, u->ssthresh, a->now);
 	u->cwnd = 0;
 	if (t->cc_state == CC_OPEN)
 		return;
@@ -145,14 +145,14 @@ void frto_ack(struct board_ack *a, bool acked)
 /* ---- without SACK: timestamps, and F-RTO as in RFC 5682 §2.1 ---- */
 
 /* What is sent again goes at once. */
-void reno_undo_begin(const struct stack *s, struct tcb *t, struct mtime now)
+void reno_undo_begin(struct stack *s, struct tcb *t, struct mtime now)
 {
 	if (t->opt & TCB_OPT_SACK) /* it is in use, but there was no memory for a scoreboard */
 		return;
 	t->flags |= TCB_F_UNDO;
-	t->undo_cwnd = t->cwnd;
-	t->undo_ssthresh = t->ssthresh;
-	t->undo_ts = tcp_ts_now(s, now) + t->ts_offset;
+	tcb_work_get(s, t)->undo_cwnd = t->cwnd;
+	tcb_work(t)->undo_ssthresh = t->ssthresh;
+	tcb_work(t)->undo_ts = tcp_ts_now(s, now) + t->ts_offset;
 }
 
 void reno_frto_begin(struct tcb *t, uint8_t was)
@@ -164,7 +164,7 @@ void reno_frto_begin(struct tcb *t, uint8_t was)
 static void reno_take_back(struct stack *s, struct tcb *t, enum mib why, struct mtime now)
 {
 	mib_inc(s, why);
-	cc_get(t->cc)->undo(t, t->undo_cwnd, t->undo_ssthresh, now);
+	cc_of(s, t)->undo(t, tcb_work(t)->undo_cwnd, tcb_work(t)->undo_ssthresh, now);
 	t->flags &= ~(TCB_F_UNDO | TCB_F_RTX);
 	t->frto = FRTO_NONE;
 	t->cc_state = CC_OPEN;
@@ -174,7 +174,8 @@ static void reno_take_back(struct stack *s, struct tcb *t, enum mib why, struct 
 
 static bool reno_early(const struct tcb *t, const struct tcp_seg *g)
 {
-	return t->opt & TCB_OPT_TS && g->o.has_ts && g->o.ts_ecr && seq_lt(g->o.ts_ecr, t->undo_ts);
+	return t->opt & TCB_OPT_TS && g->o.has_ts && g->o.ts_ecr &&
+	       seq_lt(g->o.ts_ecr, tcb_work(t)->undo_ts);
 }
 
 bool reno_undo_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct mtime now)

@@ -259,7 +259,7 @@ static void set_congestion(struct stack *s, struct tcb *t, uint8_t cc, struct mt
 	if (b)
 		undo_forget(b);
 	t->cc = cc;
-	cc_get(cc)->init(t, now);
+	cc_of(s, t)->init(t, now);
 }
 
 static void set_option(struct stack *s, struct tcb *t, enum tcp_opt opt, int64_t v,
@@ -327,7 +327,7 @@ static void set_option(struct stack *s, struct tcb *t, enum tcp_opt opt, int64_t
 		t->syncnt = (uint8_t)v;
 		break;
 	case TOPT_MAX_PACING: /* 0 is as slow as it gets */
-		t->max_pacing = v < UINT32_MAX ? (uint32_t)v + !v : 0;
+		tcb_work_get(s, t)->max_pacing = v < UINT32_MAX ? (uint32_t)v + !v : 0;
 		break;
 	case TOPT_FASTOPEN:
 	case TOPT_DEFER_ACCEPT: /* a listener's */
@@ -423,7 +423,7 @@ int tcp_getopt(const struct stack *s, uint32_t conn, enum tcp_opt opt, int64_t *
 		*value = t->cc;
 		return 0;
 	case TOPT_MAX_PACING:
-		*value = t->max_pacing ? t->max_pacing : UINT32_MAX;
+		*value = tcb_max_pacing(t) ? tcb_max_pacing(t) : UINT32_MAX;
 		return 0;
 	case TOPT_MAX:
 		break;

@@ -225,22 +225,23 @@ static bool put_handed(struct daemon *d, struct report *r)
 		const struct app *a = rec->state == REC_TAKEN ? d->apps[rec->slot] : NULL;
 		const struct board *b = NULL;
 		struct flow_key k;
-		struct tcb t;
+		struct tcb_copy c;
+		struct tcb_work *w = &c.w;
 
 		if (!a)
 			continue;
 		k = rec_key(&d->recs, r->it);
-		memcpy(&t, &a->view.tcbs[rec->conn], sizeof(t));
-		t.local = k.local;
-		t.remote = k.remote;
-		t.local_port = k.local_port;
-		t.remote_port = k.remote_port;
-		if (r->type == CTL_SS && t.seg_head < a->view.n_chunks) {
-			memcpy(board, a->view.chunks + (uint64_t)t.seg_head * CHUNK_SIZE,
+		tcb_peek(&a->view, rec->conn, &c);
+		c.t.local = k.local;
+		c.t.remote = k.remote;
+		c.t.local_port = k.local_port;
+		c.t.remote_port = k.remote_port;
+		if (r->type == CTL_SS && c.t.work && w->seg_head < a->view.n_chunks) {
+			memcpy(board, a->view.chunks + (uint64_t)w->seg_head * CHUNK_SIZE,
 			       sizeof(board));
 			b = (const struct board *)(const void *)board;
 		}
-		put_conn(d, r, &t, b, rec->conn, a);
+		put_conn(d, r, &c.t, b, rec->conn, a);
 	}
 	return r->it >= d->recs.used;
 }

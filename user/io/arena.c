@@ -46,7 +46,7 @@ void arena_layout_make(struct arena_layout *l, uint32_t n_tcbs, uint32_t n_chunk
 	l->listeners = place(&end, sizeof(struct shm_listener) * SHM_MAX_LISTENERS);
 	l->mib = place(&end, sizeof(uint64_t) * MIB_MAX);
 	l->neighs = place(&end, sizeof(struct neigh) * (uint64_t)n_neighs);
-	l->tcbs = place(&end, sizeof(struct tcb) * (uint64_t)n_tcbs);
+	l->tcbs = place(&end, TCB_ROOM * (uint64_t)n_tcbs);
 	l->chunk_hdrs = place(&end, sizeof(struct chunk_hdr) * (uint64_t)n_chunks);
 	l->chunks = place(&end, (uint64_t)CHUNK_SIZE * n_chunks);
 	l->size = end;
