@@ -200,7 +200,7 @@ summary() {
 				{test: "each-further", arenas: further(.arenas), daemon: further(.daemon),
 				 application: further(.application), user: further(.user), total: further(.total)}]
 			  else . end),
-		   idle_kernel: first(.[] | select(.setup == "idle-kernel")), xdp: map(select(.setup == "xdp")), raw: $raw}' "$RAW"
+		   idle_kernel: (first(.[] | select(.setup == "idle-kernel")) // null), xdp: map(select(.setup == "xdp")), raw: $raw}' "$RAW"
 }
 
 table() {
