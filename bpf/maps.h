@@ -35,7 +35,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
-	__uint(max_entries, TD_MAX_SLOTS *TD_MAX_QUEUES);
+	__uint(max_entries, TD_XSK_MAX);
 	__type(key, __u32);
 	__type(value, __u32);
 } xsks SEC(".maps");
@@ -89,7 +89,7 @@ struct {
 } cookie_pairs SEC(".maps");
 
 struct scratch {
-	__u64 jiffy, ns; /* the time, read once per tick: reading it costs like a map lookup */
+	__u64 jiffy, ns;   /* the time, read once per tick: reading it costs like a map lookup */
 	__u64 spare_since; /* env_cookie_spare() */
 	__u64 spare_left;
 	__u8 headers[VIEW_COPY_SIZE]; /* of a frame whose linear part does not have them all */

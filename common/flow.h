@@ -24,7 +24,8 @@
 #define TD_NETIF_PLACE(ifindex, salt)                                                              \
 	(((uint32_t)(ifindex) * (0x9e3779b1u + 2 * (salt))) >> (32 - TD_NETIF_BITS))
 /* Index into the `xsks` map. */
-#define TD_XSK_INDEX(slot, queue) ((slot)*TD_MAX_QUEUES + (queue))
+#define TD_XSK_INDEX(slot, queue) (TD_MAX_QUEUES * (slot) + (queue))
+#define TD_XSK_MAX TD_XSK_INDEX(TD_MAX_SLOTS, 0)
 
 #define TD_NO_CONN 0xffffffffu
 
@@ -66,8 +67,8 @@ struct port_key {
 _Static_assert(sizeof(struct port_key) == 20, "port_key");
 
 /*
- * While a listener's SYN queue overflows the program answers its SYNs itself (bpf/syncookie.h), with
- * what the slow path would say and assumes later, when the third ACK comes.
+ * While a listener's SYN queue overflows the program answers its SYNs itself (bpf/syncookie.h),
+ * with what the slow path would say and assumes later, when the third ACK comes.
  */
 struct port_cookies {
 	uint8_t on;
@@ -80,7 +81,7 @@ struct port_cookies {
 #define PORT_COOKIES_TS 1u
 #define PORT_COOKIES_SACK 2u
 #define PORT_COOKIES_WSCALE 4u
-#define PORT_COOKIES_ECN 8u /* is agreed to */
+#define PORT_COOKIES_ECN 8u  /* is agreed to */
 #define PORT_COOKIES_ECT 16u /* even to a SYN that is ECT, and what we send is, too (DCTCP) */
 
 struct port_val {

@@ -257,24 +257,15 @@ static bool conn_serve(struct conn *c)
 
 static void accept_all(int lfd)
 {
-	int one = 1;
+	int one = 1, fd;
 
-	for (;;) {
-		int fd = net->accept4(lfd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		struct conn *c;
+	while ((fd = net_accept(net, lfd)) >= 0) {
 		struct epoll_event ev = {.events = EPOLLIN};
+		struct conn *c = calloc(1, sizeof(*c));
 
-		if (fd < 0) {
-			if (errno == EINTR || errno == ECONNABORTED)
-				continue;
-			if (errno != EAGAIN)
-				perror("bench_app: accept");
-			return;
-		}
-		net->setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-		c = calloc(1, sizeof(*c));
 		if (!c)
 			die("connection record");
+		net->setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 		c->fd = fd;
 		c->watched = EPOLLIN;
 		ev.data.ptr = c;
@@ -442,10 +433,10 @@ static void rr_recv(struct client *c)
 	}
 }
 
-static void rr_many(struct mtime end)
+/* All of them, open and watched. */
+static struct client *clients_open(int (*open_one)(void))
 {
 	struct client *cl = calloc(opt.conns, sizeof(*cl));
-	struct epoll_event ev[512];
 
 	ep = net->epoll_create();
 	if (!cl || ep < 0)
@@ -453,10 +444,30 @@ static void rr_many(struct mtime end)
 	for (uint32_t i = 0; i < opt.conns; i++) {
 		struct epoll_event e = {.events = EPOLLIN, .data.ptr = &cl[i]};
 
-		cl[i].fd = dial(MODE_ECHO, 0);
+		cl[i].fd = open_one();
 		if (cl[i].fd < 0 || net->epoll_ctl(ep, EPOLL_CTL_ADD, cl[i].fd, &e) < 0)
 			die("connect");
 	}
+	return cl;
+}
+
+static void clients_close(struct client *cl)
+{
+	for (uint32_t i = 0; i < opt.conns; i++)
+		net->close(cl[i].fd);
+	free(cl);
+}
+
+static int rr_open(void)
+{
+	return dial(MODE_ECHO, 0);
+}
+
+static void rr_many(struct mtime end)
+{
+	struct client *cl = clients_open(rr_open);
+	struct epoll_event ev[512];
+
 	for (uint32_t i = 0; i < opt.conns; i++)
 		rr_send(&cl[i]);
 	while (mtime_before(clock_now(), end)) {
@@ -465,9 +476,17 @@ static void rr_many(struct mtime end)
 		for (int i = 0; i < n; i++)
 			rr_recv(ev[i].data.ptr);
 	}
-	for (uint32_t i = 0; i < opt.conns; i++)
-		net->close(cl[i].fd);
-	free(cl);
+	clients_close(cl);
+}
+
+/* For as long as asked: @one with one connection, @many with more. */
+static int run_exchanges(const char *mode, void (*one)(struct mtime), void (*many)(struct mtime))
+{
+	struct mtime t0 = clock_now();
+
+	(opt.conns == 1 ? one : many)(mtime_add_ms(t0, opt.seconds * 1000ull));
+	report_rate(mode, (double)mtime_diff_ns(clock_now(), t0) / 1e9);
+	return 0;
 }
 
 /* What is sent in each exchange: the text given, or opt.size bytes of anything. */
@@ -489,15 +508,7 @@ static void exchange_set_up(void)
 
 static int run_rr(void)
 {
-	struct mtime t0 = clock_now();
-	struct mtime end = mtime_add_ms(t0, opt.seconds * 1000ull);
-
-	if (opt.conns == 1)
-		rr_one(end);
-	else
-		rr_many(end);
-	report_rate("rr", (double)mtime_diff_ns(clock_now(), t0) / 1e9);
-	return 0;
+	return run_exchanges("rr", rr_one, rr_many);
 }
 
 /* One that does not come back in time is sent again: a loss must not end the measurement. */
@@ -528,52 +539,38 @@ static void udp_send(struct client *c)
 		die("send");
 }
 
+static int udp_open(void)
+{
+	return net_datagram(net, NULL, opt.addr, opt.port, SOCK_NONBLOCK);
+}
+
+static void udp_recv(struct client *c)
+{
+	if (net->recv(c->fd, reply, sizeof(reply), 0) != (ssize_t)opt.size)
+		return;
+	hist_add(mtime_diff_ns(clock_now(), c->sent));
+	udp_send(c);
+}
+
 static void udp_many(struct mtime end)
 {
-	struct client *cl = calloc(opt.conns, sizeof(*cl));
+	struct client *cl = clients_open(udp_open);
 	struct epoll_event ev[512];
+	int n = 0;
 
-	ep = net->epoll_create();
-	if (!cl || ep < 0)
-		die("set-up");
-	for (uint32_t i = 0; i < opt.conns; i++) {
-		struct epoll_event e = {.events = EPOLLIN, .data.ptr = &cl[i]};
-
-		cl[i].fd = net_datagram(net, NULL, opt.addr, opt.port, SOCK_NONBLOCK);
-		if (cl[i].fd < 0 || net->epoll_ctl(ep, EPOLL_CTL_ADD, cl[i].fd, &e) < 0)
-			die("UDP socket");
-		udp_send(&cl[i]);
-	}
-	while (mtime_before(clock_now(), end)) {
-		int n = net->epoll_wait(ep, ev, 512, 200);
-
-		for (int i = 0; i < n; i++) {
-			struct client *c = ev[i].data.ptr;
-
-			if (net->recv(c->fd, reply, sizeof(reply), 0) != (ssize_t)opt.size)
-				continue;
-			hist_add(mtime_diff_ns(clock_now(), c->sent));
-			udp_send(c);
-		}
+	do {
 		for (uint32_t i = 0; !n && i < opt.conns; i++)
 			udp_send(&cl[i]);
-	}
-	for (uint32_t i = 0; i < opt.conns; i++)
-		net->close(cl[i].fd);
-	free(cl);
+		n = net->epoll_wait(ep, ev, 512, 200);
+		for (int i = 0; i < n; i++)
+			udp_recv(ev[i].data.ptr);
+	} while (mtime_before(clock_now(), end));
+	clients_close(cl);
 }
 
 static int run_udp(void)
 {
-	struct mtime t0 = clock_now();
-	struct mtime end = mtime_add_ms(t0, opt.seconds * 1000ull);
-
-	if (opt.conns == 1)
-		udp_one(end);
-	else
-		udp_many(end);
-	report_rate("udp", (double)mtime_diff_ns(clock_now(), t0) / 1e9);
-	return 0;
+	return run_exchanges("udp", udp_one, udp_many);
 }
 
 static int run_crr(void)
@@ -730,8 +727,6 @@ static void parse_options(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct rlimit rl;
-
 	parse_options(argc, argv);
 	for (size_t i = 0; optind < argc && i < sizeof(commands) / sizeof(commands[0]); i++) {
 		if (strcmp(argv[optind], commands[i].name) != 0)
@@ -745,10 +740,7 @@ int main(int argc, char **argv)
 			return 2;
 		}
 		exchange_set_up();
-		if (!getrlimit(RLIMIT_NOFILE, &rl)) {
-			rl.rlim_cur = rl.rlim_max;
-			setrlimit(RLIMIT_NOFILE, &rl);
-		}
+		raise_nofile();
 		return net_start(net, opt.busy_poll) ? commands[i].run() : 1;
 	}
 	usage(stderr);

@@ -63,19 +63,12 @@ static bool conn_serve(struct conn *c)
 
 static void accept_all(int lfd)
 {
-	for (;;) {
-		struct epoll_event ev = {.events = EPOLLIN};
-		int fd = net->accept4(lfd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		struct conn *c;
+	int fd;
 
-		if (fd < 0) {
-			if (errno == EINTR || errno == ECONNABORTED)
-				continue;
-			if (errno != EAGAIN)
-				perror("accept");
-			return;
-		}
-		c = malloc(sizeof(*c));
+	while ((fd = net_accept(net, lfd)) >= 0) {
+		struct epoll_event ev = {.events = EPOLLIN};
+		struct conn *c = malloc(sizeof(*c));
+
 		if (!c) {
 			perror("connection refused");
 			net->close(fd);
@@ -126,7 +119,6 @@ int main(int argc, char **argv)
 	};
 	const char *addr = "0.0.0.0";
 	long port = 7, busy = -1;
-	struct epoll_event ev = {.events = EPOLLIN};
 	int c, lfd;
 
 	while ((c = getopt_long(argc, argv, "", opts, NULL)) != -1) {
@@ -143,12 +135,9 @@ int main(int argc, char **argv)
 	}
 	if (!net_start(net, (int)busy))
 		return 1;
-	ep = net->epoll_create();
-	lfd = net_listen(net, addr, (uint16_t)port, 4096, SOCK_NONBLOCK);
-	if (ep < 0 || lfd < 0 || net->epoll_ctl(ep, EPOLL_CTL_ADD, lfd, &ev) < 0) {
-		fprintf(stderr, "cannot listen on %s:%ld: %s\n", addr, port, strerror(errno));
+	ep = net_server(net, addr, (uint16_t)port, &lfd);
+	if (ep < 0)
 		return 1;
-	}
 	printf("listening on %s:%ld (%s)\n", addr, port, net->name);
 	fflush(stdout);
 	loop(lfd);

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/resource.h>
 #include "tools/net.h"
 #include "user/io/clock.h"
 
@@ -307,7 +306,6 @@ int main(int argc, char **argv)
 	const char *file = NULL, *range = NULL;
 	long parallel = 1, count = 1, busy = -1;
 	bool json = false;
-	struct rlimit rl;
 	struct mtime t0;
 	double s;
 	int o;
@@ -340,10 +338,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "http_fetch: --range is too long\n");
 		return 2;
 	}
-	if (!getrlimit(RLIMIT_NOFILE, &rl)) {
-		rl.rlim_cur = rl.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &rl);
-	}
+	raise_nofile();
 	if (!net_start(net, (int)busy))
 		return 1;
 	out = !file ? NULL : !strcmp(file, "-") ? stdout : fopen(file, "wb");

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -444,21 +443,12 @@ static bool conn_serve(struct conn *c)
 
 static void accept_all(int lfd)
 {
-	int one = 1;
+	int one = 1, fd;
 
-	for (;;) {
-		int fd = net->accept4(lfd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	while ((fd = net_accept(net, lfd)) >= 0) {
 		struct epoll_event ev = {.events = EPOLLIN};
-		struct conn *c;
+		struct conn *c = calloc(1, sizeof(*c));
 
-		if (fd < 0) {
-			if (errno == EINTR || errno == ECONNABORTED)
-				continue;
-			if (errno != EAGAIN)
-				perror("accept");
-			return;
-		}
-		c = calloc(1, sizeof(*c));
 		if (!c) {
 			perror("connection refused");
 			net->close(fd);
@@ -506,8 +496,6 @@ int main(int argc, char **argv)
 	};
 	const char *addr = "0.0.0.0", *root = ".";
 	long port = 8080, busy = -1;
-	struct epoll_event ev = {.events = EPOLLIN};
-	struct rlimit rl;
 	int o, lfd;
 
 	while ((o = getopt_long(argc, argv, "", opts, NULL)) != -1) {
@@ -529,18 +517,12 @@ int main(int argc, char **argv)
 		fprintf(stderr, "--root %s: %s\n", root, strerror(errno));
 		return 1;
 	}
-	if (!getrlimit(RLIMIT_NOFILE, &rl)) {
-		rl.rlim_cur = rl.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &rl);
-	}
+	raise_nofile();
 	if (!net_start(net, (int)busy))
 		return 1;
-	ep = net->epoll_create();
-	lfd = net_listen(net, addr, (uint16_t)port, 4096, SOCK_NONBLOCK);
-	if (ep < 0 || lfd < 0 || net->epoll_ctl(ep, EPOLL_CTL_ADD, lfd, &ev) < 0) {
-		fprintf(stderr, "cannot listen on %s:%ld: %s\n", addr, port, strerror(errno));
+	ep = net_server(net, addr, (uint16_t)port, &lfd);
+	if (ep < 0)
 		return 1;
-	}
 	printf("serving %s on %s:%ld (%s)\n", root, addr, port, net->name);
 	fflush(stdout);
 	loop(lfd);

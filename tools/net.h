@@ -49,6 +49,18 @@ int net_listen(const struct net *n, const char *addr, uint16_t port, int backlog
 int net_datagram(const struct net *n, const char *local, const char *peer, uint16_t port, int flags);
 int net_connect(const struct net *n, const char *addr, uint16_t port, int flags);
 
+/* The next connection of a listener that does not block; -1: none, or a failure that was told on
+ * stderr. */
+int net_accept(const struct net *n, int lfd);
+/*
+ * A server's beginning: *@lfd listens, and the epoll instance that is returned reports it with data
+ * 0. -1 after a message on stderr.
+ */
+int net_server(const struct net *n, const char *addr, uint16_t port, int *lfd);
+
+/* As many descriptors as the hard limit allows. */
+void raise_nofile(void);
+
 /*
  * Makes the chosen stack ready: for tandem, attaches to its daemon and says on stderr what is
  * missing. @busy_poll_us: -1 leaves the default. Returns false after the message.

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include "tools/net.h"
 
 static int kernel_epoll_create(void)
@@ -76,9 +77,19 @@ static bool make_addr(const char *text, uint16_t port, struct sockaddr_in *out)
 	return false;
 }
 
+/* Closes what is of no use; -1, with errno as it was. */
+static int give_up(const struct net *n, int fd)
+{
+	int e = errno;
+
+	n->close(fd);
+	errno = e;
+	return -1;
+}
+
 int net_datagram(const struct net *n, const char *local, const char *peer, uint16_t port, int flags)
 {
-	int fd, e, r;
+	int fd, r;
 	struct sockaddr_in sa;
 
 	if (!make_addr(peer ? peer : local, port, &sa))
@@ -88,56 +99,78 @@ int net_datagram(const struct net *n, const char *local, const char *peer, uint1
 		return -1;
 	r = peer ? n->connect(fd, (struct sockaddr *)&sa, sizeof(sa))
 		 : n->bind(fd, (struct sockaddr *)&sa, sizeof(sa));
-	if (!r)
-		return fd;
-	e = errno;
-	n->close(fd);
-	errno = e;
-	return -1;
+	return r ? give_up(n, fd) : fd;
+}
+
+/* A stream socket, its address in @sa; -1 and errno. */
+static int stream(const struct net *n, const char *addr, uint16_t port, int flags,
+		  struct sockaddr_in *sa)
+{
+	if (!make_addr(addr, port, sa))
+		return -1;
+	return n->socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
 }
 
 int net_listen(const struct net *n, const char *addr, uint16_t port, int backlog, int flags)
 {
 	struct sockaddr_in sa;
-	int one = 1;
-	int fd, e;
+	int one = 1, fd = stream(n, addr, port, flags, &sa);
 
-	if (!make_addr(addr, port, &sa))
-		return -1;
-	fd = n->socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
 	if (fd < 0)
 		return -1;
 	n->setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (!set_cc(n, fd) || n->bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ||
-	    n->listen(fd, backlog) < 0) {
-		e = errno;
-		n->close(fd);
-		errno = e;
-		return -1;
-	}
+	    n->listen(fd, backlog) < 0)
+		return give_up(n, fd);
 	return fd;
 }
 
 int net_connect(const struct net *n, const char *addr, uint16_t port, int flags)
 {
 	struct sockaddr_in sa;
-	int one = 1;
-	int fd, e;
+	int one = 1, fd = stream(n, addr, port, flags, &sa);
 
-	if (!make_addr(addr, port, &sa))
-		return -1;
-	fd = n->socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
 	if (fd < 0)
 		return -1;
 	n->setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	if (!set_cc(n, fd) ||
-	    (n->connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 && errno != EINPROGRESS)) {
-		e = errno;
-		n->close(fd);
-		errno = e;
-		return -1;
-	}
+	    (n->connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 && errno != EINPROGRESS))
+		return give_up(n, fd);
 	return fd;
+}
+
+int net_accept(const struct net *n, int lfd)
+{
+	int fd;
+
+	do
+		fd = n->accept4(lfd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
+	if (fd < 0 && errno != EAGAIN)
+		perror("accept");
+	return fd;
+}
+
+int net_server(const struct net *n, const char *addr, uint16_t port, int *lfd)
+{
+	struct epoll_event ev = {.events = EPOLLIN};
+	int ep = n->epoll_create();
+
+	*lfd = net_listen(n, addr, port, 4096, SOCK_NONBLOCK);
+	if (ep >= 0 && *lfd >= 0 && !n->epoll_ctl(ep, EPOLL_CTL_ADD, *lfd, &ev))
+		return ep;
+	fprintf(stderr, "cannot listen on %s:%u: %s\n", addr, port, strerror(errno));
+	return -1;
+}
+
+void raise_nofile(void)
+{
+	struct rlimit rl;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl))
+		return;
+	rl.rlim_cur = rl.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &rl);
 }
 
 bool net_start(const struct net *n, int busy_poll_us)

@@ -87,10 +87,7 @@ static void syn_options(struct daemon *d, uint32_t conn, const struct shm_msg *m
 
 static int open_conn(struct daemon *d, struct app *a, const struct shm_msg *m)
 {
-	struct tcp_addr_pair p = {.local = m->local,
-				  .remote = m->remote,
-				  .local_port = m->local_port,
-				  .remote_port = m->remote_port};
+	struct tcp_addr_pair p = shm_msg_pair(m);
 	const struct tcb *t;
 	struct flow_key k;
 	uint32_t conn, i;

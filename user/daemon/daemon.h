@@ -313,6 +313,14 @@ void handover_close(struct daemon *d, uint32_t i);
 /* Offers what is READY while there is room. */
 void handover_flush(struct daemon *d, struct app *a);
 struct flow_key flow_key_of(const struct tcp_addr_pair *p);
+/* The connection that a message names by addresses and ports. */
+static inline struct tcp_addr_pair shm_msg_pair(const struct shm_msg *m)
+{
+	return (struct tcp_addr_pair){.local = m->local,
+				      .remote = m->remote,
+				      .local_port = m->local_port,
+				      .remote_port = m->remote_port};
+}
 struct tcp_addr_pair pair_of(const struct flow_key *k);
 /* The record of one of our stack's connections; SHM_NIL. */
 uint32_t rec_of_own(struct daemon *d, uint32_t conn, uint32_t generation);

@@ -364,16 +364,24 @@ static bool take_back(struct daemon *d, struct app *a, uint32_t i, bool rescue, 
 	return true;
 }
 
+uint32_t handover_find(struct daemon *d, const struct app *a, uint32_t conn, uint32_t generation)
+{
+	struct flow_key k;
+
+	if (conn >= a->view.n_tcbs)
+		return SHM_NIL;
+	k = key_of_tcb(&a->view.tcbs[conn]);
+	return rec_of_app(d, a, &k, conn, generation);
+}
+
 static void on_give(struct daemon *d, struct app *a, const struct shm_msg *m)
 {
 	struct shm_msg reply = {.op = SHM_CONN_TAKEN, .conn = m->conn, .generation = m->generation};
-	struct flow_key k;
 	uint32_t i;
 
 	if (m->conn >= a->view.n_tcbs)
 		return;
-	k = key_of_tcb(&a->view.tcbs[m->conn]);
-	i = rec_of_app(d, a, &k, m->conn, m->generation);
+	i = handover_find(d, a, m->conn, m->generation);
 	if (i == SHM_NIL)
 		reply.error = ENOENT;
 	else {
@@ -387,24 +395,18 @@ static void on_give(struct daemon *d, struct app *a, const struct shm_msg *m)
 	app_push(a, &reply);
 }
 
-uint32_t handover_find(struct daemon *d, const struct app *a, uint32_t conn, uint32_t generation)
+/* The record that a message means by addresses and ports; SHM_NIL: not one of @a's. */
+static uint32_t rec_of_msg(struct daemon *d, const struct app *a, const struct shm_msg *m)
 {
-	struct flow_key k;
+	struct tcp_addr_pair p = shm_msg_pair(m);
+	struct flow_key k = flow_key_of(&p);
 
-	if (conn >= a->view.n_tcbs)
-		return SHM_NIL;
-	k = key_of_tcb(&a->view.tcbs[conn]);
-	return rec_of_app(d, a, &k, conn, generation);
+	return rec_of_app(d, a, &k, m->conn, m->generation);
 }
 
 static void on_gone(struct daemon *d, struct app *a, const struct shm_msg *m)
 {
-	struct tcp_addr_pair p = {.local = m->local,
-				  .remote = m->remote,
-				  .local_port = m->local_port,
-				  .remote_port = m->remote_port};
-	struct flow_key k = flow_key_of(&p);
-	uint32_t i = rec_of_app(d, a, &k, m->conn, m->generation);
+	uint32_t i = rec_of_msg(d, a, m);
 
 	if (i != SHM_NIL)
 		rec_drop(d, i);
@@ -412,12 +414,7 @@ static void on_gone(struct daemon *d, struct app *a, const struct shm_msg *m)
 
 static void on_confirmed(struct daemon *d, struct app *a, const struct shm_msg *m)
 {
-	struct tcp_addr_pair p = {.local = m->local,
-				  .remote = m->remote,
-				  .local_port = m->local_port,
-				  .remote_port = m->remote_port};
-	struct flow_key k = flow_key_of(&p);
-	uint32_t i = rec_of_app(d, a, &k, m->conn, m->generation);
+	uint32_t i = rec_of_msg(d, a, m);
 
 	if (i != SHM_NIL)
 		listener_confirmed(d, i);

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * Where datagrams go: a cache of destinations. The kernel's routing table says by which interface,
- * next hop and source address (rtnetlink(7)), the daemon's table of neighbours has the next hop's
+ * next hop and source address (kroute.h), the daemon's table of neighbours has the next hop's
  * MAC. An entry is asked for anew after a second, or when the daemon says that routes have changed.
  *
  * A neighbour that is not known, or not verified lately, is the daemon's to find (SHM_RESOLVE);
  * until then datagrams leave by the kernel.
  */
 #include <stdlib.h>
-#include <unistd.h>
 #include <linux/rtnetlink.h>
 #include "user/core/tcp_info.h"
+#include "kroute.h"
 #include "udp.h"
 
 #define ENTRIES 4096u /* a power of two */
@@ -18,74 +18,6 @@
 #define ASK_NS NS_PER_S
 #define PMTU_NS (600 * NS_PER_S) /* Linux's ip_rt_mtu_expires */
 #define MTU_MIN 552u		 /* Linux's ip_rt_min_pmtu: less is not believed */
-
-struct route_answer {
-	int type, oif;
-	uint32_t src, gateway, mtu;
-};
-
-static void parse_metrics(const struct rtattr *metrics, struct route_answer *r)
-{
-	int left = (int)RTA_PAYLOAD(metrics);
-
-	for (const struct rtattr *a = RTA_DATA(metrics); RTA_OK(a, left); a = RTA_NEXT(a, left))
-		if (a->rta_type == RTAX_MTU)
-			memcpy(&r->mtu, RTA_DATA(a), sizeof(r->mtu));
-}
-
-static int parse(const struct nlmsghdr *h, struct route_answer *r)
-{
-	const struct rtmsg *rt = NLMSG_DATA(h);
-	int left = (int)h->nlmsg_len - (int)NLMSG_LENGTH(sizeof(*rt));
-
-	if (left < 0 || h->nlmsg_type != RTM_NEWROUTE)
-		return -1;
-	r->type = rt->rtm_type;
-	for (const struct rtattr *a = RTM_RTA(rt); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
-		if (a->rta_type == RTA_OIF)
-			memcpy(&r->oif, RTA_DATA(a), sizeof(r->oif));
-		else if (a->rta_type == RTA_PREFSRC)
-			memcpy(&r->src, RTA_DATA(a), sizeof(r->src));
-		else if (a->rta_type == RTA_GATEWAY)
-			memcpy(&r->gateway, RTA_DATA(a), sizeof(r->gateway));
-		else if (a->rta_type == RTA_METRICS)
-			parse_metrics(a, r);
-	}
-	return 0;
-}
-
-static int ask_kernel(uint32_t dst, struct route_answer *r)
-{
-	struct {
-		struct nlmsghdr h;
-		struct rtmsg rt;
-		struct rtattr a;
-		uint32_t dst;
-	} req = {
-		.h = {.nlmsg_len = sizeof(req),
-		      .nlmsg_type = RTM_GETROUTE,
-		      .nlmsg_flags = NLM_F_REQUEST},
-		.rt = {.rtm_family = AF_INET, .rtm_dst_len = 32},
-		.a = {.rta_len = RTA_LENGTH(4), .rta_type = RTA_DST},
-		.dst = dst,
-	};
-	union {
-		struct nlmsghdr h;
-		char buf[2048];
-	} rep;
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), err = -1;
-	ssize_t n;
-
-	if (fd < 0)
-		return -1;
-	n = send(fd, &req, sizeof(req), 0);
-	if (n > 0)
-		n = recv(fd, &rep, sizeof(rep), 0);
-	if (n >= (ssize_t)sizeof(rep.h) && rep.h.nlmsg_len <= (size_t)n)
-		err = parse(&rep.h, r);
-	close(fd);
-	return err;
-}
 
 static uint32_t routes_seq(void)
 {
@@ -127,13 +59,13 @@ int dest_netif(int ifindex)
 
 static void refresh(struct dest *d, uint32_t seq, struct mtime now)
 {
-	struct route_answer r = {0};
+	struct kroute r;
 	uint32_t mtu;
 	int netif;
 
 	d->seq = seq;
 	d->checked = now;
-	d->ours = !eng.foreign && !ask_kernel(d->addr, &r) && r.type == RTN_UNICAST && r.src;
+	d->ours = !eng.foreign && !kroute_get(d->addr, &r) && r.type == RTN_UNICAST && r.src;
 	netif = d->ours ? dest_netif(r.oif) : -1;
 	d->ours = netif >= 0;
 	if (!d->ours)
