@@ -629,7 +629,9 @@ struct synreq {
 	uint32_t hash_next, list_next, list_prev;
 };
 
-/* Is @value in the option's range (for listeners and connections)? Clamps where Linux does. */
+/* NULL: there is none of that number. */
+struct listener *listener_at(const struct stack *s, uint32_t id);
+/* tcp_opt.c: is @value in the option's range (for both)? Clamps where Linux does. */
 int tcp_opt_check(const struct stack *s, enum tcp_opt opt, int64_t *value);
 uint32_t listener_lookup(const struct stack *s, const struct ip_addr *a, uint16_t port);
 /* SYN for a listener, or a segment that may belong to one of its requests. */
