@@ -18,7 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <cmocka.h>
-#include "user/core/internal.h"
+#include "user/core/tcp.h"
 
 #define TS_PKTS 512u
 #define TS_ROOM 3840u

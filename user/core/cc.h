@@ -1,9 +1,71 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the congestion control algorithms share; callers use cc_get() (internal.h). */
+/*
+ * Congestion control behind one const table (cc.c): what callers see, then what the algorithms
+ * share.
+ */
 #ifndef TANDEM_CORE_CC_H
 #define TANDEM_CORE_CC_H
 
 #include "internal.h"
+
+struct cc_ack {
+	uint32_t acked;	 /* bytes newly acknowledged */
+	uint32_t rtt_us; /* 0: no sample */
+	uint32_t in_flight; /* before this ACK */
+	bool cwnd_limited;
+	/* for control(): bytes that this ACK shows to have arrived, or to be lost, and are out now */
+	uint32_t delivered, lost, pipe;
+	uint32_t delivered_seq; /* all that has arrived so far, as a sequence number */
+	/*
+	 * The rate of delivery (rate.c): so many bytes in so many µs, 0: no sample; what had been
+	 * delivered when the newest of them was sent; whether the program had no more to send then.
+	 */
+	uint32_t sample_bytes, sample_us, prior_delivered;
+	bool app_limited;
+	struct rate *rate; /* NULL: no memory, or no scoreboard */
+};
+struct cc_ops {
+	const char *name;
+	bool needs_ecn; /* offers and accepts it whatever tcp_ecn says, ECT on every packet */
+	/* Begins with cwnd and ssthresh as they stand: also after setsockopt() and a hand-over. */
+	void (*init)(struct tcb *t, struct mtime now);
+	void (*ack)(struct tcb *t, const struct cc_ack *a, struct mtime now);
+	void (*loss)(struct tcb *t, uint32_t in_flight, struct mtime now); /* enters recovery: ssthresh */
+	void (*timeout)(struct tcb *t, uint32_t in_flight, struct mtime now);
+	void (*idle)(struct tcb *t, struct mtime now); /* restart after idle (RFC 5681 §4.1) */
+	/*
+	 * The last loss() or timeout() was for nothing: cwnd and ssthresh, which were so before it,
+	 * and all that followed from it are as if it had not been.
+	 */
+	void (*undo)(struct tcb *t, uint32_t prior_cwnd, uint32_t prior_ssthresh, struct mtime now);
+	/*
+	 * In place of ack(), for algorithms that set cwnd by themselves in every state: each ACK, and
+	 * what it says about the rate of delivery. Loss recovery then chooses what is sent again, and
+	 * leaves cwnd alone.
+	 */
+	void (*control)(struct tcb *t, const struct cc_ack *a, struct mtime now);
+	/* Data goes out, and nothing was outstanding. */
+	void (*start)(struct tcb *t, struct mtime now);
+	uint64_t (*pacing_rate)(const struct tcb *t); /* bytes/s, 0: not paced */
+	/* ssthresh for a window in which packets were marked; NULL: loss() */
+	void (*ecn)(struct tcb *t, uint32_t in_flight, struct mtime now);
+	/*
+	 * Nothing is outstanding: may its record go? It is zero when there is one again. NULL: no.
+	 * A record that must stay for the time being goes when an RTO has passed without data.
+	 */
+	bool (*rests)(const struct tcb *t);
+	/* Each ACK, for @acked new bytes: did it tell of marks? */
+	void (*marks)(struct tcb *t, uint32_t acked, bool ece);
+};
+/* An index that is none of ours (an imported TCB's) means the first. */
+const struct cc_ops *cc_get(uint8_t idx);
+/* For calls that work with the algorithm's record: sees to it that there is one. */
+const struct cc_ops *cc_of(struct stack *s, struct tcb *t);
+uint8_t cc_default(const struct stack *s); /* index of what the configuration says */
+enum cc_state { CC_OPEN, CC_RECOVERY, CC_LOSS };
+uint32_t cc_initial_window(uint32_t mss); /* RFC 6928 */
+
+/* ---- the algorithms among themselves ---- */
 
 extern const struct cc_ops cc_reno, cc_cubic, cc_bbr, cc_dctcp;
 

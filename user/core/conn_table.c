@@ -8,7 +8,7 @@
  * Invariant: a TCB of ours that is in the table stands in the chain of its own hash, once, and no
  * two of them have the same 4-tuple.
  */
-#include "internal.h"
+#include "tcp.h"
 #include "common/siphash.h"
 
 /* The next word of the message, little-endian; the last one holds what is left and the length. */

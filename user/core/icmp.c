@@ -3,7 +3,7 @@
  * ICMP (RFC 792, RFC 1122 §3.2.2): echo replies for what the XDP program leaves, errors about our
  * own segments handed to TCP, errors about what others sent. None of it in an application's stack.
  */
-#include "internal.h"
+#include "tcp.h"
 
 #define ICMP_HLEN 8u
 #define ICMP_ECHO_REPLY 0u

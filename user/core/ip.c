@@ -7,7 +7,7 @@
  * ports: there connections and sockets decide what is ours, and nothing but TCP segments is
  * answered.
  */
-#include "internal.h"
+#include "tcp.h"
 
 #define IP4_DF 0x4000u
 #define IP4_MF 0x2000u

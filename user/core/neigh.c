@@ -7,7 +7,7 @@
  * Invariants: packets wait only in INCOMPLETE; the timer runs in INCOMPLETE, REACHABLE, DELAY and
  * PROBE, and in no other state; buckets and hash_next hold index + 1, 0 is the end.
  */
-#include "internal.h"
+#include "tcp.h"
 
 #define REACHABLE_NS (30 * NS_PER_S) /* base_reachable_time: times 0.5 … 1.5 */
 #define REACHABLE_EPOCH_NS (300 * NS_PER_S)

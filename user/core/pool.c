@@ -8,7 +8,7 @@
  *
  * Invariant: below the mark an item is either on the list or in use.
  */
-#include "internal.h"
+#include "tcp.h"
 
 uint32_t free_list_get(struct free_list *f)
 {

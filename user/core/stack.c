@@ -6,7 +6,7 @@
  * Owns the queue of finished packets (txq), the list of connections with something to send
  * (out), and the ring of reports about connections that are gone (freed).
  */
-#include "internal.h"
+#include "tcp.h"
 
 #define ETHERTYPE_VLAN 0x8100u
 #define ETHERTYPE_QINQ 0x88a8u

@@ -3,7 +3,7 @@
  * SYN cookies in the core: a SYN becomes an ISN and a timestamp (common/syncookie.h), and the third
  * ACK becomes that SYN again. When cookies are sent is synreq.c's business. Owns s->cookies.
  */
-#include "internal.h"
+#include "tcp.h"
 
 /* The keys of each period follow from the stack's, so that none is used for long. */
 static const struct syncookie_keys *cookie_keys(struct stack *s, struct mtime now)

@@ -3,11 +3,166 @@
 #ifndef TANDEM_CORE_TCP_H
 #define TANDEM_CORE_TCP_H
 
+#include "cc.h"
 #include "internal.h"
 
+#define TCP_DELACK_MS 40u
+#define TCP_RTO_MIN_US 200000u
+#define TCP_RTO_MAX_US 120000000u
+#define TCP_RTO_INIT_US 1000000u
+#define TCP_RTO_FALLBACK_US 3000000u /* after a lost SYN, until there is a sample */
+#define TCP_TIMEWAIT_S 60u
 #define MS_TO_US 1000u
 /* What fits behind the headers in a packet's first fragment: with offload, frames are larger. */
 #define TCP_MSS_ROOM (3840u - ETH_HLEN_ - IP6_HLEN - TCP_HLEN)
+
+/* conn_table.c */
+uint32_t conn_hash(const struct stack *s, const struct ip_addr *local, uint16_t lport,
+		   const struct ip_addr *remote, uint16_t rport);
+uint32_t conn_lookup(const struct stack *s, const struct ip_addr *local, uint16_t lport,
+		     const struct ip_addr *remote, uint16_t rport);
+void conn_table_add(struct stack *s, uint32_t conn);
+void conn_table_del(struct stack *s, uint32_t conn);
+
+/* tcp_in.c: demultiplexing, then RFC 9293 §3.10.7 in its order */
+enum drop tcp_input(struct stack *s, struct pkt *p, const struct ip_info *ip, struct mtime now);
+/* A segment for connection @t; also called with the third ACK right after tcp_conn_create(). */
+enum drop tcp_conn_input(struct stack *s, struct tcb *t, struct tcp_seg *g, struct mtime now);
+/* ICMP error that quotes a segment of ours; @err a positive errno; @mtu: of the path, or 0. */
+void tcp_icmp(struct stack *s, const struct tcp_addr_pair *a, uint32_t seq, int err, uint32_t mtu,
+	      struct mtime now);
+
+/* tcp_state.c: the one setter, creation and the end of a connection */
+void tcp_set_state(struct stack *s, struct tcb *t, enum tcp_state to, struct mtime now);
+/* The gauge CurrEstab, for changes of state and, to or from CLOSED, of the owner. */
+void tcp_curr_estab(struct stack *s, enum tcp_state from, enum tcp_state to);
+/*
+ * A new TCB with defaults (buffers, cc, rto, ISS, timestamp offset, options to offer), in the
+ * table, routed, still CLOSED: snd_una = snd_nxt = snd_max = iss. SHM_NIL: no memory or route.
+ *
+ * Active: tcp_set_state(SYN_SENT), tcp_want_output(); tcp_output() sends the SYN.
+ * Passive: set iss, ts_offset, queue and socket options as the SYN-ACK had them, then
+ * tcp_syn_received(), tcp_set_state(SYN_RECEIVED), snd_nxt = snd_max = iss + 1, and give the third
+ * ACK to tcp_conn_input(), which makes it ESTABLISHED.
+ */
+uint32_t tcp_conn_create(struct stack *s, const struct tcp_addr_pair *a, struct mtime now);
+/*
+ * Takes over what the peer's SYN says (for passive opens: rebuilt from the request): its sequence
+ * number, MSS, options (those offered in t->opt and given in @o remain), and from these MSS,
+ * rcv_adv (the unscaled window of our own SYN: tcp_syn_window()) and the initial cwnd.
+ */
+void tcp_syn_received(struct stack *s, struct tcb *t, uint32_t irs, const struct tcp_options *o,
+		      struct mtime now);
+/* The window field of our SYN or SYN-ACK. */
+static inline uint16_t tcp_syn_window(uint32_t rcvbuf)
+{
+	return rcvbuf / 2 < 65535 ? (uint16_t)(rcvbuf / 2) : 65535;
+}
+/* One round trip of @us was measured (RFC 6298). */
+void tcp_rtt_sample(struct tcb *t, uint32_t us);
+/* Frees everything of it, reports EV_FREED for orphans. */
+void tcp_conn_free(struct stack *s, struct tcb *t, struct mtime now);
+/* Ends it with @err (positive errno, 0: none): CLOSED, events; frees it if it is an orphan. */
+void tcp_conn_drop(struct stack *s, struct tcb *t, int err, struct mtime now);
+void tcp_event(struct stack *s, struct tcb *t, uint32_t mask);
+/* Takes it out of the table, the wheel, the output and event lists and the accept queue. */
+void tcp_unlink(struct stack *s, struct tcb *t);
+
+/* An invariant of our own is broken: stop here. Never for what came from outside. */
+#define tcp_assert(cond)                                                                           \
+	do {                                                                                       \
+		if (__builtin_expect(!(cond), 0))                                                  \
+			__builtin_trap();                                                          \
+	} while (0)
+
+static inline bool tcp_synchronised(const struct tcb *t)
+{
+	return t->state >= TCP_ESTABLISHED;
+}
+
+/* Sequence number behind the send queue: where the FIN stands, if any, until it is acknowledged. */
+static inline uint32_t tcp_queue_end(const struct tcb *t)
+{
+	return t->snd_una + !tcp_synchronised(t) + t->tx_bytes;
+}
+
+/* Our FIN, sent and acknowledged: it is the last thing that snd_max counts. */
+static inline bool tcp_fin_acked(const struct tcb *t)
+{
+	return t->flags & TCB_F_FIN_SENT && t->snd_una == t->snd_max;
+}
+
+/* tcp_out.c */
+/*
+ * The one place that decides what the connection does next and when: used by tcp_output() to
+ * send and by the timer to sleep, so that they cannot disagree.
+ */
+enum tcp_action {
+	TCP_ACT_NONE,	 /* nothing until .when (or ever) */
+	TCP_ACT_DATA,	 /* new data (and FIN) */
+	TCP_ACT_RETRANS, /* from snd_una */
+	TCP_ACT_RESEND,	 /* what the scoreboard calls lost */
+	TCP_ACT_LOSS_PROBE, /* RFC 8985 §7 */
+	TCP_ACT_REORDER, /* the reordering window has passed: look for losses */
+	TCP_ACT_ACK, TCP_ACT_SYN, TCP_ACT_RST, TCP_ACT_PROBE, TCP_ACT_KEEPALIVE, TCP_ACT_TIMEOUT,
+};
+struct tcp_next {
+	enum tcp_action act;
+	struct mtime when; /* TCP_ACT_NONE: the earliest deadline */
+	uint32_t len;	   /* TCP_ACT_DATA: payload bytes for one packet from snd_nxt on */
+	uint32_t seq;	   /* TCP_ACT_RESEND: … from here on */
+	bool fin;	   /* and the FIN */
+	bool cwnd_limited; /* there would be more, but for cwnd */
+	bool paced;	   /* there is more, and .when says when it may go */
+};
+struct tcp_next tcp_next(const struct stack *s, const struct tcb *t, struct mtime now);
+struct pkt *tcp_output(struct stack *s, struct tcb *t, struct mtime now); /* NULL: no more */
+/* Puts it on the output list. */
+void tcp_want_output(struct stack *s, struct tcb *t);
+/* Re-arms the connection's wheel timer by tcp_next(). */
+void tcp_rearm(struct stack *s, struct tcb *t, struct mtime now);
+/* A segment without a connection: RST for @g (RFC 9293 §3.5.2), SYN-ACK and challenge ACKs. */
+void tcp_send_bare(struct stack *s, const struct tcp_addr_pair *a, uint32_t seq, uint32_t ack,
+		   uint32_t flags, uint16_t wnd, const struct tcp_options *o, uint16_t queue,
+		   struct mtime now);
+void tcp_send_reset(struct stack *s, const struct tcp_seg *g, struct mtime now);
+uint32_t tcp_ts_now(const struct stack *s, struct mtime now); /* ms clock of RFC 7323 */
+/* Window to advertise, scaled by the caller; moves rcv_adv. */
+uint32_t tcp_select_window(struct stack *s, struct tcb *t);
+
+/* tcp_timer.c */
+void tcp_timer(struct stack *s, uint32_t conn, struct mtime now);
+
+/* tcp_buf.c: send, receive and out-of-order queues */
+uint32_t rxq_append(struct stack *s, struct tcb *t, const struct pkt *p, uint32_t off,
+		    uint32_t len); /* bytes taken */
+/* Keeps out-of-order data [seq, seq+len); returns bytes newly held. */
+uint32_t ooo_insert(struct stack *s, struct tcb *t, uint32_t seq, const struct pkt *p,
+		    uint32_t off, uint32_t len);
+/* Moves what has become in order to the receive queue, advancing rcv_nxt. */
+void ooo_merge(struct stack *s, struct tcb *t);
+uint32_t rxq_read(struct stack *s, struct tcb *t, void *buf, uint32_t len);
+/* The same from @skip bytes on, leaving all where it is. */
+uint32_t rxq_peek(struct stack *s, const struct tcb *t, uint32_t skip, void *buf, uint32_t len);
+uint32_t txq_append(struct stack *s, struct tcb *t, const void *buf, uint32_t len);
+/* Copies @len bytes at sequence number @seq of the send queue to @out. */
+void txq_copy(struct stack *s, struct tcb *t, uint32_t seq, uint8_t *out, uint32_t len);
+/* Points @fr (up to @max) at the bytes instead; returns fragments used, *@got bytes covered. */
+uint32_t txq_frags(struct stack *s, struct tcb *t, uint32_t seq, uint32_t len,
+		   struct pkt_frag *fr, uint32_t max, uint32_t *got);
+void txq_acked(struct stack *s, struct tcb *t, uint32_t n);
+void tcp_buf_release(struct stack *s, struct tcb *t); /* all three queues */
+
+/* tcp_connect.c: active open, ports (RFC 6056); what both kinds of open have in common */
+uint32_t tcp_isn(const struct stack *s, const struct tcp_addr_pair *a, struct mtime now); /* RFC 6528 */
+/* Added to our timestamp clock; the same for each incarnation of a pair (RFC 7323 §5.4). */
+uint32_t tcp_ts_offset(const struct stack *s, const struct tcp_addr_pair *a);
+/* The largest segment for a route of @mtu to @dst: what a SYN announces. */
+uint16_t tcp_mtu_mss(uint32_t mtu, const struct ip_addr *dst);
+/* Shift to offer, for a receive buffer that starts with @rcvbuf; 0 where scaling is off. */
+uint8_t tcp_offer_wscale(const struct stack *s, uint32_t rcvbuf);
+
+/* ---- small things ---- */
 
 static inline uint32_t tcp_min(uint32_t a, uint32_t b)
 {
@@ -126,6 +281,8 @@ bool tcp_timer_keep_over(const struct tcb *t, struct mtime now);
 bool tcp_timer_syn_over(const struct stack *s, const struct tcb *t, struct mtime now);
 
 /* ecn.c */
+/* Does a listener with this algorithm agree to what the SYN @g offers? */
+bool tcp_ecn_accept(const struct stack *s, uint8_t cc, const struct tcp_seg *g);
 /* Flags of our SYN, which may be a retransmission; sets or clears TCB_OPT_ECN as offered. */
 uint8_t tcp_ecn_syn(const struct stack *s, struct tcb *t, bool again);
 /* The peer's SYN or SYN-ACK @g says whether it agrees to what we have offered. */

@@ -4,7 +4,7 @@
  * open have in common: initial sequence numbers (RFC 6528), timestamp offsets, the MSS and window
  * scale to offer. The SYN itself, and sending it again, is tcp_out.c's.
  */
-#include "internal.h"
+#include "tcp.h"
 
 /*
  * One hash of the pair gives both numbers, from halves that tell nothing about each other. The XDP

@@ -8,7 +8,7 @@
  * The queue's bound and what happens at it are Linux's: full means more than
  * min(backlog, somaxconn).
  */
-#include "internal.h"
+#include "tcp.h"
 
 static uint32_t *listener_bucket(const struct stack *s, uint16_t port)
 {

@@ -7,7 +7,7 @@
  * there are at most tcp_max_tw_buckets. Follows RFC 9293 §3.10.7.4 for this state, RFC 1337
  * (a RST does not end it), RFC 6191 (a SYN with a newer timestamp or sequence number does).
  */
-#include "internal.h"
+#include "tcp.h"
 
 static uint32_t timewait_bucket(const struct stack *s, const struct tcp_addr_pair *a)
 {

@@ -11,7 +11,7 @@
  * Invariants: a socket with a local port stands in the table that .rport says, once, the one bound
  * last in front; .rx_bytes is what its chunks hold, and not 0 only where there are chunks.
  */
-#include "internal.h"
+#include "tcp.h"
 
 #define UDP_HLEN 8u
 #define CSUM_OFF 6u
