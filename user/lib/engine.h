@@ -33,9 +33,18 @@ struct watch {
 	void (*fn)(struct watch *w, uint32_t events); /* EPOLL* that may hold now */
 };
 
+/*
+ * What blocked threads have put there, then the items of epoll instances, which are known by number:
+ * a list ends in NULL, or in the first of these (epoll.c). watch_of() is NULL for both.
+ */
 struct waitq {
 	struct watch *head;
 };
+
+static inline struct watch *watch_of(struct watch *w)
+{
+	return (uintptr_t)w & 1 ? NULL : w;
+}
 
 void waitq_add(struct waitq *q, struct watch *w);
 void waitq_del(struct watch *w);
@@ -306,6 +315,7 @@ void file_take_or_fail(struct file *f);
 bool file_wanted(const struct file *f); /* does a thread wait for it now? */
 bool epoll_watches(const struct file *ep, const struct file *f);
 void epoll_inherit(struct file *f);  /* in a child: only epoll instances still watch it */
+void epoll_notify(struct waitq *q, uint32_t events); /* waitq_notify()'s part of it */
 void epoll_forget(struct waitq *q);  /* takes a closing socket out of all epoll instances */
 uint32_t file_poll(struct file *f);  /* EPOLL* that hold now, for a socket or an instance */
 /* Registers @kfd in all instances that @f is in, alike. */

@@ -21,17 +21,17 @@
 
 struct epoll;
 
+/* A server has one for each connection, so it is named by its number in eng.items and knows no
+ * pointers. */
 struct epitem {
-	struct watch watch; /* on the socket, or instance */
 	epoll_data_t data;
 	uint32_t events; /* EPOLLERR and EPOLLHUP included; without any, after EPOLLONESHOT */
 	int file, ep;	 /* handles; an item goes before either of them does */
-	/* Numbers in eng.items. The ready list; .rdy_prev NOT_READY: not on it */
-	uint32_t rdy_next, rdy_prev;
-	uint32_t next, prev; /* of the instance */
-	uint32_t number;
+	uint32_t rdy_next, rdy_prev; /* the ready list; .rdy_prev NOT_READY: not on it */
+	uint32_t next, prev;	     /* of the instance */
+	uint32_t wq_next;	     /* of those that watch the same file (first_item()) */
 };
-_Static_assert(sizeof(struct epitem) <= 64, "one for each connection");
+_Static_assert(sizeof(struct epitem) <= 40, "one for each connection");
 #define NO_ITEM UINT32_MAX
 #define NOT_READY (UINT32_MAX - 1)
 
@@ -60,24 +60,6 @@ static void no_event(struct watch *w, uint32_t events)
 	(void)events;
 }
 
-/* One event wakes one thread that is not awake yet, and all who watch the instance as a whole. */
-static void wake_one(struct epoll *ep)
-{
-	bool done = false;
-
-	for (struct watch *w = ep->f.wq.head, *next; w; w = next) {
-		struct ep_sleeper *s = container_of(w, struct ep_sleeper, watch);
-
-		next = w->next;
-		if (w->fn != no_event) {
-			w->fn(w, EPOLLIN | EPOLLRDNORM);
-		} else if (!done && !s->waiter.woken) {
-			waiter_wake(&s->waiter);
-			done = true;
-		}
-	}
-}
-
 static struct epitem *item_at(uint32_t i)
 {
 	return slab_at(&eng.items, i);
@@ -88,17 +70,75 @@ static struct epoll *item_ep(const struct epitem *it)
 	return container_of(file_get(it->ep), struct epoll, f);
 }
 
-static void ready_add(struct epitem *it)
+/* ---- the items that watch a file: the end of its wait queue ---- */
+
+static struct watch **items_link(struct waitq *q)
 {
+	struct watch **p = &q->head;
+
+	while (watch_of(*p))
+		p = &(*p)->next;
+	return p;
+}
+
+static uint32_t first_item(const struct waitq *q)
+{
+	const struct watch *w = q->head;
+
+	while (w && !((uintptr_t)w & 1))
+		w = w->next;
+	return w ? (uint32_t)((uintptr_t)w >> 1) : NO_ITEM;
+}
+
+static void set_first_item(struct waitq *q, uint32_t i)
+{
+	*items_link(q) = i == NO_ITEM ? NULL : (struct watch *)((uintptr_t)i << 1 | 1);
+}
+
+static void wq_del(struct waitq *q, uint32_t i)
+{
+	uint32_t at = first_item(q);
+
+	if (at == i) {
+		set_first_item(q, item_at(i)->wq_next);
+		return;
+	}
+	while (item_at(at)->wq_next != i)
+		at = item_at(at)->wq_next;
+	item_at(at)->wq_next = item_at(i)->wq_next;
+}
+
+/* One event wakes one thread that is not awake yet, and all who watch the instance as a whole. */
+static void wake_one(struct epoll *ep)
+{
+	bool done = false;
+
+	for (struct watch *w = watch_of(ep->f.wq.head), *next; w; w = next) {
+		struct ep_sleeper *s = container_of(w, struct ep_sleeper, watch);
+
+		next = watch_of(w->next);
+		if (w->fn != no_event) {
+			w->fn(w, EPOLLIN | EPOLLRDNORM);
+		} else if (!done && !s->waiter.woken) {
+			waiter_wake(&s->waiter);
+			done = true;
+		}
+	}
+	epoll_notify(&ep->f.wq, EPOLLIN | EPOLLRDNORM);
+}
+
+static void ready_add(uint32_t i)
+{
+	struct epitem *it = item_at(i);
 	struct epoll *ep = item_ep(it);
 
 	it->rdy_next = NO_ITEM;
 	it->rdy_prev = ep->rdy_tail;
 	if (ep->rdy_tail == NO_ITEM)
-		ep->rdy_head = it->number;
+		ep->rdy_head = i;
 	else
-		item_at(ep->rdy_tail)->rdy_next = it->number;
-	ep->rdy_tail = it->number;
+		item_at(ep->rdy_tail)->rdy_next = i;
+	ep->rdy_tail = i;
 	ep->n_ready++;
 }
 
@@ -120,23 +160,32 @@ static void ready_del(struct epitem *it)
 	ep->n_ready--;
 }
 
-static void item_event(struct watch *w, uint32_t events)
+static void item_event(uint32_t i, uint32_t events)
 {
-	struct epitem *it = container_of(w, struct epitem, watch);
+	struct epitem *it = item_at(i);
 
 	if (!(events & it->events & ~EP_PRIVATE))
 		return;
 	if (it->rdy_prev == NOT_READY)
-		ready_add(it);
+		ready_add(i);
 	wake_one(item_ep(it));
+}
+
+void epoll_notify(struct waitq *q, uint32_t events)
+{
+	for (uint32_t i = first_item(q), next; i != NO_ITEM; i = next) {
+		next = item_at(i)->wq_next;
+		item_event(i, events);
+	}
 }
 
 /* An instance: does it, or one that it is in, have a thread that sleeps in it? */
 static bool slept_in(const struct file *f)
 {
-	for (const struct watch *w = f->wq.head; w; w = w->next)
-		if (w->fn != item_event ||
-		    slept_in(&item_ep(container_of(w, struct epitem, watch))->f))
+	if (watch_of(f->wq.head))
+		return true;
+	for (uint32_t i = first_item(&f->wq); i != NO_ITEM; i = item_at(i)->wq_next)
+		if (slept_in(&item_ep(item_at(i))->f))
 			return true;
 	return false;
 }
@@ -148,10 +197,12 @@ static bool item_wants(const struct epitem *it)
 
 bool file_wanted(const struct file *f)
 {
-	for (struct watch *w = f->wq.head; w; w = w->next) {
-		const struct epitem *it = container_of(w, struct epitem, watch);
+	if (watch_of(f->wq.head))
+		return true;
+	for (uint32_t i = first_item(&f->wq); i != NO_ITEM; i = item_at(i)->wq_next) {
+		const struct epitem *it = item_at(i);
 
-		if (w->fn != item_event || (item_wants(it) && slept_in(&item_ep(it)->f)))
+		if (item_wants(it) && slept_in(&item_ep(it)->f))
 			return true;
 	}
 	return false;
@@ -159,34 +210,21 @@ bool file_wanted(const struct file *f)
 
 bool epoll_watches(const struct file *ep, const struct file *f)
 {
-	for (struct watch *w = f->wq.head; w; w = w->next) {
-		const struct epitem *it = container_of(w, struct epitem, watch);
-
-		if (w->fn == item_event && item_wants(it) && it->ep == ep->handle)
+	for (uint32_t i = first_item(&f->wq); i != NO_ITEM; i = item_at(i)->wq_next)
+		if (item_wants(item_at(i)) && item_at(i)->ep == ep->handle)
 			return true;
-	}
 	return false;
 }
 
 /* What else was on the queue stood on the stack of a thread that the child does not have. */
 void epoll_inherit(struct file *f)
 {
-	struct watch *keep = NULL;
+	uint32_t items = first_item(&f->wq);
 
-	for (struct watch *w = f->wq.head, *next; w; w = next) {
-		next = w->next;
-		if (w->fn != item_event)
-			continue;
-		w->next = keep;
-		keep = w;
-	}
+	f->wq.head = NULL;
+	set_first_item(&f->wq, items);
 	if (f->kind == FILE_EPOLL)
 		container_of(f, struct epoll, f)->inherited = true;
-	f->wq.head = NULL;
-	for (struct watch *w = keep, *next; w; w = next) {
-		next = w->next;
-		waitq_add(&f->wq, w);
-	}
 }
 
 static int make_kernel(struct epoll *ep)
@@ -232,30 +270,27 @@ static int ctl_twin(struct epoll *ep, int op, struct file *f, const struct epoll
 }
 
 /* @f: the file that it watches, which may have no handle any more. */
-static void item_free(struct epitem *it, struct file *f)
+static void item_free(uint32_t i, struct file *f)
 {
+	struct epitem *it = item_at(i);
 	struct epoll *ep = item_ep(it);
 
 	ctl_twin(ep, EPOLL_CTL_DEL, f, NULL);
 	ready_del(it);
-	waitq_del(&it->watch);
+	wq_del(&f->wq, i);
 	if (it->prev == NO_ITEM)
 		ep->items = it->next;
 	else
 		item_at(it->prev)->next = it->next;
 	if (it->next != NO_ITEM)
 		item_at(it->next)->prev = it->prev;
-	slab_put(&eng.items, it->number);
+	slab_put(&eng.items, i);
 }
 
 void epoll_forget(struct waitq *q)
 {
-	for (struct watch *w = q->head, *next; w; w = next) {
-		next = w->next;
-		if (w->fn == item_event)
-			item_free(container_of(w, struct epitem, watch),
-				  container_of(q, struct file, wq));
-	}
+	for (uint32_t i; (i = first_item(q)) != NO_ITEM;)
+		item_free(i, container_of(q, struct file, wq));
 }
 
 void epoll_close(struct file *f)
@@ -264,11 +299,11 @@ void epoll_close(struct file *f)
 
 	/* Items lead back to the file by its handle. */
 	while (ep->items != NO_ITEM)
-		item_free(item_at(ep->items), file_get(item_at(ep->items)->file));
+		item_free(ep->items, file_get(item_at(ep->items)->file));
 	epoll_forget(&f->wq);
 	file_remove(f);
-	for (struct watch *w = f->wq.head, *next; w; w = next) {
-		next = w->next;
+	for (struct watch *w = watch_of(f->wq.head), *next; w; w = next) {
+		next = watch_of(w->next);
 		if (w->fn == no_event)
 			waiter_wake(&container_of(w, struct ep_sleeper, watch)->waiter);
 		else
@@ -393,60 +428,58 @@ void file_take_or_fail(struct file *f)
 	sk->err = (uint8_t)-err;
 }
 
-static struct epitem *item_find(const struct epoll *ep, const struct file *f)
+static uint32_t item_find(const struct epoll *ep, const struct file *f)
 {
-	for (struct watch *w = f->wq.head; w; w = w->next)
-		if (w->fn == item_event) {
-			struct epitem *it = container_of(w, struct epitem, watch);
+	uint32_t i = first_item(&f->wq);
 
-			if (it->ep == ep->f.handle)
-				return it;
-		}
-	return NULL;
+	while (i != NO_ITEM && item_at(i)->ep != ep->f.handle)
+		i = item_at(i)->wq_next;
+	return i;
 }
 
-static void item_set(struct epitem *it, const struct epoll_event *ev)
+static void item_set(uint32_t i, const struct epoll_event *ev)
 {
+	struct epitem *it = item_at(i);
+
 	it->events = ev->events | EPOLLERR | EPOLLHUP;
 	it->data = ev->data;
 	/* What is ready already is an event, also for EPOLLET (epoll(7)). */
-	item_event(&it->watch, file_poll(file_get(it->file)));
+	item_event(i, file_poll(file_get(it->file)));
 }
 
 static int item_add(struct epoll *ep, struct file *f, const struct epoll_event *ev)
 {
 	struct epitem *it;
-	uint32_t number;
+	uint32_t i;
 	int err;
 
 	eng.items.size = sizeof(*it);
-	it = slab_get(&eng.items, &number);
+	it = slab_get(&eng.items, &i);
 	if (!it)
 		return -ENOMEM;
 	err = ctl_twin(ep, EPOLL_CTL_ADD, f, ev);
 	if (err) {
-		slab_put(&eng.items, number);
+		slab_put(&eng.items, i);
 		return err;
 	}
-	it->number = number;
 	it->ep = ep->f.handle;
 	it->file = f->handle;
 	it->rdy_prev = NOT_READY;
-	it->watch.fn = item_event;
-	waitq_add(&f->wq, &it->watch);
+	it->wq_next = first_item(&f->wq);
+	set_first_item(&f->wq, i);
 	it->prev = NO_ITEM;
 	it->next = ep->items;
 	if (it->next != NO_ITEM)
-		item_at(it->next)->prev = number;
-	ep->items = number;
-	item_set(it, ev);
+		item_at(it->next)->prev = i;
+	ep->items = i;
+	item_set(i, ev);
 	return 0;
 }
 
 static int ctl_ours(struct epoll *ep, int op, int fd, struct epoll_event *ev)
 {
 	struct file *f = file_get(fd);
-	struct epitem *it;
+	uint32_t i;
 	int err = 0;
 
 	if (!f)
@@ -466,22 +499,22 @@ static int ctl_ours(struct epoll *ep, int op, int fd, struct epoll_event *ev)
 		err = file_take(f);
 	if (err)
 		return err;
-	it = item_find(ep, f);
+	i = item_find(ep, f);
 	switch (op) {
 	case EPOLL_CTL_ADD:
-		return it ? -EEXIST : item_add(ep, f, ev);
+		return i != NO_ITEM ? -EEXIST : item_add(ep, f, ev);
 	case EPOLL_CTL_MOD:
-		if (!it)
+		if (i == NO_ITEM)
 			return -ENOENT;
-		if ((it->events | ev->events) & EPOLLEXCLUSIVE)
+		if ((item_at(i)->events | ev->events) & EPOLLEXCLUSIVE)
 			return -EINVAL;
 		ctl_twin(ep, op, f, ev);
-		item_set(it, ev);
+		item_set(i, ev);
 		return 0;
 	case EPOLL_CTL_DEL:
-		if (!it)
+		if (i == NO_ITEM)
 			return -ENOENT;
-		item_free(it, f);
+		item_free(i, f);
 		return 0;
 	default:
 		return -EINVAL;
@@ -500,13 +533,11 @@ int tandem_epoll_ctl(int epfd, int op, int fd, struct epoll_event *ev)
 
 void epoll_mirror(struct file *f, int kfd)
 {
-	for (struct watch *w = f->wq.head; w; w = w->next)
-		if (w->fn == item_event) {
-			struct epitem *it = container_of(w, struct epitem, watch);
-			struct epoll_event ev = {.events = it->events, .data = it->data};
+	for (uint32_t i = first_item(&f->wq); i != NO_ITEM; i = item_at(i)->wq_next) {
+		struct epoll_event ev = {.events = item_at(i)->events, .data = item_at(i)->data};
 
-			ctl_kernel(item_ep(it), EPOLL_CTL_ADD, kfd, &ev);
-		}
+		ctl_kernel(item_ep(item_at(i)), EPOLL_CTL_ADD, kfd, &ev);
+	}
 }
 
 void lib_epoll_mirror(int fd, int kfd)
@@ -526,7 +557,8 @@ static int collect(struct epoll *ep, struct epoll_event *evs, int max)
 	int n = 0;
 
 	for (uint32_t todo = ep->n_ready; todo && n < max; todo--) {
-		struct epitem *it = item_at(ep->rdy_head);
+		uint32_t i = ep->rdy_head;
+		struct epitem *it = item_at(i);
 		uint32_t e = file_poll(file_get(it->file)) & it->events & ~EP_PRIVATE;
 
 		ready_del(it);
@@ -536,7 +568,7 @@ static int collect(struct epoll *ep, struct epoll_event *evs, int max)
 		if (it->events & EPOLLONESHOT)
 			it->events &= EP_PRIVATE;
 		else if (!(it->events & EPOLLET))
-			ready_add(it);
+			ready_add(i);
 	}
 	return n;
 }

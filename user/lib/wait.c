@@ -27,7 +27,7 @@ void waitq_add(struct waitq *q, struct watch *w)
 {
 	w->next = q->head;
 	w->pprev = &q->head;
-	if (w->next)
+	if (watch_of(w->next))
 		w->next->pprev = &w->next;
 	q->head = w;
 }
@@ -35,16 +35,17 @@ void waitq_add(struct waitq *q, struct watch *w)
 void waitq_del(struct watch *w)
 {
 	*w->pprev = w->next;
-	if (w->next)
+	if (watch_of(w->next))
 		w->next->pprev = w->pprev;
 }
 
 void waitq_notify(struct waitq *q, uint32_t events)
 {
-	for (struct watch *w = q->head, *next; w; w = next) {
-		next = w->next;
+	for (struct watch *w = watch_of(q->head), *next; w; w = next) {
+		next = watch_of(w->next);
 		w->fn(w, events);
 	}
+	epoll_notify(q, events);
 }
 
 void waiter_rouse(struct waiter *w)
