@@ -103,17 +103,25 @@ cycles() { # FROM TO
 	local i
 	for ((i = $1; i < $2; i++)); do
 		cycle "$i" || return 1
+		[ $((i % 50)) != 49 ] || echo "# after $i: $(fds) descriptors, $(rss_kb) kB, frames $(frames)" >&3
 	done
 }
-slots_free() { status_is '.frames | .owned_by_daemon == .owned and .injected == 0 and .tx == 0'; }
+# Each frame is in the pool, with the kernel for receiving, or in the daemon's cache, which has a bound.
+slots_free() {
+	status_is '.frames | .owned_by_daemon == .owned and .cached_by_daemon == .owned and .owned <= 704 and
+		.injected == 0 and .tx == 0 and .bad == 0 and .pool + .fill + .owned == .total'
+}
 
+exec 3>&1 # check() keeps the other
 check "one of each kind" cycles 0 4
 check "their slots are free" wait_for 10 slots_free
 fds0=$(fds) rss0=$(rss_kb)
+fill0=$(status | jq .frames.fill)
 echo "# before: $fds0 descriptors, $rss0 kB, frames $(frames)"
 check "$CYCLES programs start, serve, and are stopped or killed" cycles 4 $((CYCLES + 4))
 check "their slots are free" wait_for 10 slots_free
 echo "# after: $(fds) descriptors, $(rss_kb) kB, frames $(frames)"
+check "the kernel has as many frames to receive into as before" [ "$(status | jq .frames.fill)" -le "$fill0" ]
 check "descriptors of the daemon are as before" wait_for 5 [ "$(fds)" = "$fds0" ]
 # Tables are touched as they are needed, once; a leak of a page for each cycle would be seen.
 check "memory of the daemon has hardly grown" [ "$(rss_kb)" -lt $((rss0 + 2000 + CYCLES * 2)) ]

@@ -207,6 +207,11 @@ const struct port_stats *port_stats(const struct port *p)
 
 	return &none;
 }
+
+uint32_t port_frames(const struct port *p)
+{
+	return 0;
+}
 void port_rescue_ring(struct port *p, struct shm_pkt_ring *ring)
 {
 }

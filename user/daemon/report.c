@@ -241,6 +241,7 @@ static void put_memory(struct daemon *d, struct jbuf *j)
 	jb_u64(j, "tx", u.tx);
 	jb_u64(j, "owned", u.owned);
 	jb_u64(j, "owned_by_daemon", u.owned_by_daemon);
+	jb_u64(j, "cached_by_daemon", port_frames(d->port));
 	jb_u64(j, "injected", u.injected);
 	jb_u64(j, "bad", u.bad);
 	jb_u64(j, "completions_ignored", u.comp_ignored);

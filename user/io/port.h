@@ -92,6 +92,11 @@ bool port_inject_copy(struct port *p, const struct pkt *pk, const uint8_t *eth,
 		      struct shm_pkt_ring *ring, uint16_t slot);
 /* Descriptors to sleep on: writes up to @max fds, returns how many. */
 uint32_t port_fds(const struct port *p, int *fds, uint32_t max);
+/*
+ * Frames in its hands between two calls: cache, packets in parts, what the stack builds in. Others that the
+ * owner table says are this process's are lost.
+ */
+uint32_t port_frames(const struct port *p);
 const struct port_stats *port_stats(const struct port *p);
 /*
  * A packet socket for .gso_fd, on @ifindex (CAP_NET_RAW). It can be passed to a process without

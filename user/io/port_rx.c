@@ -118,6 +118,15 @@ const struct port_stats *port_stats(const struct port *p)
 	return &p->stats;
 }
 
+uint32_t port_frames(const struct port *p)
+{
+	uint32_t n = p->cache.n + p->held + PORT_PKTS;
+
+	for (const struct pkt *pk = p->bare; pk; pk = pk->next)
+		n--;
+	return n;
+}
+
 uint32_t port_fds(const struct port *p, int *fds, uint32_t max)
 {
 	uint32_t n = p->n_queues < max ? p->n_queues : max;
