@@ -295,6 +295,26 @@ static void usage(FILE *f)
 		   "       [--busy-poll US] [--kernel] http://ADDRESS[:PORT]/PATH\n");
 }
 
+/* False: it is too long. */
+static bool request_build(const char *range)
+{
+	request_len = (uint32_t)snprintf(
+		request, sizeof(request),
+		"GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: tandem-fetch\r\n%s%s%s\r\n", url.path,
+		url.host, range ? "Range: bytes=" : "", range ? range : "", range ? "\r\n" : "");
+	return request_len < sizeof(request);
+}
+
+static void report(bool json, double s)
+{
+	fprintf(json ? stdout : stderr,
+		json ? "{\"ok\":%llu,\"failed\":%llu,\"bytes\":%llu,\"seconds\":%.3f,"
+		       "\"per_second\":%.1f,\"mbit_s\":%.1f}\n"
+		     : "%llu responses, %llu failed, %llu bytes in %.3f s: %.1f/s, %.1f Mbit/s\n",
+		(unsigned long long)ok, (unsigned long long)failed, (unsigned long long)bytes, s,
+		(double)ok / s, (double)bytes * 8 / s / 1e6);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option opts[] = {
@@ -330,11 +350,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "http_fetch: -o takes one response only (-n 1)\n");
 		return 2;
 	}
-	request_len = (uint32_t)snprintf(request, sizeof(request),
-					 "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: tandem-fetch\r\n%s%s%s\r\n",
-					 url.path, url.host, range ? "Range: bytes=" : "",
-					 range ? range : "", range ? "\r\n" : "");
-	if (request_len >= sizeof(request)) {
+	if (!request_build(range)) {
 		fprintf(stderr, "http_fetch: --range is too long\n");
 		return 2;
 	}
@@ -355,11 +371,6 @@ int main(int argc, char **argv)
 		perror(file);
 		return 1;
 	}
-	fprintf(json ? stdout : stderr,
-		json ? "{\"ok\":%llu,\"failed\":%llu,\"bytes\":%llu,\"seconds\":%.3f,"
-		       "\"per_second\":%.1f,\"mbit_s\":%.1f}\n"
-		     : "%llu responses, %llu failed, %llu bytes in %.3f s: %.1f/s, %.1f Mbit/s\n",
-		(unsigned long long)ok, (unsigned long long)failed, (unsigned long long)bytes, s,
-		(double)ok / s, (double)bytes * 8 / s / 1e6);
+	report(json, s);
 	return failed ? 1 : 0;
 }

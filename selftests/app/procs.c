@@ -309,12 +309,9 @@ static __attribute__((noinline)) pid_t vfork_shell(int c)
 	return pid;
 }
 
-static void over_exec(void)
+static void as_standard_input(void)
 {
-	extern char **environ;
-	posix_spawn_file_actions_t fa;
-	int l = listener(7603, 0), ctl, c, p[2];
-	char self[32];
+	int c;
 	pid_t pid;
 
 	TITLE("a program with a connection as its standard input and output");
@@ -338,6 +335,14 @@ static void over_exec(void)
 	T(write(c, "still", 5));
 	T(slurp(c, buf, 5));
 	close(c);
+}
+
+static void by_posix_spawn(void)
+{
+	extern char **environ;
+	posix_spawn_file_actions_t fa;
+	int c, p[2];
+	pid_t pid;
 
 	TITLE("by posix_spawn");
 	c = peer("echo");
@@ -353,6 +358,13 @@ static void over_exec(void)
 	close(c);
 	T(slurp(p[0], buf, 100));
 	T(status_of(pid));
+}
+
+static void close_on_exec(void)
+{
+	char self[32];
+	int c;
+	pid_t pid;
 
 	TITLE("close-on-exec is obeyed: the end comes");
 	c = peer("count");
@@ -366,7 +378,17 @@ static void over_exec(void)
 	}
 	T(status_of(pid));
 	close(c);
+}
 
+static void over_exec(void)
+{
+	int l = listener(7603, 0), ctl;
+	char self[32];
+	pid_t pid;
+
+	as_standard_input();
+	by_posix_spawn();
+	close_on_exec();
 	TITLE("a listener over exec");
 	snprintf(self, sizeof(self), "%d", l);
 	pid = fork();

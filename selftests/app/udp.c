@@ -261,12 +261,11 @@ static void options(void)
 	T(close(fd));
 }
 
-/* IP_PKTINFO, TTL and TOS as they come in, and are asked for. */
-static void ancillary(void)
+/* IP_PKTINFO, TTL and TOS as they come in. */
+static void ancillary_in(int fd, struct in_pktinfo *pi)
 {
-	struct sockaddr_in own = sin_of("0.0.0.0", OWN_PORT), from,
-			   to = sin_of(peer_addr, PEER_PORT);
-	char cbuf[256], out[CMSG_SPACE(sizeof(struct in_pktinfo)) + CMSG_SPACE(sizeof(int))];
+	struct sockaddr_in from;
+	char cbuf[256];
 	struct iovec iov = {buf, 100};
 	struct msghdr m = {.msg_iov = &iov,
 			   .msg_iovlen = 1,
@@ -274,17 +273,9 @@ static void ancillary(void)
 			   .msg_namelen = sizeof(from),
 			   .msg_control = cbuf,
 			   .msg_controllen = sizeof(cbuf)};
-	struct in_pktinfo pi;
 	struct cmsghdr *c;
-	int fd = udp(), one = 1, v;
+	int v;
 
-	TITLE("ancillary data");
-	T(bind(fd, SA(own)));
-	T(setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &one, sizeof(one)));
-	T(setsockopt(fd, IPPROTO_IP, IP_RECVTTL, &one, sizeof(one)));
-	T(setsockopt(fd, IPPROTO_IP, IP_RECVTOS, &one, sizeof(one)));
-	T(sendto(fd, "back", 4, 0, SA(to)));
-	ready(fd, POLLIN);
 	for (int i = 0; i < 2; i++) {
 		m.msg_controllen = i ? 28 : sizeof(cbuf); /* the second time: cut */
 		T(recvmsg(fd, &m, i ? 0 : MSG_PEEK));
@@ -292,25 +283,33 @@ static void ancillary(void)
 		for (c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {
 			printf("cmsg %d %d length %zu\n", c->cmsg_level, c->cmsg_type,
 			       (size_t)c->cmsg_len);
-			if (c->cmsg_type == IP_PKTINFO && c->cmsg_len == CMSG_LEN(sizeof(pi))) {
-				memcpy(&pi, CMSG_DATA(c), sizeof(pi));
-				printf("to %s, interface known %d\n", inet_ntoa(pi.ipi_addr),
-				       pi.ipi_ifindex > 0);
+			if (c->cmsg_type == IP_PKTINFO && c->cmsg_len == CMSG_LEN(sizeof(*pi))) {
+				memcpy(pi, CMSG_DATA(c), sizeof(*pi));
+				printf("to %s, interface known %d\n", inet_ntoa(pi->ipi_addr),
+				       pi->ipi_ifindex > 0);
 			} else if (c->cmsg_type == IP_TTL) {
 				memcpy(&v, CMSG_DATA(c), sizeof(v));
 				printf("ttl %d\n", v);
 			}
 		}
 	}
-	/* A reply from the address that was asked. */
-	memset(out, 0, sizeof(out));
-	m = (struct msghdr){.msg_iov = &iov,
-			    .msg_iovlen = 1,
-			    .msg_name = &to,
-			    .msg_namelen = sizeof(to),
-			    .msg_control = out,
-			    .msg_controllen = sizeof(out)};
-	c = CMSG_FIRSTHDR(&m);
+}
+
+/* A reply from the address that was asked, with a TTL of its own. */
+static void ancillary_out(int fd, struct in_pktinfo pi)
+{
+	struct sockaddr_in to = sin_of(peer_addr, PEER_PORT);
+	char out[CMSG_SPACE(sizeof(pi)) + CMSG_SPACE(sizeof(int))] = {0};
+	struct iovec iov = {buf, 7};
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_name = &to,
+			   .msg_namelen = sizeof(to),
+			   .msg_control = out,
+			   .msg_controllen = sizeof(out)};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+	int v = 9;
+
 	*c = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(pi)),
 			      .cmsg_level = IPPROTO_IP,
 			      .cmsg_type = IP_PKTINFO};
@@ -319,9 +318,7 @@ static void ancillary(void)
 	c = CMSG_NXTHDR(&m, c);
 	*c = (struct cmsghdr){
 		.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = IPPROTO_IP, .cmsg_type = IP_TTL};
-	v = 9;
 	memcpy(CMSG_DATA(c), &v, sizeof(v));
-	iov.iov_len = 7;
 	memcpy(buf, "replied", 7);
 	T(sendmsg(fd, &m, 0));
 	ready(fd, POLLIN);
@@ -329,6 +326,23 @@ static void ancillary(void)
 	v = 0;
 	memcpy(CMSG_DATA(c), &v, sizeof(v));
 	T(sendmsg(fd, &m, 0));
+}
+
+static void ancillary(void)
+{
+	struct sockaddr_in own = sin_of("0.0.0.0", OWN_PORT), to = sin_of(peer_addr, PEER_PORT);
+	struct in_pktinfo pi = {0};
+	int fd = udp(), one = 1;
+
+	TITLE("ancillary data");
+	T(bind(fd, SA(own)));
+	T(setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &one, sizeof(one)));
+	T(setsockopt(fd, IPPROTO_IP, IP_RECVTTL, &one, sizeof(one)));
+	T(setsockopt(fd, IPPROTO_IP, IP_RECVTOS, &one, sizeof(one)));
+	T(sendto(fd, "back", 4, 0, SA(to)));
+	ready(fd, POLLIN);
+	ancillary_in(fd, &pi);
+	ancillary_out(fd, pi);
 	T(close(fd));
 }
 

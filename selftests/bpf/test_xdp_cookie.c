@@ -7,22 +7,13 @@
 #include <time.h>
 #include "xdp_world.h"
 #include "common/syncookie.h"
+#include "selftests/unit/rnd.h"
 
 #define FLOODED 8080
 
 static const uint8_t all_options[20] = {2,    4,    5, 0xb4, 4, 2, 8, 10, 0, 0,
 					0x12, 0x34, 0, 0,    0, 0, 1, 3,  3, 9};
 static struct syncookie_secrets secrets;
-static uint64_t rng = 88172645463325252ull;
-
-static uint32_t rnd(void)
-{
-	rng ^= rng << 13;
-	rng ^= rng >> 7;
-	rng ^= rng << 17;
-	return (uint32_t)(rng >> 32);
-}
-
 static uint64_t now_ns(void)
 {
 	struct timespec ts;
