@@ -268,7 +268,10 @@ struct arena_layout {
 /* What the kernel leaves free in front of a received packet; ours for transmit, too. */
 #define UMEM_HEADROOM 256u
 
-/* State in the low byte, slot of the process in the upper 16 bits. */
+/*
+ * State in the low byte, slot of the process in the upper 16 bits. Between them how often the
+ * daemon's search for lost frames has met it like this: whoever writes the entry makes that 0.
+ */
 enum frame_state {
 	FRAME_POOL = 0, /* in the shared pool */
 	FRAME_FILL,	/* with the kernel for receive: fill ring, or an RX ring not yet read */
@@ -278,6 +281,8 @@ enum frame_state {
 };
 #define FRAME_OWNER(state, slot) ((uint32_t)(state) | (uint32_t)(slot) << 16)
 #define FRAME_STATE(v) ((v) & 0xffu)
+#define FRAME_AGE(v) ((v) >> 8 & 0xffu)
+#define FRAME_AGE_ONE 0x100u
 #define FRAME_SLOT(v) ((v) >> 16)
 
 #endif

@@ -263,6 +263,14 @@ uint32_t xsk_unread_frames(const struct xsk *x, const struct umem *u, uint32_t *
 	return 0;
 }
 
+void xsk_spare(const struct xsk *x, struct frame_set *s)
+{
+	const struct dw_rings *r = x->rx_map;
+
+	for (uint32_t i = r->rx_idx[1]; i != r->rx_idx[0]; i++)
+		frame_set_del(s, r->rx[i % DW_RING].addr);
+}
+
 /* Remembers what asks for an answer. */
 static void dw_sent(const uint8_t *b, uint32_t len)
 {
@@ -368,6 +376,7 @@ static void dw_open(void)
 	dw.xsks = calloc(1, sizeof(*dw.xsks));
 	xsk_create(dw.xsks, &dw.umem, &dw.ifs[0].xsk_opts, NULL, NULL);
 	dw_xsk = dw.xsks;
+	dw.n_xsks = 1;
 	pc.xsks = dw.xsks;
 	pc.uqs = dw.uqs;
 	FZ_CHECK(!port_open(&dw.port, &pc));
@@ -404,8 +413,10 @@ static void dw_close(void)
 	free(dw.stack_mem);
 	arena_close(&dw.arena);
 	port_close(dw.port);
+	dw.port = NULL;
 	xsk_close(dw.xsks);
 	free(dw.xsks);
+	dw.n_xsks = 0;
 	recs_free(&dw.recs);
 	close(dw.epfd);
 }

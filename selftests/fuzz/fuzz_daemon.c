@@ -329,6 +329,18 @@ static void app_says(struct app *a, struct fz *f)
 	shm_msg_push(a->to_daemon, &m);
 }
 
+/* A frame of its own, which it says is somebody else's. */
+static void app_disowns(struct app *a, uint8_t frame, uint8_t how)
+{
+	static const uint16_t slots[] = {TD_SLOT_DAEMON, 1, 999, TD_SLOT_NONE};
+	uint32_t o = umem_owner(&dw.umem, frame);
+
+	if (FRAME_SLOT(o) != a->slot ||
+	    (FRAME_STATE(o) != FRAME_OWNED && FRAME_STATE(o) != FRAME_INJECTED))
+		return;
+	umem_give(&dw.umem, frame, (enum frame_state)(how & 7), slots[how >> 3 & 3]);
+}
+
 static void app_scribbles(struct app *a, struct fz *f)
 {
 	uint8_t where = fz_u8(f), n = fz_u8(f);
@@ -354,6 +366,8 @@ static void app_scribbles(struct app *a, struct fz *f)
 		break;
 	case 3:
 		r->sleeping = n >> 2;
+		if (n & 0x80)
+			app_disowns(a, fz_u8(f), fz_u8(f));
 		break;
 	case 4:
 		p = fz_bytes(f, 16, &got);

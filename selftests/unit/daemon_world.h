@@ -52,6 +52,7 @@ static struct {
 	} apps[W_APPS];
 	uint32_t n_injected, injected_slot;
 	bool inject_full;
+	uint32_t held[4], n_held; /* frames that the port has */
 	uint32_t n_rst, n_fin, n_syn, n_out; /* what the stack has sent */
 	struct out last;		     /* the last TCP segment of that */
 } w;
@@ -214,6 +215,11 @@ uint32_t port_frames(const struct port *p)
 }
 void port_rescue_ring(struct port *p, struct shm_pkt_ring *ring)
 {
+}
+void port_spare(const struct port *p, struct frame_set *s)
+{
+	for (uint32_t i = 0; i < w.n_held; i++)
+		frame_set_del(s, (uint64_t)w.held[i] * UMEM_FRAME_SIZE);
 }
 void port_set_filter(struct port *p, port_filter_fn fn, void *ctx)
 {

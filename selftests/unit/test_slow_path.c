@@ -324,6 +324,16 @@ static void test_filter_tells_of_icmp_errors(void **state)
 	m = next_msg(a, SHM_CONN_ICMP);
 	assert_int_equal(m.conn, conn);
 	assert_int_equal(m.error, EHOSTUNREACH);
+	/* One with a wrong checksum says nothing; what is behind it in the frame is not of it. */
+	err.bad_csum = true;
+	assert_int_equal(w_rx(&err), PORT_TO_STACK);
+	no_msg(a);
+	assert_int_equal(w.t.a.mib[MIB_Icmp_InCsumErrors], 1);
+	err.bad_csum = false;
+	err.bad_ip_csum = true;
+	assert_int_equal(w_rx(&err), PORT_TO_STACK);
+	no_msg(a);
+	err.bad_ip_csum = false;
 	/* Cut short, it is the stack's to judge. */
 	err.len = 24;
 	assert_int_equal(w_rx(&err), PORT_TO_STACK);
@@ -418,17 +428,32 @@ static void sweep_once(void)
 	}
 }
 
-static void test_sweep_finds_lost_frames(void **state)
+static struct app *sweep_world(uint32_t n_frames)
 {
-	const uint32_t n = 20000, lost[] = {0, 63, 8191, 8192, 19999};
 	struct app *a;
 
-	(void)state;
 	w_open();
-	assert_int_equal(umem_create(&w.d.umem, n), 0);
+	assert_int_equal(umem_create(&w.d.umem, n_frames), 0);
 	assert_true(mtime_is_never(sweep_run(&w.d))); /* nobody who could lose one */
 	a = w_app(1);
 	w.d.now = w.t.now;
+	return a;
+}
+
+static void sweep_world_close(void)
+{
+	sweep_close(&w.d);
+	umem_close(&w.d.umem);
+	w_close();
+}
+
+static void test_sweep_finds_lost_frames(void **state)
+{
+	const uint32_t lost[] = {0, 63, 8191, 8192, 19999};
+	struct app *a;
+
+	(void)state;
+	a = sweep_world(20000);
 	for (uint32_t i = 0; i < 5; i++)
 		umem_give(&w.d.umem, lost[i], FRAME_INJECTED, i & 1 ? a->slot : TD_SLOT_DAEMON);
 	/* On their way, one of them not published yet; and one that arrives in time */
@@ -440,7 +465,7 @@ static void test_sweep_finds_lost_frames(void **state)
 	sweep_once();
 	for (uint32_t i = 0; i < 5; i++)
 		assert_int_equal(state_of(lost[i]), FRAME_INJECTED);
-	umem_own(&w.d.umem, 66);
+	umem_give(&w.d.umem, 66, FRAME_OWNED, a->slot);
 	sweep_once();
 	umem_give(&w.d.umem, 66, FRAME_INJECTED, TD_SLOT_DAEMON);
 	sweep_once();
@@ -452,9 +477,77 @@ static void test_sweep_finds_lost_frames(void **state)
 	assert_int_equal(state_of(66), FRAME_INJECTED);
 	/* Short of frames it looks more often, and never more often than that. */
 	assert_int_equal(mtime_diff_ns(sweep_run(&w.d), w.d.now), 10 * NS_PER_S);
-	sweep_close(&w.d);
-	umem_close(&w.d.umem);
-	w_close();
+	sweep_world_close();
+}
+
+/* A hostile application says of frames that they are the daemon's, nobody's, or nothing at all. */
+static void test_sweep_finds_frames_without_a_holder(void **state)
+{
+	struct app *a;
+
+	(void)state;
+	a = sweep_world(9000);
+	w.held[w.n_held++] = 100; /* this one is the daemon's */
+	umem_give(&w.d.umem, 100, FRAME_OWNED, TD_SLOT_DAEMON);
+	umem_give(&w.d.umem, 101, FRAME_OWNED, TD_SLOT_DAEMON);
+	umem_give(&w.d.umem, 102, FRAME_OWNED, 7);
+	umem_give(&w.d.umem, 103, FRAME_OWNED, TD_SLOT_NONE);
+	umem_give(&w.d.umem, 8999, (enum frame_state)99, a->slot);
+	umem_give(&w.d.umem, 104, FRAME_OWNED, a->slot);
+	for (int i = 0; i < 2; i++)
+		sweep_once();
+	assert_int_equal(w.d.frames_found, 4);
+	assert_int_equal(umem_owner(&w.d.umem, 100), FRAME_OWNER(FRAME_OWNED, TD_SLOT_DAEMON));
+	assert_int_equal(umem_owner(&w.d.umem, 104), FRAME_OWNER(FRAME_OWNED, a->slot));
+	for (uint32_t f = 101; f < 104; f++)
+		assert_int_equal(state_of(f), FRAME_POOL);
+	assert_int_equal(state_of(8999), FRAME_POOL);
+	/* In the pool's state, but not in the pool: the table decides. */
+	umem_give(&w.d.umem, 104, FRAME_POOL, 0);
+	for (int i = 0; i < 2; i++)
+		sweep_once();
+	umem_give(&w.d.umem, 100, FRAME_POOL, 0);
+	w.n_held = 0;
+	for (int i = 0; i < 2; i++)
+		sweep_once();
+	assert_int_equal(umem_pool_level(&w.d.umem), 9000);
+	sweep_world_close();
+}
+
+/* The kernel may have those for longer, and keeps some for itself; in zero-copy mode any number. */
+static void test_sweep_finds_frames_the_kernel_has_not(void **state)
+{
+	struct umem_usage us;
+
+	(void)state;
+	sweep_world(1000);
+	w.d.n_queues = 1;
+	umem_give(&w.d.umem, 0, FRAME_TX, 1);
+	umem_give(&w.d.umem, 1, FRAME_TX, TD_SLOT_DAEMON);
+	umem_give(&w.d.umem, 2, FRAME_TX, TD_SLOT_DAEMON);
+	for (uint32_t f = 100; f < 400; f++)
+		umem_give(&w.d.umem, f, FRAME_FILL, 0);
+	for (int i = 0; i < 3; i++)
+		sweep_once();
+	umem_give(&w.d.umem, 2, FRAME_TX, TD_SLOT_DAEMON); /* once more */
+	assert_int_equal(w.d.frames_found, 0);
+	sweep_once();
+	assert_int_equal(w.d.frames_found, 2);
+	assert_int_equal(state_of(2), FRAME_TX);
+	sweep_once();
+	umem_usage(&w.d.umem, &us);
+	assert_int_equal(us.fill, 64);
+	sweep_once();
+	umem_usage(&w.d.umem, &us);
+	assert_int_equal(us.fill, 64);
+	w.d.ifs[0].xsk_opts.zerocopy = true;
+	for (uint32_t f = 100; f < 400; f++)
+		umem_give(&w.d.umem, f, FRAME_FILL, 0);
+	for (int i = 0; i < 6; i++)
+		sweep_once();
+	umem_usage(&w.d.umem, &us);
+	assert_int_equal(us.fill, 300);
+	sweep_world_close();
 }
 
 /* ---- SYN floods ---- */
@@ -544,6 +637,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sweep_finds_lost_frames),
+		cmocka_unit_test(test_sweep_finds_frames_without_a_holder),
+		cmocka_unit_test(test_sweep_finds_frames_the_kernel_has_not),
 		cmocka_unit_test(test_synflood_begins_and_ends),
 		cmocka_unit_test(test_synflood_switched_off),
 		cmocka_unit_test(test_connect_opens),

@@ -124,16 +124,23 @@ static bool parse_quote(const struct pkt *p, uint32_t off, uint32_t len, const s
 bool stack_icmp_quote(const struct pkt *p, struct icmp_quote *q)
 {
 	const uint8_t *h = p->frag[0].p + p->l3_off;
-	uint32_t dst;
+	uint32_t dst, total, hlen = p->l4_off - p->l3_off;
 	struct ip_addr to;
 
 	/* Set by stack_input() for what it found to be IP. */
 	if (p->l4_off < p->l3_off + IP4_HLEN || p->frag[0].len < p->l4_off || h[0] >> 4 != 4 ||
 	    h[9] != PROTO_ICMP)
 		return false;
+	/* What is behind it in the frame is padding. */
+	total = get_be16(h + 2);
+	if (total < hlen || total > p->len - p->l3_off)
+		return false;
+	if (p->csum != PKT_CSUM_GOOD &&
+	    (!pkt_csum_ok(p, p->l3_off, hlen) || !pkt_csum_ok(p, p->l4_off, total - hlen)))
+		return false;
 	memcpy(&dst, h + 16, 4);
 	to = ip_addr_v4(dst);
-	return parse_quote(p, p->l4_off, p->len - p->l4_off, &to, q);
+	return parse_quote(p, p->l4_off, total - hlen, &to, q);
 }
 
 static enum drop error_input(struct stack *s, struct pkt *p, const struct ip_info *ip,

@@ -167,7 +167,8 @@ enum drop stack_input(struct stack *s, struct pkt *p, struct mtime now);
 /*
  * What an ICMP error says about a TCP connection or a UDP socket. For the owner of the switchboard: where
  * stack_input() has answered DROP_NO_SOCKET to an ICMP error, the connection may be another stack's.
- * False: @p is no valid error about TCP from an address of ours.
+ * False: @p is no error about TCP or UDP from an address of ours, or
+ * its lengths or checksums are wrong.
  */
 struct icmp_quote {
 	struct tcp_addr_pair pair;

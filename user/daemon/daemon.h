@@ -222,9 +222,11 @@ struct daemon {
 	bool retry;		     /* something waits for room in an application's ring */
 
 	/* sweep.c */
-	uint64_t *injected;    /* bit for each frame: injected when last looked at */
 	uint32_t sweep_at;     /* the next frame */
 	uint32_t sweep_left;   /* pieces */
+	uint32_t sweep_pool;   /* frames of the pool that were met in this round … */
+	uint32_t sweep_unread; /* … and ones said to be the kernel's that stand in no ring */
+	uint32_t sweep_excess; /* of these: more than it can have, in the last round */
 	struct mtime sweep_next;
 	uint64_t frames_found; /* that were lost */
 

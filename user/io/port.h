@@ -66,6 +66,8 @@ uint32_t port_rx_ring(struct port *p, struct shm_pkt_ring *ring, struct stack *s
  * included that it was killed over. Before umem_reclaim() of its slot.
  */
 void port_rescue_ring(struct port *p, struct shm_pkt_ring *ring);
+/* Takes away the frames that are @p's in truth: in its cache, in packets. NULL has none. */
+void port_spare(const struct port *p, struct frame_set *s);
 /*
  * Shown each whole packet before the stack sees it. PORT_TAKEN: port_inject() has passed the
  * frames on; PORT_DROPPED: it goes no further. It may change .conn and .generation.
@@ -85,8 +87,8 @@ bool port_tx_pending(const struct port *p);
  */
 bool port_inject(struct port *p, struct pkt *pk, struct shm_pkt_ring *ring, uint16_t slot);
 /*
- * The same for a packet that stands elsewhere, which is copied, with @eth (14 bytes) in front of its
- * network header. False: no room or no frames.
+ * The same for a packet that stands elsewhere, which is copied, with @eth (14 bytes) in front of
+ * its network header. False: no room or no frames.
  */
 bool port_inject_copy(struct port *p, const struct pkt *pk, const uint8_t *eth,
 		      struct shm_pkt_ring *ring, uint16_t slot);

@@ -367,6 +367,25 @@ void port_rescue_ring(struct port *p, struct shm_pkt_ring *ring)
 	}
 }
 
+static void spare_frame(struct frame_set *s, uint32_t frame)
+{
+	frame_set_del(s, (uint64_t)frame * UMEM_FRAME_SIZE);
+}
+
+void port_spare(const struct port *p, struct frame_set *s)
+{
+	if (!p)
+		return;
+	for (uint32_t i = 0; i < p->cache.n; i++)
+		spare_frame(s, p->cache.frame[i]);
+	for (uint32_t q = 0; q < p->n_queues; q++)
+		for (uint32_t i = 0; i < p->parts[q].pk.nfrags; i++)
+			spare_frame(s, p->parts[q].pk.frag[i].frame);
+	/* Those without a frame name one that they had: it does no harm. */
+	for (uint32_t i = 0; i < PORT_PKTS; i++)
+		spare_frame(s, p->pkts[i].frag[0].frame);
+}
+
 bool port_inject(struct port *p, struct pkt *pk, struct shm_pkt_ring *ring, uint16_t slot)
 {
 	struct umem *u = p->cfg.umem;

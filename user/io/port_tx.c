@@ -119,9 +119,10 @@ static bool send_ring(struct port *p, struct pkt *pk)
 		options = request_csum(pk);
 	else if (pk->csum == PKT_CSUM_PARTIAL)
 		complete_csum(pk);
-	umem_give(u, pk->frag[0].frame, FRAME_TX, u->slot);
+	/* It stands in the ring first, where xsk_spare() finds it should we be stopped here. */
 	*xsk_ring_prod__tx_desc(&x->tx, idx) = (struct xdp_desc){
 		.addr = (uint64_t)(pk->frag[0].p - u->base), .len = pk->len, .options = options};
+	umem_give(u, pk->frag[0].frame, FRAME_TX, u->slot);
 	xsk_ring_prod__submit(&x->tx, 1);
 	p->stats.tx_packets++;
 	p->stats.tx_bytes += pk->len;

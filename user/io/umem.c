@@ -202,7 +202,7 @@ void umem_own(struct umem *u, uint32_t frame)
 
 uint32_t umem_owner(const struct umem *u, uint32_t frame)
 {
-	return READ_ONCE(u->ctl->owner[frame]);
+	return READ_ONCE(u->ctl->owner[frame]) & ~(0xffu * FRAME_AGE_ONE);
 }
 
 void umem_give(struct umem *u, uint32_t frame, enum frame_state st, uint16_t slot)
@@ -543,21 +543,70 @@ uint32_t umem_reclaim(struct umem *u, uint16_t slot, const uint32_t *rx_left, ui
 	return left;
 }
 
-bool umem_reclaim_injected(struct umem *u, uint32_t frame)
+/* ---- looking for lost frames ---- */
+
+uint32_t umem_age(struct umem *u, uint32_t frame, uint32_t *owner)
 {
-	uint32_t o = umem_owner(u, frame);
+	uint32_t o = READ_ONCE(u->ctl->owner[frame]), age = FRAME_AGE(o);
+
+	*owner = o - age * FRAME_AGE_ONE;
+	/* Not where somebody has written it meanwhile. */
+	if (age < 255)
+		__atomic_compare_exchange_n(&u->ctl->owner[frame], &o, o + FRAME_AGE_ONE, false,
+					    __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+	return age;
+}
+
+bool umem_reclaim_lost(struct umem *u, uint32_t frame)
+{
+	uint32_t o = READ_ONCE(u->ctl->owner[frame]);
 	struct frame_cache c;
 
-	if (FRAME_STATE(o) != FRAME_INJECTED ||
-	    !__atomic_compare_exchange_n(&u->ctl->owner[frame], &o, ours(u), false,
-					 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+	if (!FRAME_AGE(o) || !__atomic_compare_exchange_n(&u->ctl->owner[frame], &o, ours(u), false,
+							  __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		return false;
 	c.n = 1;
 	c.frame[0] = frame;
 	umem_flush_cache(u, &c);
 	if (c.n) /* the lock is held: later */
-		umem_give(u, frame, FRAME_INJECTED, FRAME_SLOT(o));
+		set_owner(u, frame, o);
 	return !c.n;
+}
+
+void umem_spare(const struct umem *u, struct frame_set *s)
+{
+	for (uint32_t i = 0; i < u->n_uqs; i++) {
+		const struct umem_queue *q = &u->uqs[i];
+		uint32_t n = comp_avail(q), from = READ_ONCE(*q->comp.consumer);
+
+		for (uint32_t k = 0; k < n; k++)
+			frame_set_del(
+				s,
+				READ_ONCE(((uint64_t *)q->comp.ring)[(from + k) & q->comp.mask]));
+		n = fill_level(q);
+		from = READ_ONCE(*q->fill.producer) - n;
+		for (uint32_t k = 0; n <= q->fill.size && k < n; k++)
+			frame_set_del(
+				s,
+				READ_ONCE(((uint64_t *)q->fill.ring)[(from + k) & q->fill.mask]));
+	}
+}
+
+bool umem_check_pool(struct umem *u)
+{
+	uint32_t n = 0, top;
+
+	if (!lock(u))
+		return false;
+	for (uint32_t f = 0; f < u->n_frames; f++)
+		n += owner_is(u, f, FRAME_POOL);
+	top = pool_top(u);
+	if (n != top) {
+		u->ctl->bad++;
+		pool_rebuild(u);
+	}
+	unlock(u);
+	return n != top;
 }
 
 uint32_t umem_pool_level(const struct umem *u)

@@ -118,8 +118,40 @@ void umem_flush_cache(struct umem *u, struct frame_cache *c);
 uint32_t umem_reclaim(struct umem *u, uint16_t slot, const uint32_t *rx_left, uint32_t n_rx_left,
 		      bool force);
 
-/* Puts a frame into the pool that is FRAME_INJECTED, and in no ring. False: not now, or it is not so. */
-bool umem_reclaim_injected(struct umem *u, uint32_t frame);
+/*
+ * The search for lost frames: those that the table says somebody has, and nobody has. Its one
+ * searcher asks for each frame how often it has met it since its entry was last written, takes
+ * away from a set of suspects what stands in a ring or is somebody's in truth, and reclaims the
+ * rest.
+ */
+struct frame_set {
+	uint32_t at, end; /* of the frames */
+	uint64_t *bits;	  /* one for each */
+};
+static inline void frame_set_add(struct frame_set *s, uint32_t frame)
+{
+	s->bits[(frame - s->at) / 64] |= 1ull << (frame - s->at) % 64;
+}
+/* The frame in which @addr is, if it is one of them. */
+static inline void frame_set_del(struct frame_set *s, uint64_t addr)
+{
+	uint64_t frame = addr / UMEM_FRAME_SIZE;
+
+	if (frame >= s->at && frame < s->end)
+		s->bits[(frame - s->at) / 64] &= ~(1ull << (frame - s->at) % 64);
+}
+static inline bool frame_set_has(const struct frame_set *s, uint32_t frame)
+{
+	return s->bits[(frame - s->at) / 64] >> (frame - s->at) % 64 & 1;
+}
+/* How often so far; *@owner: its entry. */
+uint32_t umem_age(struct umem *u, uint32_t frame, uint32_t *owner);
+/* Takes away what stands in fill and completion rings. */
+void umem_spare(const struct umem *u, struct frame_set *s);
+/* Puts a lost frame into the pool. False: not now, or somebody has written its entry. */
+bool umem_reclaim_lost(struct umem *u, uint32_t frame);
+/* Makes the pool what the table says, under the lock. True: it was not. */
+bool umem_check_pool(struct umem *u);
 /* Frames in the pool, as a hint. */
 uint32_t umem_pool_level(const struct umem *u);
 

@@ -319,6 +319,24 @@ uint32_t xsk_unread_frames(const struct xsk *x, const struct umem *u, uint32_t *
 			       out + k, max - k);
 }
 
+static void spare_descs(const struct xdp_desc *ring, uint32_t mask, uint32_t from, uint32_t n,
+			struct frame_set *s)
+{
+	for (uint32_t i = 0; n <= mask + 1 && i < n; i++)
+		frame_set_del(s, READ_ONCE(ring[(from + i) & mask].addr));
+}
+
+void xsk_spare(const struct xsk *x, struct frame_set *s)
+{
+	uint32_t from = READ_ONCE(*x->rx.consumer);
+
+	spare_descs(x->rx.ring, x->rx.mask, from, load_acquire(x->rx.producer) - from, s);
+	/* And the one that its owner may be about to publish. */
+	from = READ_ONCE(*x->tx.consumer);
+	spare_descs(x->tx.ring, x->tx.mask, from, load_acquire(x->tx.producer) - from, s);
+	spare_descs(x->tx.ring, x->tx.mask, load_acquire(x->tx.producer), 1, s);
+}
+
 static uint32_t unsent(const struct xsk *x)
 {
 	return READ_ONCE(*x->tx.producer) - load_acquire(x->tx.consumer);

@@ -48,6 +48,9 @@ void umem_queue_unmap(struct umem_queue *uq);
 /* Frames that stand unread in the RX ring, unsent in the TX ring; into @out, at most @max. */
 uint32_t xsk_unread_frames(const struct xsk *x, const struct umem *u, uint32_t *out, uint32_t max);
 
+/* Takes away what stands unread in the RX ring, or unsent in the TX ring: also if not published. */
+void xsk_spare(const struct xsk *x, struct frame_set *s);
+
 /* One sendto() for all that was submitted, repeated while the kernel takes only part of it. */
 int xsk_kick(struct xsk *x);
 
