@@ -26,16 +26,18 @@ static const struct cell {
 	{"reno",  50, 20,  2,  7789},
 	{"cubic", 0,  1,   8,  704},
 	{"cubic", 0,  20,  8,  831},
-	{"cubic", 10, 20,  4,  3622},
+	{"cubic", 10, 20,  4,  3350},
 	{"cubic", 50, 20,  2,  6090},
-	{"cubic", 0,  100, 16, 2273},
+	{"cubic", 0,  100, 16, 2353},
+	{"cubic", 10, 100, 4,  16141},
 	{"bbr",   0,  1,   8,  704},
 	{"bbr",   50, 1,   8,  830},
 	{"bbr",   0,  20,  8,  830},
-	{"bbr",   10, 20,  8,  901},
-	{"bbr",   50, 20,  8,  1240},
-	{"bbr",   0,  100, 16, 2371},
-	{"bbr",   10, 100, 16, 3448},
+	{"bbr",   10, 20,  8,  878},
+	{"bbr",   50, 20,  8,  1055},
+	{"bbr",   0,  100, 16, 2447},
+	{"bbr",   10, 100, 16, 2647},
+	{"bbr",   50, 100, 16, 3912},
 	{"dctcp", 0,  20,  8,  831},
 	{"dctcp", 10, 20,  4,  4757},
 	{"dctcp", 50, 20,  2,  7789},
@@ -46,13 +48,13 @@ static const struct cell {
 static const struct burst_cell {
 	const char *cc;
 	uint32_t ms;
-} bursts[] = {{"reno", 1233}, {"cubic", 1120}, {"bbr", 857}};
+} bursts[] = {{"reno", 1233}, {"cubic", 871}, {"bbr", 854}};
 
-/* Two flows, one some seconds after the other, until the first has sent 60 MB. */
+/* Two flows, one some seconds after the other, until the first has sent 180 MB. */
 static const struct fair_cell {
 	const char *cc;
 	uint32_t index; /* 1000 / Jain's index: 1000 is equal, 2000 all for one */
-} fairs[] = {{"reno", 1027}, {"cubic", 1066}, {"bbr", 1068}};
+} fairs[] = {{"reno", 1009}, {"cubic", 1075}, {"bbr", 1014}};
 
 /* A link that marks at 30 KB of queue, 4 ms round trip, 32 MB; nothing may be lost. */
 static const struct mark_cell {
@@ -185,8 +187,8 @@ static int run_fair(const struct fair_cell *c, bool verbose)
 
 	scenario_base(&sc, 1, c->cc, 20);
 	sc.n_conns = 2;
-	plan_flow(&sc, 0, 60u << 20);
-	plan_flow(&sc, 1, 60u << 20);
+	plan_flow(&sc, 0, 180u << 20);
+	plan_flow(&sc, 1, 180u << 20);
 	sc.conn[1].start = 300000;
 	if (!measure(&sc, &r))
 		return 1;

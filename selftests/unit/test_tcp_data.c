@@ -48,6 +48,42 @@ static void test_tcp_delayed_ack_after_40_ms(void **state)
 	tc_close(&c);
 }
 
+/* Segments that come slowly: an ACK may wait for the next one, but not longer than a round trip. */
+static void test_tcp_delayed_ack_follows_the_gaps(void **state)
+{
+	uint32_t seq;
+
+	(void)state;
+	tc_accept(&c, NULL);
+	tc_tcb(&c)->srtt = 150000;
+	tc_tcb(&c)->rto = 400000;
+	seq = past_quick_acks();
+	assert_int_equal(tcp_delack_ms(tc_tcb(&c)), 40);
+	for (int i = 0; i < 8; i++, seq += 10) { /* first it is later than the timer each time */
+		DATA(seq, 10);
+		ts_advance(&c.t, 60);
+		tc_tx_all(&c);
+	}
+	assert_in_range(tcp_delack_ms(tc_tcb(&c)), 100, 130);
+	ts_advance(&c.t, 200);
+	tc_tx_all(&c);
+	DATA(seq, 10);
+	ts_advance(&c.t, 140); /* twice what it was, but not more than a round trip */
+	tc_tx_none(&c);
+	ts_advance(&c.t, 15);
+	ACKED(seq + 10);
+	tc_tcb(&c)->srtt = 70000;
+	assert_int_equal(tcp_delack_ms(tc_tcb(&c)), 70);
+	for (int i = 0; i < 8; i++) {
+		seq += 10;
+		DATA(seq, 10);
+		ts_advance(&c.t, 5);
+	}
+	assert_int_equal(tcp_delack_ms(tc_tcb(&c)), 40);
+	tc_tx_all(&c);
+	tc_close(&c);
+}
+
 /* RFC 9293 MUST-58 */
 static void test_tcp_every_second_full_segment_acked(void **state)
 {
@@ -397,6 +433,76 @@ static void test_tcp_rcvbuf_ahead_of_slow_start(void **state)
 	tc_close(&c);
 }
 
+/* What stands behind a hole cannot be read, but the peer goes on sending. */
+static void test_tcp_rcvbuf_grows_behind_a_hole(void **state)
+{
+	(void)state;
+	for (int sack = 0; sack < 2; sack++) {
+		uint32_t before;
+
+		setup(state);
+		c.wscale = 1 + 7;
+		c.sack = sack;
+		tc_accept(&c, NULL);
+		before = tc_tcb(&c)->rcvbuf;
+		for (uint32_t seq = 1461; seq + 1460 < before / 2; seq += 1460)
+			DATA(seq, 1460);
+		tc_tx_all(&c);
+		if (sack)
+			assert_true(tcp_rcv_wnd(tc_tcb(&c)) > before * 5 / 8);
+		else /* duplicates are to be known by the window that they repeat */
+			assert_int_equal(tc_tcb(&c)->rcvbuf, before);
+		tc_close(&c);
+	}
+}
+
+/* The receiver's round trip: from what the peer echoes, not from what we once sent. */
+static void test_tcp_rcv_rtt_from_timestamps(void **state)
+{
+	uint32_t seq = 1;
+
+	(void)state;
+	c.ts = true;
+	c.wscale = 1 + 7;
+	tc_accept(&c, NULL);
+	tc_tcb(&c)->srtt = 1000;
+	for (int i = 0; i < 30; i++) { /* the path has become longer since */
+		ts_advance(&c.t, 100);
+		DATA(seq, 1448);
+		DATA(seq + 1448, 1448);
+		seq += 2896;
+		tc_recv(&c, 2896);
+		assert_true(tc_take(&c));
+		tc_tx_all(&c);
+	}
+	assert_in_range(tc_tcb(&c)->rcv_rtt, 90, 101);
+	ts_advance(&c.t, 20);
+	DATA(seq, 1448);
+	assert_int_equal(tc_tcb(&c)->rcv_rtt, 20);
+	tc_tx_all(&c);
+	tc_close(&c);
+}
+
+/* No timestamps, and a handshake (by cookie) that tells nothing: a window takes a round trip. */
+static void test_tcp_rcv_rtt_from_windows(void **state)
+{
+	uint32_t seq = 1;
+
+	(void)state;
+	c.wscale = 1 + 7;
+	tc_accept(&c, NULL);
+	tc_tcb(&c)->srtt = 0;
+	for (int i = 0; i < 60; i++, seq += 1460) {
+		ts_advance(&c.t, 1);
+		DATA(seq, 1460);
+		tc_recv(&c, 1460);
+		tc_tx_all(&c);
+	}
+	assert_in_range(tc_tcb(&c)->rcv_rtt, 40, 50);
+	assert_true(tcp_rcv_wnd(tc_tcb(&c)) > 200000);
+	tc_close(&c);
+}
+
 static void test_tcp_rcvbuf_locked_does_not_grow(void **state)
 {
 	uint32_t seq = 1;
@@ -449,6 +555,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_tcp_delayed_ack_after_40_ms, setup),
+		cmocka_unit_test_setup(test_tcp_delayed_ack_follows_the_gaps, setup),
 		cmocka_unit_test_setup(test_tcp_every_second_full_segment_acked, setup),
 		cmocka_unit_test_setup(test_tcp_quick_acks_after_silence, setup),
 		cmocka_unit_test_setup(test_tcp_quick_acks_after_duplicate, setup),
@@ -468,6 +575,9 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_right_edge_never_moves_left, setup),
 		cmocka_unit_test_setup(test_tcp_rcvbuf_grows_with_fast_reader, setup),
 		cmocka_unit_test_setup(test_tcp_rcvbuf_ahead_of_slow_start, setup),
+		cmocka_unit_test_setup(test_tcp_rcvbuf_grows_behind_a_hole, setup),
+		cmocka_unit_test_setup(test_tcp_rcv_rtt_from_timestamps, setup),
+		cmocka_unit_test_setup(test_tcp_rcv_rtt_from_windows, setup),
 		cmocka_unit_test_setup(test_tcp_rcvbuf_locked_does_not_grow, setup),
 		cmocka_unit_test_setup(test_tcp_no_memory_takes_what_fits, setup),
 	};

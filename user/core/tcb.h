@@ -196,8 +196,11 @@ struct tcb {
 	uint32_t ooo_head;
 	uint32_t ooo_bytes;
 	uint32_t n_chunks; /* held in all three */
-	/* auto-tuning of rcvbuf: bytes read since rd_time, in units of 1024 ns */
-	uint32_t rd_bytes, rd_time;
+	/* auto-tuning of rcvbuf: bytes read since rd_ms (low bits of the clock), in a round trip */
+	uint32_t rd_bytes;
+	uint16_t rd_ms;
+	uint16_t rcv_rtt : 12; /* ms: round trip as the receiver sees it; 0: not known */
+	uint16_t ato : 4;      /* how long ACKs wait (tcp_delack_ms()) */
 	union {
 		uint8_t reo_mult; /* RFC 8985: RACK.reo_wnd_mult, less 1 */
 		uint8_t frto;	  /* without SACK: enum frto_state */

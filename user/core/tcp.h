@@ -6,7 +6,8 @@
 #include "cc.h"
 #include "internal.h"
 
-#define TCP_DELACK_MS 40u
+#define TCP_DELACK_MS 40u /* at least, as far as there is nothing to go along with */
+#define TCP_DELACK_MAX_MS 200u
 #define TCP_RTO_MIN_US 200000u
 #define TCP_RTO_MAX_US 120000000u
 #define TCP_RTO_INIT_US 1000000u
@@ -238,6 +239,11 @@ static inline bool reno_frto(const struct tcb *t, enum frto_state st)
 #define QUICK_ACKS 16u /* as in Linux */
 /* The next segments are acknowledged at once. */
 void tcp_quick_acks(struct tcb *t);
+/* How long an ACK may wait for company; a segment with text has come @ms after the one before. */
+uint32_t tcp_delack_ms(const struct tcb *t);
+void tcp_delack_learn(struct tcb *t, uint32_t ms);
+/* It has waited for nothing. */
+void tcp_delack_missed(struct tcb *t);
 void tcp_duplicate_received(struct stack *s, struct tcb *t);
 /* Text and FIN of a segment (RFC 9293 §3.10.7.4, seventh and eighth). @t may be gone after it. */
 enum drop tcp_segment_text(struct stack *s, struct tcb *t, struct tcp_seg *g, struct mtime now);

@@ -43,8 +43,65 @@ void tcp_duplicate_received(struct stack *s, struct tcb *t)
 }
 
 /*
+ * As Linux's ato: half of it and the gap between segments, so that it settles at twice the gap. It
+ * is kept coarsely, as what it takes beyond the least.
+ */
+#define ATO_STEP_MS 11u
+
+static uint32_t ato_get(const struct tcb *t)
+{
+	return tcp_min(TCP_DELACK_MS + t->ato * ATO_STEP_MS, TCP_DELACK_MAX_MS);
+}
+
+static void ato_set(struct tcb *t, uint32_t ms)
+{
+	ms = tcp_min(tcp_min(ms, t->rto / MS_TO_US), TCP_DELACK_MAX_MS);
+	t->ato = ms > TCP_DELACK_MS ? (ms - TCP_DELACK_MS) / ATO_STEP_MS & 15 : 0;
+}
+
+/* Longer than a round trip would only make the peer's timers expire. */
+uint32_t tcp_delack_ms(const struct tcb *t)
+{
+	uint32_t rtt = t->srtt ? t->srtt / MS_TO_US : TCP_DELACK_MAX_MS;
+
+	return tcp_min(ato_get(t), tcp_max(rtt, TCP_DELACK_MS));
+}
+
+void tcp_delack_learn(struct tcb *t, uint32_t ms)
+{
+	uint32_t ato = ato_get(t);
+
+	if (ms <= TCP_DELACK_MS / 2)
+		ato_set(t, ato / 2 + TCP_DELACK_MS / 2);
+	else if (ms < ato)
+		ato_set(t, ato / 2 + ms);
+	else if (ms > t->rto / MS_TO_US) /* it begins again: slowly, and waits for our ACKs */
+		tcp_quick_acks(t);
+}
+
+/* The program did not answer in time: not a dialogue. Without one, more company may come later. */
+void tcp_delack_missed(struct tcb *t)
+{
+	ato_set(t, t->flags & TCB_F_PINGPONG ? TCP_DELACK_MS : 2 * ato_get(t));
+	t->flags &= ~TCB_F_PINGPONG;
+}
+
+/* @t->t_delack as it is or, where that is earlier, by what is known now; soon means now. */
+static void ack_wait(struct tcb *t, struct mtime now)
+{
+	uint32_t ms = tcp_delack_ms(t);
+	uint64_t due = mtime_add_ms(now, ms).ns, had = ms_time(t->t_delack, now).ns;
+
+	if (t->flags & TCB_F_ACK_DELAYED && had <= mtime_add_ms(now, ms / 4).ns)
+		tcp_ack_now(t);
+	else if (!(t->flags & TCB_F_ACK_DELAYED) || due < had)
+		t->t_delack = ms_stamp((struct mtime){due});
+	t->flags |= TCB_F_ACK_DELAYED;
+}
+
+/*
  * At once: more than one full segment, the first segments of a connection (its peer is in slow
- * start), unless answers carry the ACKs anyway. Else within 40 ms.
+ * start), unless answers carry the ACKs anyway. Else it waits for company.
  */
 static void ack_schedule(const struct stack *s, struct tcb *t, uint32_t len, struct mtime now)
 {
@@ -56,10 +113,101 @@ static void ack_schedule(const struct stack *s, struct tcb *t, uint32_t len, str
 	} else if (t->quick && !(t->flags & TCB_F_PINGPONG)) {
 		t->quick--;
 		tcp_ack_now(t);
-	} else if (!(t->flags & TCB_F_ACK_DELAYED)) {
-		t->flags |= TCB_F_ACK_DELAYED;
-		t->t_delack = ms_stamp(mtime_add_ms(now, TCP_DELACK_MS));
+	} else {
+		ack_wait(t, now);
 	}
+}
+
+/* ---- receive buffer auto-tuning ---- */
+
+/*
+ * As Linux's: the window is to be ahead of what the program reads in a round trip. A peer in slow
+ * start sends twice as much in the next one, and hears of a larger window another half later, so it
+ * is four times that. Text behind a hole cannot be read, but goes on to come: where SACK lets
+ * the peer send it, what there is of it is added.
+ *
+ * Growth stops at tcp_rmem[2], at what the window scale can express, and under memory pressure.
+ */
+#define AUTOTUNE_MIN_MS 10u
+#define RCV_RTT_MAX_MS 4095u
+
+static uint32_t rcvbuf_max(const struct stack *s, const struct tcb *t)
+{
+	return tcp_min(s->cfg.limits.tcp_rmem[2], 2 * (65535u << t->rcv_wscale));
+}
+
+static bool rcvbuf_may_grow(const struct stack *s, const struct tcb *t)
+{
+	return !(t->sockopt & TCB_RCVBUF_LOCK) && !s->mem_pressure && t->rcvbuf < rcvbuf_max(s, t);
+}
+
+static void rcvbuf_grow(const struct stack *s, struct tcb *t, uint64_t wnd)
+{
+	uint32_t max = rcvbuf_max(s, t), want = wnd < max / 2 ? 2 * (uint32_t)wnd : max;
+
+	t->rcvbuf = tcp_max(t->rcvbuf, want);
+}
+
+static uint32_t rcv_rtt_ms(const struct tcb *t)
+{
+	if (t->rcv_rtt || !t->srtt)
+		return t->rcv_rtt;
+	return tcp_min(tcp_max(t->srtt / MS_TO_US, 1), RCV_RTT_MAX_MS);
+}
+
+/*
+ * The peer echoes the time of our last ACK that it had: a full segment that comes soon is a round
+ * trip behind it. The least counts at once, more once a round, as the peer may have waited for
+ * something else.
+ */
+static void rcv_rtt_learn(const struct stack *s, struct tcb *t, const struct tcp_seg *g,
+			  struct mtime now)
+{
+	uint32_t ms, had = rcv_rtt_ms(t);
+
+	if (!(t->opt & TCB_OPT_TS) || !g->o.ts_ecr || g->len < t->rcv_mss || !rcvbuf_may_grow(s, t))
+		return;
+	ms = tcp_ts_now(s, now) + t->ts_offset - g->o.ts_ecr;
+	if (ms > RCV_RTT_MAX_MS)
+		return;
+	ms = tcp_max(ms, 1);
+	if (!had || ms < had)
+		t->rcv_rtt = ms & RCV_RTT_MAX_MS;
+	else if ((uint16_t)((uint16_t)(now.ns / NS_PER_MS) - t->rd_ms) >= had)
+		t->rcv_rtt = (had + (ms - had + 7) / 8) & RCV_RTT_MAX_MS;
+}
+
+/* The program has read @n bytes. */
+static void rcvbuf_read(const struct stack *s, struct tcb *t, uint32_t n, struct mtime now)
+{
+	uint32_t rtt = rcv_rtt_ms(t);
+	uint16_t ms = (uint16_t)(now.ns / NS_PER_MS), took;
+
+	if (!rcvbuf_may_grow(s, t))
+		return;
+	if (!t->rd_bytes)
+		t->rd_ms = ms;
+	took = (uint16_t)(ms - t->rd_ms);
+	t->rd_bytes += n;
+	if (!rtt) { /* nothing tells but how long a whole window takes */
+		if (t->rd_bytes < t->rcvbuf / 2)
+			return;
+		t->rcv_rtt = tcp_min(tcp_max(took, 1), RCV_RTT_MAX_MS) & RCV_RTT_MAX_MS;
+	}
+	if (rtt && took > tcp_max(rtt, AUTOTUNE_MIN_MS)) {
+		t->rd_ms = ms;
+		t->rd_bytes = 0;
+		return;
+	}
+	rcvbuf_grow(s, t, 4ull * t->rd_bytes);
+}
+
+/* ... and [rcv_nxt, @end) waits for what is missing of it. */
+static void rcvbuf_hole(const struct stack *s, struct tcb *t, uint32_t end)
+{
+	/* Without SACK an ACK that changes the window is not a duplicate (RFC 5681 §2). */
+	if (t->opt & TCB_OPT_SACK && rcvbuf_may_grow(s, t))
+		rcvbuf_grow(s, t, t->rcvbuf / 4 + (end - t->rcv_nxt));
 }
 
 /* ---- text ---- */
@@ -96,6 +244,7 @@ void tcp_data_in_order(struct stack *s, struct tcb *t, const struct tcp_seg *g, 
 	uint32_t before = t->rx_bytes, n;
 
 	tcp_ecn_in(s, t, g, now);
+	rcv_rtt_learn(s, t, g, now);
 	n = queue_in_order(s, t, g);
 	t->rcv_nxt += n;
 	if (n < g->len) {
@@ -119,10 +268,12 @@ static void data_out_of_order(struct stack *s, struct tcb *t, const struct tcp_s
 	rcv_mss_learn(s, t, g->len);
 	if (s->mem_pressure && !tcp_mem_out_of_order(s, t) && !prune(s, t, g->seq + g->len - 1))
 		MIB(s, TcpExt_RcvPruned);
-	if (ooo_insert(s, t, g->seq, g->p, g->data_off, g->len))
+	if (ooo_insert(s, t, g->seq, g->p, g->data_off, g->len)) {
 		MIB(s, TcpExt_TCPOFOQueue);
-	else
+		rcvbuf_hole(s, t, g->seq + g->len);
+	} else {
 		MIB(s, TcpExt_TCPOFODrop);
+	}
 	ack_each(t);
 }
 
@@ -223,39 +374,11 @@ enum drop tcp_segment_text(struct stack *s, struct tcb *t, struct tcp_seg *g, st
 
 /* ---- the program reads ---- */
 
-#define AUTOTUNE_MIN_US 10000u
-
-/*
- * Receive buffer auto-tuning, as Linux: the window is to be twice what the program reads in a round
- * trip, as the peer may double that in the next one. A program that reads half a window within
- * one could use a larger one. Growth stops at tcp_rmem[2], at what the window scale can express, or
- * under memory pressure.
- */
-static void rcvbuf_tune(const struct stack *s, struct tcb *t, uint32_t n, struct mtime now)
-{
-	uint32_t tick = (uint32_t)(now.ns >> 10), us = tcp_max(t->srtt, AUTOTUNE_MIN_US);
-	uint32_t max = tcp_min(s->cfg.limits.tcp_rmem[2], 2 * (65535u << t->rcv_wscale));
-
-	if (t->sockopt & TCB_RCVBUF_LOCK || t->rcvbuf >= max)
-		return;
-	t->rd_bytes += n;
-	if (tick - t->rd_time > us) {
-		t->rd_time = tick;
-		t->rd_bytes = 0;
-		return;
-	}
-	if (t->rd_bytes < t->rcvbuf / 4 || s->mem_pressure)
-		return;
-	t->rcvbuf = tcp_min(2 * t->rcvbuf, max);
-	t->rd_time = tick;
-	t->rd_bytes = 0;
-}
-
 void tcp_data_read(struct stack *s, struct tcb *t, uint32_t n, struct mtime now)
 {
 	uint32_t cur = tcp_rcv_wnd(t), buf, space;
 
-	rcvbuf_tune(s, t, n, now);
+	rcvbuf_read(s, t, n, now);
 	buf = t->rcvbuf / 2;
 	space = tcp_mem_window(s, t, buf > t->rx_bytes ? buf - t->rx_bytes : 0);
 	if (!tcp_can_receive(t) || space < 2 * cur ||

@@ -243,8 +243,8 @@ static bool check_ack(struct stack *s, struct tcb *t, struct tcp_seg *g, enum dr
 /* The peer lives. One that begins again after an RTO starts slowly, and waits for our ACKs. */
 static void heard(struct tcb *t, const struct tcp_seg *g, struct mtime now)
 {
-	if (g->len && ms_ago(t->last_rcv, now) > t->rto / MS_TO_US)
-		tcp_quick_acks(t);
+	if (g->len)
+		tcp_delack_learn(t, ms_ago(t->last_rcv, now));
 	t->last_rcv = ms_stamp(now);
 	t->probes = 0;
 }

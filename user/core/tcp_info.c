@@ -92,7 +92,7 @@ void tcp_info_of(const struct tcb *t, const struct board *b, uint32_t mtu, struc
 		.snd_wscale = t->snd_wscale & 15,
 		.rcv_wscale = t->rcv_wscale & 15,
 		.rto = (uint32_t)rto,
-		.ato = TCP_DELACK_MS * 1000,
+		.ato = tcp_delack_ms(t) * 1000,
 		.snd_mss = mss,
 		.rcv_mss = t->rcv_mss,
 		.unacked = segments(t->snd_max - t->snd_una, mss),

@@ -211,8 +211,7 @@ static void ack_sent(struct stack *s, struct tcb *t, uint32_t len)
 		return; /* data does not count as a duplicate ACK, and carries no SACK blocks */
 	if (t->flags & TCB_F_ACK_DELAYED && !(t->flags & TCB_F_ACK_NOW) && !len) {
 		MIB(s, TcpExt_DelayedACKs);
-		/* The program did not answer in time: not a dialogue. */
-		t->flags &= ~TCB_F_PINGPONG;
+		tcp_delack_missed(t);
 	}
 	t->flags &= ~(TCB_F_ACK_NOW | TCB_F_ACK_DELAYED);
 	t->t_delack = 0;
@@ -254,7 +253,7 @@ static void data_sent(struct stack *s, struct tcb *t, uint32_t seq, uint32_t len
 	if (len % tcp_eff_mss(t))
 		t->snd_sml = end;
 	/* An answer to what has just come: ACKs can ride on such. */
-	if (!again && ms_ago(t->last_rcv, now) < TCP_DELACK_MS)
+	if (!again && ms_ago(t->last_rcv, now) < tcp_delack_ms(t))
 		t->flags |= TCB_F_PINGPONG;
 	if (t->snd_una == t->snd_max && cc_get(t->cc)->start)
 		cc_of(s, t)->start(t, now);
