@@ -90,6 +90,7 @@ static void node_init(struct node *n, struct host *h, enum stack_role role, cons
 		.limits = c->limits,
 		.n_listeners = 4,
 		.n_synreqs = role == STACK_FULL ? 64 : 0,
+		.n_udp = role == STACK_FULL ? 2 * SIM_MAX_UDP : 0,
 		.n_tw = role == STACK_FULL ? 64 : 0,
 		.n_routes = 8,
 		.n_pending = 32,
@@ -368,14 +369,14 @@ static bool node_idle(const struct node *n, char *why, size_t len)
 		return true;
 	stack_usage(n->s, &u);
 	if (!(u.tcbs | u.tcbs_exported | u.chunks | u.listeners | u.synreqs | u.timewaits |
-	      u.orphans | u.pending) &&
+	      u.orphans | u.pending | u.udp) &&
 	    n->pool.n == N_PKTS)
 		return true;
 	snprintf(why, len,
 		 "%s: %u TCBs (%u exported, %u orphans), %u chunks, %u listeners, %u requests, "
-		 "%u TIME_WAIT, %u packets waiting, %u of %u in the pool",
+		 "%u TIME_WAIT, %u UDP sockets, %u packets waiting, %u of %u in the pool",
 		 n->name, u.tcbs, u.tcbs_exported, u.orphans, u.chunks, u.listeners, u.synreqs,
-		 u.timewaits, u.pending, n->pool.n, N_PKTS);
+		 u.timewaits, u.udp, u.pending, n->pool.n, N_PKTS);
 	return false;
 }
 

@@ -56,8 +56,9 @@ static void ip4_csum(uint8_t *ip)
 	memcpy(ip + 10, &sum, 2);
 }
 
-static void tcp_csum(uint8_t *ip, uint32_t tcp_len)
+static void l4_csum(uint8_t *ip, uint32_t l4_len)
 {
+	uint32_t off = ip[9] == 17 ? 6 : 16; /* of the sum in UDP, TCP */
 	struct ip_addr src, dst;
 	uint32_t be;
 	uint16_t sum;
@@ -66,9 +67,11 @@ static void tcp_csum(uint8_t *ip, uint32_t tcp_len)
 	src = ip_addr_v4(be);
 	memcpy(&be, ip + 16, 4);
 	dst = ip_addr_v4(be);
-	put16(ip + IP_LEN + 16, 0);
-	sum = csum_fold(csum_partial(ip + IP_LEN, tcp_len, csum_pseudo(&src, &dst, 6, tcp_len)));
-	memcpy(ip + IP_LEN + 16, &sum, 2);
+	put16(ip + IP_LEN + off, 0);
+	sum = csum_fold(csum_partial(ip + IP_LEN, l4_len, csum_pseudo(&src, &dst, ip[9], l4_len)));
+	if (ip[9] == 17 && !sum)
+		sum = 0xffff;
+	memcpy(ip + IP_LEN + off, &sum, 2);
 }
 
 /* The @n-th part, @len payload bytes from @off, of a large TCP segment, as Linux cuts it. */
@@ -88,7 +91,7 @@ static struct frame *segment(const struct frame *big, uint32_t hdr, uint32_t n, 
 	if (n)
 		tcp[13] &= 0x7f; /* CWR: on the first only */
 	ip4_csum(ip);
-	tcp_csum(ip, f->len - ETH_LEN - IP_LEN);
+	l4_csum(ip, f->len - ETH_LEN - IP_LEN);
 	return f;
 }
 
@@ -104,7 +107,8 @@ void link_send_pkt(struct world *w, uint32_t from, const struct pkt *p)
 	}
 	if (off != p->len)
 		world_fail(w, "packet's fragments have %u bytes, not %u", off, p->len);
-	if (p->csum == PKT_CSUM_PARTIAL && (p->csum_start != ETH_LEN + IP_LEN || p->csum_off != 16))
+	if (p->csum == PKT_CSUM_PARTIAL && (p->csum_start != ETH_LEN + IP_LEN ||
+					    p->csum_off != (f->data[ETH_LEN + 9] == 17 ? 6 : 16)))
 		world_fail(w, "odd place for a checksum: %u + %u", p->csum_start, p->csum_off);
 	if (!p->gso_size && p->len > ETH_LEN + w->sc->mtu)
 		world_fail(w, "packet of %u bytes, MTU %u", p->len, w->sc->mtu);
@@ -123,7 +127,7 @@ void link_send_pkt(struct world *w, uint32_t from, const struct pkt *p)
 		return;
 	}
 	if (f->partial && !peer->merged) {
-		tcp_csum(f->data + ETH_LEN, p->len - ETH_LEN - IP_LEN);
+		l4_csum(f->data + ETH_LEN, p->len - ETH_LEN - IP_LEN);
 		f->partial = false;
 	}
 	link_send(w, from, f);
@@ -159,6 +163,27 @@ static struct frame *frag_needed(const struct frame *f, uint32_t mtu)
 	return e;
 }
 
+/* RFC 791 §3.2: what may be cut into fragments is. */
+static void fragment(struct world *w, uint32_t from, const struct frame *f, uint32_t mtu)
+{
+	uint32_t room = (mtu - IP_LEN) & ~7u, data = f->len - ETH_LEN - IP_LEN;
+	uint32_t was = get16(f->data + ETH_LEN + 6);
+
+	for (uint32_t off = 0; off < data; off += room) {
+		uint32_t len = data - off < room ? data - off : room;
+		struct frame *g = frame_alloc(ETH_LEN + IP_LEN + len);
+		uint8_t *ip = g->data + ETH_LEN;
+		bool more = (was & 0x2000) || off + len < data;
+
+		memcpy(g->data, f->data, ETH_LEN + IP_LEN);
+		memcpy(ip + IP_LEN, f->data + ETH_LEN + IP_LEN + off, len);
+		put16(ip + 2, IP_LEN + len);
+		put16(ip + 6, (was & 0xdfff) + off / 8 + (more ? 0x2000 : 0));
+		ip4_csum(ip);
+		link_send(w, from, g);
+	}
+}
+
 static bool too_large(struct world *w, uint32_t from, const struct frame *f)
 {
 	struct link *l = &w->link[from];
@@ -167,7 +192,9 @@ static bool too_large(struct world *w, uint32_t from, const struct frame *f)
 
 	if (!mtu || f->len <= ETH_LEN + mtu)
 		return false;
-	if (!rng_ppm(&l->rng, l->cfg->loss))
+	if (!(f->data[ETH_LEN + 6] & 0x40))
+		fragment(w, from, f, mtu);
+	else if (!rng_ppm(&l->rng, l->cfg->loss))
 		world_at(w, at,
 			 (struct sim_ev){.kind = SEV_FRAME,
 					 .host = &w->host[from],

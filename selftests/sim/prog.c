@@ -435,6 +435,10 @@ void prog_event(struct node *n, const struct stack_ev *ev)
 		accept_soon(n->host);
 		return;
 	}
+	if (ev->cookie >= UDP_COOKIE) {
+		udp_event_came(w, ev);
+		return;
+	}
 	if (!ev->cookie || ev->cookie > 2 * SIM_MAX_CONNS)
 		return;
 	k = &w->socks[ev->cookie - 1];

@@ -187,6 +187,33 @@ static void draw_conns(struct rng *r, enum kind k, struct scenario *sc)
 	}
 }
 
+static void draw_udp(struct rng *r, struct scenario *sc)
+{
+	bool corrupt = sc->link[0].corrupt || sc->link[1].corrupt;
+
+	if (!rng_ppm(r, 30 * PERCENT))
+		return;
+	sc->n_udp = (uint32_t)rng_range(r, 1, SIM_MAX_UDP);
+	for (uint32_t i = 0; i < sc->n_udp; i++) {
+		struct udp_plan *p = &sc->udp[i];
+
+		p->client = rng_ppm(r, 50 * PERCENT);
+		p->start = rng_range(r, 0, 500000);
+		p->count = (uint32_t)rng_range(r, 0, SIM_UDP_COUNT);
+		p->size_max = PICK(r, 8, 100, 548, 1472, 3000, 20000, 65507);
+		/* Errors in several fragments of one datagram may cancel out in its checksum. */
+		if (corrupt && p->size_max > 548)
+			p->size_max = 548;
+		p->gap = PICK(r, 0, 100, 5000, 200000);
+		p->rcvbuf = PICK(r, 0, 0, 0, 4000, 100000);
+		p->pmtudisc =
+			(uint8_t)PICK(r, UDP_PMTUDISC_DONT, UDP_PMTUDISC_WANT, UDP_PMTUDISC_DO);
+		p->connected = rng_ppm(r, 50 * PERCENT);
+		p->closed = rng_ppm(r, 15 * PERCENT);
+		p->no_csum = !corrupt && rng_ppm(r, 20 * PERCENT);
+	}
+}
+
 /* Nothing on the way, and nothing in the stacks, can explain a packet sent twice. */
 static bool is_lossless(const struct scenario *sc)
 {
@@ -232,6 +259,7 @@ void scenario_draw(struct scenario *sc, uint64_t seed)
 		sc->link[i].mark = PICK(r, 0, 2000, 10000);
 		draw_tcp_mem(r, &sc->host[i]);
 	}
+	draw_udp(r, sc);
 	sc->lossless = is_lossless(sc);
 	sc->calm = sc->lossless;
 }
@@ -263,6 +291,16 @@ void scenario_print(const struct scenario *sc, FILE *f)
 			h->limits.tcp_timestamps ? " ts" : "",
 			h->limits.tcp_window_scaling ? " wscale" : "", h->limits.tcp_syncookies,
 			h->defer_accept, h->forget);
+	}
+	for (uint32_t i = 0; i < sc->n_udp; i++) {
+		const struct udp_plan *p = &sc->udp[i];
+
+		fprintf(f,
+			"  udp %u from host%u at %lu us: %u of up to %u bytes, gap %u us%s%s%s, "
+			"discovery %u\n",
+			i, p->client, p->start, p->count, p->size_max, p->gap,
+			p->connected ? ", connected" : "", p->closed ? ", closed" : "",
+			p->no_csum ? ", no checksum" : "", p->pmtudisc);
 	}
 	for (uint32_t i = 0; i < sc->n_conns; i++) {
 		static const char *const ends[END_MAX] = {"clean", "close", "abort"};

@@ -107,6 +107,20 @@ struct conn_plan {
 	struct side_plan side[2]; /* 0: client */
 };
 
+/* Datagrams to an echo server. */
+#define SIM_MAX_UDP 4u
+#define SIM_UDP_COUNT 64u
+struct udp_plan {
+	uint64_t start; /* us */
+	uint32_t count, size_max;
+	uint32_t gap;	 /* us at most between two */
+	uint32_t rcvbuf; /* 0: default */
+	uint8_t client;	 /* which host */
+	uint8_t pmtudisc;
+	bool connected, no_csum;
+	bool closed; /* nobody listens there */
+};
+
 struct scenario {
 	uint64_t seed;
 	const char *name;
@@ -119,6 +133,8 @@ struct scenario {
 	bool unlisten_early;
 	uint32_t n_conns;
 	struct conn_plan conn[SIM_MAX_CONNS];
+	uint32_t n_udp;
+	struct udp_plan udp[SIM_MAX_UDP];
 	bool lossless; /* every packet arrives, in order, once: nothing may be retransmitted */
 	bool calm;     /* no failure of a connection but by its plan can be explained */
 };
@@ -142,16 +158,17 @@ struct frame {
 struct frame *frame_alloc(uint32_t len);
 
 enum sim_event {
-	SEV_FRAME,  /* .host gets .frame */
-	SEV_INJECT, /* .node gets .frame from its sibling */
-	SEV_PROG,   /* .sock's program goes on */
-	SEV_ACCEPT, /* .host's program accepts */
-	SEV_START,  /* .sock connects */
-	SEV_IMPORT, /* .sock arrives at its new stack */
-	SEV_DONE,   /* the exporter may free its copy */
-	SEV_CRASH,  /* .host's application dies */
+	SEV_FRAME,   /* .host gets .frame */
+	SEV_INJECT,  /* .node gets .frame from its sibling */
+	SEV_PROG,    /* .sock's program goes on */
+	SEV_ACCEPT,  /* .host's program accepts */
+	SEV_START,   /* .sock connects */
+	SEV_IMPORT,  /* .sock arrives at its new stack */
+	SEV_DONE,    /* the exporter may free its copy */
+	SEV_CRASH,   /* .host's application dies */
 	SEV_PARTING, /* .sock was closed a while ago */
-	SEV_FORGET, /* .host loses its neighbour entry */
+	SEV_FORGET,  /* .host loses its neighbour entry */
+	SEV_UDP,     /* flow .n sends its next datagram, or ends */
 };
 
 struct sim_ev {
@@ -306,6 +323,23 @@ bool prog_done(const struct world *w, char *why, size_t len);
 /* What was promised and not kept, at the end of a run. */
 void prog_judge(struct world *w);
 
+/* ---- datagrams (udp.c) ---- */
+
+#define UDP_COOKIE 1000u /* of the sockets: + 2 * flow + side */
+struct udp_flow {
+	struct world *w;
+	struct rng rng;
+	uint32_t plan, next, unsent, refused;
+	uint32_t id[2], pmtu[2]; /* [0]: the client's */
+	bool done;
+	uint16_t sent[2][SIM_UDP_COUNT], got[2][SIM_UDP_COUNT]; /* how often */
+};
+void udp_begin(struct world *w);
+void udp_step(struct udp_flow *f);
+void udp_event_came(struct world *w, const struct stack_ev *ev);
+bool udp_done(const struct world *w, char *why, size_t len);
+void udp_judge(struct world *w);
+
 /* ---- the world ---- */
 
 struct world {
@@ -318,6 +352,7 @@ struct world {
 	struct host host[2];
 	struct link link[2];
 	struct wire wire;
+	struct udp_flow udp[SIM_MAX_UDP];
 	struct sock socks[2 * SIM_MAX_CONNS]; /* connection i: [2i] its client, [2i + 1] */
 	const uint8_t *pattern;
 	uint64_t steps;

@@ -124,8 +124,10 @@ static void dispatch(struct world *w, struct sim_ev *ev)
 	case SEV_FORGET:
 		host_forget(ev->host);
 		break;
+	case SEV_UDP:
+		udp_step(&w->udp[ev->n]);
+		break;
 	}
-	(void)w;
 }
 
 /* When there is nothing left to serve, or (early) as soon as the first program is through. */
@@ -154,8 +156,8 @@ static void unlisten(struct world *w)
 
 static bool idle(struct world *w, char *why, size_t len)
 {
-	return prog_done(w, why, len) && host_idle(&w->host[0], why, len) &&
-	       host_idle(&w->host[1], why, len);
+	return prog_done(w, why, len) && udp_done(w, why, len) &&
+	       host_idle(&w->host[0], why, len) && host_idle(&w->host[1], why, len);
 }
 
 static bool frames_fly(const struct world *w)
@@ -317,11 +319,14 @@ bool world_measure(const struct scenario *sc, bool verbose, FILE *pcap, struct s
 	w->result = result;
 	w->start = w->now.ns;
 	prog_init(w);
+	udp_begin(w);
 	loop(w);
 	if (result)
 		fill_result(w);
 	if (!w->failed)
 		prog_judge(w);
+	if (!w->failed)
+		udp_judge(w);
 	if (!w->failed)
 		judge_retransmissions(w);
 	if (!w->failed)
