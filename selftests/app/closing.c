@@ -135,10 +135,35 @@ static void ends(void)
 	how("killed");
 }
 
+/* accept() returns also what its peer has given up meanwhile: none is lost. */
+static void aborted(void)
+{
+	int l = listener(7700, 0), ctl;
+	char done[5] = "";
+
+	TITLE("reset before it is accepted");
+	for (int round = 0; round < 4; round++) {
+		ctl = peer("connect 7700 16 abort");
+		if (round & 1) /* all have ended */
+			T(slurp(ctl, done, 4));
+		for (int i = 0; i < 16; i++) {
+			int fd = ready(l, POLLIN) ? accept(l, NULL, NULL) : -1;
+
+			if (T(fd < 0 ? -1 : 0))
+				break;
+			T(read(fd, buf, 1));
+			T(close(fd));
+		}
+		close(ctl);
+	}
+	T(close(l));
+}
+
 void run(void)
 {
 	closes();
 	unread();
 	linger2();
 	ends();
+	aborted();
 }

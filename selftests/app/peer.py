@@ -51,6 +51,8 @@ def echo(s):
 
 def back(s, what):
     try:
+        if what == "abort":
+            return reset(s)
         if what in ("hello", "reset"):
             s.sendall(b"hello")
         if what == "reset":
@@ -146,7 +148,10 @@ def serve(s, addr):
             for _ in range(int(word[2])):
                 c = socket.create_connection((addr[0], int(word[1])), 10)
                 c.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                threading.Thread(target=back, args=(c, word[3]), daemon=True).start()
+                if word[3] == "abort":
+                    back(c, word[3])  # before the next
+                else:
+                    threading.Thread(target=back, args=(c, word[3]), daemon=True).start()
             s.sendall(b"done")
             drain(s)
     except OSError:

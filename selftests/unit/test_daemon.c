@@ -70,6 +70,85 @@ static void test_refused_hand_over_resets_the_peer(void **state)
 	w_close();
 }
 
+/* As Linux: accept() returns it, the data is read, and then there is the error. */
+static void test_reset_before_it_was_offered_is_accepted_all_the_same(void **state)
+{
+	struct spec syn = {TCP_PKT,	      .sport = 5000,   .dport = listen_port,
+			   .seq = CLIENT_ISS, .flags = TH_SYN, .wnd = 65535};
+	struct spec ack = {
+		TCP_PKT,	 .sport = 5000, .dport = listen_port, .seq = CLIENT_ISS + 1,
+		.flags = TH_ACK, .wnd = 65535};
+	struct app *a;
+	struct shm_msg m;
+	struct stack *s;
+	uint32_t conn;
+	char c;
+
+	(void)state;
+	w_open();
+	a = w_app(1);
+	start_listener(a, 0, 0);
+	s = w.apps[1].s;
+	syn.dport = ack.dport = listen_port;
+	w_rx(&syn);
+	ack.ack = get_be32(w.last.l4 + 4) + 1;
+	w_packet(&ack); /* all these in one batch */
+	ack.data = "x";
+	ack.len = 1;
+	w_packet(&ack);
+	w_rx(&(struct spec){TCP_PKT, .sport = 5000, .dport = listen_port, .seq = CLIENT_ISS + 2,
+			    .flags = TH_RST});
+	m = next_msg(a, SHM_CONN_NEW);
+	assert_null(flow(5000)); /* there is nothing to come for it */
+
+	conn = app_takes(a, &m);
+	assert_int_equal(record(5000)->state, REC_TAKEN);
+	assert_null(flow(5000));
+	assert_int_equal(tcp_get(s, conn)->state, TCP_CLOSED);
+	assert_int_equal(tcp_recv(s, conn, &c, 1, 0, w.t.now), 1);
+	assert_int_equal(tcp_recv(s, conn, &c, 1, 0, w.t.now), -ECONNRESET);
+	tcp_close(s, conn, w.t.now);
+	m = (struct shm_msg){.op = SHM_CONN_GONE,
+			     .conn = conn,
+			     .generation = record(5000)->generation,
+			     .local = ip(OUR_IP),
+			     .remote = ip(PEER_IP),
+			     .local_port = htons(listen_port),
+			     .remote_port = htons(5000)};
+	assert_true(shm_msg_push(a->to_daemon, &m));
+	w_round();
+	assert_null(record(5000));
+	assert_int_equal(w.n_rst, 0);
+	w_close();
+}
+
+/* And where nobody takes it, nothing is left, and nobody is told. */
+static void test_reset_before_it_was_offered_and_refused(void **state)
+{
+	struct spec syn = {TCP_PKT,	      .sport = 5000,   .dport = listen_port,
+			   .seq = CLIENT_ISS, .flags = TH_SYN, .wnd = 65535};
+	struct spec ack = {
+		TCP_PKT,	 .sport = 5000, .dport = listen_port, .seq = CLIENT_ISS + 1,
+		.flags = TH_ACK, .wnd = 65535};
+	struct app *a;
+
+	(void)state;
+	w_open();
+	a = w_app(1);
+	start_listener(a, 0, 0);
+	syn.dport = ack.dport = listen_port;
+	w_rx(&syn);
+	ack.ack = get_be32(w.last.l4 + 4) + 1;
+	w_packet(&ack);
+	w_rx(&(struct spec){TCP_PKT, .sport = 5000, .dport = listen_port, .seq = CLIENT_ISS + 1,
+			    .flags = TH_RST});
+	next_msg(a, SHM_CONN_NEW);
+	app_ends(a);
+	assert_null(record(5000));
+	assert_int_equal(w.n_rst, 0);
+	w_close();
+}
+
 static void test_given_back_is_finished_here(void **state)
 {
 	struct app *a;
@@ -181,7 +260,7 @@ static void test_offers_wait_while_the_ring_is_full(void **state)
 	w_close();
 }
 
-static void test_one_that_dies_while_it_waits_is_not_offered(void **state)
+static void test_one_that_dies_while_it_waits_is_offered_all_the_same(void **state)
 {
 	static const struct shm_msg filler = {.op = SHM_CONN_ICMP};
 	struct spec rst = {TCP_PKT, .sport = 5000, .seq = CLIENT_ISS + 1, .flags = TH_RST};
@@ -200,9 +279,10 @@ static void test_one_that_dies_while_it_waits_is_not_offered(void **state)
 	while (shm_msg_pop(a->to_app, &m))
 		;
 	w_round();
+	m = next_msg(a, SHM_CONN_NEW);
 	no_msg(a);
-	assert_null(record(5000));
-	assert_int_equal(a->members[0]->handed, 0);
+	assert_int_equal(tcp_get(w.apps[1].s, app_takes(a, &m))->state, TCP_CLOSED);
+	assert_int_equal(a->members[0]->handed, 1);
 	w_close();
 }
 
@@ -389,11 +469,13 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_passive_open_is_handed_over),
 		cmocka_unit_test(test_refused_hand_over_resets_the_peer),
+		cmocka_unit_test(test_reset_before_it_was_offered_is_accepted_all_the_same),
+		cmocka_unit_test(test_reset_before_it_was_offered_and_refused),
 		cmocka_unit_test(test_given_back_is_finished_here),
 		cmocka_unit_test(test_time_wait_keeps_a_flow_that_nothing_else_matches),
 		cmocka_unit_test(test_a_dead_connection_takes_its_flow_along),
 		cmocka_unit_test(test_offers_wait_while_the_ring_is_full),
-		cmocka_unit_test(test_one_that_dies_while_it_waits_is_not_offered),
+		cmocka_unit_test(test_one_that_dies_while_it_waits_is_offered_all_the_same),
 		cmocka_unit_test(test_the_backlog_counts_what_waits_in_the_application),
 		cmocka_unit_test(test_a_change_of_the_link_is_told_when_there_is_room),
 		cmocka_unit_test(test_death_ends_connections_as_the_kernel_does),

@@ -246,7 +246,7 @@ static void test_tcp_accept_queue_backlog_changes(void **state)
 	tc_close(&c);
 }
 
-static void test_tcp_accept_queue_rst_from_the_middle(void **state)
+static void test_tcp_accept_queue_keeps_its_order_over_resets(void **state)
 {
 	uint32_t conn;
 
@@ -259,10 +259,14 @@ static void test_tcp_accept_queue_rst_from_the_middle(void **state)
 	c.rport = 5002;
 	assert_int_equal(RX(&c, .flags = TH_RST, .seq = 1), DROP_NONE);
 	establish(5003);
-	assert_int_equal(tcp_accept(c.t.s, c.listener, &conn), 0);
-	assert_int_equal(tcp_get(c.t.s, conn)->remote_port, __builtin_bswap16(5000));
-	assert_int_equal(tcp_accept(c.t.s, c.listener, &conn), 0);
-	assert_int_equal(tcp_get(c.t.s, conn)->remote_port, __builtin_bswap16(5003));
+	for (uint16_t i = 0; i < 4; i++) {
+		bool reset = i == 1 || i == 2;
+
+		assert_int_equal(tcp_accept(c.t.s, c.listener, &conn), 0);
+		assert_int_equal(tcp_get(c.t.s, conn)->remote_port,
+				 __builtin_bswap16((uint16_t)(5000 + i)));
+		assert_int_equal(tcp_error(c.t.s, conn), reset ? E_CONNRESET : 0);
+	}
 	tc_close(&c);
 }
 
@@ -416,7 +420,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_accept_queue_full_abort_on_overflow_resets, setup),
 		cmocka_unit_test_setup(test_tcp_accept_queue_bounded_by_somaxconn, setup),
 		cmocka_unit_test_setup(test_tcp_accept_queue_backlog_changes, setup),
-		cmocka_unit_test_setup(test_tcp_accept_queue_rst_from_the_middle, setup),
+		cmocka_unit_test_setup(test_tcp_accept_queue_keeps_its_order_over_resets, setup),
 		cmocka_unit_test_setup(test_tcp_unlisten_drops_requests_and_resets_queue, setup),
 		cmocka_unit_test_setup(test_tcp_unlisten_takes_event_back, setup),
 		cmocka_unit_test_setup(test_tcp_listen_options_are_inherited, setup),

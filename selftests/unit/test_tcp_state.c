@@ -341,18 +341,21 @@ static void test_tcp_established_rst_resets(void **state)
 	tc_close(&c);
 }
 
-static void test_tcp_accept_queue_rst_removes(void **state)
+/* accept(2) returns it, as Linux does: a server that counts connections loses none. */
+static void test_tcp_accept_queue_rst_is_accepted(void **state)
 {
-	uint32_t conn;
-
 	(void)state;
 	tc_open(&c, NULL);
 	tcp_listen(c.t.s, &(struct ip_addr){0}, __builtin_bswap16(OUR_PORT), 8, 1, &c.listener);
 	RX(&c, .flags = TH_SYN);
 	TX(&c, .flags = TH_SYN | TH_ACK, .ack = 1);
-	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1);
-	RX(&c, .flags = TH_RST, .seq = 1);
-	assert_int_equal(tcp_accept(c.t.s, c.listener, &conn), -E_AGAIN);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .len = 3);
+	RX(&c, .flags = TH_RST, .seq = 4);
+	assert_int_equal(tcp_accept(c.t.s, c.listener, &c.conn), 0);
+	tc_state(&c, TCP_CLOSED);
+	tc_recv(&c, 3);
+	assert_int_equal(tcp_recv(c.t.s, c.conn, &(char){0}, 1, 0, c.t.now), -E_CONNRESET);
+	tcp_close(c.t.s, c.conn, c.t.now);
 	assert_int_equal(usage_tcbs(), 0);
 	tc_close(&c);
 }
@@ -393,7 +396,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_time_wait_held_ends_after_2msl, setup),
 		cmocka_unit_test_setup(test_tcp_time_wait_held_syn_begins_anew, setup),
 		cmocka_unit_test_setup(test_tcp_established_rst_resets, setup),
-		cmocka_unit_test_setup(test_tcp_accept_queue_rst_removes, setup),
+		cmocka_unit_test_setup(test_tcp_accept_queue_rst_is_accepted, setup),
 		cmocka_unit_test_setup(test_tcp_abort_sends_rst_and_frees, setup),
 	};
 

@@ -26,17 +26,8 @@
 
 /* ---- out ---- */
 
-int stack_export(struct stack *s, uint32_t conn)
+static void export(struct stack *s, struct tcb *t)
 {
-	struct tcb *t;
-
-	if (conn >= s->a.n_tcbs)
-		return -E_BADF;
-	t = tcb_at(s, conn);
-	if (t->owner != TCB_MINE)
-		return -E_BADF;
-	if (!tcp_synchronised(t) || t->flags & TCB_F_RST_SEND)
-		return -E_NOTCONN;
 	/* An application has no routes: the next hop goes with the connection. */
 	if (s->cfg.role == STACK_FULL)
 		tcp_link_ready(s, t, s->now);
@@ -50,6 +41,35 @@ int stack_export(struct stack *s, uint32_t conn)
 	s->n_exported++;
 	MIB(s, Td_HandOversOut);
 	__atomic_store_n(&t->owner, TCB_EXPORTED, __ATOMIC_RELEASE);
+}
+
+int stack_export(struct stack *s, uint32_t conn)
+{
+	struct tcb *t;
+
+	if (conn >= s->a.n_tcbs)
+		return -E_BADF;
+	t = tcb_at(s, conn);
+	if (t->owner != TCB_MINE)
+		return -E_BADF;
+	if (!tcp_synchronised(t) || t->flags & TCB_F_RST_SEND)
+		return -E_NOTCONN;
+	export(s, t);
+	return 0;
+}
+
+int stack_export_ended(struct stack *s, uint32_t conn)
+{
+	struct tcb *t;
+
+	if (conn >= s->a.n_tcbs)
+		return -E_BADF;
+	t = tcb_at(s, conn);
+	if (t->owner != TCB_MINE)
+		return -E_BADF;
+	if (t->state != TCP_CLOSED || !t->err || t->flags & (TCB_F_CLOSED | TCB_F_RST_SEND))
+		return -E_NOTCONN;
+	export(s, t);
 	return 0;
 }
 
@@ -88,6 +108,8 @@ int stack_export_cancel(struct stack *s, uint32_t conn, uint32_t generation, str
 		return -E_NOENT;
 	__atomic_store_n(&t->owner, TCB_MINE, __ATOMIC_RELEASE);
 	s->n_exported--;
+	if (t->state == TCP_CLOSED)
+		return 0;
 	tcp_curr_estab(s, TCP_CLOSED, t->state);
 	conn_table_add(s, conn);
 	resume(s, t, now);
@@ -431,6 +453,35 @@ err_release:
 	return err;
 }
 
+/* What stack_export_ended() gave: an error, and what was received before it. */
+static int adopt_ended(struct stack *s, const struct arena_view *from, const struct tcb *c,
+		       uint64_t cookie, struct mtime now, uint32_t *conn)
+{
+	struct tcb *t;
+	char why[64];
+	int err;
+
+	if (s->cfg.role != STACK_APP || !c->err || !limits_ok(s, c) || c->netif >= STACK_MAX_NETIFS)
+		return -E_BADMSG;
+	*conn = tcb_alloc(s);
+	if (*conn == SHM_NIL)
+		return -E_NOBUFS;
+	t = tcb_at(s, *conn);
+	tcb_adopt(s, t, c, cookie, now);
+	t->flags &= TCB_F_FIN_RCVD;
+	t->opt &= (uint8_t)~TCB_OPT_SYNACK;
+	t->snd_una = t->snd_nxt = t->snd_max;
+	t->t_rtx = t->t_delack = t->t_keep = 0;
+	err = queue_copy(s, t, Q_RX, from, c->rx_head, c->rx_bytes);
+	if (!err && tcp_check(s, t, why, sizeof(why)))
+		err = -E_BADMSG;
+	if (err) {
+		tcp_buf_release(s, t);
+		tcb_release(s, *conn);
+	}
+	return err;
+}
+
 static int take(struct stack *s, const struct arena_view *from, uint32_t idx, uint32_t generation,
 		bool rescue, uint64_t cookie, struct mtime now, uint32_t *conn)
 {
@@ -442,7 +493,8 @@ static int take(struct stack *s, const struct arena_view *from, uint32_t idx, ui
 		tcb_peek(from, idx, &copy);
 		if (c->generation == generation &&
 		    (c->owner == TCB_EXPORTED || (rescue && c->owner == TCB_MINE)))
-			err = adopt(s, from, c, cookie, now, conn);
+			err = c->state == TCP_CLOSED ? adopt_ended(s, from, c, cookie, now, conn)
+						     : adopt(s, from, c, cookie, now, conn);
 	}
 	if (err)
 		MIB(s, Td_HandOverRefused);

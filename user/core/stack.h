@@ -487,6 +487,13 @@ void stack_set_taps(struct stack *s, stack_tap_fn udp, stack_tap_fn tcp, void *c
 int stack_export(struct stack *s, uint32_t conn);
 
 /*
+ * The same for one that has ended with an error, a reset as a rule, before anybody accepted it:
+ * accept(2) returns it all the same, and its first call the error. Only an application's stack
+ * imports such a one.
+ */
+int stack_export_ended(struct stack *s, uint32_t conn);
+
+/*
  * Copies a frozen connection out of another arena into this one, bytes and all, checks
  * every value, and goes on with it. @from is untrusted memory.
  * -EBADMSG: it does not make sense (nothing was taken); -ENOBUFS: no TCB or chunks.

@@ -272,9 +272,14 @@ void tcp_conn_drop(struct stack *s, struct tcb *t, int err, struct mtime now)
 
 	if (t->state != TCP_CLOSED)
 		tcp_set_state(s, t, TCP_CLOSED, now);
-	if (t->flags & (TCB_F_CLOSED | TCB_F_ACCEPT_QUEUED)) {
+	/* One that waits to be accepted goes on waiting: accept(2) returns it, as Linux does. */
+	if (t->flags & TCB_F_CLOSED) {
 		tcp_conn_free(s, t, now);
 		return;
+	}
+	if (t->flags & TCB_F_ACCEPT_QUEUED && t->opt & TCB_OPT_SYNACK) {
+		t->opt &= (uint8_t)~TCB_OPT_SYNACK;
+		tcp_fastopen_done(s, t->listener);
 	}
 	if (err) {
 		t->err = (uint8_t)err;

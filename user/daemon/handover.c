@@ -197,7 +197,8 @@ static void reset_exported(struct daemon *d, uint32_t i)
 	struct flow_key k = rec_key(&d->recs, i);
 	struct tcp_addr_pair p = pair_of(&k);
 
-	stack_reset_flow(d->stack, &p, t->snd_max, t->rcv_nxt, d->now);
+	if (t->state != TCP_CLOSED)
+		stack_reset_flow(d->stack, &p, t->snd_max, t->rcv_nxt, d->now);
 	stack_export_done(d->stack, r->conn, r->generation);
 	rec_drop(d, i);
 }
@@ -221,7 +222,12 @@ static void offer(struct daemon *d, struct app *a, uint32_t i)
 			    .remote_port = k.remote_port};
 
 	if (stack_export(d->stack, r->conn)) {
-		/* It has died meanwhile. */
+		/* It has died meanwhile: what was established is accepted all the same. */
+		if (!active && !stack_export_ended(d->stack, r->conn)) {
+			rec_set_state(d, i, REC_OFFERED);
+			app_push(a, &m);
+			return;
+		}
 		m.op = SHM_CONN_FAILED;
 		m.error = tcp_error(d->stack, r->conn);
 		if (!m.error)
@@ -257,6 +263,7 @@ static void on_ack(struct daemon *d, struct app *a, const struct shm_msg *m)
 {
 	uint32_t i = rec_of_own(d, m->conn, m->generation);
 	struct rec *r;
+	bool ended;
 
 	if (i == SHM_NIL || rec_at(d, i)->state != REC_OFFERED || rec_at(d, i)->slot != a->slot)
 		return;
@@ -268,13 +275,15 @@ static void on_ack(struct daemon *d, struct app *a, const struct shm_msg *m)
 			reset_exported(d, i);
 		return;
 	}
+	ended = d->view.tcbs[r->conn].state == TCP_CLOSED;
 	stack_export_done(d->stack, r->conn, r->generation);
 	r->conn = m->new_conn;
 	r->generation = m->new_generation;
 	rec_set_state(d, i, REC_TAKEN);
 	/* The index spares it a search for each packet; for the few of a connection that ends, not
 	 * worth it. */
-	if (READ_ONCE(a->view.tcbs[r->conn].state) == TCP_ESTABLISHED || !(r->flags & REC_F_FLOW))
+	if (!ended &&
+	    (READ_ONCE(a->view.tcbs[r->conn].state) == TCP_ESTABLISHED || !(r->flags & REC_F_FLOW)))
 		rec_set_flow(d, i, a->slot, FLOW_ESTABLISHED);
 	share_taken(d, i);
 }
