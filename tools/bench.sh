@@ -98,20 +98,6 @@ round() {
 
 # ---- memory of idle connections ----
 
-# Bytes of memory, as JSON: what daemon $1 and application $2 have each for itself, the arenas that they
-# share (each file once), the flow table. The packet memory is of a fixed size, however many
-# connections there are. A preallocated table does not grow: then "flow_entry" says what one takes.
-private() { awk '/^Anonymous:/ { print $2 * 1024 }' "/proc/$1/smaps_rollup"; }
-memory_of() {
-	local f arenas
-	arenas=$(for f in "/proc/$1/fd/"* "/proc/$2/fd/"*; do
-		if [[ $(readlink "$f") == /memfd:*arena* ]]; then stat -L -c '%i %b %B' "$f"; fi
-	done | sort -u | awk '{ n += $2 * $3 } END { printf "%d\n", n }')
-	bpftool map show pinned "/sys/fs/bpf/tandem/$TD/flows" -j |
-		jq -c "{daemon: $(private "$1"), application: $(private "$2"), arenas: $arenas,
-			flows: .bytes_memlock, flow_entry: (.bytes_memlock / .max_entries)}"
-}
-
 # shellcheck disable=SC2016 # for jq
 IDLE_TEXT='\(.test): \(.user) bytes of user space for each (arenas \(.arenas), daemon \(.daemon), '
 IDLE_TEXT+='application \(.application)), \(.flow_entry) of the flow table: \(1e9 / .total | floor) in 1 GB; '

@@ -46,6 +46,44 @@ static void test_pool_unused_items_are_not_touched(void **state)
 	ts_close(&t);
 }
 
+/* Chunks that were needed for a moment only are given up, and used again last. */
+static void test_pool_trim_gives_up_what_was_not_needed_since_the_last_time(void **state)
+{
+	uint32_t taken[300], v[300], seen[512] = {0};
+	struct tstack t;
+
+	(void)state;
+	ts_open_bare(&t, NULL);
+	for (int i = 0; i < 300; i++)
+		taken[i] = chunk_alloc(t.s);
+	assert_false(stack_trimmable(t.s));
+	for (int i = 0; i < 300; i++)
+		chunk_free(t.s, taken[i]);
+	assert_true(stack_trimmable(t.s));
+	/* They were needed just now. */
+	assert_int_equal(stack_trim(t.s, v, 300), 0);
+	taken[0] = chunk_alloc(t.s);
+	assert_int_equal(taken[0], 299);
+	/* 64 stay, and what was in use meanwhile; in two pieces */
+	assert_int_equal(stack_trim(t.s, v, 200), 200);
+	assert_int_equal(stack_trim(t.s, v + 200, 100), 300 - 1 - 64 - 200);
+	assert_false(stack_trimmable(t.s));
+	assert_int_equal(stack_trim(t.s, v, 0), 0);
+	for (int i = 0; i < 235; i++) {
+		assert_int_equal(seen[v[i]]++, 0);
+		assert_int_not_equal(v[i], taken[0]);
+	}
+	/* The next ones are warm, then those come that were given up, before any new one. */
+	for (int i = 0; i < 64; i++)
+		assert_int_equal(seen[taken[i + 1] = chunk_alloc(t.s)], 0);
+	for (int i = 0; i < 235; i++)
+		assert_int_equal(seen[taken[i + 65] = chunk_alloc(t.s)], 1);
+	assert_int_equal(chunk_alloc(t.s), 300);
+	chunk_free(t.s, 300);
+	for (int i = 0; i < 300; i++)
+		chunk_free(t.s, taken[i]);
+	ts_close(&t);
+}
 static void test_pool_tcb_is_clean_and_generation_counts_uses(void **state)
 {
 	struct tstack t;
@@ -171,6 +209,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_pool_free_list_gives_out_returned_items_first),
 		cmocka_unit_test(test_pool_unused_items_are_not_touched),
+		cmocka_unit_test(test_pool_trim_gives_up_what_was_not_needed_since_the_last_time),
 		cmocka_unit_test(test_pool_tcb_is_clean_and_generation_counts_uses),
 		cmocka_unit_test(test_pool_exhausted_gives_nil),
 		cmocka_unit_test(test_pool_chunk_list_is_freed_whole),

@@ -364,11 +364,19 @@ static void clamp_options(const struct stack *s, struct tcb *t)
 /* Of the work what nobody will say again; a record that is none cannot say it (tcb_peek()). */
 static void work_adopt(struct stack *s, struct tcb *t, const struct tcb *c)
 {
+	const uint32_t kept = TCB_F_FIN_OOO | TCB_F_URG | TCB_F_URG_SND;
+
 	t->work = 0;
 	if (!c->work)
-		t->flags &= ~TCB_F_FIN_OOO;
-	else if (t->flags & TCB_F_FIN_OOO)
-		tcb_work_get(s, t)->fin_seq = tcb_work(c)->fin_seq;
+		t->flags &= ~(kept | TCB_F_URG_VALID | TCB_F_URG_READ);
+	if (t->flags & kept) {
+		struct tcb_work *w = tcb_work_get(s, t);
+
+		w->fin_seq = tcb_work(c)->fin_seq;
+		w->urg_seq = tcb_work(c)->urg_seq;
+		w->snd_up = tcb_work(c)->snd_up;
+		w->urg_byte = tcb_work(c)->urg_byte;
+	}
 	if (tcb_max_pacing(c))
 		tcb_work_get(s, t)->max_pacing = tcb_max_pacing(c);
 }
@@ -395,8 +403,7 @@ static void tcb_adopt(struct stack *s, struct tcb *t, const struct tcb *c, uint6
 	work_adopt(s, t, c);
 	t->ev_mask = 0;
 	t->tx_head = SHM_NIL;
-	t->rx_head = t->rx_tail = SHM_NIL;
-	t->ooo_head = SHM_NIL;
+	t->rx_head = t->ooo_head = SHM_NIL;
 	t->tx_bytes = t->rx_bytes = t->ooo_bytes = 0;
 	t->n_chunks = 0;
 	clamp_options(s, t);

@@ -30,6 +30,8 @@ struct stack {
 
 	struct wheel wheel;
 	struct free_list tcb_free, work_free, chunk_free, synreq_free, tw_free, listener_free;
+	uint32_t n_cold;	  /* the last so many of the free chunks have lost their pages */
+	uint32_t chunk_peak;  /* most chunks in use since the last stack_trim() */
 	uint32_t mem_limit[3]; /* tcp_mem: low, pressure, high; chunks */
 	bool mem_pressure;
 	struct mtime mem_since;

@@ -49,7 +49,7 @@ uint32_t tcb_alloc(struct stack *s)
 	t->neigh = SHM_NIL;
 	t->timer = (struct wheel_node){SHM_NIL, SHM_NIL, SHM_NIL};
 	t->tx_head = SHM_NIL;
-	t->rx_head = t->rx_tail = t->ooo_head = SHM_NIL;
+	t->rx_head = t->ooo_head = SHM_NIL;
 	return i;
 }
 
@@ -149,6 +149,9 @@ uint32_t chunk_alloc(struct stack *s)
 
 	if (i == SHM_NIL)
 		return i;
+	s->n_cold = s->n_cold < s->chunk_free.n_free ? s->n_cold : s->chunk_free.n_free;
+	if (free_list_in_use(&s->chunk_free) > s->chunk_peak)
+		s->chunk_peak = free_list_in_use(&s->chunk_free);
 	s->a.chunk_hdrs[i] = (struct chunk_hdr){.next = SHM_NIL};
 	tcp_mem_changed(s);
 	return i;
@@ -168,6 +171,33 @@ void chunk_free_list(struct stack *s, uint32_t head)
 		chunk_free(s, head);
 		head = next;
 	}
+}
+
+/* Chunks that may be free and keep their pages, whatever happens. */
+#define CHUNKS_WARM 64u
+
+bool stack_trimmable(const struct stack *s)
+{
+	return s->chunk_free.n_free - s->n_cold > CHUNKS_WARM;
+}
+
+/* The list is used from its head, so that what is cold stays at its end. */
+uint32_t stack_trim(struct stack *s, uint32_t *v, uint32_t max)
+{
+	const struct free_list *f = &s->chunk_free;
+	uint32_t used = free_list_in_use(f), warm = f->n_free - s->n_cold;
+	uint32_t keep = s->chunk_peak - used + CHUNKS_WARM, n = 0, i = f->head;
+
+	if (warm > keep)
+		n = warm - keep < max ? warm - keep : max;
+	for (uint32_t skip = n ? warm - n : 0; skip; skip--)
+		i = f->next[i];
+	for (uint32_t k = 0; k < n; k++, i = f->next[i])
+		v[k] = i;
+	s->n_cold += n;
+	if (n < max)
+		s->chunk_peak = used;
+	return n;
 }
 
 static int free_list_check(const struct free_list *f, char *why, size_t len, const char *text)
@@ -224,6 +254,8 @@ int pool_check(const struct stack *s, char *why, size_t len)
 		return check_fail(why, len, "pool: TCBs in use, but not on the free list", tcbs);
 	if (works != free_list_in_use(&s->work_free))
 		return check_fail(why, len, "pool: records of work held, other than taken", works);
+	if (s->n_cold > s->chunk_free.n_free || s->chunk_peak < free_list_in_use(&s->chunk_free))
+		return check_fail(why, len, "pool: cold chunks that are in use", s->n_cold);
 	if (chunks != free_list_in_use(&s->chunk_free))
 		return check_fail(why, len, "pool: chunks held, other than taken", chunks);
 	for (uint32_t i = 0; i < s->neigh_free.used; i++)

@@ -522,6 +522,17 @@ int stack_export_done(struct stack *s, uint32_t conn, uint32_t generation);
 void stack_reset_flow(struct stack *s, const struct tcp_addr_pair *a, uint32_t seq, uint32_t ack,
 		      struct mtime now);
 
+/* ---- memory that is not needed for now ---- */
+
+/*
+ * Free chunks that were not needed since the last call: at most @max of their indices in @v. What they
+ * hold may be lost from here on (their pages go back to the system); they are used again last. Less than @max:
+ * that is all.
+ */
+uint32_t stack_trim(struct stack *s, uint32_t *v, uint32_t max);
+/* Are there more free chunks with pages than are worth keeping? It may take two calls to get at them. */
+bool stack_trimmable(const struct stack *s);
+
 /* ---- looking at it ---- */
 
 /* Counts; the bounds are in the cfg and the arena. */

@@ -99,7 +99,7 @@ enum tcb_owner {
 #define TCB_F_PACED (1u << 31) /* data waits for .pace_us */
 /* These need a record of work. */
 #define TCB_F_WORK (TCB_F_OUT_QUEUED | TCB_F_EV_QUEUED | TCB_F_RTT_VALID | TCB_F_TLP | TCB_F_UNDO |  \
-	 TCB_F_FIN_OOO)
+	 TCB_F_FIN_OOO | TCB_F_URG | TCB_F_URG_SND)
 
 struct tcb {
 	/* identity */
@@ -130,23 +130,20 @@ struct tcb {
 	struct wheel_node timer; /* wheel.h: one timer for all deadlines of the connection */
 	int32_t work; /* where its struct tcb_work is, from here, in units of 8 bytes; 0: none */
 	uint16_t ev_mask; /* EV_* not yet reported */
-	uint8_t urg_byte; /* TCB_F_URG_VALID */
-	uint8_t pad;
+	uint16_t linger;  /* s */
 
 	/* send */
 	uint32_t iss, snd_una, snd_nxt, snd_max;
 	uint32_t snd_wnd, snd_wl1, snd_wl2, max_window;
 	uint32_t snd_sml; /* end of the last short segment sent (Nagle, as Minshall) */
 	uint16_t mss;	  /* what we may send, options not subtracted */
-	uint16_t rcv_mss; /* estimate of what the peer sends, for delayed ACKs */
+	uint16_t keep_idle; /* s, as .keep_intvl */
 	uint8_t snd_wscale, rcv_wscale;
 	uint8_t ttl, tos;
 
 	/* receive */
 	uint32_t irs, rcv_nxt;
 	uint32_t rcv_adv; /* right edge that we have advertised: never moves left */
-	uint32_t urg_seq; /* TCB_F_URG: number of the peer's urgent byte (tcp_urg.c) */
-	uint32_t snd_up;  /* TCB_F_URG_SND: RFC 9293's SND.UP, one beyond our urgent byte */
 
 	/* timestamps (RFC 7323) */
 	uint32_t ts_recent;
@@ -160,8 +157,8 @@ struct tcb {
 	uint8_t dupacks;
 	uint8_t probes;	     /* keepalive or window probes unanswered */
 	uint8_t syn_retries;
-	uint16_t oow_ms; /* when a bare out-of-window segment was last answered, low bits */
-	uint8_t quick;	 /* so many data segments are still acknowledged at once */
+	uint16_t keep_intvl;
+	uint8_t quick; /* so many data segments are still acknowledged at once */
 	uint8_t ack_owed; /* ACKs to repeat: each segment out of order gets one (RFC 5681 §4.2) */
 	uint32_t rtx_first; /* ms_stamp(): first retransmission of what is outstanding, for R1/R2 */
 	uint32_t total_retrans;
@@ -189,7 +186,7 @@ struct tcb {
 	uint32_t tx_bytes;
 	uint32_t sndbuf;
 	/* receive queue, in order, not yet read */
-	uint32_t rx_head, rx_tail;
+	uint32_t rx_head; /* its header's .stamp names the last one (tcp_buf.c) */
 	uint32_t rx_bytes;
 	uint32_t rcvbuf;
 	/* out-of-order queue, sorted by chunk_hdr.seq, no overlaps */
@@ -210,18 +207,19 @@ struct tcb {
 	uint8_t syncnt;	 /* TCP_SYNCNT, 0: tcp_syn_retries */
 
 	/* options' values */
-	uint16_t keep_idle, keep_intvl; /* s */
-	uint16_t linger;		/* s */
 	uint8_t keep_cnt;
 	uint8_t err; /* pending SO_ERROR, a positive errno (all are < 256) */
 	uint32_t user_timeout; /* ms, 0: tcp_retries2 */
 	uint32_t rcvlowat;
 
 	/* for TCP_INFO and `tandem ss`, and .total_retrans */
-	uint64_t bytes_acked, bytes_received;
+	uint64_t bytes_acked : 48;
+	uint64_t rcv_mss : 16; /* estimate of what the peer sends, for delayed ACKs */
+	uint64_t bytes_received : 48;
+	uint64_t oow_ms : 16; /* when a bare out-of-window segment was last answered, low bits */
 	uint32_t segs_out, segs_in;
 };
-_Static_assert(sizeof(struct tcb) <= 336, "the budget of an idle connection");
+_Static_assert(sizeof(struct tcb) <= 320, "the budget of an idle connection");
 _Static_assert(sizeof(struct tcb) % 8 == 0, "TCBs stand in an array");
 
 /*
@@ -229,7 +227,7 @@ _Static_assert(sizeof(struct tcb) % 8 == 0, "TCBs stand in an array");
  * event or output to come, what the congestion control has to remember. The arena has as many of
  * them as TCBs, behind these, so there always is one; those that are used least often are not
  * touched and cost nothing. tcb_work_get() and tcb_work_put() (pool.c) make and end it. When the
- * connection changes hands only .fin_seq and .max_pacing go along.
+ * connection changes hands only .fin_seq, .max_pacing and what is urgent go along.
  */
 struct tcb_work {
 	uint64_t cc_priv[7];	    /* the congestion control algorithm's own record */
@@ -255,7 +253,10 @@ struct tcb_work {
 	uint32_t ev_next;  /* TCB_F_EV_QUEUED */
 	uint32_t fin_seq;    /* TCB_F_FIN_OOO */
 	uint32_t max_pacing; /* SO_MAX_PACING_RATE, bytes/s; 0: none */
-	uint32_t pad;
+	uint32_t urg_seq;    /* TCB_F_URG: number of the peer's urgent byte (tcp_urg.c) */
+	uint32_t snd_up;     /* TCB_F_URG_SND: RFC 9293's SND.UP, one beyond our urgent byte */
+	uint8_t urg_byte;    /* TCB_F_URG_VALID */
+	uint8_t pad[3];
 };
 _Static_assert(sizeof(struct tcb_work) % 8 == 0, "tcb.work counts in 8 bytes");
 

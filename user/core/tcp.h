@@ -268,7 +268,7 @@ static inline uint32_t tcp_urg_readable(const struct tcb *t)
 	return t->rx_bytes - (t->flags & TCB_F_URG && tcp_urg_hidden(t));
 }
 bool tcp_urg_pending(const struct tcb *t); /* EPOLLPRI */
-void tcp_urg_queued(struct tcb *t);
+void tcp_urg_queued(struct stack *s, struct tcb *t);
 /* After an import: what cannot be is forgotten. */
 void tcp_urg_settle(struct tcb *t);
 uint16_t tcp_urg_pointer(const struct tcb *t, uint32_t seq);
@@ -340,6 +340,7 @@ void tcp_buf_release_ooo(struct stack *s, struct tcb *t);
 /* The out-of-order chunks beyond @seq are given up; they were never acknowledged. */
 bool tcp_buf_prune_ooo(struct stack *s, struct tcb *t, uint32_t seq);
 /* Bytes of text in order that need no further chunk. */
+uint32_t rxq_tail(const struct stack *s, const struct tcb *t); /* its last chunk, SHM_NIL: empty */
 uint32_t tcp_buf_tail_room(const struct stack *s, const struct tcb *t);
 
 /* tcp_state.c */

@@ -191,7 +191,7 @@ void tcp_ack_new(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct
 	txq_acked(s, t, data);
 	t->bytes_acked += data;
 	t->snd_una = g->ack;
-	if (t->flags & TCB_F_URG_SND && seq_ge(t->snd_una, t->snd_up))
+	if (t->flags & TCB_F_URG_SND && seq_ge(t->snd_una, tcb_work(t)->snd_up))
 		t->flags &= ~TCB_F_URG_SND;
 	t->snd_nxt = seq_max(t->snd_nxt, t->snd_una);
 	t->dupacks = 0;

@@ -90,7 +90,20 @@ static void list_append(struct stack *s, uint32_t *head, uint32_t *tail, uint32_
 	*tail = c;
 }
 
-/* ---- receive queue ---- */
+/* ---- receive queue: the header of its first chunk names the last one, in .stamp ---- */
+
+uint32_t rxq_tail(const struct stack *s, const struct tcb *t)
+{
+	return t->rx_head == SHM_NIL ? SHM_NIL : hdr(s, t->rx_head)->stamp;
+}
+
+static void rxq_link(struct stack *s, struct tcb *t, uint32_t c)
+{
+	uint32_t tail = rxq_tail(s, t);
+
+	list_append(s, &t->rx_head, &tail, c);
+	hdr(s, t->rx_head)->stamp = c;
+}
 
 /* Chunks that the receive side holds; the send queue is packed, so its share is known. */
 static uint32_t rx_chunks(const struct tcb *t)
@@ -113,13 +126,13 @@ uint32_t rxq_append(struct stack *s, struct tcb *t, const struct pkt *p, uint32_
 	uint32_t done = 0;
 
 	while (done < len) {
-		uint32_t c = t->rx_tail, n;
+		uint32_t c = rxq_tail(s, t), n;
 
 		if (c == SHM_NIL || !chunk_room(s, c)) {
 			c = chunk_take(s, t);
 			if (c == SHM_NIL)
 				break;
-			list_append(s, &t->rx_head, &t->rx_tail, c);
+			rxq_link(s, t, c);
 		}
 		n = tcp_min(chunk_room(s, c), len - done);
 		pkt_copy(p, off + done, chunk_bytes(s, c) + hdr(s, c)->len, n);
@@ -143,12 +156,14 @@ uint32_t rxq_read(struct stack *s, struct tcb *t, void *buf, uint32_t len)
 		done += n;
 		chunk_trim(s, c, n);
 		if (!hdr(s, c)->len) {
+			uint32_t tail = rxq_tail(s, t);
+
 			t->rx_head = hdr(s, c)->next;
+			if (t->rx_head != SHM_NIL)
+				hdr(s, t->rx_head)->stamp = tail;
 			chunk_give(s, t, c);
 		}
 	}
-	if (t->rx_head == SHM_NIL)
-		t->rx_tail = SHM_NIL;
 	t->rx_bytes -= done;
 	return done;
 }
@@ -248,6 +263,7 @@ void ooo_merge(struct stack *s, struct tcb *t)
 {
 	while (t->ooo_head != SHM_NIL && seq_le(hdr(s, t->ooo_head)->seq, t->rcv_nxt)) {
 		uint32_t c = t->ooo_head, old = t->rcv_nxt - hdr(s, c)->seq, len;
+		uint32_t tail = rxq_tail(s, t);
 
 		t->ooo_head = hdr(s, c)->next;
 		t->ooo_bytes -= hdr(s, c)->len;
@@ -259,13 +275,12 @@ void ooo_merge(struct stack *s, struct tcb *t)
 		len = hdr(s, c)->len;
 		t->rcv_nxt += len;
 		t->rx_bytes += len;
-		if (t->rx_tail != SHM_NIL && chunk_room(s, t->rx_tail) >= len) {
-			memcpy(chunk_bytes(s, t->rx_tail) + hdr(s, t->rx_tail)->len,
-			       chunk_bytes(s, c), len);
-			hdr(s, t->rx_tail)->len += (uint16_t)len;
+		if (tail != SHM_NIL && chunk_room(s, tail) >= len) {
+			memcpy(chunk_bytes(s, tail) + hdr(s, tail)->len, chunk_bytes(s, c), len);
+			hdr(s, tail)->len += (uint16_t)len;
 			chunk_give(s, t, c);
 		} else {
-			list_append(s, &t->rx_head, &t->rx_tail, c);
+			rxq_link(s, t, c);
 		}
 	}
 }
@@ -401,7 +416,9 @@ bool tcp_buf_prune_ooo(struct stack *s, struct tcb *t, uint32_t seq)
 
 uint32_t tcp_buf_tail_room(const struct stack *s, const struct tcb *t)
 {
-	return t->rx_tail == SHM_NIL ? 0 : chunk_room(s, t->rx_tail);
+	uint32_t c = rxq_tail(s, t);
+
+	return c == SHM_NIL ? 0 : chunk_room(s, c);
 }
 
 void tcp_buf_release_unread(struct stack *s, struct tcb *t)
@@ -418,7 +435,6 @@ void tcp_buf_release(struct stack *s, struct tcb *t)
 {
 	tcp_buf_release_unread(s, t);
 	release_list(s, t, &t->rx_head);
-	t->rx_tail = SHM_NIL;
 	t->rx_bytes = 0;
 	t->flags &= ~(TCB_F_URG | TCB_F_URG_VALID | TCB_F_URG_READ);
 }

@@ -63,7 +63,7 @@ static int check_queues(const struct stack *s, const struct tcb *t, char *why, s
 		FAIL("queue with a bad chunk");
 	if (tx.bytes != t->tx_bytes || rx.bytes != t->rx_bytes || ooo.bytes != t->ooo_bytes)
 		FAIL("queue's bytes are not the sum of its chunks");
-	if (tx.last != (t->work ? tcb_work(t)->tx_tail : SHM_NIL) || rx.last != t->rx_tail)
+	if (tx.last != (t->work ? tcb_work(t)->tx_tail : SHM_NIL) || rx.last != rxq_tail(s, t))
 		FAIL("queue's tail is not its last chunk");
 	if (tx.chunks + rx.chunks + ooo.chunks + !!b + (b && b->rate != SHM_NIL) != t->n_chunks)
 		FAIL("n_chunks is not the number of chunks");
@@ -132,10 +132,11 @@ static int check_urgent(const struct stack *s, const struct tcb *t, char *why, s
 
 	if (t->flags & (TCB_F_URG_VALID | TCB_F_URG_READ) && !(t->flags & TCB_F_URG))
 		FAIL("urgent byte that nobody announced");
-	if (t->flags & TCB_F_URG && seq_lt(t->urg_seq, tcp_copied_seq(t)))
+	if (t->flags & TCB_F_URG && (!t->work || seq_lt(tcb_work(t)->urg_seq, tcp_copied_seq(t))))
 		FAIL("urgent byte that was read past");
 	if (t->state != TCP_CLOSED && t->flags & TCB_F_URG_SND &&
-	    (!seq_gt(t->snd_up, t->snd_una) || seq_gt(t->snd_up, end)))
+	    (!t->work || !seq_gt(tcb_work(t)->snd_up, t->snd_una) ||
+	     seq_gt(tcb_work(t)->snd_up, end)))
 		FAIL("not snd_una < snd_up <= end of the send queue");
 	return 0;
 }

@@ -95,7 +95,7 @@ static void tcb_init(struct stack *s, struct tcb *t, const struct tcp_addr_pair 
 	t->remote_port = a->remote_port;
 	t->state = TCP_CLOSED;
 	t->neigh = SHM_NIL;
-	t->tx_head = t->rx_head = t->rx_tail = t->ooo_head = SHM_NIL;
+	t->tx_head = t->rx_head = t->ooo_head = SHM_NIL;
 	t->timer.slot = SHM_NIL;
 
 	t->iss = tcp_isn(s, a, now);

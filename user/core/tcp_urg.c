@@ -27,13 +27,13 @@ static void announced(struct stack *s, struct tcb *t, uint32_t seq)
 	uint32_t copied = tcp_copied_seq(t);
 
 	if (seq_lt(seq, copied) || seq_lt(seq, t->rcv_nxt) ||
-	    (t->flags & TCB_F_URG && !seq_gt(seq, t->urg_seq)))
+	    (t->flags & TCB_F_URG && !seq_gt(seq, tcb_work(t)->urg_seq)))
 		return;
 	/* The one before it is next to be read, out of band: it is not to appear in the stream now.
 	 */
-	if (out_of_band(t) && t->urg_seq == copied && t->rx_bytes)
+	if (out_of_band(t) && tcb_work(t)->urg_seq == copied && t->rx_bytes)
 		rxq_read(s, t, NULL, 1);
-	t->urg_seq = seq;
+	tcb_work_get(s, t)->urg_seq = seq;
 	t->flags = (t->flags & ~(TCB_F_URG_VALID | TCB_F_URG_READ)) | TCB_F_URG;
 	tcp_event(s, t, EV_URGENT);
 }
@@ -49,10 +49,10 @@ void tcp_urgent(struct stack *s, struct tcb *t, const struct tcp_seg *g)
 		announced(s, t, g->seq + g->up - !!g->up);
 	if ((t->flags & (TCB_F_URG | TCB_F_URG_VALID)) != TCB_F_URG)
 		return;
-	off = t->urg_seq - g->seq;
+	off = tcb_work(t)->urg_seq - g->seq;
 	if (off >= g->len)
 		return;
-	pkt_copy(g->p, g->data_off + off, &t->urg_byte, 1);
+	pkt_copy(g->p, g->data_off + off, &tcb_work(t)->urg_byte, 1);
 	t->flags |= TCB_F_URG_VALID;
 	tcp_event(s, t, EV_PRI);
 }
@@ -66,7 +66,7 @@ void tcp_urgent(struct stack *s, struct tcb *t, const struct tcp_seg *g)
  */
 uint32_t tcp_urg_read(const struct tcb *t, uint32_t len, bool *skip)
 {
-	uint32_t off = t->urg_seq - tcp_copied_seq(t);
+	uint32_t off = tcb_work(t)->urg_seq - tcp_copied_seq(t);
 
 	if (off)
 		return tcp_min(len, off);
@@ -77,14 +77,14 @@ uint32_t tcp_urg_read(const struct tcb *t, uint32_t len, bool *skip)
 /* The same: the program has read something. */
 void tcp_urg_passed(struct tcb *t)
 {
-	if (seq_gt(tcp_copied_seq(t), t->urg_seq))
+	if (seq_gt(tcp_copied_seq(t), tcb_work(t)->urg_seq))
 		t->flags &= ~(TCB_F_URG | TCB_F_URG_VALID | TCB_F_URG_READ);
 }
 
 /* The urgent byte is next, and not for ordinary reads. */
 bool tcp_urg_hidden(const struct tcb *t)
 {
-	return out_of_band(t) && t->rx_bytes && t->urg_seq == tcp_copied_seq(t);
+	return out_of_band(t) && t->rx_bytes && tcb_work(t)->urg_seq == tcp_copied_seq(t);
 }
 
 bool tcp_urg_pending(const struct tcb *t)
@@ -101,7 +101,7 @@ int tcp_recv_oob(struct stack *s, uint32_t conn, uint8_t *byte, bool peek)
 	if (!out_of_band(t) || t->flags & TCB_F_URG_READ)
 		return -E_INVAL;
 	if (t->flags & TCB_F_URG_VALID) {
-		*byte = t->urg_byte;
+		*byte = tcb_work(t)->urg_byte;
 		if (!peek)
 			t->flags |= TCB_F_URG_READ;
 		return 1;
@@ -115,7 +115,7 @@ bool tcp_at_mark(const struct stack *s, uint32_t conn)
 {
 	const struct tcb *t = tcp_user_tcb(s, conn);
 
-	return t && t->flags & TCB_F_URG && t->urg_seq == tcp_copied_seq(t);
+	return t && t->flags & TCB_F_URG && tcb_work(t)->urg_seq == tcp_copied_seq(t);
 }
 
 uint32_t tcp_inq(const struct stack *s, uint32_t conn)
@@ -124,36 +124,35 @@ uint32_t tcp_inq(const struct stack *s, uint32_t conn)
 
 	if (!t)
 		return 0;
-	return out_of_band(t) ? tcp_min(t->rx_bytes, t->urg_seq - tcp_copied_seq(t)) : t->rx_bytes;
+	if (!out_of_band(t))
+		return t->rx_bytes;
+	return tcp_min(t->rx_bytes, tcb_work(t)->urg_seq - tcp_copied_seq(t));
 }
 
 /* ---- sending ---- */
 
 /* What is queued up to here is urgent. */
-void tcp_urg_queued(struct tcb *t)
+void tcp_urg_queued(struct stack *s, struct tcb *t)
 {
-	t->snd_up = tcp_queue_end(t);
+	tcb_work_get(s, t)->snd_up = tcp_queue_end(t);
 	t->flags |= TCB_F_URG_SND;
 }
 
 /* The pointer for a segment that begins at @seq; 0: none. One too far off is 65535 at first. */
 uint16_t tcp_urg_pointer(const struct tcb *t, uint32_t seq)
 {
-	uint32_t off = t->snd_up - seq;
-
-	if (!(t->flags & TCB_F_URG_SND) || !seq_lt(seq, t->snd_up))
+	if (!(t->flags & TCB_F_URG_SND) || !seq_lt(seq, tcb_work(t)->snd_up))
 		return 0;
-	return (uint16_t)tcp_min(off, 0xffff);
+	return (uint16_t)tcp_min(tcb_work(t)->snd_up - seq, 0xffff);
 }
 
 /* ---- hand-over ---- */
 
 void tcp_urg_settle(struct tcb *t)
 {
-	uint32_t ahead = t->urg_seq - tcp_copied_seq(t);
-
-	if (!(t->flags & TCB_F_URG) || ahead > INT32_MAX)
+	if (!(t->flags & TCB_F_URG) || tcb_work(t)->urg_seq - tcp_copied_seq(t) > INT32_MAX)
 		t->flags &= ~(TCB_F_URG | TCB_F_URG_VALID | TCB_F_URG_READ);
-	if (!seq_gt(t->snd_up, t->snd_una) || seq_gt(t->snd_up, tcp_queue_end(t)))
+	if (t->flags & TCB_F_URG_SND && (!seq_gt(tcb_work(t)->snd_up, t->snd_una) ||
+					 seq_gt(tcb_work(t)->snd_up, tcp_queue_end(t))))
 		t->flags &= ~TCB_F_URG_SND;
 }

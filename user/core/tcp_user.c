@@ -67,7 +67,7 @@ int64_t tcp_send(struct stack *s, uint32_t conn, const void *buf, size_t len, un
 		return 0;
 	n = send_queue(s, t, buf, len);
 	if (flags & TCP_MSG_OOB && n > 0)
-		tcp_urg_queued(t);
+		tcp_urg_queued(s, t);
 	if (flags & TCP_MSG_MORE)
 		t->flags |= TCB_F_MORE;
 	else

@@ -398,6 +398,8 @@ struct engine {
 	uint32_t n_shared_l; /* of these are shared */
 	bool fork_locked;
 
+	struct mtime trim_next; /* trim.c */
+
 	/* udp_io.c, dest.c */
 	uint8_t *udp_buf;
 	struct dest *dests;
@@ -465,6 +467,7 @@ void eng_send_msg(const struct shm_msg *m);
 void eng_send_msg_lazily(const struct shm_msg *m);
 struct mtime eng_parting_deadline(void); /* when eng_run() has connections to hand over */
 void eng_flush_lazy(void); /* before a sleep */
+struct mtime trim_run(struct mtime now); /* trim.c, before a sleep; when it is due again */
 void eng_daemon_lost(void);
 /* The program is done with a connection: ends it (@abort: RST) and hands over what is left. */
 void conn_end(struct conn_ref c, bool abort, struct mtime now);
