@@ -4,12 +4,13 @@
  *
  *	goodput send|recv --to ADDR|--listen ADDR [--port N] [--seconds S] [--kernel] [--cc NAME]
  *
- * The sender sends for --seconds, then what it still holds, then FIN, and waits until the receiver
- *has closed too. The receiver counts what came within --seconds (the goodput) and in all, and
+ * The sender sends for --seconds, or until SIGTERM, then what it still holds, then FIN, and waits until
+ * the receiver has closed too. The receiver counts what came within --seconds (the goodput) and in all, and
  * compares each byte with the sequence that both make. One line of JSON on stdout each; exit
  * status 0 where the connection ended in order and no byte was wrong.
  */
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,12 @@ static const char *addr;
 static uint16_t port = 9000;
 static uint32_t seconds = 3;
 static bool listens;
+static volatile sig_atomic_t told_to_stop;
+
+static void on_term(int sig)
+{
+	told_to_stop = sig;
+}
 
 static void die(const char *what)
 {
@@ -78,7 +85,8 @@ static int run_send(void)
 	uint32_t off = BLOCK;
 	char c;
 
-	while (mtime_before(clock_now(), end)) {
+	signal(SIGTERM, on_term);
+	while (!told_to_stop && mtime_before(clock_now(), end)) {
 		ssize_t n;
 
 		if (off == BLOCK) {

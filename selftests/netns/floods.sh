@@ -108,18 +108,20 @@ against_server() {
 	sed 's/^/# /' "$TMP/steady"
 }
 
-# A transfer goes on meanwhile: the client sends, so that its peer's numbers stand still.
+# A transfer goes on meanwhile, until it is told to end: the client sends, so that its peer's numbers
+# stand still.
 against_client() { # KIND
 	local port send recv
 	start_a timeout 60 "$B/tools/goodput" recv --listen $IP_A --port 9000 --seconds 1 --kernel >"$TMP/recv" 2>&1
 	recv=$PID
 	wait_for 10 grep -q ready "$TMP/recv" || die "the receiver listens"
-	start_b timeout 60 "$B/tools/goodput" send --to $IP_A --port 9000 --seconds 4 >"$TMP/send" 2>&1
+	start_b timeout 60 "$B/tools/goodput" send --to $IP_A --port 9000 --seconds 50 >"$TMP/send" 2>&1
 	send=$PID
 	wait_for 10 transfers || die "the transfer starts"
 	port=$("$TANDEM" flows "$TD" --json | jq -r "$transfer | .local" | sed 's/.*://')
 	spoofed "$1" 9000 "$port" "tandem the client"
 	check "tandem the client: the transfer goes on after $1" alive "$send"
+	kill -TERM "$send"
 	check "tandem the client: it ends in order" wait "$send"
 	check "tandem the client: every byte was the right one" wait "$recv"
 	cat "$TMP/send" "$TMP/recv" | sed 's/^/# /'

@@ -27,7 +27,7 @@
 #include "user/io/xdp_prog.h"
 #include "cli.h"
 
-#define ATTACH_SECONDS 30
+#define ATTACH_SECONDS 90 /* that a machine under load may take */
 #define EXIT_SECONDS 10
 
 /* ---- attach ---- */
