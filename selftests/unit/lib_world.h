@@ -106,7 +106,8 @@ static void event(struct stack *s, enum net_event_kind kind, const char *addr, u
 
 static struct stack_cfg cfg_of(enum stack_role role)
 {
-	struct stack_cfg c = {.role = role, .key = {1, 2}, .n_pending = 64, .n_udp = 8, .cc = "reno"};
+	struct stack_cfg c = {
+		.role = role, .key = {1, 2}, .n_pending = 64, .n_udp = 8, .cc = "reno"};
 
 	stack_limits_default(&c.limits);
 	if (role == STACK_FULL) {
@@ -511,6 +512,12 @@ int port_open(struct port **out, const struct port_cfg *cfg)
 	return *out ? 0 : -ENOMEM;
 }
 
+int port_cut(struct port *p)
+{
+	(void)p;
+	return 0;
+}
+
 void port_close(struct port *p)
 {
 	free(p);
@@ -600,7 +607,7 @@ static void app_init(void)
 	assert_non_null(eng.stack);
 	event(eng.stack, NET_LINK_UP, WORLD_ADDR, 0, 1);
 	eng.busy_poll_us = 50;
-	eng.daemon_gone = false;
+	eng.daemon_gone = eng.cut = false;
 	eng.pid = getpid();
 	eng.state = ENGINE_UP;
 }

@@ -3,6 +3,8 @@
 #include "lib_world.h"
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <linux/tcp.h>
 #include <sys/ioctl.h>
@@ -643,6 +645,58 @@ static void test_daemon_lost(void **state)
 	tandem_close(ls);
 }
 
+static bool is_cut(void *ctx)
+{
+	(void)ctx;
+	return eng.cut;
+}
+
+/* What a dead daemon had left is cleared away: all of that ends, and everybody is told. */
+static void test_daemon_lost_and_replaced(void **state)
+{
+	int fd = connected_to(PEER_ECHO_PORT), rest = connected_to(PEER_ECHO_PORT), ls;
+	int late = sock_open(0);
+	struct sockaddr_in sin = addr_of("0.0.0.0", 8001);
+	char dir[] = "/tmp/td-XXXXXX", buf[8];
+	struct epoll_event ev = {.events = EPOLLIN}, got;
+	int ep = tandem_epoll_create();
+	struct stat st;
+
+	(void)state;
+	ls = listening_on(8000, SOCK_NONBLOCK);
+	assert_int_equal(tandem_epoll_ctl(ep, EPOLL_CTL_ADD, ls, &ev), 0);
+	assert_non_null(mkdtemp(dir));
+	eng.run_dir = open(dir, O_PATH | O_DIRECTORY);
+	close(openat(eng.run_dir, CTL_SOCKET_NAME, O_CREAT | O_WRONLY, 0600));
+	assert_int_equal(fstatat(eng.run_dir, CTL_SOCKET_NAME, &st, 0), 0);
+	eng.ctl_ino = st.st_ino;
+	assert_int_equal(tandem_send(rest, "unread", 6, 0), 6);
+	world.daemon_stuck = true;
+	shutdown(eng.ctl_fd, SHUT_RDWR);
+	assert_fails(tandem_bind(late, (struct sockaddr *)&sin, sizeof(sin)), ENETDOWN);
+	assert_int_equal(tandem_send(fd, "alive", 5, 0), 5);
+	assert_int_equal(tandem_recv(fd, buf, 5, MSG_WAITALL), 5);
+	assert_false(eng.cut);
+	assert_int_equal(unlinkat(eng.run_dir, CTL_SOCKET_NAME, 0), 0);
+	world_until(is_cut, NULL);
+	assert_fails((int)tandem_recv(fd, buf, 5, 0), ECONNRESET);
+	assert_int_equal(tandem_recv(fd, buf, 5, 0), 0);
+	assert_fails((int)tandem_send(fd, "x", 1, MSG_NOSIGNAL), EPIPE);
+	assert_int_equal(get_int(rest, SOL_SOCKET, SO_ERROR), ECONNRESET);
+	assert_fails(tandem_accept(ls, NULL, NULL), ENETDOWN);
+	assert_int_equal(tandem_epoll_wait(ep, &got, 1, 1000), 1);
+	assert_true(got.events & EPOLLERR);
+	assert_fails(do_connect_to(late, PEER_ECHO_PORT), ENETDOWN);
+	tandem_close(late);
+	tandem_close(fd);
+	tandem_close(rest);
+	tandem_close(ls);
+	tandem_close(ep);
+	close(eng.run_dir);
+	eng.run_dir = -1;
+	rmdir(dir);
+}
+
 static void *read_one(void *arg)
 {
 	char c = 0;
@@ -781,6 +835,7 @@ int main(void)
 		T(test_exit_gives_what_has_not_parted),
 		T(test_full_ring_loses_nothing),
 		T(test_daemon_lost),
+		T(test_daemon_lost_and_replaced),
 		T(test_threads_leader_and_follower),
 		T(test_close_wakes_blocked_thread),
 		T(test_options),

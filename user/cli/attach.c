@@ -204,6 +204,16 @@ static int report_success(const struct cli_args *a, const char *name, struct jso
 	return status ? 0 : EXIT_RUNTIME;
 }
 
+/* What a dead one left the new one takes away (rundir.c). */
+static bool daemon_dead(const char *name)
+{
+	int pid, fd = ask_open(name, &pid);
+
+	if (fd >= 0)
+		close(fd);
+	return fd == -ENOENT || fd == -ECONNREFUSED;
+}
+
 static int check_attach(const struct cli_args *a, const char *name)
 {
 	uint32_t n = 0;
@@ -219,7 +229,7 @@ static int check_attach(const struct cli_args *a, const char *name)
 				 "'%s' cannot be a name (letters, digits, '.', '_', '-', up to %d "
 				 "characters); give another with --name",
 				 name, NAME_MAX_LEN);
-	if (name_pinned(name))
+	if (name_pinned(name) && !daemon_dead(name))
 		return cli_error(a,
 				 "the name '%s' is taken: " TD_PIN_ROOT "/%s exists; give another "
 				 "with --name, or `tandem detach %s` first",
@@ -333,8 +343,12 @@ static int clear_up(const struct cli_args *a, const char *name)
 {
 	static const char *const files[] = {"/" CTL_SOCKET_NAME, "/netns", "/pid", "/" LO_NOTE, ""};
 	char path[sizeof(CTL_RUN_DIR) + NAME_MAX_LEN + 32];
-	int err = xdp_prog_remove_pins(name);
+	int err;
 
+	/* First, so that applications end their connections while these are steered to them. */
+	snprintf(path, sizeof(path), CTL_RUN_DIR "/%s/" CTL_SOCKET_NAME, name);
+	remove(path);
+	err = xdp_prog_remove_pins(name);
 	restore_lo(a, name);
 
 	if (err && err != -ENOENT)

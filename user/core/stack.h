@@ -368,6 +368,8 @@ int tcp_shutdown(struct stack *s, uint32_t conn, bool rd, bool wr, struct mtime 
 void tcp_close(struct stack *s, uint32_t conn, struct mtime now);
 /* RST to the peer, the TCB is freed once that is out. */
 void tcp_abort(struct stack *s, uint32_t conn, struct mtime now);
+/* The link is about to go for good: RST to the peer, and the program finds that it got one. */
+void tcp_cut(struct stack *s, uint32_t conn, struct mtime now);
 int tcp_setopt(struct stack *s, uint32_t conn, enum tcp_opt opt, int64_t value, struct mtime now);
 int tcp_getopt(const struct stack *s, uint32_t conn, enum tcp_opt opt, int64_t *value);
 

@@ -231,6 +231,34 @@ void tcp_abort(struct stack *s, uint32_t conn, struct mtime now)
 	tcp_reset_orphan(s, t, now);
 }
 
+void tcp_cut(struct stack *s, uint32_t conn, struct mtime now)
+{
+	struct tcp_options none = {0};
+	struct tcp_addr_pair a;
+	struct tcb *t;
+
+	if (conn >= s->a.n_tcbs)
+		return;
+	t = tcb_at(s, conn);
+	if (t->owner != TCB_MINE || t->state == TCP_CLOSED)
+		return;
+	if (t->flags & TCB_F_CLOSED) {
+		tcp_reset_orphan(s, t, now);
+		return;
+	}
+	if (t->state == TCP_TIME_WAIT) {
+		tcp_conn_drop(s, t, 0, now);
+		return;
+	}
+	if (t->state != TCP_SYN_SENT) {
+		a = tcb_pair(t);
+		MIB(s, Tcp_OutRsts);
+		tcp_send_bare(s, &a, t->snd_max, t->rcv_nxt, TH_RST | TH_ACK, 0, &none, t->queue,
+			      now);
+	}
+	tcp_conn_drop(s, t, E_CONNRESET, now);
+}
+
 /* ---- looking ---- */
 
 static void wait_for_room(struct stack *s, struct tcb *t)

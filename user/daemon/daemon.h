@@ -181,6 +181,7 @@ struct daemon {
 	struct iface ifs[TD_MAX_NETIFS];
 	uint32_t n_ifs;
 	struct umem umem;
+	bool patient;	  /* somebody may have to let go of the queues first */
 	struct xsk *xsks; /* slot 0's [n_queues], the first interface's first */
 	struct umem_queue *uqs;
 	uint32_t n_queues, n_xsks;

@@ -27,6 +27,8 @@
 #include "daemon.h"
 
 _Static_assert(TD_MAX_NETIFS <= STACK_MAX_NETIFS, "the stack has room for them");
+#define HEIR_WAIT_NS (15 * NS_PER_S)
+#define QUEUE_WAIT_NS (6 * NS_PER_S)
 #define GSO_MAX 65000u /* as an application's: 64 KB less the largest headers */
 #define N_ROUTES 16384u
 #define N_LISTENERS 65536u
@@ -545,6 +547,24 @@ static void say_lines(const struct daemon *d, const struct iface *f, const char 
 	}
 }
 
+/* Programs of a daemon that died have to see that we take its place before they let go of it. */
+static int probe(const struct daemon *d, struct iface *f, char *why, size_t len)
+{
+	struct mtime end = mtime_add_ns(clock_now(), d->patient ? HEIR_WAIT_NS : QUEUE_WAIT_NS);
+	int err;
+
+	do /* each waits for a while */
+		err = xdp_probe(f->name, f->loopback ? XDP_MODE_AUTO : d->opt.mode, &f->probe, why,
+				len);
+	while (err == -EBUSY && mtime_before(clock_now(), end));
+	if (err == -EBUSY && d->patient)
+		snprintf(why, len,
+			 "%s: a program of the daemon that died still has its AF_XDP socket and "
+			 "does not let go: is it stopped? End it, or let it run",
+			 f->name);
+	return err;
+}
+
 static int look(struct daemon *d, struct iface *f, char *why, size_t len)
 {
 	int err = nl_link_get(f->name, &f->link);
@@ -559,7 +579,7 @@ static int look(struct daemon *d, struct iface *f, char *why, size_t len)
 		return err;
 	f->loopback = !strcmp(f->link.kind, "loopback");
 	/* lo knows no native mode: what is asked for is meant for the others. */
-	err = xdp_probe(f->name, f->loopback ? XDP_MODE_AUTO : d->opt.mode, &f->probe, why, len);
+	err = probe(d, f, why, len);
 	if (!err)
 		say_lines(d, f, f->probe.reason);
 	return err;

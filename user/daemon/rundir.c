@@ -86,6 +86,9 @@ int rundir_claim(struct daemon *d, char *why, size_t len)
 		snprintf(why, len, "cannot lock %s: %s", path, strerror(-d->lock_fd));
 		return d->lock_fd;
 	}
+	/* Applications of a daemon that died let go when this is not there any more. */
+	if (!path_of(d, CTL_SOCKET_NAME, path, sizeof(path)) && !unlink(path))
+		d->patient = true;
 	if (!xdp_prog_remove_pins(d->opt.name))
 		say(d, "removed what a daemon that died under the name '%s' had left", d->opt.name);
 	return 0;

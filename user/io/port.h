@@ -66,6 +66,8 @@ uint32_t port_rx_ring(struct port *p, struct shm_pkt_ring *ring, struct stack *s
  * included that it was killed over. Before umem_reclaim() of its slot.
  */
 void port_rescue_ring(struct port *p, struct shm_pkt_ring *ring);
+/* No packet comes or goes from here on: the sockets are closed (xsk_cut()). -errno */
+int port_cut(struct port *p);
 /* Takes away the frames that are @p's in truth: in its cache, in packets. NULL has none. */
 void port_spare(const struct port *p, struct frame_set *s);
 /*

@@ -102,6 +102,21 @@ void port_close(struct port *p)
 	free(p);
 }
 
+int port_cut(struct port *p)
+{
+	int err = 0;
+
+	for (uint32_t q = 0; q < p->n_queues; q++) {
+		int e = xsk_cut(&p->cfg.xsks[q], &p->cfg.uqs[q]);
+
+		err = err ? err : e;
+	}
+	for (uint32_t i = 0; i < p->cfg.n_ifs; i++)
+		p->cfg.ifs[i].gso_fd = -1; /* its owner closes it */
+	p->cut = true;
+	return err;
+}
+
 struct pkt_pool *port_pool(struct port *p)
 {
 	return &p->pool;

@@ -211,6 +211,11 @@ static bool send_one(struct port *p, struct pkt *pk)
 	bool gso = pk->gso_size && pk->len > (uint32_t)pk->hdr_len + pk->gso_size;
 	int fd;
 
+	if (p->cut) {
+		p->stats.tx_drops++;
+		give_back(p, pk);
+		return true;
+	}
 	if (!gso && (pk->nfrags == 1 || linearize(pk)))
 		return send_ring(p, pk);
 	fd = p->cfg.ifs[p->netif_of[port_queue(p, pk)]].gso_fd;

@@ -290,6 +290,34 @@ void xsk_close(struct xsk *x)
 	x->fd = -1;
 }
 
+static int cut_map(void *map, size_t len)
+{
+	if (map && mmap(map, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+			-1, 0) == MAP_FAILED)
+		return -errno;
+	return 0;
+}
+
+int xsk_cut(struct xsk *x, struct umem_queue *uq)
+{
+	int err = cut_map(x->rx_map, x->rx_map_len);
+
+	if (!err)
+		err = cut_map(x->tx_map, x->tx_map_len);
+	if (!err)
+		err = cut_map(uq->fill_map, uq->fill_map_len);
+	if (!err)
+		err = cut_map(uq->comp_map, uq->comp_map_len);
+	x->rx.cached_prod = x->rx.cached_cons = 0;
+	x->tx.cached_prod = 0;
+	x->tx.cached_cons = x->tx.size;
+	x->tx_outstanding = 0;
+	if (x->fd >= 0)
+		close(x->fd);
+	x->fd = -1;
+	return err;
+}
+
 /* ---- use ---- */
 
 static uint32_t ring_frames(const struct xdp_desc *ring, uint32_t mask, uint32_t from, uint32_t n,

@@ -42,6 +42,11 @@ int xsk_create(struct xsk *x, struct umem *u, struct xsk_opts *o, const struct x
 int xsk_attach(struct xsk *x, int fd, uint32_t queue, uint32_t rx_size, uint32_t tx_size,
 	       uint32_t fill_size, uint32_t comp_size, struct umem_queue *uq);
 void xsk_close(struct xsk *x);
+/*
+ * Lets go of the socket and of the rings of its queue, in whose places there is memory that nobody
+ * else has: they stay as they are after this, and kick() does nothing. -errno.
+ */
+int xsk_cut(struct xsk *x, struct umem_queue *uq);
 /* The kernel keeps the socket whose fill and completion rings these are until they are unmapped. */
 void umem_queue_unmap(struct umem_queue *uq);
 

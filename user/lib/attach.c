@@ -5,6 +5,7 @@
  * is trusted, but a reply of another version or shape is an error, not a crash.
  */
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -503,6 +504,28 @@ static void set_busy_poll(const struct ctl_register_reply *r)
 		eng.busy_poll_us = (uint32_t)v;
 }
 
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+/* By which we shall know the place of the control socket, and that it is this daemon's (heir.c). */
+static void open_run_dir(void)
+{
+	char path[512];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/%s", attach_run_dir, eng.name);
+	eng.run_dir = fd_private(open(path, O_PATH | O_DIRECTORY | O_CLOEXEC));
+	if (eng.run_dir < 0 || fstatat(eng.run_dir, CTL_SOCKET_NAME, &st, AT_SYMLINK_NOFOLLOW)) {
+		close_fd(&eng.run_dir);
+		return;
+	}
+	eng.ctl_ino = st.st_ino;
+}
+
 int eng_attach(const char *name)
 {
 	struct ctl_register_reply r;
@@ -520,6 +543,7 @@ int eng_attach(const char *name)
 	eng.ctl_fd = dial(eng.name);
 	if (eng.ctl_fd < 0)
 		return eng.ctl_fd;
+	open_run_dir();
 	err = request(eng.ctl_fd, &r, fds, &n_fds);
 	if (err)
 		goto out;
@@ -538,7 +562,7 @@ int eng_attach(const char *name)
 	}
 	set_busy_poll(&r);
 	eng.pid = getpid();
-	eng.daemon_gone = false;
+	eng.daemon_gone = eng.cut = false;
 	err = keeper_start();
 	if (err)
 		fail(err, "no keeper thread: %s", strerror(-err));
@@ -549,13 +573,6 @@ out:
 	if (err)
 		eng_detach();
 	return err;
-}
-
-static void close_fd(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
 }
 
 static void close_gso(void)
@@ -592,6 +609,7 @@ void eng_detach(void)
 	close_fd(&eng.bell_daemon);
 	close_fd(&eng.bell_app);
 	close_fd(&eng.keeper_w.efd);
+	close_fd(&eng.run_dir);
 	spare_efds_free();
 	if (eng.own.base)
 		arena_close(&eng.own);
@@ -625,6 +643,7 @@ void eng_forked(void)
 	close_fd(&eng.bell_daemon);
 	close_fd(&eng.bell_app);
 	close_fd(&eng.keeper_w.efd);
+	close_fd(&eng.run_dir);
 	close_fd(&eng.ctl_fd);
 	while (eng.n_spare)
 		close(eng.spare_efds[--eng.n_spare]);

@@ -65,7 +65,7 @@ static void refresh(struct dest *d, uint32_t seq, struct mtime now)
 
 	d->seq = seq;
 	d->checked = now;
-	d->ours = !eng.foreign && !kroute_get(d->addr, &r) && r.type == RTN_UNICAST && r.src;
+	d->ours = !eng.foreign && !eng.cut && !kroute_get(d->addr, &r) && r.type == RTN_UNICAST && r.src;
 	netif = d->ours ? dest_netif(r.oif) : -1;
 	d->ours = netif >= 0;
 	if (!d->ours)
@@ -108,6 +108,12 @@ bool dest_usable(struct dest *d, struct mtime now)
 		return true;
 	find_neighbour(d, now);
 	return ip_way_usable(eng.stack, &d->way);
+}
+
+void dest_forget(void)
+{
+	if (eng.dests)
+		memset(eng.dests, 0, ENTRIES * sizeof(*eng.dests));
 }
 
 void dest_pmtu(uint32_t addr, uint32_t mtu, struct mtime now)

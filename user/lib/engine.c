@@ -160,13 +160,15 @@ void eng_daemon_lost(void)
 	if (eng.daemon_gone)
 		return;
 	eng.daemon_gone = true;
+	eng.heir_next = clock_now();
 	eng.out.len = 0;
 	eng.imports.len = 0;
 	eng.n_given = 0;
 	for (struct file *f = file_next(TANDEM_FD_BASE); f; f = file_next(f->handle + 1)) {
 		struct sock *sk = container_of(f, struct sock, f);
 
-		if (f->kind == FILE_SOCK && sk->state == SK_CONNECTING)
+		if (f->kind == FILE_SOCK &&
+		    (sk->state == SK_CONNECTING || sk->state == SK_TAKING))
 			sock_connect_failed(sk, ENETDOWN);
 	}
 }
@@ -497,6 +499,8 @@ uint32_t eng_run(struct mtime now)
 	eng.runs++;
 	if (eng.keeper_on)
 		keeper_oust();
+	if (eng.daemon_gone && !eng.cut)
+		heir_look(now);
 	stack_tick(eng.stack, now);
 	n = drain_messages(now);
 	if (eng.n_shared_l)

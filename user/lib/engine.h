@@ -336,7 +336,7 @@ enum engine_state {
 #define ENGINE_FRESH                                                                               \
 	{                                                                                          \
 		.lock = PTHREAD_MUTEX_INITIALIZER, .ctl_fd = -1, .bell_daemon = -1,                \
-		.bell_app = -1, .keeper_w = WAITER_INIT,                                           \
+		.bell_app = -1, .run_dir = -1, .keeper_w = WAITER_INIT,                            \
 		.busy_poll_us = UINT32_MAX, /* not chosen */                                       \
 	}
 
@@ -357,6 +357,10 @@ struct engine {
 	pthread_mutex_t lock;
 	enum engine_state state;
 	bool daemon_gone;
+	bool cut;		/* what it had left is not ours any more: heir.c */
+	struct mtime heir_next; /* when to look for that again */
+	int run_dir;		/* the daemon's */
+	uint64_t ctl_ino;	/* of its control socket in there */
 	pid_t pid;
 	char name[64];
 
@@ -475,6 +479,9 @@ void conn_end(struct conn_ref c, bool abort, struct mtime now);
 void conn_give(struct conn_ref c);
 const struct tcb *conn_get(struct conn_ref c); /* NULL: not there any more */
 /* Tells the daemon to drop the flow entry. */
+/* heir.c: while the daemon is dead, whether somebody takes its place; when to look next. */
+void heir_look(struct mtime now);
+struct mtime heir_deadline(void);
 void conn_gone(struct conn_ref c, const struct tcp_addr_pair *a);
 /* In a child of fork(): the engine is its parent's. */
 void eng_atfork_child(void);

@@ -380,11 +380,11 @@ static int accept_now(struct sock *sk, struct sockaddr *addr, socklen_t *len, in
 		l->twin_next = false;
 		if (k >= 0)
 			return k;
-		if (!l->aq_len)
+		if (!l->aq_len && (errno != EAGAIN || !eng.cut))
 			return -errno;
 	}
 	if (!l->aq_len)
-		return -EAGAIN;
+		return eng.cut ? -ENETDOWN : -EAGAIN;
 	l->twin_next = true;
 	return accept_one(sk, addr, len, flags);
 }

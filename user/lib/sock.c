@@ -110,6 +110,8 @@ uint32_t sock_poll(struct sock *sk)
 		e = EPOLLOUT | EPOLLWRNORM | (sk->deferred ? 0 : EPOLLHUP);
 		break;
 	case SK_LISTEN:
+		if (eng.cut)
+			return EPOLLIN | EPOLLRDNORM | EPOLLERR | EPOLLHUP;
 		return sk->extra->l.aq_len ? EPOLLIN | EPOLLRDNORM : 0;
 	case SK_UDP:
 		return udp_poll_events(sk);

@@ -51,6 +51,7 @@ struct dest *dest_get(uint32_t addr, struct mtime now);
 bool dest_usable(struct dest *d, struct mtime now);
 /* The number in the stack of the interface that the kernel calls @ifindex; -1: not ours. */
 int dest_netif(int ifindex);
+void dest_forget(void); /* all that it knows */
 void dest_pmtu(uint32_t addr, uint32_t mtu, struct mtime now);
 
 #endif

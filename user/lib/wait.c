@@ -258,6 +258,8 @@ int waiter_doze(struct waiter *w, struct mtime now, struct mtime until, struct p
 		until = mtime_min(until, listeners_stale(now));
 	if (eng_backlog())
 		until = mtime_min(until, mtime_add_us(now, BACKLOG_RETRY_US));
+	if (eng.daemon_gone)
+		until = mtime_min(until, heir_deadline());
 	eng.doze_until = until;
 	w->asleep = true;
 	eng_flush_lazy();

@@ -1,0 +1,169 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# The daemon is killed (SIGKILL). What goes on, what is told, and that `tandem attach` starts anew at
+# once, without a detach, while programs of the dead one still run.
+#
+#   $NS_A  eth0 10.77.0.1/24 ──── veth ──── eth0 10.77.0.2/24  $NS_B
+#          steady.py ─► :7, :9              tandem ─► echo_server :7   dies with its daemon
+#                                           the kernel ─► echo.py :9   does not notice
+
+. "$(dirname "$0")/../lib.sh"
+setup
+
+# Echoes on one connection until SIGTERM: how many, the longest wait for one, and how it ended.
+cat >"$TMP/steady.py" <<'END'
+import signal, socket, sys, time
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 30)
+stop = []
+signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
+i = worst = 0
+how = "stopped"
+while not stop:
+    t = time.monotonic()
+    try:
+        s.sendall(b"x" * 64)
+        n = 64
+        while n:
+            got = len(s.recv(n))
+            if not got:
+                raise EOFError
+            n -= got
+    except (OSError, EOFError) as e:
+        how = type(e).__name__
+        break
+    worst = max(worst, time.monotonic() - t)
+    i += 1
+    print(i, flush=True)
+    time.sleep(0.01)
+print(f"{how} echoes={i} worst_ms={worst * 1000:.0f}")
+END
+# A server on the kernel's sockets, of one connection.
+cat >"$TMP/echo.py" <<'END'
+import socket, sys
+l = socket.create_server((sys.argv[1], 9))
+print("listening", flush=True)
+c, _ = l.accept()
+while data := c.recv(64):
+    c.sendall(data)
+END
+# Listens, takes a connection, reads it to its end, accepts once more; says what it gets.
+cat >"$TMP/told.py" <<'END'
+import errno, select, socket, sys
+def name(e):
+    return errno.errorcode[e.errno]
+l = socket.socket()
+l.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+l.bind((sys.argv[1], 8))
+l.listen()
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+u.bind((sys.argv[1], 8))
+print("listening", flush=True)
+c, _ = l.accept()
+print("accepted", flush=True)
+try:
+    print("read", len(c.recv(64)))
+except OSError as e:
+    print("read", name(e))
+try:
+    l.accept()
+    print("accept ok")
+except OSError as e:
+    print("accept", name(e))
+p = select.poll()
+p.register(l, select.POLLIN)
+print("poll", bool(p.poll(5000)[0][1] & select.POLLERR))
+try:
+    socket.create_connection((sys.argv[2], 9999), 5)
+    print("connect ok")
+except OSError as e:
+    print("connect", name(e))
+print("told", flush=True)
+data, peer = u.recvfrom(64)
+u.sendto(data, peer)
+END
+kill_daemon() {
+	local pid
+	pid=$(status | jq .pid)
+	kill -KILL "$pid"
+	wait_for 10 not alive "$pid"
+}
+echoes() { wc -l <"$1"; }
+goes_on() { # FILE: more echoes come
+	local n
+	n=$(echoes "$1")
+	wait_for 10 more_than "$1" $((n + 5))
+}
+more_than() { [ "$(echoes "$1")" -gt "$2" ]; }
+value() { sed -n "s/.*\b$1=\([0-9]*\).*/\1/p" "$2"; }
+asks() { in_a timeout 10 bash -c "exec 3<>/dev/tcp/$IP_B/$1; echo hello >&3; read -r x <&3; [ \"\$x\" = hello ]"; }
+udp_answers() {
+	in_a python3 -c "import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(1)
+s.sendto(b'x', ('$IP_B', 8))
+s.recv(9)"
+}
+
+attach || die "attach"
+serve_on "$TMP/echo" "$B/tools/echo_server" --addr $IP_B --port 7 || exit 1
+server=$PID
+serve_on "$TMP/kernel" python3 "$TMP/echo.py" $IP_B || exit 1
+serve_on "$TMP/told" "$TANDEM" run -- python3 "$TMP/told.py" $IP_B $IP_A || exit 1
+told=$PID
+start_a python3 "$TMP/steady.py" $IP_B 9 >"$TMP/ours" 2>&1
+kernels=$PID
+start_a python3 "$TMP/steady.py" $IP_B 7 >"$TMP/steady" 2>&1
+steady=$PID
+start_a bash -c "exec 3<>/dev/tcp/$IP_B/8; read -r -u 3" >"$TMP/peer" 2>&1
+check "connections are open" wait_for 10 more_than "$TMP/steady" 5
+check "to all" wait_for 10 grep -q accepted "$TMP/told"
+
+kill_daemon
+check "without the daemon the connection goes on" goes_on "$TMP/steady"
+check "and the kernel's" goes_on "$TMP/ours"
+check "status says that it is dead" not status
+
+start=$(now_ms)
+check "attach starts anew, without a detach" attach
+echo "# after $(($(now_ms) - start)) ms"
+check "it says what it found" grep -q '^  removed what a daemon that died' "$TMP/attach"
+check "the connection of before has ended" wait_for 10 not alive "$steady"
+check "by a reset" grep -q '^ConnectionResetError' "$TMP/steady"
+check "the program is told" wait_for 10 grep -q '^told' "$TMP/told"
+check "of its connection: ECONNRESET" grep -q '^read ECONNRESET' "$TMP/told"
+check "accept(): ENETDOWN" grep -q '^accept ENETDOWN' "$TMP/told"
+check "poll(): POLLERR" grep -q '^poll True' "$TMP/told"
+check "connect(): ENETDOWN" grep -q '^connect ENETDOWN' "$TMP/told"
+check "its UDP socket goes on" wait_for 10 udp_answers
+check "and it ends" wait_for 10 not alive "$told"
+stop "$server"
+check "a new server on the same port" serve_on "$TMP/echo2" "$B/tools/echo_server" --addr $IP_B --port 7
+check "answers" asks 7
+check "over tandem" status_is '.applications | length == 1'
+
+# Again, with a program that cannot let go.
+server=$PID
+kill_daemon
+kill -STOP "$server"
+check "a stopped program keeps the queue: attach fails" not attach
+check "and says so" grep -q 'does not let go' "$TMP/attach"
+check "the kernel's connection goes on" goes_on "$TMP/ours"
+kill -CONT "$server"
+check "and again when it runs" attach
+stop "$server"
+
+# Clearing up without starting anew.
+serve_on "$TMP/echo3" "$B/tools/echo_server" --addr $IP_B --port 7 || exit 1
+server=$PID
+kill_daemon
+check "detach clears up what it left" detach
+check "attach after that" attach
+stop "$server"
+check "a server once more" serve_on "$TMP/echo4" "$B/tools/echo_server" --addr $IP_B --port 7
+check "answers" asks 7
+kill -TERM "$kernels"
+wait "$kernels"
+tail -n 1 "$TMP/ours" | sed 's/^/# the kernel: /'
+check "the kernel's connection went on throughout" grep -q ^stopped "$TMP/ours"
+check "and never paused for long" [ "$(value worst_ms "$TMP/ours")" -lt 5000 ]
+check "detach" detach
