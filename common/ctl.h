@@ -24,19 +24,20 @@ enum ctl_type {
 	CTL_UNLISTEN,	  /* ctl_listen (.id) -> ctl_hdr */
 	CTL_BACKLOG,	  /* ctl_listen (.id .backlog .defer_accept .fastopen) -> ctl_hdr */
 	/*
-	 * ctl_listen: reserve an address and port for a later listen or connect. UDP: with the descriptor
-	 * of a socket that is bound there, what comes to it is the application's from now on.
+	 * ctl_listen: reserve an address and port for a later listen or connect. UDP: with the
+	 * descriptor of a socket that is bound there, what comes to it is the application's from
+	 * now on.
 	 */
 	CTL_BIND,
-	CTL_UNBIND,	  /* ctl_listen (.id) */
-	CTL_FASTOPEN,	  /* ctl_listen (.addr) -> ctl_hdr: 0: a SYN to it would carry data; -ENOENT */
-	CTL_STATUS,	  /* -> text (JSON) in pieces of ctl_text, the last with .more = 0 */
-	CTL_STAT,	  /* the same: counters */
-	CTL_SS,		  /* the same: connections, each on a line of its own */
+	CTL_UNBIND,   /* ctl_listen (.id) */
+	CTL_FASTOPEN, /* ctl_listen (.addr) -> ctl_hdr: 0: a SYN to it would carry data; -ENOENT */
+	CTL_STATUS,   /* -> text (JSON) in pieces of ctl_text, the last with .more = 0 */
+	CTL_STAT,     /* the same: counters */
+	CTL_SS,	      /* the same: connections, each on a line of its own */
 	CTL_SS_BRIEF, /* CTL_SS without what takes long to tell: no timers, memory, TCP_INFO */
-	CTL_DETACH,	  /* privileged: take everything away and end; reply when that is done */
-	CTL_SHARE,	  /* ctl_share -> ctl_share_reply and a descriptor for each that is shared */
-	CTL_TAKE,	  /* ctl_take and one of these -> ctl_take_reply, then perhaps messages */
+	CTL_DETACH,   /* privileged: take everything away and end; reply when that is done */
+	CTL_SHARE,    /* ctl_share -> ctl_share_reply and a descriptor for each that is shared */
+	CTL_TAKE,     /* ctl_take and one of these -> ctl_take_reply, then perhaps messages */
 };
 
 struct ctl_hdr {
@@ -108,7 +109,8 @@ struct ctl_listen {
 	uint8_t proto;	     /* IPPROTO_TCP; BIND, UNBIND: or IPPROTO_UDP */
 	uint8_t cc;	     /* congestion control, index + 1; 0: default */
 	uint32_t backlog;
-	uint32_t id; /* UNLISTEN, BACKLOG, UNBIND; LISTEN: the CTL_BIND that it takes over, or SHM_NIL */
+	uint32_t id; /* UNLISTEN, BACKLOG, UNBIND; LISTEN: the CTL_BIND that it takes over, or
+			SHM_NIL */
 	uint32_t flags;
 	uint32_t defer_accept; /* s */
 	uint32_t fastopen;     /* TCP_FASTOPEN */
@@ -155,7 +157,11 @@ struct ctl_share_reply {
 
 struct ctl_take {
 	struct ctl_hdr hdr;
-	uint64_t cookie; /* a connection comes as SHM_CONN_OPENED with this, or fails */
+	/*
+	 * A connection comes as SHM_CONN_OPENED with this, or fails. 0: it stays where it is, and
+	 * can be had later by SHM_CONN_WANT, without the descriptor.
+	 */
+	uint64_t cookie;
 };
 
 struct ctl_take_reply {
@@ -166,7 +172,8 @@ struct ctl_take_reply {
 	struct ip_addr addr;
 	uint16_t port;
 	uint16_t pad2;
-	uint32_t id, index;
+	uint32_t id; /* CTL_SHARE_CONN: for SHM_CONN_WANT */
+	uint32_t index;
 	uint32_t backlog;
 };
 _Static_assert(sizeof(struct ctl_take_reply) == 56, "ctl_take_reply");

@@ -42,20 +42,22 @@ _Static_assert(sizeof(struct shm_ring_hdr) == 128, "two cache lines");
 
 enum shm_op {
 	/* daemon -> application */
-	SHM_CONN_NEW = 1,     /* a connection for listener .listener: import .conn of the daemon's arena */
-	SHM_CONN_OPENED = 2,  /* connect() .cookie succeeded: import .conn */
-	SHM_CONN_FAILED = 3,  /* connect() .cookie failed with .error */
-	SHM_CONN_TAKEN = 4,   /* the daemon has imported .conn of your arena: free it */
-	SHM_CONN_ICMP = 5,    /* soft ICMP error .error about your .conn; "too big" is injected whole */
-	SHM_LINK = 6,	      /* interface .listener has changed: MTU .flags, MAC .remote.b, CTL_REG_* .conn */
-	SHM_CONN_RECALL = 7,  /* another process wants your .conn .generation: SHM_CONN_GIVE it */
-	SHM_LISTEN_NONE = 8,  /* to SHM_LISTEN_WANT: nothing is waiting */
+	SHM_CONN_NEW =
+		1, /* a connection for listener .listener: import .conn of the daemon's arena */
+	SHM_CONN_OPENED = 2, /* connect() .cookie succeeded: import .conn */
+	SHM_CONN_FAILED = 3, /* connect() .cookie failed with .error */
+	SHM_CONN_TAKEN = 4,  /* the daemon has imported .conn of your arena: free it */
+	SHM_CONN_ICMP =
+		5, /* soft ICMP error .error about your .conn; "too big" is injected whole */
+	SHM_LINK =
+		6, /* interface .listener has changed: MTU .flags, MAC .remote.b, CTL_REG_* .conn */
+	SHM_CONN_RECALL = 7, /* another process wants your .conn .generation: SHM_CONN_GIVE it */
+	SHM_LISTEN_NONE = 8, /* to SHM_LISTEN_WANT: nothing is waiting */
 	/* application -> daemon */
 	/*
-	 * open .local:.local_port -> .remote:.remote_port, .cookie is yours; .flags: congestion control,
-	 * index + 1, 0: default
-	 * What else the SYN depends on, 0: not set, stands where other messages name connections:
-	 * .user_timeout .rcvbuf .user_mss .ttl .tos .syncnt
+	 * open .local:.local_port -> .remote:.remote_port, .cookie is yours; .flags: congestion
+	 * control, index + 1, 0: default What else the SYN depends on, 0: not set, stands where
+	 * other messages name connections: .user_timeout .rcvbuf .user_mss .ttl .tos .syncnt
 	 */
 	SHM_CONNECT = 16,
 	/* struct shm_data_msg: text for the SYN of the SHM_CONNECT that follows, in pieces */
@@ -63,17 +65,21 @@ enum shm_op {
 	/* .conn .generation (of my arena), which came by fast open: the handshake is complete */
 	SHM_CONN_CONFIRMED = 25,
 	SHM_CONNECT_CANCEL = 17, /* forget .cookie */
-	SHM_CONN_GIVE = 18,   /* take .conn of my arena (closed, or left at exit) */
+	SHM_CONN_GIVE = 18,	 /* take .conn of my arena (closed, or left at exit) */
 	/*
 	 * .error 0: I have imported .conn of your arena as .new_conn: free yours. Else a positive
 	 * errno: I have not and will not; reset it.
 	 */
 	SHM_CONN_ACK = 19,
-	/* .conn .generation (of my arena) has ended here, by reset or timeout: drop its flow entry */
+	/* .conn .generation (of my arena) has ended here, by reset or timeout: drop its flow entry
+	 */
 	SHM_CONN_GONE = 20,
-	SHM_RESOLVE = 21,     /* datagrams go to .remote: find or probe the neighbour on the way */
-	/* accept() is called for shared .listener, whatever its .want says: one connection, or NONE */
+	SHM_RESOLVE = 21, /* datagrams go to .remote: find or probe the neighbour on the way */
+	/* accept() is called for shared .listener, whatever its .want says: one connection, or NONE
+	 */
 	SHM_LISTEN_WANT = 22,
+	/* as CTL_TAKE with .cookie; .listener: the id in the reply to an earlier one */
+	SHM_CONN_WANT = 26,
 };
 
 /*
@@ -205,8 +211,8 @@ static inline bool shm_msg_pop(struct shm_msg_ring *r, struct shm_msg *m)
 struct chunk_hdr {
 	uint32_t next; /* SHM_NIL: last */
 	uint32_t seq;
-	uint16_t off; /* first valid byte */
-	uint16_t len; /* valid bytes from .off */
+	uint16_t off;	/* first valid byte */
+	uint16_t len;	/* valid bytes from .off */
 	uint32_t stamp; /* out-of-order queue: grows with each arrival (order of SACK blocks) */
 };
 _Static_assert(sizeof(struct chunk_hdr) == 16, "chunk_hdr");
@@ -246,16 +252,16 @@ struct arena_hdr {
 
 struct arena_layout {
 	uint64_t size;
-	uint64_t to_daemon;   /* struct shm_msg_ring */
-	uint64_t to_app;      /* struct shm_msg_ring */
+	uint64_t to_daemon;	 /* struct shm_msg_ring */
+	uint64_t to_app;	 /* struct shm_msg_ring */
 	uint64_t pkts_to_daemon; /* struct shm_pkt_ring */
-	uint64_t pkts_to_app; /* struct shm_pkt_ring */
-	uint64_t listeners;   /* struct shm_listener[SHM_MAX_LISTENERS] */
-	uint64_t mib;	      /* uint64_t[MIB_MAX] */
-	uint64_t neighs;      /* struct neigh[n_neighs], read by applications */
-	uint64_t tcbs;	      /* struct tcb[n_tcbs], struct tcb_work[n_tcbs] */
-	uint64_t chunk_hdrs;  /* struct chunk_hdr[n_chunks] */
-	uint64_t chunks;      /* CHUNK_SIZE * n_chunks */
+	uint64_t pkts_to_app;	 /* struct shm_pkt_ring */
+	uint64_t listeners;	 /* struct shm_listener[SHM_MAX_LISTENERS] */
+	uint64_t mib;		 /* uint64_t[MIB_MAX] */
+	uint64_t neighs;	 /* struct neigh[n_neighs], read by applications */
+	uint64_t tcbs;		 /* struct tcb[n_tcbs], struct tcb_work[n_tcbs] */
+	uint64_t chunk_hdrs;	 /* struct chunk_hdr[n_chunks] */
+	uint64_t chunks;	 /* CHUNK_SIZE * n_chunks */
 	uint32_t n_tcbs;
 	uint32_t n_chunks;
 	uint32_t n_neighs;

@@ -177,7 +177,7 @@ static size_t request(struct fz *f, uint8_t *b)
 	struct ctl_hdr h = {.magic = CTL_MAGIC, .version = CTL_VERSION};
 	uint8_t n;
 
-	h.type = fz_u8(f) % 13;
+	h.type = fz_u8(f) % (CTL_TAKE + 1);
 	if (h.type == CTL_REGISTER) {
 		struct ctl_register r = {.hdr = h, .comm = "fuzz"};
 
@@ -311,6 +311,11 @@ static void app_says(struct app *a, struct fz *f)
 	uint32_t got;
 	const uint8_t *p;
 
+	if (m.op == 99 && k & 0x80) {
+		m.op = SHM_CONN_WANT;
+		m.listener =
+			k % 16 < dw.max_shares && dw.shares[k % 16] ? dw.shares[k % 16]->id : k;
+	}
 	scribbled = true; /* it may have refused what it has not read */
 	if (m.op == SHM_CONNECT) {
 		m.local = k & 0x80 ? fz_ip(FZ_OUR_IP) : (struct ip_addr){.w = {0}};

@@ -269,10 +269,12 @@ fi
 
 # ---- ssh ----
 
-ssh_up() { # a server on the kernel's sockets
+ssh_keys() {
 	mkdir -p /run/sshd
 	ssh-keygen -q -t ed25519 -N '' -f "$TMP/host" && ssh-keygen -q -t ed25519 -N '' -f "$TMP/user" &&
-		chmod 600 "$TMP/user.pub" || return 1
+		chmod 644 "$TMP/user.pub"
+}
+ssh_up() { # a server on the kernel's sockets
 	start_a /usr/sbin/sshd -D -e -f /dev/null -h "$TMP/host" -p 2222 -o ListenAddress=$IP_A \
 		-o AuthorizedKeysFile="$TMP/user.pub" -o StrictModes=no -o UsePAM=no -o PidFile=none \
 		>"$TMP/sshd.log" 2>&1
@@ -286,9 +288,62 @@ ssh_cat() { # through a process at the other end and back
 }
 if have ssh && have sshd; then
 	random_file "$TMP/ssh.file" 20
+	check "keys for ssh" ssh_keys
 	check "sshd on the kernel's sockets" ssh_up
 	check "ssh as client: 20 MB there and back" ssh_cat
 	stop "$SSHD"
+fi
+
+# The server: each connection is begun by a process in a chroot, as another user, with limits and a
+# seccomp filter that kills; then it is its parent's, or that of a child that is the user.
+sshd_conf() {
+	cat <<-END
+		ListenAddress $IP_B
+		Port 2222
+		HostKey $TMP/host
+		AuthorizedKeysFile $TMP/user.pub
+		StrictModes no
+		UsePAM no
+		PidFile none
+		Subsystem sftp internal-sftp
+		MaxStartups 100
+	END
+}
+ssh_opts=(-q -i "$TMP/user" -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null)
+ssh_root() { in_a timeout 60 ssh "${ssh_opts[@]}" -p 2222 "root@$IP_B" "$@"; }
+sshd_command() { [ "$(ssh_root 'echo done by $USER')" = "done by root" ]; }
+sshd_cat() { ssh_root cat <"$TMP/ssh.file" | cmp - "$TMP/ssh.file"; }
+sshd_scp() {
+	rm -f "$TMP/ssh.got"
+	in_a timeout 60 scp "${ssh_opts[@]}" -P 2222 "$TMP/ssh.file" "root@$IP_B:$TMP/ssh.got" &&
+		cmp "$TMP/ssh.file" "$TMP/ssh.got"
+}
+sshd_other() { # as a user who is not root
+	rm -f "$TMP/ssh.got"
+	chmod 644 "$TMP/ssh.file"
+	in_a timeout 60 sftp "${ssh_opts[@]}" -P 2222 -b - "nobody@$IP_B" <<<"get $TMP/ssh.file $TMP/ssh.got" &&
+		cmp "$TMP/ssh.file" "$TMP/ssh.got"
+}
+sshd_many() { # eight at once
+	local i pids=()
+	for i in 1 2 3 4 5 6 7 8; do
+		[ "$(ssh_root "echo number $i")" = "number $i" ] &
+		pids+=($!)
+	done
+	for i in "${pids[@]}"; do wait "$i" || return 1; done
+}
+if have ssh && have sshd; then
+	sshd_conf >"$TMP/sshd_config"
+	serve "$TMP/sshd.log" /usr/sbin/sshd -D -e -f "$TMP/sshd_config"
+	server=$PID
+	check "sshd listens" wait_for 10 listens 2222
+	check "sshd: a command" sshd_command
+	check "sshd: 20 MB through cat" sshd_cat
+	check "sshd: 20 MB by scp" sshd_scp
+	check "sshd: 20 MB by sftp, as nobody" sshd_other
+	check "sshd: eight clients at once" sshd_many
+	stop "$server" # ends on a signal with status 255
+	ended sshd
 fi
 
 # ---- the end ----

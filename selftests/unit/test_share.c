@@ -411,6 +411,49 @@ static void test_another_process_takes_it(void **state)
 	w_close();
 }
 
+static void wants(struct app *a, uint32_t id, uint64_t cookie)
+{
+	struct shm_msg m = {.op = SHM_CONN_WANT, .listener = id, .cookie = cookie};
+
+	shm_msg_push(a->to_daemon, &m);
+	w_round();
+}
+
+/* A process that will not be able to show the descriptor later. */
+static void test_who_has_shown_it_has_it_by_its_number(void **state)
+{
+	struct ctl_take_reply r;
+	struct shm_msg m;
+
+	(void)state;
+	one_open();
+	assert_int_equal(share_take(&w.d, one.b, one.fd, 0, &r), 0);
+	assert_int_equal(r.kind, CTL_SHARE_CONN);
+	no_msg(one.b);
+	ts_advance(&w.t, 20);
+	w_round();
+	no_msg(one.a); /* nobody asks for it yet */
+	gives(one.a, one.conn);
+	next_msg(one.a, SHM_CONN_TAKEN);
+	wants(one.b, r.id, COOKIE);
+	m = next_msg(one.b, SHM_CONN_OPENED);
+	assert_true(m.cookie == COOKIE);
+	app_takes(one.b, &m);
+	/* To know the number is not enough. */
+	wants(one.a, r.id, 6);
+	assert_int_equal(next_msg(one.a, SHM_CONN_FAILED).error, ECONNRESET);
+	wants(one.b, r.id + 1, 7);
+	assert_int_equal(next_msg(one.b, SHM_CONN_FAILED).error, ECONNRESET);
+	wants(one.b, r.id, 8);
+	assert_int_equal(next_msg(one.b, SHM_CONN_FAILED).error, EALREADY);
+	/* A process that gets a dead one's slot has not shown anything. */
+	share_app_gone(&w.d, one.b);
+	wants(one.b, r.id, 9);
+	assert_int_equal(next_msg(one.b, SHM_CONN_FAILED).error, ECONNRESET);
+	close(one.fd);
+	w_close();
+}
+
 static void test_the_owner_is_asked_for_it_not_too_often(void **state)
 {
 	struct shm_msg m;
@@ -522,6 +565,7 @@ int main(void)
 		cmocka_unit_test(test_a_closed_connection_ends_with_its_last_holder),
 		cmocka_unit_test(test_the_last_holder_may_go_before_it_says_so),
 		cmocka_unit_test(test_another_process_takes_it),
+		cmocka_unit_test(test_who_has_shown_it_has_it_by_its_number),
 		cmocka_unit_test(test_the_owner_is_asked_for_it_not_too_often),
 		cmocka_unit_test(test_death_leaves_it_to_the_others),
 		cmocka_unit_test(test_what_has_ended_cannot_be_taken),

@@ -70,8 +70,10 @@ struct share {
 	uint32_t told;	       /* .n_pool as members see it in .pending */
 	uint32_t serial;
 	/* a connection */
-	uint32_t rec;			       /* SHM_NIL: it has ended */
-	struct taker *takers;		       /* who wants it, oldest first */
+	uint32_t rec;	      /* SHM_NIL: it has ended */
+	struct taker *takers; /* who wants it, oldest first */
+	uint16_t *holders;    /* slots that have shown its descriptor */
+	uint32_t n_holders;
 	struct share *wait_next, **wait_pprev; /* d->waiting, while there are some */
 	uint64_t offer_cookie;		       /* READY, OFFERED: of who gets it */
 	struct mtime hold;		       /* not to be taken from its new owner before */
@@ -87,11 +89,11 @@ struct group {
 	int kernel_fd; /* keeps the kernel from giving the port to others; bound, not listening */
 	uid_t uid;
 	struct member *members;
-	struct share *shares; /* its shared listeners */
-	uint32_t n_listening; /* sockets: members without a share, and shares */
-	uint32_t core_id;     /* SHM_NIL: nobody listens */
-	uint32_t outside;     /* as the stack knows it */
-	bool flooded;	      /* the XDP program answers its SYNs */
+	struct share *shares;  /* its shared listeners */
+	uint32_t n_listening;  /* sockets: members without a share, and shares */
+	uint32_t core_id;      /* SHM_NIL: nobody listens */
+	uint32_t outside;      /* as the stack knows it */
+	bool flooded;	       /* the XDP program answers its SYNs */
 	struct mtime overflow; /* the last time that this was seen to be needed */
 };
 
@@ -129,7 +131,7 @@ struct app {
 	struct udp_claim **udp; /* by id; NULL: free */
 	uint32_t n_udp;
 	uint64_t index_used[SHM_MAX_LISTENERS / 64];
-	uint8_t *syn_data;  /* SHM_CONNECT_DATA, until the SHM_CONNECT it is for */
+	uint8_t *syn_data; /* SHM_CONNECT_DATA, until the SHM_CONNECT it is for */
 	uint32_t syn_len;
 	uint32_t *rx_left; /* frames found in its RX rings */
 	uint32_t n_rx_left;
@@ -232,7 +234,7 @@ struct daemon {
 	uint64_t frames_found; /* that were lost */
 
 	/* synflood.c */
-	uint32_t n_flooded; /* groups */
+	uint32_t n_flooded;	 /* groups */
 	struct mtime flood_look; /* when to look at them again */
 	uint64_t cookie_period;	 /* of the secrets that the program has */
 	uint64_t cookies_seen;	 /* SYNs that it has answered until .flood_look */
@@ -423,6 +425,8 @@ void share_request(struct daemon *d, struct app *a, const struct ctl_share *req,
 		   struct ctl_share_reply *r, int *fds, uint32_t *n_fds);
 /* @a takes what @fd stands for. -errno */
 int share_take(struct daemon *d, struct app *a, int fd, uint64_t cookie, struct ctl_take_reply *r);
+/* SHM_CONN_WANT: the same by who has shown the descriptor before. */
+void share_want(struct daemon *d, struct app *a, const struct shm_msg *m);
 /* The share that record @i belongs to; NULL. */
 struct share *share_of(struct daemon *d, const struct rec *r);
 /*

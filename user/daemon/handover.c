@@ -463,6 +463,9 @@ uint32_t app_messages(struct daemon *d, struct app *a)
 		case SHM_RESOLVE:
 			udp_resolve(d, &m);
 			break;
+		case SHM_CONN_WANT:
+			share_want(d, a, &m);
+			break;
 		case SHM_LISTEN_WANT:
 			listener_wanted(d, a, m.listener);
 			break;

@@ -162,6 +162,7 @@ static void share_free(struct daemon *d, struct share *sh)
 	watch_del(d, &sh->w);
 	d->shares[sh->id & INDEX_MASK] = NULL;
 	d->n_shares--;
+	free(sh->holders);
 	free(sh);
 }
 
@@ -334,6 +335,52 @@ static int add_taker(struct daemon *d, struct share *sh, struct app *a, uint64_t
 	return 0;
 }
 
+/* Who has had its descriptor in hand may keep it, as far as we can know. */
+static bool holds(const struct share *sh, uint16_t slot)
+{
+	for (uint32_t i = 0; i < sh->n_holders; i++)
+		if (sh->holders[i] == slot)
+			return true;
+	return false;
+}
+
+static int add_holder(struct share *sh, uint16_t slot)
+{
+	uint16_t *more;
+
+	if (holds(sh, slot))
+		return 0;
+	more = realloc(sh->holders, (sh->n_holders + 1) * sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	sh->holders = more;
+	sh->holders[sh->n_holders++] = slot;
+	return 0;
+}
+
+static void del_holder(struct share *sh, uint16_t slot)
+{
+	for (uint32_t i = 0; i < sh->n_holders; i++)
+		if (sh->holders[i] == slot) {
+			sh->holders[i] = sh->holders[--sh->n_holders];
+			return;
+		}
+}
+
+static int want_conn(struct daemon *d, struct app *a, struct share *sh, uint64_t cookie)
+{
+	int err;
+
+	if (sh->rec == SHM_NIL)
+		return -ECONNRESET;
+	if (rec_at(d, sh->rec)->state == REC_TAKEN && rec_at(d, sh->rec)->slot == a->slot)
+		return -EALREADY;
+	err = add_taker(d, sh, a, cookie);
+	if (!err)
+		share_next(d, sh);
+	return err;
+}
+
 int share_take(struct daemon *d, struct app *a, int fd, uint64_t cookie, struct ctl_take_reply *r)
 {
 	struct share *sh = share_by_fd(d, fd);
@@ -344,14 +391,24 @@ int share_take(struct daemon *d, struct app *a, int fd, uint64_t cookie, struct 
 	r->kind = sh->kind;
 	if (sh->kind == CTL_SHARE_LISTENER)
 		return listener_join(d, a, sh, r);
-	if (sh->rec == SHM_NIL)
-		return -ECONNRESET;
-	if (rec_at(d, sh->rec)->state == REC_TAKEN && rec_at(d, sh->rec)->slot == a->slot)
-		return -EALREADY;
-	err = add_taker(d, sh, a, cookie);
-	if (!err)
-		share_next(d, sh);
-	return err;
+	r->id = sh->id;
+	err = add_holder(sh, a->slot);
+	return err || !cookie ? err : want_conn(d, a, sh, cookie);
+}
+
+void share_want(struct daemon *d, struct app *a, const struct shm_msg *m)
+{
+	struct share *sh = share_get(d, m->listener);
+	const struct taker t = {.slot = a->slot, .cookie = m->cookie};
+	int err;
+
+	if (!m->cookie)
+		return;
+	err = sh && sh->kind == CTL_SHARE_CONN && holds(sh, a->slot)
+		      ? want_conn(d, a, sh, m->cookie)
+		      : -ECONNRESET;
+	if (err)
+		taker_fail(d, &t, -err);
 }
 
 bool share_keep(struct daemon *d, uint32_t i)
@@ -417,6 +474,9 @@ void share_app_gone(struct daemon *d, struct app *a)
 {
 	struct share *next;
 
+	for (uint32_t i = 0; i < d->max_shares; i++)
+		if (d->shares[i])
+			del_holder(d->shares[i], a->slot);
 	for (struct share *sh = d->waiting; sh; sh = next) {
 		struct taker **p = &sh->takers;
 

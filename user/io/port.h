@@ -101,6 +101,15 @@ uint32_t port_fds(const struct port *p, int *fds, uint32_t max);
  * owner table says are this process's are lost.
  */
 uint32_t port_frames(const struct port *p);
+/*
+ * System calls that are forbidden to this process from here on, by a seccomp filter: write()
+ * takes their place, and others look after the dead (shlock_id.blind). Before the filter is there.
+ * -errno
+ */
+#define PORT_NO_SENDTO 1u
+#define PORT_NO_SENDMSG 2u
+#define PORT_NO_FCNTL 4u
+int port_confine(struct port *p, unsigned forbidden);
 const struct port_stats *port_stats(const struct port *p);
 /*
  * A packet socket for .gso_fd, on @ifindex (CAP_NET_RAW). It can be passed to a process without

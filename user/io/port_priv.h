@@ -32,6 +32,7 @@ struct port {
 	bool cut; /* what is to be sent is thrown away */
 	port_filter_fn filter;
 	void *filter_ctx;
+	uint8_t *flat; /* port_confine(): what goes to a packet socket in one piece */
 	struct port_stats stats;
 };
 

@@ -97,6 +97,7 @@ void port_close(struct port *p)
 		if (p->cache.n < FRAME_CACHE_MAX)
 			port_recycle(p, pk->frag[0].frame);
 	umem_flush_cache(p->cfg.umem, &p->cache);
+	free(p->flat);
 	free(p->pkts);
 	free(p->parts);
 	free(p);

@@ -6,6 +6,7 @@
  * packets stay in order.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -156,6 +157,32 @@ static bool take_long_way(int fd)
 	return setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &bypass, sizeof(bypass)) == 0;
 }
 
+#define FLAT_MAX (sizeof(struct virtio_net_hdr) + 65536 + 64)
+
+/* In one piece: write() is the call that any sandbox has, writev() is not. */
+static ssize_t write_flat(struct port *p, int fd, const struct iovec *iov, size_t n)
+{
+	size_t len = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (iov[i].iov_len > FLAT_MAX - len) {
+			errno = EMSGSIZE;
+			return -1;
+		}
+		memcpy(p->flat + len, iov[i].iov_base, iov[i].iov_len);
+		len += iov[i].iov_len;
+	}
+	return write(fd, p->flat, len);
+}
+
+static bool send_packet(struct port *p, int fd, const struct msghdr *m)
+{
+	if (p->flat)
+		return write_flat(p, fd, m->msg_iov, m->msg_iovlen) >= 0;
+	return sendmsg(fd, m, MSG_DONTWAIT) >= 0 ||
+	       (errno == ENOBUFS && take_long_way(fd) && sendmsg(fd, m, MSG_DONTWAIT) >= 0);
+}
+
 static void send_gso(struct port *p, struct pkt *pk, int fd)
 {
 	uint32_t q = port_queue(p, pk);
@@ -179,8 +206,7 @@ static void send_gso(struct port *p, struct pkt *pk, int fd)
 	for (uint32_t i = 0; i < pk->nfrags; i++)
 		iov[i + 1] = (struct iovec){pk->frag[i].p, pk->frag[i].len};
 	p->stats.kicks++;
-	if (sendmsg(fd, &msg, MSG_DONTWAIT) < 0 &&
-	    (errno != ENOBUFS || !take_long_way(fd) || sendmsg(fd, &msg, MSG_DONTWAIT) < 0)) {
+	if (!send_packet(p, fd, &msg)) {
 		p->stats.gso_drops++; /* as lost on the way: TCP sends it again */
 	} else {
 		p->stats.tx_packets++;
@@ -282,6 +308,36 @@ bool port_tx_pending(const struct port *p)
 		if (p->cfg.xsks[q].tx_outstanding)
 			return true;
 	return false;
+}
+
+/* ---- in a sandbox ---- */
+
+static int confine_gso(struct port *p)
+{
+	p->flat = p->flat ? p->flat : malloc(FLAT_MAX);
+	if (!p->flat)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < p->cfg.n_ifs; i++) {
+		int fd = p->cfg.ifs[i].gso_fd;
+
+		if (fd < 0)
+			continue;
+		if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+			return -errno;
+		take_long_way(fd); /* there is no asking for it later */
+	}
+	return 0;
+}
+
+int port_confine(struct port *p, unsigned forbidden)
+{
+	int err = forbidden & PORT_NO_SENDMSG ? confine_gso(p) : 0;
+
+	for (uint32_t q = 0; !err && forbidden & PORT_NO_SENDTO && q < p->n_queues; q++)
+		err = xsk_by_write(&p->cfg.xsks[q]);
+	if (forbidden & PORT_NO_FCNTL)
+		p->cfg.umem->id.blind = true;
+	return err;
 }
 
 /* ---- the packet socket ---- */

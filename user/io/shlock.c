@@ -71,7 +71,7 @@ static bool holder_is_dead(const struct shlock_id *id, uint32_t word)
 {
 	struct flock fl = byte_of((word & ~WAITERS) >> SLOT_SHIFT);
 
-	if ((word & ~WAITERS) == id->me)
+	if ((word & ~WAITERS) == id->me || id->blind)
 		return false; /* a thread or forked child of ours */
 	return fcntl(id->fd, F_OFD_GETLK, &fl) == 0 && fl.l_type == F_UNLCK;
 }

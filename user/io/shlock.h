@@ -12,6 +12,7 @@
 #ifndef TANDEM_IO_SHLOCK_H
 #define TANDEM_IO_SHLOCK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Shared. Zero: free. */
@@ -22,7 +23,8 @@ struct shlock {
 /* Private: who we are. */
 struct shlock_id {
 	uint32_t me;
-	int fd; /* holds the file lock; never passed on */
+	int fd;	    /* holds the file lock; never passed on */
+	bool blind; /* may not ask the kernel whether a holder lives: others do */
 };
 
 /*

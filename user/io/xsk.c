@@ -4,6 +4,7 @@
  * the daemon made. Kernel documentation: networking/af_xdp.rst, networking/xsk-tx-metadata.rst.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <time.h>
 #include <unistd.h>
 #include <sys/mman.h>
@@ -370,6 +371,25 @@ static uint32_t unsent(const struct xsk *x)
 	return READ_ONCE(*x->tx.producer) - load_acquire(x->tx.consumer);
 }
 
+int xsk_by_write(struct xsk *x)
+{
+	int flags = fcntl(x->fd, F_GETFL);
+
+	/* The kernel sends without waiting only (xsk_sendmsg()). */
+	if (flags < 0 || fcntl(x->fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return -errno;
+	x->by_write = true;
+	return 0;
+}
+
+static int send_all(const struct xsk *x)
+{
+	ssize_t r =
+		x->by_write ? write(x->fd, NULL, 0) : sendto(x->fd, NULL, 0, MSG_DONTWAIT, NULL, 0);
+
+	return r < 0 ? -errno : 0;
+}
+
 int xsk_kick(struct xsk *x)
 {
 	uint32_t left = unsent(x), tries = x->tx.size / KERNEL_TX_BATCH + 2, idle = 0;
@@ -378,9 +398,8 @@ int xsk_kick(struct xsk *x)
 		uint32_t before = left;
 		int r = 0;
 
-		if (xsk_ring_prod__needs_wakeup(&x->tx) &&
-		    sendto(x->fd, NULL, 0, MSG_DONTWAIT, NULL, 0) < 0)
-			r = -errno;
+		if (xsk_ring_prod__needs_wakeup(&x->tx))
+			r = send_all(x);
 		left = unsent(x);
 		x->tx_outstanding = left;
 		if (r && r != -EAGAIN && r != -EBUSY && r != -ENOBUFS && r != -EINTR)

@@ -16,6 +16,7 @@ struct xsk {
 	void *rx_map, *tx_map;
 	size_t rx_map_len, tx_map_len;
 	uint32_t tx_outstanding; /* submitted, not kicked yet */
+	bool by_write;		 /* write() in place of sendto(): xsk_by_write() */
 };
 
 struct xsk_opts {
@@ -58,6 +59,8 @@ void xsk_spare(const struct xsk *x, struct frame_set *s);
 
 /* One sendto() for all that was submitted, repeated while the kernel takes only part of it. */
 int xsk_kick(struct xsk *x);
+/* sendto() is forbidden to this process (seccomp). -errno */
+int xsk_by_write(struct xsk *x);
 
 /* Transmit metadata as newer kernels define it (struct xsk_tx_metadata), for checksums. */
 #define XSK_TX_META_LEN 24u

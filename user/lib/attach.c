@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include "engine.h"
+#include "sandbox.h"
 
 #define CTL_TIMEOUT_S 5
 /* One segmentation-offload frame: 64 KB less the largest headers (FACTS: bulk sending). */
@@ -216,6 +217,8 @@ static ssize_t ask(const struct ctl_hdr *req, int pass, void *reply, size_t len,
 
 	if (eng.daemon_gone)
 		return -ENETDOWN;
+	if (eng.forbidden & SANDBOX_NO_CTL)
+		return -EPERM;
 	n = transact(eng.ctl_fd, req, pass, reply, len, fds, n_fds);
 	/* A late reply would be taken for the next one's: there is no going on. */
 	if (n == -ENETDOWN || n == -ETIMEDOUT || n == -EPROTO) {
@@ -534,6 +537,9 @@ int eng_attach(const char *name)
 	int err;
 
 	last_error[0] = '\0';
+	if (eng.forbidden & SANDBOX_NO_ATTACH)
+		return fail(-EPERM, "the program's own seccomp filter forbids calls that attaching "
+				    "takes: it has to have its first socket before");
 	err = choose(name, eng.name, sizeof(eng.name));
 	if (err)
 		return err;

@@ -570,6 +570,11 @@ static int start(const char *name)
 	return 0;
 }
 
+int eng_start_late(void)
+{
+	return start(NULL);
+}
+
 int eng_enter(void)
 {
 	pthread_mutex_lock(&eng.lock);

@@ -90,6 +90,8 @@ bool signals_restart(void);
 /* The other threads that are in waiter_sleep() return with -EBADF; waits until they have. */
 void waiters_expel(void);
 void spare_efds_free(void);
+/* There are at least @n from here on, as no more can be had later. */
+void spare_efds_stock(uint32_t n);
 /* Whoever dozes may have to wake earlier than it thought: after a call that changed the stack. */
 void wait_deadline_moved(void);
 
@@ -168,6 +170,7 @@ struct sock_extra {
 	struct sock_opts o;	       /* until there is a connection */
 	struct sock_listen l;	       /* state SK_LISTEN */
 	int twin;		       /* the kernel's listening socket beside it; -1 */
+	uint32_t share_id;	       /* for SHM_CONN_WANT; 0: the descriptor is to be shown */
 	struct sock_udp *udp;	       /* state SK_UDP */
 };
 
@@ -294,6 +297,8 @@ int share_take(struct sock *sk);
 /* Gives a shared connection up without closing it. False: it is to be closed as any other. */
 bool share_release(struct sock *sk);
 void share_yield(struct sock *sk); /* another process gets it */
+/* One that is away can be had without the control socket from here on. */
+void share_hold(struct sock *sk);
 void share_recall(struct conn_ref c);
 /* O_NONBLOCK of a shared socket is the kernel's to keep: before F_GETFL, or after F_SETFL, @arg. */
 void share_flags(struct sock *sk, bool set, int arg);
@@ -404,6 +409,11 @@ struct engine {
 
 	struct mtime trim_next; /* trim.c */
 
+	/* sandbox.c */
+	bool confined;	    /* the control socket may be out of reach before long */
+	bool restarts;	    /* SANDBOX_NO_SIGACTION: signals_restart() as it was then */
+	unsigned forbidden; /* SANDBOX_* */
+
 	/* udp_io.c, dest.c */
 	uint8_t *udp_buf;
 	struct dest *dests;
@@ -483,6 +493,8 @@ const struct tcb *conn_get(struct conn_ref c); /* NULL: not there any more */
 void heir_look(struct mtime now);
 struct mtime heir_deadline(void);
 void conn_gone(struct conn_ref c, const struct tcp_addr_pair *a);
+/* ENGINE_LATE: attaches. -errno */
+int eng_start_late(void);
 /* In a child of fork(): the engine is its parent's. */
 void eng_atfork_child(void);
 /* All sockets closed, connections given back and taken (bounded), memory kept. */

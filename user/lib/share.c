@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include "engine.h"
 #include "calls.h"
+#include "sandbox.h"
 #include "shim.h"
 
 #define STALE_MS 30u
@@ -64,6 +65,15 @@ bool share_release(struct sock *sk)
 
 /* ---- taking ---- */
 
+/* O_NONBLOCK is kept by the kernel for all who have it. */
+static void share_flags_of(struct sock *sk, int fd)
+{
+	int flags = fd < 0 ? -1 : fcntl(fd, F_GETFL);
+
+	if (flags >= 0)
+		sk->nonblock = flags & O_NONBLOCK;
+}
+
 static void become_listener(struct sock *sk, const struct ctl_take_reply *r)
 {
 	struct sock_listen *l = &sk->extra->l;
@@ -80,24 +90,71 @@ static void become_listener(struct sock *sk, const struct ctl_take_reply *r)
 	sk->state = SK_LISTEN;
 }
 
+/* While nobody had it in hand. */
+static void ended(struct sock *sk)
+{
+	sk->state = SK_CONNECTED;
+	sk->c.conn = SHM_NIL;
+	sk->err = ECONNRESET;
+}
+
+void share_hold(struct sock *sk)
+{
+	int fd = fd_of ? fd_of(sk->f.handle) : -1, err;
+	struct ctl_take_reply r;
+
+	if (!sk->shared || sk->state == SK_LISTEN || fd < 0 || !sock_need_extra(sk) ||
+	    sk->extra->share_id)
+		return;
+	err = ctl_take(fd, 0, &r);
+	if (err == -ECONNRESET && sk->state == SK_AWAY)
+		ended(sk);
+	if (err)
+		return;
+	share_flags_of(sk, fd);
+	if (r.kind == CTL_SHARE_LISTENER)
+		become_listener(sk, &r);
+	else
+		sk->extra->share_id = r.id;
+}
+
+/* By its number, which the daemon has given when it was shown the descriptor. */
+static int take_held(struct sock *sk)
+{
+	struct shm_msg m = {.op = SHM_CONN_WANT, .listener = sk->extra->share_id};
+
+	if (eng.daemon_gone)
+		return -ENETDOWN;
+	sock_set_cookie(sk);
+	m.cookie = sock_cookie(sk);
+	if (!(eng.forbidden & SANDBOX_NO_FCNTL) && fd_of)
+		share_flags_of(sk, fd_of(sk->f.handle));
+	sk->shared = sk->bound = true;
+	sk->state = SK_TAKING;
+	eng_send_msg(&m);
+	return 0;
+}
+
 /* Asks for it; a connection comes later (SK_TAKING). */
 static int take_begin(struct sock *sk)
 {
-	int fd = fd_of ? fd_of(sk->f.handle) : -1, err, flags;
+	int fd = fd_of ? fd_of(sk->f.handle) : -1, err;
 	struct ctl_take_reply r;
 
 	if (!sock_need_extra(sk))
 		return -ENOBUFS;
+	if (sk->extra->share_id)
+		return take_held(sk);
 	if (fd < 0)
 		return -EBADF;
 	sock_set_cookie(sk);
 	err = ctl_take(fd, sock_cookie(sk), &r);
 	if (err)
 		return err;
-	flags = fcntl(fd, F_GETFL);
-	if (flags >= 0)
-		sk->nonblock = flags & O_NONBLOCK;
+	share_flags_of(sk, fd);
 	sk->shared = true;
+	if (eng.confined && r.kind == CTL_SHARE_CONN)
+		sk->extra->share_id = r.id;
 	if (r.kind == CTL_SHARE_LISTENER) {
 		become_listener(sk, &r);
 		return 0;
@@ -115,10 +172,7 @@ int share_take(struct sock *sk)
 	if (sk->state == SK_AWAY) {
 		r = take_begin(sk);
 		if (r == -ECONNRESET) {
-			/* It has ended while nobody had it in hand. */
-			sk->state = SK_CONNECTED;
-			sk->c.conn = SHM_NIL;
-			sk->err = ECONNRESET;
+			ended(sk);
 			return 0;
 		}
 		if (r)
@@ -384,6 +438,7 @@ static void sock_inherit(struct sock *sk)
 	sk->cookie_seq = 0;
 	sk->c.conn = SHM_NIL;
 	if (sk->extra) {
+		sk->extra->share_id = 0;
 		free(sk->extra->l.aq);
 		memset(&sk->extra->l, 0, sizeof(sk->extra->l));
 		sk->extra->bind_id = SHM_NIL;
@@ -410,6 +465,8 @@ static void engine_forget(void)
 	fresh.first_free = eng.first_free;
 	fresh.cookie_seq = eng.cookie_seq;
 	fresh.busy_poll_us = eng.busy_poll_us;
+	fresh.forbidden = eng.forbidden;
+	fresh.restarts = eng.restarts;
 	memcpy(fresh.name, eng.name, sizeof(fresh.name));
 	free(eng.out.e);
 	free(eng.imports.e);

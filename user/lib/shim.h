@@ -37,6 +37,14 @@ void lib_share_all(lib_place_fn place);
 void lib_fork_prepare(void);
 void lib_fork_parent(void);
 void lib_fork_child(void);
+/*
+ * The process is about to give up what it may need to reach the daemon (chroot(), setuid(), ...):
+ * the sockets that it has inherited are made usable before.
+ */
+void lib_confine(void);
+/* The same for a seccomp filter, which says what else is to be avoided; NULL: strict mode. */
+struct sock_fprog;
+void lib_sandbox(const struct sock_fprog *filter);
 /* A handle for a socket that came over exec or in a message, of the attachment @name. -1, errno. */
 int lib_adopt(const char *name, size_t len);
 
@@ -44,9 +52,9 @@ int lib_adopt(const char *name, size_t len);
 void lib_unaccept(int fd, int conn);
 
 /*
- * Beside the listening @fd stands @kfd, which listens on the same port for what is not ours and does
- * not block: accept() gives the connections of both, those of @kfd as the kernel's descriptors, and
- * poll() and epoll wait for both. The caller closes @kfd, after @fd.
+ * Beside the listening @fd stands @kfd, which listens on the same port for what is not ours and
+ * does not block: accept() gives the connections of both, those of @kfd as the kernel's
+ * descriptors, and poll() and epoll wait for both. The caller closes @kfd, after @fd.
  */
 void lib_set_twin(int fd, int kfd);
 

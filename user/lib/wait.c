@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include "engine.h"
+#include "sandbox.h"
 
 #define BACKLOG_RETRY_US 500u
 #define EXPEL_ROUNDS 2000
@@ -73,22 +74,37 @@ static int efd_get(struct waiter *w)
 	return w->efd < 0 ? -errno : 0;
 }
 
-static void efd_put(struct waiter *w)
+static void spare_put(int efd)
 {
-	if (w->efd < 0)
-		return;
 	if (eng.n_spare == eng.max_spare) {
 		uint32_t max = eng.max_spare ? eng.max_spare * 2 : 16;
 		int *more = realloc(eng.spare_efds, max * sizeof(int));
 
 		if (!more) {
-			close(w->efd);
+			close(efd);
 			return;
 		}
 		eng.spare_efds = more;
 		eng.max_spare = max;
 	}
-	eng.spare_efds[eng.n_spare++] = w->efd;
+	eng.spare_efds[eng.n_spare++] = efd;
+}
+
+void spare_efds_stock(uint32_t n)
+{
+	while (eng.n_spare < n) {
+		int efd = fd_private(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+
+		if (efd < 0)
+			return;
+		spare_put(efd);
+	}
+}
+
+static void efd_put(struct waiter *w)
+{
+	if (w->efd >= 0)
+		spare_put(w->efd);
 }
 
 void spare_efds_free(void)
@@ -187,7 +203,7 @@ static int sleep_ppoll(const struct waiter *w, struct pollfd *fds, unsigned n, s
 	ts.tv_sec = (time_t)(ns / NS_PER_S);
 	ts.tv_nsec = (long)(ns % NS_PER_S);
 	eng_unlock();
-	r = ppoll(fds, n, mtime_is_never(until) ? NULL : &ts, w->sigmask);
+	r = sandbox_poll(fds, n, mtime_is_never(until) ? NULL : &ts, w->sigmask);
 	r = r < 0 ? -errno : r;
 	pthread_mutex_lock(&eng.lock);
 	return r;
@@ -430,6 +446,8 @@ void waiters_expel(void)
  */
 bool signals_restart(void)
 {
+	if (eng.forbidden & SANDBOX_NO_SIGACTION)
+		return eng.restarts;
 	for (int sig = 1; sig <= SIGRTMAX; sig++) {
 		struct sigaction sa;
 

@@ -134,6 +134,26 @@
 	  (int ep, struct epoll_event *evs, int max, const struct timespec *ts, \
 	   const sigset_t *mask), \
 	  (ep, evs, max, ts, mask)) \
+	X(int, chroot, (const char *path), (path)) \
+	X(int, unshare, (int flags), (flags)) \
+	X(int, setns, (int fd, int type), (fd, type)) \
+	X(int, setuid, (uid_t uid), (uid)) \
+	X(int, setgid, (gid_t gid), (gid)) \
+	X(int, seteuid, (uid_t uid), (uid)) \
+	X(int, setegid, (gid_t gid), (gid)) \
+	X(int, setreuid, (uid_t ruid, uid_t euid), (ruid, euid)) \
+	X(int, setregid, (gid_t rgid, gid_t egid), (rgid, egid)) \
+	X(int, setresuid, (uid_t ruid, uid_t euid, uid_t suid), (ruid, euid, suid)) \
+	X(int, setresgid, (gid_t rgid, gid_t egid, gid_t sgid), (rgid, egid, sgid)) \
+	X(int, setgroups, (size_t n, const gid_t *list), (n, list)) \
+	X(int, initgroups, (const char *user, gid_t gid), (user, gid)) \
+	X(int, setrlimit, (__rlimit_resource_t res, const struct rlimit *l), (res, l)) \
+	X(int, setrlimit64, (__rlimit_resource_t res, const struct rlimit64 *l), (res, l)) \
+	X(int, prctl, \
+	  (int option, unsigned long a, unsigned long b, unsigned long c, unsigned long e), \
+	  (option, a, b, c, e)) \
+	X(long, syscall, \
+	  (long nr, long a, long b, long c, long e, long f, long g), (nr, a, b, c, e, f, g)) \
 	X(FILE *, fdopen, (int fd, const char *mode), (fd, mode)) \
 	X(int, vdprintf, (int fd, const char *fmt, va_list ap), (fd, fmt, ap)) \
 	X(int, __vdprintf_chk, (int fd, int flag, const char *fmt, va_list ap), (fd, flag, fmt, ap))

@@ -147,7 +147,8 @@ static void place(const int *handles, const int *objects, uint32_t n)
 
 void shim_share(void)
 {
-	if (state == ATTACHED && shim_own_process())
+	/* Also of a child that has its parent's, and has not asked for one of its own. */
+	if (shim_own_process())
 		lib_share_all(place);
 }
 

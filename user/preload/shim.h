@@ -24,7 +24,12 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <spawn.h>
+#include <grp.h>
+#include <sched.h>
+#include <unistd.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -98,7 +103,7 @@ struct ext {
 	bool v6;	/* AF_INET6 to the program */
 	bool any6;	/* bound to ::, as the kernel socket is */
 	int kernel_fd1; /* the kernel's socket beside it, plus one; 0: none */
-	bool udp;	  /* the descriptors are a kernel socket's, beside which the handle stands */
+	bool udp;	/* the descriptors are a kernel socket's, beside which the handle stands */
 };
 
 struct ep {
@@ -145,7 +150,8 @@ int shim_close(int fd);
 void shim_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /*
- * A traced call that is not to be cancelled half-way, which would leave the engine locked. What follows
+ * A traced call that is not to be cancelled half-way, which would leave the engine locked. What
+ * follows
  * @call: the arguments, for the trace.
  */
 #define SHIM_DO(type, name, fd, call, ...)                                                         \
