@@ -286,12 +286,14 @@ void link_send(struct world *w, uint32_t from, struct frame *f)
 
 	l->sent++;
 	if (too_large(w, from, f) || lost(w, l, f->len)) {
+		wire_passed(w, f, true);
 		l->lost++;
 		if (w->pcap)
 			pcapng_frame(w->pcap, from, w->now.ns, f, "lost");
 		free(f);
 		return;
 	}
+	wire_passed(w, f, false);
 	mark(l, f, w->now.ns);
 	note = corrupt(l, f);
 	if (rng_ppm(&l->rng, l->cfg->dup)) {

@@ -7,9 +7,17 @@
 #include <string.h>
 #include "sim.h"
 
+#define KEEP_IDLE 5u /* s */
+#define KEEP_INTVL 2u
+#define KEEP_PROBES 9u
+#define R2_S 924u /* what 15 retries of 200 ms at first take */
+
 #define PARTING_MS 200u /* as libtandem */
 #define ENOENT_ 2
 #define EAGAIN_ 11
+#define EPIPE_ 32
+#define ECONNRESET_ 104
+#define ETIMEDOUT_ 110
 #define EADDRNOTAVAIL_ 99
 #define ENOBUFS_ 105
 #define PORT(p) __builtin_bswap16((uint16_t)(p))
@@ -84,10 +92,24 @@ void prog_parting(struct sock *k, uint32_t conn, uint32_t generation)
 		sock_move(k);
 }
 
+/*
+ * A link that is silent for long enough ends a connection (RFC 9293 §3.8.3: R2; RFC 1122
+ * §4.2.3.6): was it?
+ */
+static bool silent_for(const struct sock *k)
+{
+	uint64_t after = (k->keeps ? KEEP_IDLE + KEEP_PROBES * KEEP_INTVL : R2_S) * NS_PER_S;
+	struct world *w = k->host->w;
+
+	/* The stack counts in milliseconds. */
+	return wire_excuses_timeout(w, &k->pair, w->now.ns, after - 10 * NS_PER_MS);
+}
+
 static void prog_failed(struct sock *k, int err)
 {
 	k->failed = true;
 	k->err = err;
+	k->silence = err == ETIMEDOUT_ && silent_for(k);
 	world_log(k->host->w, "conn %u side %u: error %d", k->plan, k->side, err);
 	prog_close(k, false);
 }
@@ -114,8 +136,9 @@ static void sock_open(struct sock *k, struct node *n, uint32_t conn)
 	/* The one reset of a peer that gives up may be lost: only asking tells then. */
 	if (p->keepalive || peer->end != END_CLEAN || n->w->sc->unlisten_early || far->crash ||
 	    far->limits.tcp_mem[2] || far->n_chunks < 2048) {
-		tcp_setopt(n->s, conn, TOPT_KEEPIDLE, 5, now);
-		tcp_setopt(n->s, conn, TOPT_KEEPINTVL, 2, now);
+		k->keeps = true;
+		tcp_setopt(n->s, conn, TOPT_KEEPIDLE, KEEP_IDLE, now);
+		tcp_setopt(n->s, conn, TOPT_KEEPINTVL, KEEP_INTVL, now);
 		tcp_setopt(n->s, conn, TOPT_KEEPALIVE, 1, now);
 	}
 }
@@ -479,6 +502,14 @@ static bool memory_aborts(struct world *w)
 	       host_mib(&w->host[1], MIB_TcpExt_TCPAbortOnMemory);
 }
 
+/* The other end finds the reset of one that had to give up, or gives up too. */
+static bool silence_ended(const struct sock *k, const struct sock *other)
+{
+	return k->failed && k->silence &&
+	       (!other->failed || other->err == ECONNRESET_ || other->err == EPIPE_ ||
+		other->silence);
+}
+
 void prog_judge(struct world *w)
 {
 	const struct scenario *sc = w->sc;
@@ -497,6 +528,8 @@ void prog_judge(struct world *w)
 		if ((c->failed || s->failed) && memory_aborts(w))
 			continue;
 		if ((c->failed || s->failed) && !sc->calm && cookies_sent(s->host))
+			continue;
+		if (silence_ended(c, s) || silence_ended(s, c))
 			continue;
 		if (c->failed || s->failed || !s->used)
 			world_fail(w, "conn %u: failed: client %d, server %s%d", i, c->err,

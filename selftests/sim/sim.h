@@ -212,6 +212,7 @@ struct wire_dir {
 	uint32_t iss, max;     /* behind all that it has sent */
 	uint32_t ack, edge;    /* the highest that it has acknowledged, and allowed */
 	uint32_t steps, silly; /* of the edge */
+	uint64_t sent_at, passed_at; /* the last frame that it sent; that the link did not lose, ns */
 };
 #define SIM_MAX_WIRE 128u
 struct wire {
@@ -219,6 +220,15 @@ struct wire {
 	uint32_t n;
 };
 void wire_check(struct world *w, const struct frame *f);
+/* A frame is on the link, which loses it, or not. */
+void wire_passed(struct world *w, const struct frame *f, bool lost);
+/*
+ * May the end @a of a connection have given up at @at, after at least @after without an answer? Only if
+ * nothing came from the other end for so long, because the link has lost it all: what did arrive
+ * there was answered.
+ */
+bool wire_excuses_timeout(struct world *w, const struct tcp_addr_pair *a, uint64_t at,
+			  uint64_t after);
 void wire_judge(struct world *w); /* at the end of a run */
 
 /* ---- hosts ---- */
@@ -299,8 +309,9 @@ struct sock {
 	struct tcp_addr_pair pair;
 	uint32_t plan; /* which connection */
 	uint32_t side; /* 0: client */
-	bool connected, wr_shut, eof, failed, closed, probed;
+	bool connected, wr_shut, eof, failed, closed, probed, keeps;
 	int err;
+	bool silence; /* … because the link was silent for long enough */
 	uint32_t iss; /* of the client */
 	uint32_t sent, rcvd;
 	uint64_t write_at, read_at; /* rests until then */

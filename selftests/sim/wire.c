@@ -162,6 +162,33 @@ static void check_data(struct world *w, struct wire_dir *d, const struct wire_di
 	d->fin |= !!(g->flags & F_FIN);
 }
 
+void wire_passed(struct world *w, const struct frame *f, bool lost)
+{
+	struct wire_dir *d;
+	struct seg g;
+
+	if (!parse(f, &g) || g.flags & F_RST)
+		return;
+	d = dir_find(w, &g.pair, false);
+	if (!d)
+		return;
+	d->sent_at = w->now.ns;
+	if (!lost)
+		d->passed_at = w->now.ns;
+}
+
+bool wire_excuses_timeout(struct world *w, const struct tcp_addr_pair *a, uint64_t at,
+			  uint64_t after)
+{
+	const struct tcp_addr_pair back = mirror(a);
+	const struct wire_dir *d = dir_find(w, a, false), *peer = dir_find(w, &back, false);
+
+	if (!d || !peer || at - peer->passed_at < after)
+		return false;
+	/* Nothing has arrived since, or it was answered in vain. */
+	return d->passed_at <= peer->passed_at || d->passed_at <= peer->sent_at;
+}
+
 void wire_check(struct world *w, const struct frame *f)
 {
 	struct tcp_addr_pair back;
@@ -187,7 +214,8 @@ void wire_check(struct world *w, const struct frame *f)
 		*d = (struct wire_dir){.pair = g.pair, .syn = true, .iss = g.seq, .max = g.seq + 1};
 		d->has_wscale = g.has_wscale;
 		d->wscale = g.wscale;
-		/* An old SYN that comes again is answered anew: the other end may not be in that. */
+		/* An old SYN that comes again is answered anew: the other end may not be in that.
+		 */
 		d->again = peer && peer->acked;
 		/* What the other end sends until its own SYN belongs to the last connection. */
 		if ((g.flags & (F_SYN | F_ACK)) == F_SYN && peer && peer->acked)
