@@ -18,6 +18,7 @@
 #define EPIPE_ 32
 #define ECONNRESET_ 104
 #define ETIMEDOUT_ 110
+#define ECONNREFUSED_ 111
 #define EADDRNOTAVAIL_ 99
 #define ENOBUFS_ 105
 #define PORT(p) __builtin_bswap16((uint16_t)(p))
@@ -510,6 +511,13 @@ static bool silence_ended(const struct sock *k, const struct sock *other)
 		other->silence);
 }
 
+/* If it failed at all, a reset did that: all that forgotten handshakes can do to the other end. */
+static bool reset_ended(const struct sock *k)
+{
+	return !k->failed || k->err == ECONNRESET_ || k->err == EPIPE_ || k->err == ECONNREFUSED_ ||
+	       k->silence;
+}
+
 void prog_judge(struct world *w)
 {
 	const struct scenario *sc = w->sc;
@@ -527,7 +535,8 @@ void prog_judge(struct world *w)
 		/* An orphan with much to send, when memory has run out. */
 		if ((c->failed || s->failed) && memory_aborts(w))
 			continue;
-		if ((c->failed || s->failed) && !sc->calm && cookies_sent(s->host))
+		if (!sc->calm && cookies_sent(s->host) && reset_ended(c) && reset_ended(s) &&
+		    (c->failed || s->failed))
 			continue;
 		if (silence_ended(c, s) || silence_ended(s, c))
 			continue;
