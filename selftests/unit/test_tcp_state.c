@@ -341,6 +341,28 @@ static void test_tcp_established_rst_resets(void **state)
 	tc_close(&c);
 }
 
+/* What is kept of a connection for an RTO is not kept of one that has ended: no timer runs. */
+static void test_tcp_closed_has_no_timer(void **state)
+{
+	struct tcb *t;
+
+	(void)state;
+	tc_accept(&c, NULL);
+	t = tcb_at(c.t.s, c.conn);
+	RX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1, .len = 3);
+	tc_tx_all(&c);
+	tcp_shutdown(c.t.s, c.conn, false, true, c.t.now);
+	tc_tx_all(&c);
+	ts_advance(&c.t, 1);
+	t->flags |= TCB_F_TLP; /* a loss probe was sent, say */
+	RX(&c, .flags = TH_ACK, .seq = 5, .ack = 2);
+	tc_state(&c, TCP_CLOSED);
+	tc_recv(&c, 3);
+	ts_check(&c.t);
+	assert_int_equal(t->timer.slot, SHM_NIL);
+	tc_close(&c);
+}
+
 /* accept(2) returns it, as Linux does: a server that counts connections loses none. */
 static void test_tcp_accept_queue_rst_is_accepted(void **state)
 {
@@ -396,6 +418,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_time_wait_held_ends_after_2msl, setup),
 		cmocka_unit_test_setup(test_tcp_time_wait_held_syn_begins_anew, setup),
 		cmocka_unit_test_setup(test_tcp_established_rst_resets, setup),
+		cmocka_unit_test_setup(test_tcp_closed_has_no_timer, setup),
 		cmocka_unit_test_setup(test_tcp_accept_queue_rst_is_accepted, setup),
 		cmocka_unit_test_setup(test_tcp_abort_sends_rst_and_frees, setup),
 	};

@@ -103,9 +103,9 @@ struct mtime tcb_work_put(struct stack *s, struct tcb *t, struct mtime now)
 
 	if (!t->work || work_in_use(t) || !cc->rests)
 		return MTIME_NEVER;
-	/* RFC 5681 §4.1: what was measured counts for an RTO. */
-	if ((!cc->rests(t) || t->flags & WORK_FOR_AN_RTO) && t->last_snd &&
-	    ms_ago(t->last_snd, now) * 1000ull <= t->rto)
+	/* RFC 5681 §4.1: what was measured counts for an RTO, while something may yet be sent. */
+	if (t->state != TCP_CLOSED && (!cc->rests(t) || t->flags & WORK_FOR_AN_RTO) &&
+	    t->last_snd && ms_ago(t->last_snd, now) * 1000ull <= t->rto)
 		return mtime_add_us(ms_time(t->last_snd, now), t->rto + 2000);
 	/* Pacing is of a rate that is none any more. */
 	t->flags &= ~(WORK_FOR_AN_RTO | TCB_F_PACED);
