@@ -222,6 +222,7 @@ static void test_ecn_echo_reduces_once_per_window(void **state)
 	uint32_t cwnd;
 
 	(void)state;
+	c.sack = false;
 	start();
 	t = tc_tcb(&c);
 	tc_send(&c, 30 * 1460);
@@ -243,6 +244,52 @@ static void test_ecn_echo_reduces_once_per_window(void **state)
 	RX(&c, .flags = TH_ACK | TH_ECE, .seq = 1, .ack = AT(11)); /* the next one */
 	assert_true(t->cwnd < cwnd);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPDeliveredCE), 2 + 2 + 2 + 3);
+	tc_close(&c);
+}
+
+/* With SACK what is sent becomes less over a round trip, but does not stop. */
+static void test_ecn_echo_reduces_while_acks_come(void **state)
+{
+	const struct tcb *t;
+	uint32_t cwnd;
+
+	(void)state;
+	c.sack = true;
+	start();
+	t = tc_tcb(&c);
+	tc_send(&c, 30 * 1460);
+	assert_int_equal(tc_tx_all(&c), 10);
+	ts_advance(&c.t, 20);
+	RX(&c, .flags = TH_ACK | TH_ECE, .seq = 1, .ack = AT(2));
+	assert_int_equal(t->ssthresh, 5 * 1460); /* reno */
+	/* RFC 6937: a segment for every second one that arrives, until that much is out */
+	TX(&c, .flags = TH_ACK | TH_CWR, .seq = AT(10), .ack = 1, .len = 1460);
+	assert_int_equal(c.o.tos & 3, ECT0);
+	tc_tx_none(&c);
+	RX(&c, .flags = TH_ACK | TH_ECE, .seq = 1, .ack = AT(4));
+	TX(&c, .flags = TH_ACK, .seq = AT(11), .ack = 1, .len = 1460);
+	tc_tx_none(&c);
+	RX(&c, .flags = TH_ACK | TH_ECE, .seq = 1, .ack = AT(6));
+	TX(&c, .flags = TH_ACK, .seq = AT(12), .ack = 1, .len = 1460);
+	tc_tx_none(&c);
+	assert_int_equal(t->ssthresh, 5 * 1460); /* the same window, and no growth */
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = AT(8));
+	tc_tx_none(&c);
+	RX(&c, .flags = TH_ACK | TH_ECE, .seq = 1, .ack = AT(10)); /* CWR is not there yet */
+	TX(&c, .flags = TH_ACK, .seq = AT(13), .ack = 1, .len = 1460);
+	TX(&c, .flags = TH_ACK, .seq = AT(14), .ack = 1, .len = 1460);
+	assert_int_equal(t->ssthresh, 5 * 1460);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = AT(11));
+	assert_in_range(t->cwnd, 5 * 1460, 6 * 1460); /* it is over */
+	tc_tx_all(&c);
+	cwnd = t->ssthresh;
+	/* What was sent meanwhile is marked, too: that is answered. */
+	RX(&c, .flags = TH_ACK | TH_ECE, .seq = 1, .ack = AT(13));
+	assert_int_equal(t->ssthresh, cwnd);
+	TX(&c, .flags = TH_ACK | TH_CWR, .seq = AT(16), .ack = 1, .len = 1460);
+	tc_tx_all(&c);
+	RX(&c, .flags = TH_ACK | TH_ECE, .seq = 1, .ack = AT(17)); /* the next one */
+	assert_true(t->ssthresh < cwnd);
 	tc_close(&c);
 }
 
@@ -424,6 +471,7 @@ int main(void)
 		cmocka_unit_test_setup(
 			test_ecn_marks_out_of_order_count_and_without_agreement_do_not, setup),
 		cmocka_unit_test_setup(test_ecn_echo_reduces_once_per_window, setup),
+		cmocka_unit_test_setup(test_ecn_echo_reduces_while_acks_come, setup),
 		cmocka_unit_test_setup(test_ecn_echo_without_agreement_is_nothing, setup),
 		cmocka_unit_test_setup(test_ecn_mark_and_loss_in_one_window, setup),
 		cmocka_unit_test_setup(test_ecn_bbr_says_cwr_and_goes_on, setup),

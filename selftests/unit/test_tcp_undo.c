@@ -101,6 +101,48 @@ static void restored(enum mib why)
 	assert_true(tc_tcb(&c)->ssthresh >= 10 * mss);
 }
 
+/* All has been acknowledged, and the scoreboard is gone, when the duplicate is reported. */
+static void test_tcp_undo_dsack_after_all_is_acked(void **state)
+{
+	(void)state;
+	start(10);
+	fast_retransmit();
+	ACK(AT(10));
+	assert_null(tcp_board(c.t.s, tc_tcb(&c)));
+	assert_true(tc_tcb(&c)->cwnd < 10 * mss);
+	ACK(AT(10), .sack = {{AT(0), AT(1)}});
+	restored(MIB_TcpExt_TCPDSACKUndo);
+	tc_close(&c);
+}
+
+/* ... and new data is out by then. */
+static void test_tcp_undo_dsack_after_more_is_sent(void **state)
+{
+	(void)state;
+	start(10);
+	fast_retransmit();
+	ACK(AT(10));
+	assert_true(tc_tcb(&c)->cwnd < 10 * mss);
+	tc_send(&c, mss);
+	assert_int_equal(tc_tx_all(&c), 1);
+	ACK(AT(10), .sack = {{AT(0), AT(1)}});
+	restored(MIB_TcpExt_TCPDSACKUndo);
+	tc_close(&c);
+}
+
+/* What was sent again long ago is not asked for any more. */
+static void test_tcp_undo_dsack_too_late(void **state)
+{
+	(void)state;
+	start(10);
+	fast_retransmit();
+	ACK(AT(10));
+	ts_advance(&c.t, 5000);
+	ACK(AT(10), .sack = {{AT(0), AT(1)}});
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPDSACKUndo), 0);
+	tc_close(&c);
+}
+
 /* ---- by timestamps ---- */
 
 static void test_tcp_undo_original_acked_all(void **state)
@@ -428,6 +470,9 @@ static void test_tcp_rto_in_recovery_lowers_ssthresh_once(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_tcp_undo_dsack_after_all_is_acked, setup),
+		cmocka_unit_test_setup(test_tcp_undo_dsack_after_more_is_sent, setup),
+		cmocka_unit_test_setup(test_tcp_undo_dsack_too_late, setup),
 		cmocka_unit_test_setup(test_tcp_undo_original_acked_all, setup_ts),
 		cmocka_unit_test_setup(test_tcp_undo_original_acked_some, setup_ts),
 		cmocka_unit_test_setup(test_tcp_undo_not_when_retransmission_acked, setup_ts),

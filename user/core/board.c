@@ -25,6 +25,7 @@ struct board *board_open(struct stack *s, struct tcb *t, struct mtime now)
 	b->fack = t->snd_una;
 	b->min_rtt = t->srtt ? t->srtt : TCP_RTO_INIT_US;
 	b->rate = SHM_NIL;
+	undo_kept(t, b);
 	if (t->snd_max != t->snd_una) {
 		b->n = 1;
 		b->r[0] = (struct seg_run){.xmit = now.ns, .seq = t->snd_una, .flags = SEG_AGAIN};

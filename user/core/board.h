@@ -53,6 +53,7 @@ struct board {
 	/* RFC 6937 */
 	uint32_t prr_delivered, prr_out, recover_fs;
 	bool dsack_seen; /* dsack_round means something */
+	bool cwr;	 /* cwnd goes down to ssthresh until .recover, nothing is lost */
 	uint8_t frto;	 /* enum frto_state */
 	struct undo undo;
 	uint32_t rate; /* chunk of struct rate, SHM_NIL: none (rate.c) */
@@ -149,6 +150,11 @@ void undo_begin(struct tcb *t, struct board *b);
 /* It was for another reason: what was remembered is worth nothing now. */
 void undo_forget(struct board *b);
 void undo_sent_again(struct stack *s, struct tcb *t, struct board *b, uint32_t len,
+		     struct mtime now);
+/* The scoreboard ends, and begins anew: duplicates may be reported meanwhile. */
+void undo_keep(struct tcb *t, const struct board *b);
+void undo_kept(struct tcb *t, struct board *b);
+void undo_kept_dsack(struct stack *s, struct tcb *t, const struct tcp_sack_block *k,
 		     struct mtime now);
 void undo_dsack(const struct tcb *t, struct board *b, const struct tcp_sack_block *k);
 /* Takes back what was for nothing; @acked: snd_una has moved. False: there is nothing such. */

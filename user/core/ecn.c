@@ -119,21 +119,30 @@ bool tcp_ecn_echo(struct stack *s, struct tcb *t, const struct tcp_seg *g, uint3
 		  struct mtime now)
 {
 	const struct cc_ops *cc = cc_of(s, t);
-	bool ece = g->flags & TH_ECE && !(g->flags & TH_SYN) && t->opt & TCB_OPT_ECN;
-	uint32_t mss = tcp_eff_mss(t);
+	bool reducing = tcp_rack_reducing(s, t),
+	     ece = g->flags & TH_ECE && !(g->flags & TH_SYN) && t->opt & TCB_OPT_ECN;
+	uint32_t mss = tcp_eff_mss(t), flight = t->snd_max - t->snd_una + acked;
 
 	if (ece)
 		stack_count(s, MIB_TcpExt_TCPDeliveredCE, (acked + mss - 1) / mss);
 	if (cc->marks)
 		cc->marks(t, acked, ece);
-	/* Once for each window, and not for one that has paid for a loss (RFC 3168 §6.1.2). */
-	if (!ece || t->cc_state != CC_OPEN || seq_lt(t->snd_una, t->recover))
+	if (!ece || t->cc_state != CC_OPEN)
 		return ece;
-	t->flags |= TCB_F_CWR;
+	/*
+	 * Once for each window, and not for one that has paid for a loss (RFC 3168 §6.1.2). What
+	 * was sent during a reduction has met the queue of before, so its marks are answered only;
+	 * while the first answer is on its way there is no second one.
+	 */
+	if (!reducing || seq_gt(t->snd_una, t->recover))
+		t->flags |= TCB_F_CWR;
+	if (reducing || seq_le(t->snd_una, t->recover))
+		return true;
 	if (cc->control)
 		return true;
-	(cc->ecn ? cc->ecn : cc->loss)(t, tcp_min(t->snd_max - t->snd_una + acked, t->cwnd), now);
-	t->cwnd = tcp_max(tcp_min(t->cwnd, t->ssthresh), mss);
+	(cc->ecn ? cc->ecn : cc->loss)(t, tcp_min(flight, t->cwnd), now);
 	t->recover = t->snd_max;
+	if (!tcp_rack_reduce(s, t, flight))
+		t->cwnd = tcp_max(tcp_min(t->cwnd, t->ssthresh), mss);
 	return true;
 }

@@ -78,7 +78,7 @@ enum tcb_owner {
 #define TCB_F_RTT_VALID (1u << 11) /* rtt_seq/rtt_time are timing a segment (Karn) */
 #define TCB_F_PASSIVE (1u << 12)
 #define TCB_F_ACCEPT_QUEUED (1u << 13)
-#define TCB_F_UNDO (1u << 14) /* without SACK: undo_cwnd, … hold (tcp_undo.c) */
+#define TCB_F_UNDO (1u << 14) /* undo_cwnd, … or with SACK kept_cwnd, … hold (tcp_undo.c) */
 #define TCB_F_TX_FULL (1u << 15) /* tcp_send() found no room: EV_WRITABLE is owed */
 #define TCB_F_RTX (1u << 16) /* the segment at snd_una is to be retransmitted, at once */
 #define TCB_F_FIN_OOO (1u << 17) /* the peer's FIN came out of order; it is at fin_seq */
@@ -257,6 +257,9 @@ struct tcb_work {
 	uint32_t snd_up;     /* TCB_F_URG_SND: RFC 9293's SND.UP, one beyond our urgent byte */
 	uint8_t urg_byte;    /* TCB_F_URG_VALID */
 	uint8_t pad[3];
+	/* TCB_F_UNDO with SACK: of struct undo, while there is no scoreboard */
+	uint32_t kept_cwnd, kept_ssthresh, kept_again;
+	uint32_t pad2;
 };
 _Static_assert(sizeof(struct tcb_work) % 8 == 0, "tcb.work counts in 8 bytes");
 

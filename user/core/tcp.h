@@ -301,6 +301,10 @@ void tcp_ecn_in(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct 
 bool tcp_ecn_echo(struct stack *s, struct tcb *t, const struct tcp_seg *g, uint32_t acked,
 		  struct mtime now);
 
+/* tcp_rack.c: cwnd goes down to ssthresh while ACKs come; false: it cannot, so it has to at once. */
+bool tcp_rack_reduce(struct stack *s, struct tcb *t, uint32_t flight);
+bool tcp_rack_reducing(const struct stack *s, const struct tcb *t);
+
 /* pace.c */
 uint64_t tcp_pacing_rate(const struct tcb *t);			  /* bytes/s, 0: not paced */
 uint32_t tcp_pace_wait_us(const struct tcb *t, struct mtime now); /* 0: data may go now */

@@ -159,7 +159,7 @@ static int check_work(const struct stack *s, const struct tcb *t, char *why, siz
 
 static int check_undo(const struct stack *s, const struct tcb *t, char *why, size_t len)
 {
-	if (t->flags & TCB_F_UNDO && t->opt & TCB_OPT_SACK)
+	if (t->flags & TCB_F_UNDO && t->opt & TCB_OPT_SACK && tcp_board(s, t))
 		FAIL("two places for what may be taken back");
 	if (reno_frto(t, FRTO_NEW_DATA) && t->snd_nxt != t->snd_max)
 		FAIL("F-RTO goes back before it knows");

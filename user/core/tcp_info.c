@@ -38,6 +38,8 @@ static void fill_loss(const struct tcb *t, const struct board *b, uint32_t mss,
 		o->ca_state = TCP_INFO_RECOVERY;
 	else if (t->cc_state == CC_LOSS)
 		o->ca_state = TCP_INFO_LOSS;
+	else if (b && b->cwr)
+		o->ca_state = TCP_INFO_CWR;
 	else if (t->dupacks || (b && b->sacked))
 		o->ca_state = TCP_INFO_DISORDER;
 	if (b) {

@@ -57,7 +57,7 @@ void tcp_rack_sent(struct stack *s, struct tcb *t, uint32_t seq, uint32_t end, b
 	board_sent(b, seq, end, now);
 	if (again)
 		undo_sent_again(s, t, b, end - seq, now);
-	if (t->cc_state == CC_RECOVERY)
+	if (t->cc_state == CC_RECOVERY || b->cwr)
 		b->prr_out += end - seq;
 }
 
@@ -165,6 +165,41 @@ static void prr(struct tcb *t, struct board *b, uint32_t delivered)
 	t->cwnd = tcp_max(pipe + snd, mss);
 }
 
+/* RFC 3168 §6.1.2, as in Linux by RFC 6937, too: what is sent becomes less, but does not stop. */
+bool tcp_rack_reduce(struct stack *s, struct tcb *t, uint32_t flight)
+{
+	struct board *b = tcp_board(s, t);
+
+	if (!b || t->snd_una == t->snd_max)
+		return false;
+	b->cwr = true;
+	b->prr_delivered = b->prr_out = 0;
+	b->recover_fs = flight;
+	undo_forget(b); /* a mark is no mistake */
+	return true;
+}
+
+bool tcp_rack_reducing(const struct stack *s, const struct tcb *t)
+{
+	const struct board *b = tcp_board(s, t);
+
+	return b && b->cwr;
+}
+
+/* It is over where our CWR has arrived, or something was lost. */
+static void reduce_end(struct tcb *t, struct board *b)
+{
+	bool over = seq_gt(t->snd_una, t->recover) || t->snd_una == t->snd_max;
+
+	if (!b->cwr || (t->cc_state == CC_OPEN && !over))
+		return;
+	b->cwr = false;
+	if (t->cc_state != CC_OPEN)
+		return;
+	t->cwnd = tcp_max(t->ssthresh, tcp_eff_mss(t));
+	t->recover = t->snd_max;
+}
+
 static void recovery_begin(struct stack *s, struct tcb *t, struct board *b, struct mtime now)
 {
 	MIB(s, TcpExt_TCPSackRecovery);
@@ -232,6 +267,7 @@ void tcp_rack_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, const
 		b->t_reo = 0;
 	if (lost && t->cc_state == CC_OPEN)
 		recovery_begin(s, t, b, now);
+	reduce_end(t, b);
 	if (t->cc_state != CC_RECOVERY && seq_gt(t->snd_una, t->recover))
 		t->recover = t->snd_una - 1; /* an old mark is drawn along */
 	/* Each ACK's own: timestamps would say milliseconds. */
@@ -242,11 +278,12 @@ void tcp_rack_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, const
 	c.pipe = board_pipe(t, b);
 	if (cc->control)
 		cc->control(t, &c, now);
-	else if (t->cc_state == CC_RECOVERY)
+	else if (t->cc_state == CC_RECOVERY || b->cwr)
 		prr(t, b, a.delivered);
 	else if (ca->acked)
 		cc->ack(t, &c, now);
 	if (t->snd_una == t->snd_max) {
+		undo_keep(t, b);
 		board_close(s, t);
 		return;
 	}
@@ -318,6 +355,7 @@ static void probe_repaired(struct stack *s, struct tcb *t, struct mtime now)
 		return;
 	if (b)
 		undo_forget(b);
+	t->flags &= ~TCB_F_UNDO;
 	cc_of(s, t)->loss(t, t->cwnd, now);
 	t->cwnd = tcp_min(t->cwnd, t->ssthresh);
 	t->recover = t->snd_max;
@@ -363,6 +401,8 @@ void tcp_sack_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, uint3
 		reo_widen(t, b);
 		if (b)
 			undo_dsack(t, b, &g->o.sack[0]);
+		else
+			undo_kept_dsack(s, t, &g->o.sack[0], now);
 	}
 	/* §7.4.2 */
 	if (!(t->flags & TCB_F_TLP) || seq_lt(g->ack, tcb_work(t)->tlp_end))

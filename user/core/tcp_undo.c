@@ -61,6 +61,51 @@ void undo_dsack(const struct tcb *t, struct board *b, const struct tcp_sack_bloc
 	u->again -= tcp_min(u->again, k->end - k->start);
 }
 
+/* A scoreboard lives only while something is outstanding, reports come a round trip later. */
+void undo_keep(struct tcb *t, const struct board *b)
+{
+	const struct undo *u = &b->undo;
+	struct tcb_work *w = tcb_work(t);
+
+	if (!u->cwnd || !u->sent || !u->again)
+		return;
+	w->kept_cwnd = u->cwnd;
+	w->kept_ssthresh = u->ssthresh;
+	w->kept_again = u->again;
+	t->flags |= TCB_F_UNDO;
+}
+
+void undo_kept(struct tcb *t, struct board *b)
+{
+	const struct tcb_work *w = tcb_work(t);
+
+	if (!(t->flags & TCB_F_UNDO))
+		return;
+	t->flags &= ~TCB_F_UNDO;
+	b->undo = (struct undo){.cwnd = w->kept_cwnd,
+				.ssthresh = w->kept_ssthresh,
+				.una = t->snd_una - UNDO_SPAN / 2,
+				.again = w->kept_again,
+				.sent = true};
+}
+
+void undo_kept_dsack(struct stack *s, struct tcb *t, const struct tcp_sack_block *k,
+		     struct mtime now)
+{
+	struct tcb_work *w;
+
+	if (!(t->flags & TCB_F_UNDO) || seq_gt(k->end, t->snd_una) ||
+	    t->snd_una - k->start > UNDO_SPAN)
+		return;
+	w = tcb_work(t);
+	w->kept_again -= tcp_min(w->kept_again, k->end - k->start);
+	if (w->kept_again)
+		return;
+	t->flags &= ~TCB_F_UNDO;
+	MIB(s, TcpExt_TCPDSACKUndo);
+	cc_of(s, t)->undo(t, w->kept_cwnd, w->kept_ssthresh, now);
+}
+
 static void take_back(struct board_ack *a, enum mib why)
 {
 	struct undo *u = &a->b->undo;
@@ -147,8 +192,10 @@ void frto_ack(struct board_ack *a, bool acked)
 /* What is sent again goes at once. */
 void reno_undo_begin(struct stack *s, struct tcb *t, struct mtime now)
 {
-	if (t->opt & TCB_OPT_SACK) /* it is in use, but there was no memory for a scoreboard */
+	if (t->opt & TCB_OPT_SACK) { /* it is in use, but there was no memory for a scoreboard */
+		t->flags &= ~TCB_F_UNDO;
 		return;
+	}
 	t->flags |= TCB_F_UNDO;
 	tcb_work_get(s, t)->undo_cwnd = t->cwnd;
 	tcb_work(t)->undo_ssthresh = t->ssthresh;
