@@ -209,6 +209,21 @@ static bool is_ip(const struct frame *f)
 	return f->len > ETH_LEN + IP_LEN && get16(f->data + 12) == 0x0800;
 }
 
+/* A token bucket that drops what does not fit, whatever the line could carry. */
+static bool policed(struct link *l, uint32_t len, uint64_t now)
+{
+	const struct link_cfg *c = l->cfg;
+
+	if (!c->police)
+		return false;
+	if (l->policed < now)
+		l->policed = now;
+	if ((l->policed - now) / NS_PER_US * c->police / 1000 + len > c->bucket)
+		return true;
+	l->policed += (uint64_t)len * NS_PER_MS / c->police;
+	return false;
+}
+
 static bool lost(struct world *w, struct link *l, uint32_t len)
 {
 	const struct link_cfg *c = l->cfg;
@@ -222,6 +237,8 @@ static bool lost(struct world *w, struct link *l, uint32_t len)
 	}
 	if (rng_ppm(&l->rng, c->loss) ||
 	    (c->out_for && (now - w->start) / NS_PER_MS - c->out_at < c->out_for))
+		return true;
+	if (policed(l, len, now))
 		return true;
 	if (!c->rate)
 		return false;

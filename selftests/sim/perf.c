@@ -62,6 +62,12 @@ static const struct mark_cell {
 	uint32_t ms, queue; /* bytes, as packets find it on average */
 } marks[] = {{"reno", 2985, 11767}, {"cubic", 2820, 15370}, {"dctcp", 2824, 24242}};
 
+/* 100 Mbit/s behind a policer of 10 with a bucket of 64 KB, 16 MB. */
+static const struct police_cell {
+	const char *cc;
+	uint32_t ms, again; /* retransmissions */
+} polices[] = {{"cubic", 14107, 695}, {"bbr", 14177, 857}};
+
 static void scenario_base(struct scenario *sc, uint64_t seed, const char *cc, uint32_t rtt)
 {
 	uint32_t queue = RATE * rtt < 64000 ? 64000 : RATE * rtt;
@@ -178,6 +184,25 @@ static int run_mark(const struct mark_cell *c)
 	return bad + judge(what, (double)r.queue, c->queue);
 }
 
+static int run_police(const struct police_cell *c)
+{
+	struct scenario sc;
+	struct sim_result r;
+	char what[80];
+	int bad;
+
+	scenario_base(&sc, 1, c->cc, 20);
+	sc.link[0].police = RATE / 10;
+	sc.link[0].bucket = 65536;
+	plan_flow(&sc, 0, 16u << 20);
+	if (!measure(&sc, &r))
+		return 1;
+	snprintf(what, sizeof(what), "%s, policer: ms for 16 MB", c->cc);
+	bad = judge(what, (double)r.took[0] / 1e6, c->ms);
+	snprintf(what, sizeof(what), "%s, policer: retransmissions", c->cc);
+	return bad + judge(what, (double)r.retrans, c->again);
+}
+
 static int run_fair(const struct fair_cell *c, bool verbose)
 {
 	double sum = 0, squares = 0;
@@ -208,6 +233,8 @@ int perf_run(bool verbose)
 
 	for (uint32_t i = 0; i < sizeof(bursts) / sizeof(bursts[0]); i++)
 		failed += run_burst(&bursts[i]);
+	for (uint32_t i = 0; i < sizeof(polices) / sizeof(polices[0]); i++)
+		failed += run_police(&polices[i]);
 	for (uint32_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
 		failed += run_mark(&marks[i]);
 	for (uint32_t i = 0; i < sizeof(fairs) / sizeof(fairs[0]); i++)

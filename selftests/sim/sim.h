@@ -57,6 +57,7 @@ struct link_cfg {
 	uint32_t reorder_max; /* us more than the others */
 	uint32_t rate;	      /* bytes per ms, 0: without limit */
 	uint32_t queue;	      /* bytes that may wait for the rate, 0: without limit */
+	uint32_t police, bucket; /* bytes per ms, and at once: more is dropped; 0: no policer */
 	uint32_t mark;	      /* queue above this, in bytes: ECN-capable packets get CE; 0: none */
 	uint32_t path_mtu;    /* a router on the way takes no more, and says so; 0: as the link */
 };
@@ -193,6 +194,7 @@ struct link {
 	uint64_t busy;	     /* the last byte in the queue leaves then */
 	uint64_t last;	     /* arrival of the last packet in order */
 	uint64_t burst_until;
+	uint64_t policed; /* the bucket is full again then */
 	uint64_t sent, lost, duplicated, reordered, corrupted, marked;
 	uint64_t queued; /* bytes found in the queue, summed up over all packets */
 };

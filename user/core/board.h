@@ -96,6 +96,10 @@ struct rate {
 	uint32_t first_us;		/* when the newest segment that has arrived was sent */
 	uint32_t limited_until;		/* TCB_F_APP_LIMITED ends when this is delivered */
 	uint32_t epoch_us, epoch_bytes; /* BBR's own: ACKs that come merged */
+	/* ... and over several round trips, when .lt_on: what was delivered and lost since .lt_us */
+	uint32_t lost, lt_lost, lt_delivered, lt_us;
+	uint8_t lt_rounds;
+	bool lt_on;
 	struct rate_mark m[];
 };
 #define RATE_MAX ((uint32_t)((CHUNK_SIZE - sizeof(struct rate)) / sizeof(struct rate_mark)))

@@ -8,7 +8,9 @@
  * queue that made, PROBE_BW tries a quarter more in one of eight phases, PROBE_RTT lets the queue
  * run empty when the least round trip has not been seen for ten seconds.
  *
- * Not here: the kernel's long-term sampling, which recognises token-bucket policers.
+ * A policer (a token bucket that drops what is too much) lets bursts through, which look like the
+ * path's rate. Where a fifth is lost over several round trips, and twice in a row the rate over
+ * these is the same, it is what counts for the next 48 round trips.
  */
 #include "board.h"
 #include "cc.h"
@@ -28,6 +30,7 @@ struct bbr {
 	uint32_t stamp;
 	uint32_t pacing;
 	uint32_t full_bw;    /* the rate that STARTUP has to beat */
+	uint32_t lt_bw;	     /* over several round trips with much loss; 0: none was seen */
 	uint32_t prior_cwnd; /* to return to after recovery and PROBE_RTT */
 	uint32_t mode : 2;
 	uint32_t prev_state : 2; /* enum cc_state */
@@ -40,7 +43,8 @@ struct bbr {
 	uint32_t full_count : 2;
 	uint32_t phase : 3;
 	uint32_t extra_rounds : 5, extra_idx : 1;
-	uint16_t extra[2]; /* segments acknowledged beyond the expected, of two windows */
+	uint32_t lt_use : 1; /* .lt_bw is the path's rate: a policer's */
+	uint16_t extra[2];   /* segments acknowledged beyond the expected, of two windows */
 };
 
 #define BW_SHIFT 4
@@ -59,6 +63,11 @@ struct bbr {
 #define MAX_FLIGHT (1u << 30)
 #define SLOW_BYTES_S 150000u
 #define PHASES 8u
+#define LT_ROUNDS 4u	     /* a sample takes so many, four times as many at most */
+#define LT_LOSS 50u	     /* of 256 */
+#define LT_RATIO 8u	     /* two samples are the same within an eighth */
+#define LT_DIFF_BYTES_S 500u /* ... or so much */
+#define LT_USE_ROUNDS 48u
 
 static const uint16_t phase_gain[PHASES] = {1250, 750, 1000, 1000, 1000, 1000, 1000, 1000};
 
@@ -69,6 +78,11 @@ static uint32_t max_bw(const struct bbr *b)
 	return b->bw[0];
 }
 
+static uint32_t path_bw(const struct bbr *b)
+{
+	return b->lt_use ? b->lt_bw : max_bw(b);
+}
+
 static uint32_t pacing_gain(const struct bbr *b)
 {
 	switch (b->mode) {
@@ -77,7 +91,7 @@ static uint32_t pacing_gain(const struct bbr *b)
 	case DRAIN:
 		return DRAIN_GAIN;
 	case PROBE_BW:
-		return phase_gain[b->phase];
+		return b->lt_use ? 1000 : phase_gain[b->phase];
 	default:
 		return 1000;
 	}
@@ -152,6 +166,83 @@ static void model_bw(struct bbr *b, const struct cc_ack *a)
 		bw_update(b, (uint32_t)bw);
 }
 
+/* ---- policers ---- */
+
+static void lt_begin(struct rate *r, const struct cc_ack *a, struct mtime now)
+{
+	r->lt_us = cc_us(now);
+	r->lt_delivered = a->delivered_seq;
+	r->lt_lost = r->lost;
+	r->lt_rounds = 0;
+}
+
+static void lt_forget(struct bbr *b, struct rate *r)
+{
+	b->lt_bw = b->lt_use = 0;
+	if (r)
+		r->lt_on = false;
+}
+
+/* One sample is there: is it what the one before was? */
+static void lt_sampled(struct bbr *b, struct rate *r, const struct cc_ack *a, uint32_t bw,
+		       struct mtime now)
+{
+	uint32_t diff = bw > b->lt_bw ? bw - b->lt_bw : b->lt_bw - bw;
+
+	if (b->lt_bw &&
+	    (diff <= b->lt_bw / LT_RATIO || (uint64_t)diff << BW_SHIFT <= LT_DIFF_BYTES_S)) {
+		b->lt_bw = (uint32_t)(((uint64_t)b->lt_bw + bw) / 2);
+		b->lt_use = 1;
+		r->lt_rounds = 0;
+		return;
+	}
+	b->lt_bw = bw;
+	lt_begin(r, a, now);
+}
+
+/* True: the policer may be gone, the path is to be tried out again. */
+static bool model_policer(struct bbr *b, const struct cc_ack *a, struct mtime now)
+{
+	struct rate *r = a->rate;
+	uint32_t delivered, us;
+	uint64_t bw;
+
+	if (!r)
+		return false;
+	r->lost += a->lost;
+	if (!a->sample_us)
+		return false;
+	if (b->lt_use) {
+		r->lt_rounds += b->mode == PROBE_BW && b->round_start;
+		if (r->lt_rounds < LT_USE_ROUNDS)
+			return false;
+		lt_forget(b, r);
+		return true;
+	}
+	if (!r->lt_on) { /* it begins with a loss, to leave out what the bucket held */
+		if (!a->lost)
+			return false;
+		lt_begin(r, a, now);
+		r->lt_on = true;
+	}
+	r->lt_rounds += b->round_start;
+	if (a->app_limited || r->lt_rounds > 4 * LT_ROUNDS) {
+		lt_forget(b, r);
+		return false;
+	}
+	delivered = a->delivered_seq - r->lt_delivered;
+	us = cc_us(now) - r->lt_us;
+	if (r->lt_rounds < LT_ROUNDS || !a->lost || us < 1000 ||
+	    (uint64_t)(r->lost - r->lt_lost) * 256 < (uint64_t)delivered * LT_LOSS)
+		return false;
+	bw = ((uint64_t)delivered * 1000000 / us) >> BW_SHIFT;
+	if (bw)
+		lt_sampled(b, r, a, bw < UINT32_MAX ? (uint32_t)bw : UINT32_MAX, now);
+	return false;
+}
+
+/* ---- the model, as what it allows ---- */
+
 static uint32_t segment_goal(const struct tcb *t, const struct bbr *b)
 {
 	uint64_t bytes = ((uint64_t)b->pacing << BW_SHIFT) / 1024;
@@ -168,7 +259,7 @@ static uint32_t bdp(const struct tcb *t, const struct bbr *b, uint32_t gain)
 
 	if (!b->min_rtt) /* no round trip has been seen */
 		return cc_initial_window(tcp_eff_mss(t));
-	bytes = ((uint64_t)max_bw(b) << BW_SHIFT) * b->min_rtt / 1000000;
+	bytes = ((uint64_t)path_bw(b) << BW_SHIFT) * b->min_rtt / 1000000;
 	if (bytes > MAX_FLIGHT)
 		return MAX_FLIGHT;
 	bytes = bytes * gain / 1000 + tcp_eff_mss(t) - 1;
@@ -205,7 +296,7 @@ static void model_extra(struct tcb *t, struct bbr *b, const struct cc_ack *a, st
 		}
 	}
 	us = cc_us(now) - r->epoch_us;
-	expected = ((uint64_t)max_bw(b) << BW_SHIFT) * us / 1000000;
+	expected = ((uint64_t)path_bw(b) << BW_SHIFT) * us / 1000000;
 	if (r->epoch_bytes <= expected || r->epoch_bytes + a->delivered >= EXTRA_RESET) {
 		r->epoch_us = cc_us(now);
 		r->epoch_bytes = 0;
@@ -221,7 +312,7 @@ static void model_extra(struct tcb *t, struct bbr *b, const struct cc_ack *a, st
 static uint32_t extra_cwnd(const struct tcb *t, const struct bbr *b)
 {
 	uint32_t segs = b->extra[0] > b->extra[1] ? b->extra[0] : b->extra[1];
-	uint64_t most = ((uint64_t)max_bw(b) << BW_SHIFT) * EXTRA_MAX_US / 1000000;
+	uint64_t most = ((uint64_t)path_bw(b) << BW_SHIFT) * EXTRA_MAX_US / 1000000;
 	uint64_t bytes = (uint64_t)segs * tcp_eff_mss(t);
 
 	if (!b->full)
@@ -257,7 +348,7 @@ static void pacing_init(struct tcb *t, struct bbr *b)
 
 static void pacing_update(struct tcb *t, struct bbr *b, uint32_t gain)
 {
-	uint32_t rate = rate_of(max_bw(b), gain);
+	uint32_t rate = rate_of(path_bw(b), gain);
 
 	if (!b->has_rtt && t->srtt)
 		pacing_init(t, b);
@@ -419,6 +510,8 @@ static void bbr_control(struct tcb *t, const struct cc_ack *a, struct mtime now)
 	struct bbr *b = CC_PRIV(t, struct bbr);
 
 	round_update(b, a);
+	if (model_policer(b, a, now) && b->mode == PROBE_BW)
+		enter_probe_bw(t, b, now);
 	model_bw(b, a);
 	model_extra(t, b, a, now);
 	if (b->mode == PROBE_BW && phase_over(t, b, a, now)) {
@@ -483,6 +576,7 @@ static void bbr_undo(struct tcb *t, uint32_t prior_cwnd, uint32_t prior_ssthresh
 	struct bbr *b = CC_PRIV(t, struct bbr);
 
 	cc_undo(t, prior_cwnd, prior_ssthresh, now);
+	lt_forget(b, NULL);
 	b->full_bw = 0; /* the slump was not the path's */
 	b->full_count = 0;
 }

@@ -230,7 +230,7 @@ _Static_assert(sizeof(struct tcb) % 8 == 0, "TCBs stand in an array");
  * connection changes hands only .fin_seq, .max_pacing and what is urgent go along.
  */
 struct tcb_work {
-	uint64_t cc_priv[7];	    /* the congestion control algorithm's own record */
+	uint64_t cc_priv[8];	    /* the congestion control algorithm's own record */
 	uint32_t pace_us;	    /* when the next data may go, in µs of the clock (pace.c) */
 	uint32_t rtt_seq, rtt_time; /* TCB_F_RTT_VALID; us_stamp() */
 	union {
