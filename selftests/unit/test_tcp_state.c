@@ -344,6 +344,7 @@ static void test_tcp_established_rst_resets(void **state)
 /* What is kept of a connection for an RTO is not kept of one that has ended: no timer runs. */
 static void test_tcp_closed_has_no_timer(void **state)
 {
+	struct stack_ev ev;
 	struct tcb *t;
 
 	(void)state;
@@ -354,10 +355,14 @@ static void test_tcp_closed_has_no_timer(void **state)
 	tcp_shutdown(c.t.s, c.conn, false, true, c.t.now);
 	tc_tx_all(&c);
 	ts_advance(&c.t, 1);
-	t->flags |= TCB_F_TLP; /* a loss probe was sent, say */
 	RX(&c, .flags = TH_ACK, .seq = 5, .ack = 2);
 	tc_state(&c, TCP_CLOSED);
+	while (stack_event_next(c.t.s, &ev))
+		;
+	tcb_work_get(c.t.s, t);
+	t->flags |= TCB_F_TLP; /* a loss probe was sent, say */
 	tc_recv(&c, 3);
+	tcp_rearm(c.t.s, t, c.t.now);
 	ts_check(&c.t);
 	assert_int_equal(t->timer.slot, SHM_NIL);
 	tc_close(&c);
