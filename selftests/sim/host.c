@@ -148,6 +148,8 @@ int host_init(struct host *h)
 	if (!err && h->cfg->defer_accept)
 		err = tcp_listen_opt(h->full.s, h->listener, TOPT_DEFER_ACCEPT,
 				     h->cfg->defer_accept);
+	if (!err && h->cfg->fastopen)
+		err = tcp_listen_opt(h->full.s, h->listener, TOPT_FASTOPEN, h->cfg->fastopen);
 	h->listening = !err;
 	return err;
 }
@@ -462,6 +464,7 @@ void sock_import(struct sock *k)
 		world_fail(w, "%s: stack_import: %d", k->to->name, err);
 		return;
 	}
+	w->moves++;
 	k->node = k->to;
 	k->generation = tcp_get(k->node->s, k->conn)->generation;
 	world_at(w, later,
@@ -564,6 +567,7 @@ static void rescue(struct host *h, struct sock *k)
 	k->from = k->to = k->node = NULL;
 	k->open = false;
 	k->closed = true;
+	prog_confirmed(k);
 }
 
 /* Closed, but its last words are not through: the application has it still. */

@@ -224,6 +224,14 @@ static bool policed(struct link *l, uint32_t len, uint64_t now)
 	return false;
 }
 
+static bool is_syn_with_text(const struct frame *f)
+{
+	const uint8_t *ip = f->data + ETH_LEN, *tcp = ip + IP_LEN;
+
+	return is_ip(f) && ip[9] == 6 && tcp[13] & 2 &&
+	       get16(ip + 2) > IP_LEN + (uint32_t)(tcp[12] >> 4) * 4;
+}
+
 static bool lost(struct world *w, struct link *l, uint32_t len)
 {
 	const struct link_cfg *c = l->cfg;
@@ -302,7 +310,8 @@ void link_send(struct world *w, uint32_t from, struct frame *f)
 	const char *note = NULL;
 
 	l->sent++;
-	if (too_large(w, from, f) || lost(w, l, f->len)) {
+	if (too_large(w, from, f) || lost(w, l, f->len) ||
+	    (l->cfg->no_syn_data && is_syn_with_text(f))) {
 		wire_passed(w, f, true);
 		l->lost++;
 		if (w->pcap)

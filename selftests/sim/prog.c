@@ -48,6 +48,13 @@ static uint64_t cookie_of(const struct sock *k)
 
 /* ---- end ---- */
 
+void prog_confirmed(struct sock *k)
+{
+	if (k->unconfirmed)
+		tcp_fastopen_done(k->host->full.s, k->host->listener);
+	k->unconfirmed = false;
+}
+
 static void prog_close(struct sock *k, bool abort)
 {
 	struct node *n = k->node;
@@ -56,6 +63,7 @@ static void prog_close(struct sock *k, bool abort)
 
 	k->open = false;
 	k->closed = true;
+	prog_confirmed(k);
 	world_log(n->w, "conn %u side %u: %s, %u sent, %u received", k->plan, k->side,
 		  abort ? "aborts" : "closes", k->sent, k->rcvd);
 	if (abort)
@@ -132,6 +140,8 @@ static void sock_open(struct sock *k, struct node *n, uint32_t conn)
 	tcp_set_cookie(n->s, conn, cookie_of(k));
 	flow_set(k, n, conn);
 	k->iss = t->iss;
+	k->unconfirmed = t->opt & TCB_OPT_SYNACK;
+	k->start_at = now.ns;
 	if (p->nodelay)
 		tcp_setopt(n->s, conn, TOPT_NODELAY, 1, now);
 	/* The one reset of a peer that gives up may be lost: only asking tells then. */
@@ -186,6 +196,13 @@ static bool wait_for_wrap(struct sock *k, uint32_t conn)
 	return true;
 }
 
+static uint32_t first_write(const struct sock *k)
+{
+	const struct side_plan *p = plan_of(k);
+
+	return p->total < p->write_max ? p->total : p->write_max;
+}
+
 void prog_start(struct sock *k)
 {
 	const struct conn_plan *p = &k->host->w->sc->conn[k->plan];
@@ -221,6 +238,8 @@ void prog_start(struct sock *k)
 	if (wait_for_wrap(k, conn))
 		return;
 	sock_open(k, &k->host->full, conn);
+	if (p->fastopen)
+		k->sent = tcp_fastopen(k->host->full.s, conn, pattern(w, k, 0), first_write(k));
 	if (k->host->w->sc->conn[k->plan].side[k->side].end == END_ABORT &&
 	    rng_ppm(&w->rng, 20 * PERCENT))
 		prog_close(k, true);
@@ -261,7 +280,7 @@ void prog_accept(struct host *h)
 	while (h->listening && !tcp_accept(s, h->listener, &conn)) {
 		struct sock *k = server_sock(h, tcp_get(s, conn));
 
-		if (!k && !cookies_sent(h)) {
+		if (!k && !cookies_sent(h) && !host_mib(h, MIB_TcpExt_TCPFastOpenPassive)) {
 			world_fail(h->w, "host%u accepts a connection that nobody opened", h->idx);
 			return;
 		}
@@ -468,8 +487,12 @@ void prog_event(struct node *n, const struct stack_ev *ev)
 	k = &w->socks[ev->cookie - 1];
 	if (k->node != n || k->conn != ev->conn || k->generation != ev->generation || !k->open)
 		return;
-	if (ev->mask & EV_CONNECTED)
+	if (ev->mask & EV_CONFIRMED)
+		prog_confirmed(k);
+	if (ev->mask & EV_CONNECTED) {
 		k->connected = true;
+		k->connect_at = w->now.ns;
+	}
 	if (ev->mask & EV_ERROR) {
 		prog_failed(k, tcp_error(n->s, k->conn));
 		return;
@@ -518,9 +541,44 @@ static bool reset_ended(const struct sock *k)
 	       k->silence;
 }
 
+/* Whoever has a cookie, and a server that takes it, sends text in the SYN. */
+static void judge_fastopen(struct world *w, uint32_t client)
+{
+	const struct host *h = &w->host[client], *server = &w->host[!client];
+	uint64_t known = UINT64_MAX, want = 0;
+	uint32_t has = h->cfg->limits.tcp_fastopen, takes = server->cfg->limits.tcp_fastopen;
+
+	/* A server that asks for no cookies gives none; a client that needs none asks for none. */
+	if (!(has & 1) || !(takes & 2) || !(takes & 0x200) != !(has & 4) ||
+	    server->cfg->fastopen < SIM_MAX_CONNS || cookies_sent(server) || memory_aborts(w) ||
+	    w->link[0].lost + w->link[1].lost + w->link[0].corrupted + w->link[1].corrupted ||
+	    host_mib(h, MIB_TcpExt_TCPTimeouts) || host_mib(server, MIB_TcpExt_ListenDrops) ||
+	    host_mib(server, MIB_Td_NoBuffer) || host_mib(h, MIB_Td_NoBuffer))
+		return;
+	for (uint32_t i = 0; i < w->sc->n_conns; i++) {
+		const struct sock *k = &w->socks[2 * i];
+
+		if (k->host == h && w->sc->conn[i].fastopen && k->connect_at &&
+		    k->connect_at < known)
+			known = k->connect_at;
+	}
+	for (uint32_t i = 0; i < w->sc->n_conns; i++) {
+		const struct sock *k = &w->socks[2 * i];
+
+		want += k->host == h && w->sc->conn[i].fastopen && k->start_at > known &&
+			k->connect_at && w->sc->conn[i].side[0].total;
+	}
+	if (host_mib(h, MIB_TcpExt_TCPFastOpenActive) < want)
+		world_fail(w, "host%u: text in %lu SYNs was taken, not in %lu", client,
+			   host_mib(h, MIB_TcpExt_TCPFastOpenActive), want);
+}
+
 void prog_judge(struct world *w)
 {
 	const struct scenario *sc = w->sc;
+
+	judge_fastopen(w, 0);
+	judge_fastopen(w, 1);
 
 	for (uint32_t i = 0; i < sc->n_conns && !w->failed; i++) {
 		const struct sock *c = &w->socks[2 * i], *s = c + 1;
@@ -530,7 +588,7 @@ void prog_judge(struct world *w)
 		    w->host[0].crashed || w->host[1].crashed)
 			continue;
 		/* Only a handshake may fail, and only if something explains it. */
-		if (c->failed && !sc->calm && (!s->used || p->simultaneous))
+		if (c->failed && !sc->calm && (!s->used || p->simultaneous || p->fastopen))
 			continue;
 		/* An orphan with much to send, when memory has run out. */
 		if ((c->failed || s->failed) && memory_aborts(w))

@@ -187,6 +187,22 @@ static void draw_conns(struct rng *r, enum kind k, struct scenario *sc)
 	}
 }
 
+static void draw_fastopen(struct rng *r, struct scenario *sc)
+{
+	if (!rng_ppm(r, 35 * PERCENT))
+		return;
+	for (uint32_t i = 0; i < 2; i++) {
+		struct stack_limits *l = &sc->host[i].limits;
+
+		l->tcp_fastopen = PICK(r, 1, 3, 3, 3, 3, 0x205, 0x207, 0x403);
+		l->tcp_fastopen_blackhole_timeout_sec = PICK(r, 0, 2, 3600);
+		sc->host[i].fastopen = PICK(r, 0, 1, 4, 256);
+		sc->link[i].no_syn_data = rng_ppm(r, 10 * PERCENT);
+	}
+	for (uint32_t i = 0; i < sc->n_conns; i++)
+		sc->conn[i].fastopen = !sc->conn[i].simultaneous && rng_ppm(r, 80 * PERCENT);
+}
+
 static void draw_udp(struct rng *r, struct scenario *sc)
 {
 	bool corrupt = sc->link[0].corrupt || sc->link[1].corrupt;
@@ -223,8 +239,8 @@ static bool is_lossless(const struct scenario *sc)
 
 		if (l->loss || l->burst || l->reorder || l->dup || l->corrupt || l->rate ||
 		    h->move || h->crash || h->forget || h->defer_accept || l->path_mtu ||
-		    h->n_chunks < 2048 || h->limits.tcp_mem[2] || h->limits.tcp_rmem[1] < 65536 ||
-		    l->jitter > 1000)
+		    l->no_syn_data || h->n_chunks < 2048 || h->limits.tcp_mem[2] ||
+		    h->limits.tcp_rmem[1] < 65536 || l->jitter > 1000)
 			return false;
 	}
 	for (uint32_t i = 0; i < sc->n_conns; i++)
@@ -260,6 +276,7 @@ void scenario_draw(struct scenario *sc, uint64_t seed)
 		draw_tcp_mem(r, &sc->host[i]);
 	}
 	draw_udp(r, sc);
+	draw_fastopen(r, sc);
 	sc->lossless = is_lossless(sc);
 	sc->calm = sc->lossless;
 }
@@ -282,7 +299,8 @@ void scenario_print(const struct scenario *sc, FILE *f)
 		fprintf(f,
 			"  host%u: %s%s%s%s%s%s move %u ppm, %u chunks (tcp_mem %u %u %u), rmem "
 			"%u, wmem %u, %s%s%s, "
-			"cookies %u, defer accept %u s, neighbour lost each %u ms\n",
+			"cookies %u, fast open %x (%u%s), defer accept %u s, neighbour lost each "
+			"%u ms\n",
 			i, h->pair ? "daemon + application " : "one stack ", h->gso ? "gso " : "",
 			h->csum_offload ? "csum " : "", h->merged ? "merged " : "",
 			h->crash ? "crash " : "", h->hostile ? "hostile " : "", h->move,
@@ -290,6 +308,7 @@ void scenario_print(const struct scenario *sc, FILE *f)
 			h->limits.tcp_mem[2], h->limits.tcp_rmem[1], h->limits.tcp_wmem[1], h->cc,
 			h->limits.tcp_timestamps ? " ts" : "",
 			h->limits.tcp_window_scaling ? " wscale" : "", h->limits.tcp_syncookies,
+			h->limits.tcp_fastopen, h->fastopen, l->no_syn_data ? ", black hole" : "",
 			h->defer_accept, h->forget);
 	}
 	for (uint32_t i = 0; i < sc->n_udp; i++) {
@@ -307,10 +326,10 @@ void scenario_print(const struct scenario *sc, FILE *f)
 		const struct conn_plan *c = &sc->conn[i];
 
 		fprintf(f,
-			"  conn %u from host%u port %u at %lu us:%s%s %u bytes (%s), back %u "
+			"  conn %u from host%u port %u at %lu us:%s%s%s %u bytes (%s), back %u "
 			"(%s)\n",
 			i, c->client, c->port, c->start, c->simultaneous ? " simultaneous" : "",
-			c->wrap ? " wraps" : "", c->side[0].total, ends[c->side[0].end],
-			c->side[1].total, ends[c->side[1].end]);
+			c->wrap ? " wraps" : "", c->fastopen ? " fast open" : "", c->side[0].total,
+			ends[c->side[0].end], c->side[1].total, ends[c->side[1].end]);
 	}
 }

@@ -59,6 +59,7 @@ struct link_cfg {
 	uint32_t queue;	      /* bytes that may wait for the rate, 0: without limit */
 	uint32_t police, bucket; /* bytes per ms, and at once: more is dropped; 0: no policer */
 	uint32_t mark;	      /* queue above this, in bytes: ECN-capable packets get CE; 0: none */
+	bool no_syn_data;     /* a middlebox that drops SYNs with text */
 	uint32_t path_mtu;    /* a router on the way takes no more, and says so; 0: as the link */
 };
 
@@ -73,6 +74,7 @@ struct host_cfg {
 	uint32_t forget;  /* ms at most between losses of a neighbour entry; 0: none is lost */
 	uint32_t defer_accept; /* s */
 	uint32_t rcvbuf;  /* of the listener, 0: default */
+	uint32_t fastopen; /* TCP_FASTOPEN of the listener */
 	struct stack_limits limits;
 	const char *cc;
 	uint32_t n_chunks;
@@ -103,6 +105,7 @@ struct conn_plan {
 	uint64_t start; /* us */
 	uint8_t client; /* which host */
 	bool simultaneous; /* both connect */
+	bool fastopen;	   /* the first bytes go with the SYN, if they may */
 	bool wrap;	/* the client's sequence numbers pass 2^32 */
 	uint16_t port;	/* the client's, 0: any. More than one connection may have it, in turn */
 	struct side_plan side[2]; /* 0: client */
@@ -312,13 +315,14 @@ struct sock {
 	struct tcp_addr_pair pair;
 	uint32_t plan; /* which connection */
 	uint32_t side; /* 0: client */
+	bool unconfirmed; /* by fast open: counts against the listener's limit */
 	bool connected, wr_shut, eof, failed, closed, probed, keeps;
 	int err;
 	bool silence; /* … because the link was silent for long enough */
 	uint32_t iss; /* of the client */
 	uint32_t sent, rcvd;
 	uint64_t write_at, read_at; /* rests until then */
-	uint64_t eof_at;
+	uint64_t eof_at, start_at, connect_at;
 	/* hand-over under way */
 	struct node *from, *to;
 	uint32_t from_conn, from_generation;
@@ -328,6 +332,8 @@ struct sock {
 
 void prog_init(struct world *w);
 void prog_start(struct sock *k);
+/* It has been confirmed, or is gone. */
+void prog_confirmed(struct sock *k);
 void prog_accept(struct host *h);
 void prog_event(struct node *n, const struct stack_ev *ev);
 void prog_step(struct sock *k);
@@ -371,6 +377,7 @@ struct world {
 	struct sock socks[2 * SIM_MAX_CONNS]; /* connection i: [2i] its client, [2i + 1] */
 	const uint8_t *pattern;
 	uint64_t steps;
+	uint64_t moves; /* hand-overs */
 	bool failed, verbose;
 	char why[256];
 	FILE *pcap;

@@ -152,7 +152,7 @@ static void check_edge(struct world *w, struct wire_dir *d, const struct wire_di
 static void check_data(struct world *w, struct wire_dir *d, const struct wire_dir *peer,
 		       const struct seg *g)
 {
-	uint32_t end = g->seq + g->len + !!(g->flags & F_FIN);
+	uint32_t end = g->seq + g->len + !!(g->flags & F_SYN) + !!(g->flags & F_FIN);
 
 	if (peer && peer->acked && !(g->flags & F_SYN) && g->len &&
 	    seq_gt(g->seq + g->len, peer->edge + 1))
