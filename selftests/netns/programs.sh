@@ -31,7 +31,7 @@ have() {
 	return 1
 }
 # up PORT: does tandem listen there, and does a kernel client get through?
-up() { wait_for 10 listens "$1" && wait_for 5 in_a python3 -c "
+up() { wait_for 10 listens "$1" && wait_for 20 in_a python3 -c "
 import socket; socket.create_connection(('$IP_B', $1), 2)"; }
 # direct COMMAND...: it works, and its packets went straight to the program.
 direct() {
@@ -86,7 +86,7 @@ http_up() { # a PUT of 100 MB to a small server of the kernel's
 		http.server.ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), H).serve_forever()
 	END
 	start_a python3 "$TMP/put.py" "$IP_A" 8001
-	wait_for 5 in_a python3 -c "import socket; socket.create_connection(('$IP_A', 8001), 2)"
+	wait_for 20 in_a python3 -c "import socket; socket.create_connection(('$IP_A', 8001), 2)"
 }
 sum=$(sha256sum <"$root/big")
 put_from_tandem() { [ "$(t_run curl -sS -T "$root/big" "http://$IP_A:8001/")" = "${sum%% *}" ]; }
@@ -142,6 +142,7 @@ check "python3 asyncio: 100 clients at once" direct asyncio_client in_a
 ends "python3 asyncio" "$server"
 start_a python3 "$TMP/aio.py" server $IP_A 8002
 server=$PID
+wait_for 20 in_a sh -c "ss -ltn | grep -q :8002"
 HOST=$IP_A
 check "python3 asyncio as client: 100 at once" direct asyncio_client t_run
 stop "$server"
@@ -178,7 +179,7 @@ if have redis-server; then
 	ends redis-server "$server"
 	start_a redis-server --bind $IP_A --save '' --protected-mode no >"$TMP/redis.log"
 	server=$PID
-	wait_for 5 in_a redis-cli -h $IP_A ping
+	wait_for 20 in_a redis-cli -h $IP_A ping
 	check "redis-cli as client" [ "$(t_run redis-cli -h $IP_A ping)" = PONG ]
 	check "redis-benchmark as client" redis_client
 	stop "$server"
@@ -213,7 +214,7 @@ check "nginx: 50 requests" fetch_small 80
 proxied() { in_a curl -sS --max-time 60 "http://$IP_B/$1" | cmp - "$root/big"; }
 check "nginx as a proxy to a server of the kernel's" direct proxied proxied/big
 start_b python3 -m http.server --bind 127.0.0.1 --directory "$root" 8003 2>"$TMP/py.log"
-wait_for 5 in_b curl -s -o /dev/null http://127.0.0.1:8003/
+wait_for 20 in_b curl -s -o /dev/null http://127.0.0.1:8003/
 check "nginx as a proxy to loopback" proxied local/big
 if have wrk; then
 	check "nginx under wrk, 64 connections kept alive" direct load 80
@@ -260,8 +261,8 @@ if have iperf3; then
 	stop "$server" # ends on a signal with status 1
 	start_a iperf3 -4 -s >"$TMP/iperf.log"
 	server=$PID
-	wait_for 5 in_a python3 -c "import socket; socket.create_connection(('$IP_A', 5201), 2)"
-	check "iperf3 -c sends" wait_for 5 iperf t_run iperf3 -c $IP_A -t 1
+	wait_for 20 in_a python3 -c "import socket; socket.create_connection(('$IP_A', 5201), 2)"
+	check "iperf3 -c sends" wait_for 20 iperf t_run iperf3 -c $IP_A -t 1
 	check "iperf3 -c receives" iperf t_run iperf3 -c $IP_A -t 1 -R
 	check "iperf3 -c, both ways" iperf t_run iperf3 -c $IP_A -t 1 --bidir
 	stop "$server"
@@ -314,7 +315,7 @@ if have haproxy; then
 	serve "$TMP/haproxy.log" haproxy -db -f "$TMP/haproxy.cfg"
 	server=$PID
 	check "haproxy listens" up 81
-	check "haproxy, 2 threads, in between: 100 MB" wait_for 5 direct fetch 81
+	check "haproxy, 2 threads, in between: 100 MB" wait_for 20 direct fetch 81
 	check "haproxy in between: 50 requests" fetch_small 81
 	have wrk && check "haproxy in between, under wrk" direct load 81
 	ends haproxy "$server"
@@ -323,5 +324,5 @@ fi
 # ---- the end ----
 
 check "no flow is left but those in TIME_WAIT" wait_for 20 flows_live 0
-check "no application is left" wait_for 5 status_is '(.applications | length) == 0 and (.listeners | length) == 0'
+check "no application is left" wait_for 20 status_is '(.applications | length) == 0 and (.listeners | length) == 0'
 check "detach" detach
