@@ -122,9 +122,12 @@ pid=$(status | jq .pid)
 kill -KILL "$pid"
 wait_for 5 not alive "$pid"
 check "dead daemon: status says so" refused 1 'not running' tandem status "$TD"
-check "dead daemon: name taken" refused 1 'taken' attach_b
 check "dead daemon: detach clears up" detach
 check "dead daemon: nothing left" clean
 check "attach again at once" attach_b
+pid=$(status | jq .pid)
+kill -KILL "$pid"
+wait_for 5 not alive "$pid"
+check "dead daemon: attach takes its place" attach_b
 check "detach" detach
 check "as before" clean

@@ -53,7 +53,8 @@ struct board {
 	/* RFC 6937 */
 	uint32_t prr_delivered, prr_out, recover_fs;
 	bool dsack_seen; /* dsack_round means something */
-	bool cwr;	 /* cwnd goes down to ssthresh until .recover, nothing is lost */
+	uint8_t cwr;	 /* 0/1, read from foreign memory, too: cwnd goes down to ssthresh until
+			    .recover, nothing is lost */
 	uint8_t frto;	 /* enum frto_state */
 	struct undo undo;
 	uint32_t rate; /* chunk of struct rate, SHM_NIL: none (rate.c) */
@@ -96,7 +97,8 @@ struct rate {
 	uint32_t first_us;		/* when the newest segment that has arrived was sent */
 	uint32_t limited_until;		/* TCB_F_APP_LIMITED ends when this is delivered */
 	uint32_t epoch_us, epoch_bytes; /* BBR's own: ACKs that come merged */
-	/* ... and over several round trips, when .lt_on: what was delivered and lost since .lt_us */
+	/* ... and over several round trips, when .lt_on: what was delivered and lost since .lt_us
+	 */
 	uint32_t lost, lt_lost, lt_delivered, lt_us;
 	uint8_t lt_rounds;
 	bool lt_on;
