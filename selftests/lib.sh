@@ -186,11 +186,11 @@ random_file() { openssl rand -out "$1" $(($2 * 1048576)); }
 # share (each file once), the flow table. The packet memory is of a fixed size, however many
 # connections there are. A preallocated table does not grow: then "flow_entry" says what one takes.
 private() { awk '/^Anonymous:/ { print $2 * 1024 }' "/proc/$1/smaps_rollup"; }
-memory_of() {
+memory_of() { # DAEMON APPLICATION [INODE of an arena that is not counted]
 	local f arenas
 	arenas=$(for f in "/proc/$1/fd/"* "/proc/$2/fd/"*; do
 		if [[ $(readlink "$f") == /memfd:*arena* ]]; then stat -L -c '%i %b %B' "$f"; fi
-	done | sort -u | awk '{ n += $2 * $3 } END { printf "%d\n", n }')
+	done | sort -u | awk -v not="${3:-}" '$1 != not { n += $2 * $3 } END { printf "%d\n", n }')
 	bpftool map show pinned "/sys/fs/bpf/tandem/$TD/flows" -j |
 		jq -c "{daemon: $(private "$1"), application: $(private "$2"), arenas: $arenas,
 			flows: .bytes_memlock, flow_entry: (.bytes_memlock / .max_entries)}"
