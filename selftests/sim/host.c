@@ -258,11 +258,6 @@ static void forward(struct node *from, struct frame *f, const struct flow *fl)
 
 	if (fl && fl->transit && at < fl->import_at)
 		at = fl->import_at;
-	/* With the delays of each one's own some overtake others. */
-	if (at < to->forwarded_until)
-		w->overtaken++;
-	else
-		to->forwarded_until = at;
 	world_at(w, at, (struct sim_ev){.kind = SEV_INJECT, .node = to, .frame = f});
 }
 

@@ -251,7 +251,6 @@ struct node {
 	struct arena_view view;
 	struct pkt_pool pool;
 	struct pkt *pkts;
-	uint64_t forwarded_until; /* the last packet from its sibling comes then */
 	uint8_t *bufs;
 };
 
@@ -369,7 +368,6 @@ struct world {
 	struct sim_ev *heap;
 	uint32_t n_heap, heap_size;
 	uint64_t order;
-	uint64_t overtaken; /* packets, on their way between a host's stacks */
 	struct host host[2];
 	struct link link[2];
 	struct wire wire;

@@ -213,9 +213,8 @@ static void loop(struct world *w)
 /* Each loss may cost some retransmissions, an undisturbed run none. */
 static void judge_retransmissions(struct world *w)
 {
-	/* What comes during a hand-over is forwarded, and may be overtaken by what comes after it.
-	 */
-	uint64_t n = 0, trouble = w->moves + w->overtaken, each = 40;
+	/* What comes during a hand-over is forwarded, and overtaken by what comes after it. */
+	uint64_t n = 0, trouble = w->moves, each = 40;
 
 	/* Where packets travel unsplit, one may be 120 segments. */
 	if (w->sc->host[0].merged || w->sc->host[1].merged)

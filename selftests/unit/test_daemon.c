@@ -70,14 +70,30 @@ static void test_refused_hand_over_resets_the_peer(void **state)
 	w_close();
 }
 
+/* The last ACK, @text and a RST come in one batch. */
+static void client_connects_and_resets(uint16_t sport, const char *text)
+{
+	uint32_t len = (uint32_t)strlen(text);
+	struct spec g = {TCP_PKT,	    .sport = sport,  .dport = listen_port,
+			 .seq = CLIENT_ISS, .flags = TH_SYN, .wnd = 65535};
+
+	w_rx(&g);
+	g.seq++;
+	g.ack = get_be32(w.last.l4 + 4) + 1;
+	g.flags = TH_ACK;
+	w_packet(&g);
+	if (len) {
+		g.data = text;
+		g.len = len;
+		w_packet(&g);
+	}
+	w_rx(&(struct spec){TCP_PKT, .sport = sport, .dport = listen_port, .seq = g.seq + len,
+			    .flags = TH_RST});
+}
+
 /* As Linux: accept() returns it, the data is read, and then there is the error. */
 static void test_reset_before_it_was_offered_is_accepted_all_the_same(void **state)
 {
-	struct spec syn = {TCP_PKT,	      .sport = 5000,   .dport = listen_port,
-			   .seq = CLIENT_ISS, .flags = TH_SYN, .wnd = 65535};
-	struct spec ack = {
-		TCP_PKT,	 .sport = 5000, .dport = listen_port, .seq = CLIENT_ISS + 1,
-		.flags = TH_ACK, .wnd = 65535};
 	struct app *a;
 	struct shm_msg m;
 	struct stack *s;
@@ -89,15 +105,7 @@ static void test_reset_before_it_was_offered_is_accepted_all_the_same(void **sta
 	a = w_app(1);
 	start_listener(a, 0, 0);
 	s = w.apps[1].s;
-	syn.dport = ack.dport = listen_port;
-	w_rx(&syn);
-	ack.ack = get_be32(w.last.l4 + 4) + 1;
-	w_packet(&ack); /* all these in one batch */
-	ack.data = "x";
-	ack.len = 1;
-	w_packet(&ack);
-	w_rx(&(struct spec){TCP_PKT, .sport = 5000, .dport = listen_port, .seq = CLIENT_ISS + 2,
-			    .flags = TH_RST});
+	client_connects_and_resets(5000, "x");
 	m = next_msg(a, SHM_CONN_NEW);
 	assert_null(flow(5000)); /* there is nothing to come for it */
 
@@ -125,23 +133,13 @@ static void test_reset_before_it_was_offered_is_accepted_all_the_same(void **sta
 /* And where nobody takes it, nothing is left, and nobody is told. */
 static void test_reset_before_it_was_offered_and_refused(void **state)
 {
-	struct spec syn = {TCP_PKT,	      .sport = 5000,   .dport = listen_port,
-			   .seq = CLIENT_ISS, .flags = TH_SYN, .wnd = 65535};
-	struct spec ack = {
-		TCP_PKT,	 .sport = 5000, .dport = listen_port, .seq = CLIENT_ISS + 1,
-		.flags = TH_ACK, .wnd = 65535};
 	struct app *a;
 
 	(void)state;
 	w_open();
 	a = w_app(1);
 	start_listener(a, 0, 0);
-	syn.dport = ack.dport = listen_port;
-	w_rx(&syn);
-	ack.ack = get_be32(w.last.l4 + 4) + 1;
-	w_packet(&ack);
-	w_rx(&(struct spec){TCP_PKT, .sport = 5000, .dport = listen_port, .seq = CLIENT_ISS + 1,
-			    .flags = TH_RST});
+	client_connects_and_resets(5000, "");
 	next_msg(a, SHM_CONN_NEW);
 	app_ends(a);
 	assert_null(record(5000));

@@ -43,14 +43,18 @@ static void export(struct stack *s, struct tcb *t)
 	__atomic_store_n(&t->owner, TCB_EXPORTED, __ATOMIC_RELEASE);
 }
 
+static struct tcb *mine(struct stack *s, uint32_t conn)
+{
+	struct tcb *t = conn < s->a.n_tcbs ? tcb_at(s, conn) : NULL;
+
+	return t && t->owner == TCB_MINE ? t : NULL;
+}
+
 int stack_export(struct stack *s, uint32_t conn)
 {
-	struct tcb *t;
+	struct tcb *t = mine(s, conn);
 
-	if (conn >= s->a.n_tcbs)
-		return -E_BADF;
-	t = tcb_at(s, conn);
-	if (t->owner != TCB_MINE)
+	if (!t)
 		return -E_BADF;
 	if (!tcp_synchronised(t) || t->flags & TCB_F_RST_SEND)
 		return -E_NOTCONN;
@@ -60,12 +64,9 @@ int stack_export(struct stack *s, uint32_t conn)
 
 int stack_export_ended(struct stack *s, uint32_t conn)
 {
-	struct tcb *t;
+	struct tcb *t = mine(s, conn);
 
-	if (conn >= s->a.n_tcbs)
-		return -E_BADF;
-	t = tcb_at(s, conn);
-	if (t->owner != TCB_MINE)
+	if (!t)
 		return -E_BADF;
 	if (t->state != TCP_CLOSED || !t->err || t->flags & (TCB_F_CLOSED | TCB_F_RST_SEND))
 		return -E_NOTCONN;
