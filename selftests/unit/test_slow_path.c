@@ -587,8 +587,8 @@ static void test_synflood_begins_and_ends(void **state)
 	assert_int_equal(w.n_ports, 1);
 	assert_int_equal(w.ports[0].v.cookies.on, 1);
 	assert_int_equal(tcp_listen_cookies(w.t.s, w.d.groups->core_id, 1500, &c), 0);
-	assert_int_equal(w.ports[0].v.cookies.window, c.window);
-	assert_int_equal(w.ports[0].v.cookies.wscale, c.wscale);
+	assert_int_equal(w.ports[0].v.cookies.window, c.say.window);
+	assert_int_equal(w.ports[0].v.cookies.wscale, c.say.wscale);
 	assert_true(w.has_secrets);
 	assert_int_equal(w.secrets.keys.period, w.t.now.ns / SYNCOOKIE_PERIOD_NS);
 	assert_false(listener_covers(&w.d, &(struct ip_addr){0}, htons(listen_port)));

@@ -11,22 +11,14 @@ static struct tstack t;
 static uint32_t listener;
 static struct port_cookies pc;
 static struct syncookie_secrets secrets;
+
 /* As the daemon fills in an entry of `ports`. */
 static void take_over(void)
 {
 	struct tcp_cookie_state c;
 
 	assert_int_equal(tcp_listen_cookies(t.s, listener, 1500, &c), 0);
-	pc = (struct port_cookies){
-		.on = 1,
-		.options =
-			(uint8_t)((c.ts ? PORT_COOKIES_TS : 0) | (c.sack ? PORT_COOKIES_SACK : 0) |
-				  (c.scale ? PORT_COOKIES_WSCALE : 0) |
-				  (c.ecn ? PORT_COOKIES_ECN : 0) | (c.ect ? PORT_COOKIES_ECT : 0)),
-		.wscale = c.wscale,
-		.ttl = c.ttl,
-		.window = c.window,
-		.mss = c.mss};
+	pc = c.say;
 	stack_syncookie_secrets(t.s, &secrets, t.now);
 	tcp_listen_cookies_sent(t.s, listener, t.now);
 }

@@ -197,7 +197,8 @@ static void test_tcp_undo_timeout_original_acked(void **state)
 	timeout();
 	ACK(AT(1), .ts_ecr = first);
 	restored(MIB_TcpExt_TCPLossUndo);
-	assert_int_equal(board()->lost, 0);
+	if (c.sack)
+		assert_int_equal(board()->lost, 0);
 	tc_tx_none(&c);
 	tc_close(&c);
 }
@@ -291,16 +292,23 @@ static void test_tcp_undo_dsack_out_of_order_counted(void **state)
 
 /* ---- F-RTO ---- */
 
-/* RFC 5682 §3.1: first new data, then an ACK of what was sent once */
+/* The first segment is acknowledged after a timeout: two new ones go. */
+static void new_data_first(void)
+{
+	ACK(AT(1));
+	if (c.sack)
+		assert_int_equal(board()->frto, FRTO_NEW_DATA);
+	SEG(10);
+	SEG(11);
+}
+
+/* RFC 5682 §2.1, §3.1: first new data, then an ACK of what was sent once */
 static void test_tcp_frto_spurious(void **state)
 {
 	(void)state;
 	start(20);
 	timeout();
-	ACK(AT(1)); /* of the original or of the retransmission */
-	assert_int_equal(board()->frto, FRTO_NEW_DATA);
-	SEG(10);
-	SEG(11);
+	new_data_first(); /* the ACK is of the original or of the retransmission */
 	tc_tx_none(&c);
 	ACK(AT(2));
 	restored(MIB_TcpExt_TCPSpuriousRTOs);
@@ -316,9 +324,7 @@ static void test_tcp_frto_loss_was_real(void **state)
 	(void)state;
 	start(20);
 	timeout();
-	ACK(AT(1));
-	SEG(10);
-	SEG(11);
+	new_data_first();
 	SACK(AT(1), AT(10), AT(11));
 	SEG(1);
 	assert_int_equal(tc_tcb(&c)->cc_state, CC_LOSS);
@@ -357,9 +363,7 @@ static void test_tcp_frto_second_timeout(void **state)
 	(void)state;
 	start(20);
 	timeout();
-	ACK(AT(1));
-	SEG(10);
-	SEG(11);
+	new_data_first();
 	ts_advance(&c.t, tc_tcb(&c)->rto * 2 / 1000 + 1);
 	SEG(1);
 	ACK(AT(2));
@@ -402,45 +406,12 @@ static void test_tcp_reno_no_undo_after_repair(void **state)
 	tc_close(&c);
 }
 
-static void test_tcp_reno_undo_timeout_original_acked(void **state)
-{
-	uint32_t first;
-
-	(void)state;
-	first = start(10);
-	timeout();
-	ACK(AT(1), .ts_ecr = first);
-	restored(MIB_TcpExt_TCPLossUndo);
-	tc_tx_none(&c);
-	tc_close(&c);
-}
-
-/* RFC 5682 §2.1 */
-static void test_tcp_reno_frto_spurious(void **state)
-{
-	(void)state;
-	start(20);
-	timeout();
-	ACK(AT(1));
-	SEG(10);
-	SEG(11);
-	tc_tx_none(&c);
-	ACK(AT(2));
-	restored(MIB_TcpExt_TCPSpuriousRTOs);
-	tc_tx_all(&c);
-	ACK(AT(12));
-	assert_int_equal(tc_tcb(&c)->total_retrans, 1);
-	tc_close(&c);
-}
-
 static void test_tcp_reno_frto_loss_was_real(void **state)
 {
 	(void)state;
 	start(20);
 	timeout();
-	ACK(AT(1));
-	SEG(10);
-	SEG(11);
+	new_data_first();
 	ACK(AT(1));
 	SEG(1);
 	SEG(2);
@@ -489,8 +460,8 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_frto_second_timeout, setup),
 		cmocka_unit_test_setup(test_tcp_reno_undo_original_acked, setup_reno_ts),
 		cmocka_unit_test_setup(test_tcp_reno_no_undo_after_repair, setup_reno_ts),
-		cmocka_unit_test_setup(test_tcp_reno_undo_timeout_original_acked, setup_reno_ts),
-		cmocka_unit_test_setup(test_tcp_reno_frto_spurious, setup_reno),
+		cmocka_unit_test_setup(test_tcp_undo_timeout_original_acked, setup_reno_ts),
+		cmocka_unit_test_setup(test_tcp_frto_spurious, setup_reno),
 		cmocka_unit_test_setup(test_tcp_reno_frto_loss_was_real, setup_reno),
 		cmocka_unit_test_setup(test_tcp_rto_in_recovery_lowers_ssthresh_once, setup),
 	};

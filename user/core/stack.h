@@ -21,6 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdbool.h>
+#include "common/flow.h"
 #include "common/mib.h"
 #include "common/shm.h"
 #include "common/syncookie.h"
@@ -294,9 +295,7 @@ void tcp_listen_watch(struct stack *s, uint32_t id);
 
 /* What the switchboard needs to answer SYNs in a listener's place, as the stack would. */
 struct tcp_cookie_state {
-	uint16_t window, mss; /* .mss: over IPv4, by @mtu */
-	uint8_t wscale, ttl;
-	bool ts, sack, scale, ecn, ect;
+	struct port_cookies say;    /* .mss: by @mtu */
 	uint32_t queued, queue_max; /* half-open requests */
 };
 /* -EBADF: no such listener. */

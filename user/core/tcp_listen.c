@@ -182,7 +182,8 @@ int tcp_accept(struct stack *s, uint32_t id, uint32_t *conn)
 		return -E_AGAIN;
 	*conn = l->aq_head;
 	accept_queue_remove(s, tcb_at(s, *conn));
-	l->fo_len += !!(tcb_at(s, *conn)->opt & TCB_OPT_SYNACK); /* still, until tcp_fastopen_done() */
+	/* still, until tcp_fastopen_done() */
+	l->fo_len += !!(tcb_at(s, *conn)->opt & TCB_OPT_SYNACK);
 	return 0;
 }
 
@@ -235,6 +236,17 @@ void tcp_listen_watch(struct stack *s, uint32_t id)
 		l->cookie_watch = true;
 }
 
+static uint8_t cookie_options(const struct stack *s, const struct listener *l)
+{
+	const struct stack_limits *lim = &s->cfg.limits;
+
+	return (uint8_t)((lim->tcp_timestamps ? PORT_COOKIES_TS : 0) |
+			 (lim->tcp_sack ? PORT_COOKIES_SACK : 0) |
+			 (lim->tcp_window_scaling ? PORT_COOKIES_WSCALE : 0) |
+			 (lim->tcp_ecn ? PORT_COOKIES_ECN : 0) |
+			 (cc_get(listener_cc(s, l))->needs_ecn ? PORT_COOKIES_ECT : 0));
+}
+
 int tcp_listen_cookies(const struct stack *s, uint32_t id, uint32_t mtu, struct tcp_cookie_state *c)
 {
 	const struct stack_limits *lim = &s->cfg.limits;
@@ -246,20 +258,17 @@ int tcp_listen_cookies(const struct stack *s, uint32_t id, uint32_t mtu, struct 
 		return -E_BADF;
 	rcvbuf = l->rcvbuf ? l->rcvbuf : lim->tcp_rmem[1];
 	*c = (struct tcp_cookie_state){
-		.window = tcp_syn_window(rcvbuf),
-		.mss = tcp_mtu_mss(mtu, &v4),
-		.wscale = tcp_offer_wscale(s, rcvbuf),
-		.ttl = (uint8_t)lim->ip_default_ttl,
-		.ts = lim->tcp_timestamps,
-		.sack = lim->tcp_sack,
-		.scale = lim->tcp_window_scaling,
-		.ecn = lim->tcp_ecn,
-		.ect = cc_get(listener_cc(s, l))->needs_ecn,
+		.say = {.on = 1,
+			.options = cookie_options(s, l),
+			.wscale = tcp_offer_wscale(s, rcvbuf),
+			.ttl = (uint8_t)lim->ip_default_ttl,
+			.window = tcp_syn_window(rcvbuf),
+			.mss = tcp_mtu_mss(mtu, &v4)},
 		.queued = l->syn_len,
 		.queue_max = syn_queue_max(s, l),
 	};
-	if (l->user_mss && l->user_mss < c->mss)
-		c->mss = l->user_mss;
+	if (l->user_mss && l->user_mss < c->say.mss)
+		c->say.mss = l->user_mss;
 	return 0;
 }
 

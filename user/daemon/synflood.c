@@ -29,19 +29,8 @@ struct port_val listener_port_val(const struct daemon *d, const struct group *g)
 		if (!d->ifs[i].loopback || d->n_ifs == 1)
 			if (d->ifs[i].settings.mtu < mtu)
 				mtu = d->ifs[i].settings.mtu;
-	if (tcp_listen_cookies(d->stack, g->core_id, mtu, &c))
-		return v;
-	v.cookies = (struct port_cookies){
-		.on = 1,
-		.options =
-			(uint8_t)((c.ts ? PORT_COOKIES_TS : 0) | (c.sack ? PORT_COOKIES_SACK : 0) |
-				  (c.scale ? PORT_COOKIES_WSCALE : 0) |
-				  (c.ecn ? PORT_COOKIES_ECN : 0) | (c.ect ? PORT_COOKIES_ECT : 0)),
-		.wscale = c.wscale,
-		.ttl = c.ttl,
-		.window = c.window,
-		.mss = c.mss,
-	};
+	if (!tcp_listen_cookies(d->stack, g->core_id, mtu, &c))
+		v.cookies = c.say;
 	return v;
 }
 

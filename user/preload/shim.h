@@ -171,13 +171,16 @@ void shim_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 		r_;                                                                                \
 	})
 
-/* The intercept of a call on a descriptor: libc's, or on_NAME(entry, fd, ...), kept out of the way.
- */
-#define FD_INTERCEPT(type, name, params, args)                                                     \
+/* on_NAME(entry, fd, ...), kept out of the way of libc's. */
+#define OURS(type, name, params, args)                                                             \
 	static __attribute__((noinline)) type ours_##name(int e, int fd, UNWRAP params)            \
 	{                                                                                          \
 		return SHIM_DO(type, #name, fd, on_##name(e, fd, UNWRAP args), UNWRAP args);       \
-	}                                                                                          \
+	}
+
+/* The intercept of a call on a descriptor. */
+#define FD_INTERCEPT(type, name, params, args)                                                     \
+	OURS(type, name, params, args)                                                             \
 	PUBLIC type name(int fd, UNWRAP params)                                                    \
 	{                                                                                          \
 		int e = fd_get(fd);                                                                \
@@ -213,10 +216,7 @@ bool may_leave(int h);
 
 /* The same for a call by which a UDP socket of the kernel's may become tandem's. */
 #define NAMING_INTERCEPT(type, name, params, args)                                                 \
-	static __attribute__((noinline)) type ours_##name(int e, int fd, UNWRAP params)            \
-	{                                                                                          \
-		return SHIM_DO(type, #name, fd, on_##name(e, fd, UNWRAP args), UNWRAP args);       \
-	}                                                                                          \
+	OURS(type, name, params, args)                                                             \
 	PUBLIC type name(int fd, UNWRAP params)                                                    \
 	{                                                                                          \
 		int e = fd_get(fd);                                                                \
