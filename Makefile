@@ -73,6 +73,9 @@ $(B)/%.o: %.c
 
 $(call obj,$(IO_SRC)): | $(SKEL)
 
+# Nothing of these is to be replaced from outside: calls within a file can be inlined.
+$(call obj,$(CORE_SRC) $(IO_SRC)): ALL_CFLAGS += -fvisibility=hidden
+
 $(CORE_A): $(call obj,$(CORE_SRC))
 	rm -f $@ && ar rcs $@ $^
 $(IO_A): $(call obj,$(IO_SRC))

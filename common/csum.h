@@ -53,6 +53,19 @@ static inline uint32_t csum_pseudo(const struct ip_addr *src, const struct ip_ad
 	return (uint32_t)acc;
 }
 
+/* The same for IPv4 addresses as they stand in a header; @len is less than 64 KB. */
+static inline uint32_t csum_pseudo4(uint32_t src, uint32_t dst, uint8_t proto, uint32_t len)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	uint64_t acc = (uint64_t)src + dst + __builtin_bswap32(len) + __builtin_bswap16(proto);
+#else
+	uint64_t acc = (uint64_t)src + dst + len + proto;
+#endif
+
+	acc = (acc & 0xffffffff) + (acc >> 32);
+	return (uint32_t)acc + (uint32_t)(acc >> 32);
+}
+
 #ifndef __bpf__
 #include <string.h>
 

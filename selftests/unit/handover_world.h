@@ -9,7 +9,7 @@
 static struct conv c;
 static struct tstack app;
 
-static int setup(void **state)
+static inline int setup(void **state)
 {
 	(void)state;
 	memset(&c, 0, sizeof(c));
@@ -34,7 +34,7 @@ static void open_app(void)
 	app.now = c.t.now;
 }
 
-static void start(void)
+static inline void start(void)
 {
 	tc_accept(&c, NULL);
 	open_app();
@@ -105,19 +105,19 @@ static void move(void)
 
 /* ---- steps to states ---- */
 
-static void fin_wait_1(void)
+static inline void fin_wait_1(void)
 {
 	assert_int_equal(tcp_shutdown(c.t.s, c.conn, false, true, c.t.now), 0);
 	TX(&c, .flags = TH_FIN | TH_ACK, .seq = 1, .ack = 1);
 }
 
-static void fin_wait_2(void)
+static inline void fin_wait_2(void)
 {
 	fin_wait_1();
 	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 2);
 }
 
-static void time_wait(void)
+static inline void time_wait(void)
 {
 	fin_wait_2();
 	RX(&c, .flags = TH_FIN | TH_ACK, .seq = 1, .ack = 2);

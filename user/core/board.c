@@ -19,13 +19,14 @@ struct board *board_open(struct stack *s, struct tcb *t, struct mtime now)
 		return NULL;
 	t->n_chunks++;
 	tcb_work_get(s, t)->seg_head = c;
-	b = tcp_board(s, t);
+	b = (struct board *)(void *)chunk_data(s, c);
 	memset(b, 0, sizeof(*b));
 	b->end = t->snd_max;
 	b->fack = t->snd_una;
 	b->min_rtt = t->srtt ? t->srtt : TCP_RTO_INIT_US;
 	b->rate = SHM_NIL;
-	undo_kept(t, b);
+	if (t->flags & TCB_F_UNDO)
+		undo_kept(t, b);
 	if (t->snd_max != t->snd_una) {
 		b->n = 1;
 		b->r[0] = (struct seg_run){.xmit = now.ns, .seq = t->snd_una, .flags = SEG_AGAIN};
@@ -35,11 +36,16 @@ struct board *board_open(struct stack *s, struct tcb *t, struct mtime now)
 
 void board_close(struct stack *s, struct tcb *t)
 {
-	if (!tcp_board(s, t))
+	struct board *b = tcp_board(s, t);
+	struct tcb_work *w;
+
+	if (!b)
 		return;
-	rate_close(s, t, tcp_board(s, t));
-	chunk_free(s, tcb_work(t)->seg_head);
-	tcb_work(t)->seg_head = SHM_NIL;
+	if (b->rate != SHM_NIL)
+		rate_close(s, t, b);
+	w = tcb_work(t);
+	chunk_free(s, w->seg_head);
+	w->seg_head = SHM_NIL;
 	t->n_chunks--;
 }
 

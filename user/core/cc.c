@@ -6,19 +6,7 @@
  */
 #include "cc.h"
 
-static const struct cc_ops *const cc_table[] = {&cc_reno, &cc_cubic, &cc_bbr, &cc_dctcp};
-#define CC_N (sizeof(cc_table) / sizeof(cc_table[0]))
-
-const struct cc_ops *cc_get(uint8_t idx)
-{
-	return cc_table[idx < CC_N ? idx : 0];
-}
-
-const struct cc_ops *cc_of(struct stack *s, struct tcb *t)
-{
-	tcb_work_get(s, t);
-	return cc_get(t->cc);
-}
+const struct cc_ops *const cc_table[CC_N] = {&cc_reno, &cc_cubic, &cc_bbr, &cc_dctcp};
 
 static bool name_eq(const char *a, const char *b)
 {

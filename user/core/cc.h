@@ -9,11 +9,12 @@
 #include "internal.h"
 
 struct cc_ack {
-	uint32_t acked;	 /* bytes newly acknowledged */
-	uint32_t rtt_us; /* 0: no sample */
+	uint32_t acked;	    /* bytes newly acknowledged */
+	uint32_t rtt_us;    /* 0: no sample */
 	uint32_t in_flight; /* before this ACK */
 	bool cwnd_limited;
-	/* for control(): bytes that this ACK shows to have arrived, or to be lost, and are out now */
+	/* for control(): bytes that this ACK shows to have arrived, or to be lost, and are out now
+	 */
 	uint32_t delivered, lost, pipe;
 	uint32_t delivered_seq; /* all that has arrived so far, as a sequence number */
 	/*
@@ -30,7 +31,8 @@ struct cc_ops {
 	/* Begins with cwnd and ssthresh as they stand: also after setsockopt() and a hand-over. */
 	void (*init)(struct tcb *t, struct mtime now);
 	void (*ack)(struct tcb *t, const struct cc_ack *a, struct mtime now);
-	void (*loss)(struct tcb *t, uint32_t in_flight, struct mtime now); /* enters recovery: ssthresh */
+	void (*loss)(struct tcb *t, uint32_t in_flight,
+		     struct mtime now); /* enters recovery: ssthresh */
 	void (*timeout)(struct tcb *t, uint32_t in_flight, struct mtime now);
 	void (*idle)(struct tcb *t, struct mtime now); /* restart after idle (RFC 5681 §4.1) */
 	/*
@@ -39,9 +41,9 @@ struct cc_ops {
 	 */
 	void (*undo)(struct tcb *t, uint32_t prior_cwnd, uint32_t prior_ssthresh, struct mtime now);
 	/*
-	 * In place of ack(), for algorithms that set cwnd by themselves in every state: each ACK, and
-	 * what it says about the rate of delivery. Loss recovery then chooses what is sent again, and
-	 * leaves cwnd alone.
+	 * In place of ack(), for algorithms that set cwnd by themselves in every state: each ACK,
+	 * and what it says about the rate of delivery. Loss recovery then chooses what is sent
+	 * again, and leaves cwnd alone.
 	 */
 	void (*control)(struct tcb *t, const struct cc_ack *a, struct mtime now);
 	/* Data goes out, and nothing was outstanding. */
@@ -57,10 +59,22 @@ struct cc_ops {
 	/* Each ACK, for @acked new bytes: did it tell of marks? */
 	void (*marks)(struct tcb *t, uint32_t acked, bool ece);
 };
+#define CC_N 4u
+extern const struct cc_ops *const cc_table[CC_N];
+
 /* An index that is none of ours (an imported TCB's) means the first. */
-const struct cc_ops *cc_get(uint8_t idx);
+static inline const struct cc_ops *cc_get(uint8_t idx)
+{
+	return cc_table[idx < CC_N ? idx : 0];
+}
+
 /* For calls that work with the algorithm's record: sees to it that there is one. */
-const struct cc_ops *cc_of(struct stack *s, struct tcb *t);
+static inline const struct cc_ops *cc_of(struct stack *s, struct tcb *t)
+{
+	tcb_work_get(s, t);
+	return cc_get(t->cc);
+}
+
 uint8_t cc_default(const struct stack *s); /* index of what the configuration says */
 enum cc_state { CC_OPEN, CC_RECOVERY, CC_LOSS };
 uint32_t cc_initial_window(uint32_t mss); /* RFC 6928 */

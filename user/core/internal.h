@@ -30,8 +30,8 @@ struct stack {
 
 	struct wheel wheel;
 	struct free_list tcb_free, work_free, chunk_free, synreq_free, tw_free, listener_free;
-	uint32_t n_cold;	  /* the last so many of the free chunks have lost their pages */
-	uint32_t chunk_peak;  /* most chunks in use since the last stack_trim() */
+	uint32_t n_cold;       /* the last so many of the free chunks have lost their pages */
+	uint32_t chunk_peak;   /* most chunks in use since the last stack_trim() */
 	uint32_t mem_limit[3]; /* tcp_mem: low, pressure, high; chunks */
 	bool mem_pressure;
 	struct mtime mem_since;
@@ -80,9 +80,9 @@ struct stack {
 	uint32_t port_table[PORT_TABLE];
 	uint64_t drops[DROP_MAX];
 
-	struct udp_sock *udps; /* [cfg.n_udp] */
-	uint32_t *udp_ports, udp_port_mask;   /* unconnected, by local port */
-	uint32_t *udp_conns, udp_conn_mask;   /* connected, by all four */
+	struct udp_sock *udps;		    /* [cfg.n_udp] */
+	uint32_t *udp_ports, udp_port_mask; /* unconnected, by local port */
+	uint32_t *udp_conns, udp_conn_mask; /* connected, by all four */
 	struct free_list udp_free;
 	uint32_t uev_head, uev_tail; /* with events */
 	stack_tap_fn udp_tap, tcp_tap;
@@ -119,6 +119,68 @@ static inline void mib_inc(struct stack *s, enum mib m)
 }
 #define MIB(s, name) mib_inc((s), MIB_##name)
 
+/* A packet to build: the transport starts at ip_payload(p). NULL: pool empty (counted). */
+static inline struct pkt *ip_pkt_alloc(struct stack *s, bool v6)
+{
+	struct pkt *p = pkt_alloc(s->pool);
+
+	if (!p) {
+		MIB(s, Td_NoBuffer);
+		return NULL;
+	}
+	p->l3_off = ETH_HLEN_;
+	p->l4_off = (uint16_t)(ETH_HLEN_ + (v6 ? IP6_HLEN : IP4_HLEN));
+	return p;
+}
+
+/* l4_checksum() where the pseudo-header sums up to @pseudo. */
+static inline void l4_checksum_pseudo(struct stack *s, struct pkt *p, uint32_t pseudo,
+				      uint8_t proto, uint32_t l4_len, uint16_t csum_off)
+{
+	uint16_t field;
+
+	if (!s->cfg.csum_offload && !p->gso_size) {
+		l4_checksum_complete(p, pseudo, proto, l4_len, csum_off);
+		return;
+	}
+	p->csum = PKT_CSUM_PARTIAL;
+	p->csum_start = p->l4_off;
+	p->csum_off = csum_off;
+	field = (uint16_t)~csum_fold(pseudo);
+	memcpy(ip_payload(p) + csum_off, &field, 2);
+}
+
+/* The connection's record of work, made if there is none. */
+static inline struct tcb_work *tcb_work_get(struct stack *s, struct tcb *t)
+{
+	return __builtin_expect(!!t->work, 1) ? tcb_work(t) : tcb_work_make(s, t);
+}
+
+/* SHM_NIL: none left. Empty, .next SHM_NIL. */
+static inline uint32_t chunk_alloc(struct stack *s)
+{
+	struct free_list *f = &s->chunk_free;
+	uint32_t i = free_list_get(f), used = free_list_in_use(f);
+
+	if (i == SHM_NIL)
+		return i;
+	if (s->n_cold > f->n_free)
+		s->n_cold = f->n_free;
+	if (used > s->chunk_peak)
+		s->chunk_peak = used;
+	s->a.chunk_hdrs[i] = (struct chunk_hdr){.next = SHM_NIL};
+	if (used > s->mem_limit[1] && !s->mem_pressure)
+		tcp_mem_changed(s);
+	return i;
+}
+
+static inline void chunk_free(struct stack *s, uint32_t idx)
+{
+	free_list_put(&s->chunk_free, idx);
+	if (s->mem_pressure)
+		tcp_mem_changed(s);
+}
+
 /* conn_table.c */
 uint64_t siphash_24(const uint64_t key[2], const void *p, uint32_t len);
 
@@ -130,7 +192,8 @@ bool stack_queue_pkt(struct stack *s, struct pkt *p);
  */
 void stack_report(struct stack *s, const struct stack_ev *ev);
 
-/* Reports that wait. At half the ring no new TCB is given out: each and each record may end in two. */
+/* Reports that wait. At half the ring no new TCB is given out: each and each record may end in two.
+ */
 static inline uint32_t stack_reports_pending(const struct stack *s)
 {
 	return s->freed_tail >= s->freed_head ? s->freed_tail - s->freed_head

@@ -9,7 +9,6 @@
  */
 #include "tcp.h"
 
-#define IP4_DF 0x4000u
 #define IP4_MF 0x2000u
 #define IP4_OFFSET 0x1fffu
 #define IPOPT_END 0u
@@ -81,18 +80,15 @@ bool l4_checksum_ok(const struct pkt *p, const struct ip_info *ip, uint16_t csum
 void l4_checksum(struct stack *s, struct pkt *p, const struct ip_addr *src,
 		 const struct ip_addr *dst, uint8_t proto, uint32_t l4_len, uint16_t csum_off)
 {
-	uint32_t pseudo = csum_pseudo(src, dst, proto, l4_len);
+	l4_checksum_pseudo(s, p, csum_pseudo(src, dst, proto, l4_len), proto, l4_len, csum_off);
+}
+
+void l4_checksum_complete(struct pkt *p, uint32_t pseudo, uint8_t proto, uint32_t l4_len,
+			  uint16_t csum_off)
+{
 	uint8_t *l4 = ip_payload(p);
 	uint16_t field = 0;
 
-	if (s->cfg.csum_offload || p->gso_size) {
-		p->csum = PKT_CSUM_PARTIAL;
-		p->csum_start = p->l4_off;
-		p->csum_off = csum_off;
-		field = (uint16_t)fold16(pseudo);
-		memcpy(l4 + csum_off, &field, 2);
-		return;
-	}
 	p->csum = PKT_CSUM_VERIFY;
 	memcpy(l4 + csum_off, &field, 2);
 	field = csum_fold(p->nfrags == 1 ? csum_partial(l4, l4_len, pseudo)
@@ -104,36 +100,13 @@ void l4_checksum(struct stack *s, struct pkt *p, const struct ip_addr *src,
 
 /* ---- out ---- */
 
-struct pkt *ip_pkt_alloc(struct stack *s, bool v6)
-{
-	struct pkt *p = pkt_alloc(s->pool);
-
-	if (!p) {
-		MIB(s, Td_NoBuffer);
-		return NULL;
-	}
-	p->l3_off = ETH_HLEN_;
-	p->l4_off = (uint16_t)(ETH_HLEN_ + (v6 ? IP6_HLEN : IP4_HLEN));
-	return p;
-}
-
 static void ip4_header(struct stack *s, uint8_t *h, const struct ip_out *o, uint32_t l4_len,
 		       uint16_t id, uint16_t frag)
 {
-	uint16_t check;
+	uint8_t ttl = o->ttl ? o->ttl : (uint8_t)s->cfg.limits.ip_default_ttl;
 
-	h[0] = 0x45;
-	h[1] = o->tos;
-	put_be16(h + 2, (uint16_t)(IP4_HLEN + l4_len));
-	put_be16(h + 4, id);
-	put_be16(h + 6, frag);
-	h[8] = o->ttl ? o->ttl : (uint8_t)s->cfg.limits.ip_default_ttl;
-	h[9] = o->proto;
-	put_be16(h + 10, 0);
-	memcpy(h + 12, &o->src.b[12], 4);
-	memcpy(h + 16, &o->dst.b[12], 4);
-	check = csum_fold(csum_partial(h, IP4_HLEN, 0));
-	memcpy(h + 10, &check, 2);
+	ip4_put_header(h, ip_addr_to_v4(&o->src), ip_addr_to_v4(&o->dst), o->proto, ttl, o->tos,
+		       IP4_HLEN + l4_len, id, frag);
 }
 
 static void ip6_header(struct stack *s, uint8_t *h, const struct ip_out *o, uint32_t l4_len)

@@ -25,11 +25,33 @@ void reasm_timer(struct stack *s, uint32_t idx, struct mtime now);
 size_t reasm_size(void);
 struct wheel_node *reasm_wheel_node(struct stack *s, uint32_t idx);
 
-/* A packet to build: the transport starts at ip_payload(p). NULL: pool empty (counted). */
-struct pkt *ip_pkt_alloc(struct stack *s, bool v6);
 static inline uint8_t *ip_payload(struct pkt *p)
 {
 	return p->frag[0].p + p->l4_off;
+}
+
+/* An IPv4 header without options, with its checksum. Addresses as they stand in it. */
+static inline void ip4_put_header(uint8_t *h, uint32_t src, uint32_t dst, uint8_t proto,
+				  uint8_t ttl, uint8_t tos, uint32_t len, uint16_t id,
+				  uint16_t frag)
+{
+	uint32_t first, second, third, words[5];
+	uint64_t sum;
+
+	first = 0x45u << 24 | (uint32_t)tos << 16 | (len & 0xffff);
+	second = (uint32_t)id << 16 | frag;
+	third = (uint32_t)ttl << 24 | (uint32_t)proto << 16;
+	put_be32(&words[0], first);
+	put_be32(&words[1], second);
+	put_be32(&words[2], third);
+	words[3] = src;
+	words[4] = dst;
+	sum = (uint64_t)words[0] + words[1] + words[2] + src + dst;
+	memcpy(h, words, sizeof(words));
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	memcpy(h + 10, &(uint16_t){(uint16_t)~sum}, 2);
 }
 struct ip_out {
 	struct ip_addr src, dst;
@@ -42,8 +64,7 @@ struct ip_out {
  * Writes the IP header in front of @len bytes of transport, routes, resolves and queues it.
  * Takes the packet over. 0, or what route_lookup() says (the packet is freed).
  */
-int ip_send(struct stack *s, struct pkt *p, uint32_t len, const struct ip_out *o,
-	    struct mtime now);
+int ip_send(struct stack *s, struct pkt *p, uint32_t len, const struct ip_out *o, struct mtime now);
 /*
  * The same for @len bytes at @off of @from, which are copied: transport with its checksum, of any
  * size, in fragments where the MTU or a packet's room asks for it.
@@ -55,6 +76,9 @@ void ip_header(struct stack *s, struct pkt *p, const struct ip_out *o, uint32_t 
 /* Fills in the transport checksum at @csum_off, or leaves it PARTIAL where offload is on. */
 void l4_checksum(struct stack *s, struct pkt *p, const struct ip_addr *src,
 		 const struct ip_addr *dst, uint8_t proto, uint32_t l4_len, uint16_t csum_off);
+/* Completes it, where the pseudo-header sums up to @pseudo. */
+void l4_checksum_complete(struct pkt *p, uint32_t pseudo, uint8_t proto, uint32_t l4_len,
+			  uint16_t csum_off);
 /* Is the inbound transport checksum right, or legitimately partial? All fragments are summed. */
 bool l4_checksum_ok(const struct pkt *p, const struct ip_info *ip, uint16_t csum_off);
 /* The same where the sum has to be a right one. */

@@ -42,14 +42,20 @@ static inline enum nud_state neigh_state_of(uint64_t mac_state)
 /* States in which packets may be sent to the MAC. */
 static inline bool nud_usable(enum nud_state s)
 {
-	return s == NUD_REACHABLE || s == NUD_STALE || s == NUD_DELAY || s == NUD_PROBE ||
-	       s == NUD_PERMANENT;
+	const uint32_t usable = 1u << NUD_REACHABLE | 1u << NUD_STALE | 1u << NUD_DELAY |
+				1u << NUD_PROBE | 1u << NUD_PERMANENT;
+
+	return (uint32_t)s < NUD_STATE_MAX && usable >> s & 1;
 }
 
 static inline void neigh_mac_of(uint64_t mac_state, uint8_t mac[6])
 {
-	for (int i = 0; i < 6; i++)
-		mac[i] = (uint8_t)(mac_state >> (40 - 8 * i));
+	uint64_t be = __builtin_bswap64(mac_state << 16);
+
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+	be = mac_state << 16;
+#endif
+	__builtin_memcpy(mac, &be, 6);
 }
 
 #endif

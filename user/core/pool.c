@@ -10,26 +10,6 @@
  */
 #include "tcp.h"
 
-uint32_t free_list_get(struct free_list *f)
-{
-	uint32_t i;
-
-	if (f->n_free) {
-		i = f->head;
-		f->head = f->next[i];
-		f->n_free--;
-		return i;
-	}
-	return f->used < f->size ? f->used++ : SHM_NIL;
-}
-
-void free_list_put(struct free_list *f, uint32_t i)
-{
-	f->next[i] = f->head;
-	f->head = i;
-	f->n_free++;
-}
-
 uint32_t tcb_alloc(struct stack *s)
 {
 	uint32_t i, generation;
@@ -65,14 +45,11 @@ static void work_free(struct stack *s, struct tcb *t)
 	t->work = 0;
 }
 
-struct tcb_work *tcb_work_get(struct stack *s, struct tcb *t)
+struct tcb_work *tcb_work_make(struct stack *s, struct tcb *t)
 {
 	struct tcb_work *w;
-	uint32_t i;
+	uint32_t i = free_list_get(&s->work_free);
 
-	if (t->work)
-		return tcb_work(t);
-	i = free_list_get(&s->work_free);
 	tcp_assert(i != SHM_NIL); /* there are as many as TCBs */
 	w = work_at(s, i);
 	*w = (struct tcb_work){.tx_tail = SHM_NIL,
@@ -99,9 +76,12 @@ static bool work_in_use(const struct tcb *t)
 
 struct mtime tcb_work_put(struct stack *s, struct tcb *t, struct mtime now)
 {
-	const struct cc_ops *cc = cc_get(t->cc);
+	const struct cc_ops *cc;
 
-	if (!t->work || work_in_use(t) || !cc->rests)
+	if (!t->work || work_in_use(t))
+		return MTIME_NEVER;
+	cc = cc_get(t->cc);
+	if (!cc->rests)
 		return MTIME_NEVER;
 	/* RFC 5681 §4.1: what was measured counts for an RTO, while something may yet be sent. */
 	if (t->state != TCP_CLOSED && (!cc->rests(t) || t->flags & WORK_FOR_AN_RTO) &&
@@ -141,26 +121,6 @@ void tcb_release(struct stack *s, uint32_t idx)
 	t->state = TCP_CLOSED;
 	t->flags = 0;
 	free_list_put(&s->tcb_free, idx);
-}
-
-uint32_t chunk_alloc(struct stack *s)
-{
-	uint32_t i = free_list_get(&s->chunk_free);
-
-	if (i == SHM_NIL)
-		return i;
-	s->n_cold = s->n_cold < s->chunk_free.n_free ? s->n_cold : s->chunk_free.n_free;
-	if (free_list_in_use(&s->chunk_free) > s->chunk_peak)
-		s->chunk_peak = free_list_in_use(&s->chunk_free);
-	s->a.chunk_hdrs[i] = (struct chunk_hdr){.next = SHM_NIL};
-	tcp_mem_changed(s);
-	return i;
-}
-
-void chunk_free(struct stack *s, uint32_t idx)
-{
-	free_list_put(&s->chunk_free, idx);
-	tcp_mem_changed(s);
 }
 
 void chunk_free_list(struct stack *s, uint32_t head)

@@ -10,12 +10,9 @@
 
 uint32_t tcb_alloc(struct stack *s); /* zeroed, generation set, owner TCB_MINE, links SHM_NIL */
 void tcb_release(struct stack *s, uint32_t idx); /* its chunks must be gone, out of all lists */
-/* The connection's record of work, made if there is none. */
-struct tcb_work *tcb_work_get(struct stack *s, struct tcb *t);
+struct tcb_work *tcb_work_make(struct stack *s, struct tcb *t);
 /* Ends it where nothing is under way; where it may end later without more to come: when. */
 struct mtime tcb_work_put(struct stack *s, struct tcb *t, struct mtime now);
-uint32_t chunk_alloc(struct stack *s);		 /* SHM_NIL: none left. Empty, .next SHM_NIL */
-void chunk_free(struct stack *s, uint32_t idx);
 void chunk_free_list(struct stack *s, uint32_t head);
 /* tcp_mem.c: limits from the configuration and the pool's size; the pool's use has changed */
 void tcp_mem_init(struct stack *s);
@@ -30,11 +27,29 @@ struct free_list {
 	uint32_t *next; /* [size], private memory, lazily touched */
 	uint32_t size;
 };
-uint32_t free_list_get(struct free_list *f);
-void free_list_put(struct free_list *f, uint32_t i);
 static inline uint32_t free_list_in_use(const struct free_list *f)
 {
 	return f->used - f->n_free;
+}
+
+static inline uint32_t free_list_get(struct free_list *f)
+{
+	uint32_t i;
+
+	if (f->n_free) {
+		i = f->head;
+		f->head = f->next[i];
+		f->n_free--;
+		return i;
+	}
+	return f->used < f->size ? f->used++ : SHM_NIL;
+}
+
+static inline void free_list_put(struct free_list *f, uint32_t i)
+{
+	f->next[i] = f->head;
+	f->head = i;
+	f->n_free++;
 }
 
 #endif

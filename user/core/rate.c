@@ -42,8 +42,6 @@ static struct rate *rate_open(struct stack *s, struct tcb *t, struct board *b, s
 
 void rate_close(struct stack *s, struct tcb *t, struct board *b)
 {
-	if (b->rate == SHM_NIL)
-		return;
 	chunk_free(s, b->rate);
 	b->rate = SHM_NIL;
 	t->n_chunks--;

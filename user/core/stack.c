@@ -293,7 +293,7 @@ static struct pkt *out_turn(struct stack *s, struct mtime now, bool *more)
 	listed = alive && t->flags & TCB_F_OUT_QUEUED;
 	/* What put itself back without a packet waits for memory. */
 	*more = p || !listed || s->txq_head;
-	if (!p || !alive || listed) {
+	if (!p || !alive || listed || tcp_output_done(s, t, now)) {
 		s->out_burst = 0;
 	} else if (++s->out_burst < OUT_BURST) {
 		out_push_front(s, t);
@@ -418,12 +418,15 @@ static bool conn_event_next(struct stack *s, struct stack_ev *ev)
 			s->ev_tail = SHM_NIL;
 		tcb_work(t)->ev_next = SHM_NIL;
 		t->flags &= ~TCB_F_EV_QUEUED;
-		tcb_work_put(s, t, s->now);
-		*ev = (struct stack_ev){.mask = t->ev_mask,
-					.conn = conn,
-					.generation = t->generation,
-					.listener = SHM_NIL,
-					.cookie = tcb_cookie(t)};
+		/* Where an ACK is owed it is looked at again when that is sent. */
+		if (t->snd_una == t->snd_max &&
+		    !(t->flags & (TCB_F_ACK_NOW | TCB_F_ACK_DELAYED | TCB_F_WORK_NOW)))
+			tcb_work_put(s, t, s->now);
+		ev->mask = t->ev_mask;
+		ev->conn = conn;
+		ev->generation = t->generation;
+		ev->listener = SHM_NIL;
+		ev->cookie = tcb_cookie(t);
 		t->ev_mask = 0;
 		if (ev->mask)
 			return true;

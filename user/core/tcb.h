@@ -101,6 +101,9 @@ enum tcb_owner {
 #define TCB_F_WORK (TCB_F_OUT_QUEUED | TCB_F_EV_QUEUED | TCB_F_RTT_VALID | TCB_F_TLP | TCB_F_UNDO |  \
 	 TCB_F_FIN_OOO | TCB_F_URG | TCB_F_URG_SND)
 
+/* … and while one of these is set it will be looked at again. */
+#define TCB_F_WORK_NOW (TCB_F_OUT_QUEUED | TCB_F_EV_QUEUED)
+
 struct tcb {
 	/* identity */
 	struct ip_addr local;

@@ -87,6 +87,12 @@ static inline uint32_t tcp_queue_end(const struct tcb *t)
 	return t->snd_una + !tcp_synchronised(t) + t->tx_bytes;
 }
 
+/* Is there text that was not sent, or a FIN to follow it? Sent it may be, too. */
+static inline bool tcp_unsent(const struct tcb *t)
+{
+	return t->snd_nxt - t->snd_una < t->tx_bytes || t->flags & TCB_F_FIN_QUEUED;
+}
+
 /* Our FIN, sent and acknowledged: it is the last thing that snd_max counts. */
 static inline bool tcp_fin_acked(const struct tcb *t)
 {
@@ -99,13 +105,18 @@ static inline bool tcp_fin_acked(const struct tcb *t)
  * send and by the timer to sleep, so that they cannot disagree.
  */
 enum tcp_action {
-	TCP_ACT_NONE,	 /* nothing until .when (or ever) */
-	TCP_ACT_DATA,	 /* new data (and FIN) */
-	TCP_ACT_RETRANS, /* from snd_una */
-	TCP_ACT_RESEND,	 /* what the scoreboard calls lost */
+	TCP_ACT_NONE,	    /* nothing until .when (or ever) */
+	TCP_ACT_DATA,	    /* new data (and FIN) */
+	TCP_ACT_RETRANS,    /* from snd_una */
+	TCP_ACT_RESEND,	    /* what the scoreboard calls lost */
 	TCP_ACT_LOSS_PROBE, /* RFC 8985 §7 */
-	TCP_ACT_REORDER, /* the reordering window has passed: look for losses */
-	TCP_ACT_ACK, TCP_ACT_SYN, TCP_ACT_RST, TCP_ACT_PROBE, TCP_ACT_KEEPALIVE, TCP_ACT_TIMEOUT,
+	TCP_ACT_REORDER,    /* the reordering window has passed: look for losses */
+	TCP_ACT_ACK,
+	TCP_ACT_SYN,
+	TCP_ACT_RST,
+	TCP_ACT_PROBE,
+	TCP_ACT_KEEPALIVE,
+	TCP_ACT_TIMEOUT,
 };
 struct tcp_next {
 	enum tcp_action act;
@@ -118,6 +129,8 @@ struct tcp_next {
 };
 struct tcp_next tcp_next(const struct stack *s, const struct tcb *t, struct mtime now);
 struct pkt *tcp_output(struct stack *s, struct tcb *t, struct mtime now); /* NULL: no more */
+/* After a packet: true where there is no more to ask for, and the connection sleeps. */
+bool tcp_output_done(struct stack *s, struct tcb *t, struct mtime now);
 /* Puts it on the output list. */
 void tcp_want_output(struct stack *s, struct tcb *t);
 /* Re-arms the connection's wheel timer by tcp_next(). */
@@ -127,7 +140,12 @@ void tcp_send_bare(struct stack *s, const struct tcp_addr_pair *a, uint32_t seq,
 		   uint32_t flags, uint16_t wnd, const struct tcp_options *o, uint16_t queue,
 		   struct mtime now);
 void tcp_send_reset(struct stack *s, const struct tcp_seg *g, struct mtime now);
-uint32_t tcp_ts_now(const struct stack *s, struct mtime now); /* ms clock of RFC 7323 */
+static inline uint32_t tcp_ts_now(const struct stack *s,
+				  struct mtime now) /* ms clock of RFC 7323 */
+{
+	(void)s;
+	return (uint32_t)(now.ns / NS_PER_MS);
+}
 /* Window to advertise, scaled by the caller; moves rcv_adv. */
 uint32_t tcp_select_window(struct stack *s, struct tcb *t);
 
@@ -138,8 +156,8 @@ void tcp_timer(struct stack *s, uint32_t conn, struct mtime now);
 uint32_t rxq_append(struct stack *s, struct tcb *t, const struct pkt *p, uint32_t off,
 		    uint32_t len); /* bytes taken */
 /* Keeps out-of-order data [seq, seq+len); returns bytes newly held. */
-uint32_t ooo_insert(struct stack *s, struct tcb *t, uint32_t seq, const struct pkt *p,
-		    uint32_t off, uint32_t len);
+uint32_t ooo_insert(struct stack *s, struct tcb *t, uint32_t seq, const struct pkt *p, uint32_t off,
+		    uint32_t len);
 /* Moves what has become in order to the receive queue, advancing rcv_nxt. */
 void ooo_merge(struct stack *s, struct tcb *t);
 uint32_t rxq_read(struct stack *s, struct tcb *t, void *buf, uint32_t len);
@@ -149,13 +167,14 @@ uint32_t txq_append(struct stack *s, struct tcb *t, const void *buf, uint32_t le
 /* Copies @len bytes at sequence number @seq of the send queue to @out. */
 void txq_copy(struct stack *s, struct tcb *t, uint32_t seq, uint8_t *out, uint32_t len);
 /* Points @fr (up to @max) at the bytes instead; returns fragments used, *@got bytes covered. */
-uint32_t txq_frags(struct stack *s, struct tcb *t, uint32_t seq, uint32_t len,
-		   struct pkt_frag *fr, uint32_t max, uint32_t *got);
+uint32_t txq_frags(struct stack *s, struct tcb *t, uint32_t seq, uint32_t len, struct pkt_frag *fr,
+		   uint32_t max, uint32_t *got);
 void txq_acked(struct stack *s, struct tcb *t, uint32_t n);
 void tcp_buf_release(struct stack *s, struct tcb *t); /* all three queues */
 
 /* tcp_connect.c: active open, ports (RFC 6056); what both kinds of open have in common */
-uint32_t tcp_isn(const struct stack *s, const struct tcp_addr_pair *a, struct mtime now); /* RFC 6528 */
+uint32_t tcp_isn(const struct stack *s, const struct tcp_addr_pair *a,
+		 struct mtime now); /* RFC 6528 */
 /* Added to our timestamp clock; the same for each incarnation of a pair (RFC 7323 §5.4). */
 uint32_t tcp_ts_offset(const struct stack *s, const struct tcp_addr_pair *a);
 /* The largest segment for a route of @mtu to @dst: what a SYN announces. */
@@ -253,8 +272,16 @@ void tcp_ack_now(struct tcb *t);
 /* The program has read @n bytes: window update, growth of rcvbuf. */
 void tcp_data_read(struct stack *s, struct tcb *t, uint32_t n, struct mtime now);
 
-/* tcp_user.c: a connection that a program may name; NULL */
-struct tcb *tcp_user_tcb(const struct stack *s, uint32_t conn);
+/* A connection that a program may name: in range, ours, not closed before; NULL */
+static inline struct tcb *tcp_user_tcb(const struct stack *s, uint32_t conn)
+{
+	struct tcb *t;
+
+	if (conn >= s->a.n_tcbs)
+		return NULL;
+	t = &s->a.tcbs[conn];
+	return t->owner == TCB_MINE && !(t->flags & TCB_F_CLOSED) ? t : NULL;
+}
 
 /* tcp_urg.c */
 uint32_t tcp_copied_seq(const struct tcb *t);
@@ -274,12 +301,34 @@ void tcp_urg_settle(struct tcb *t);
 uint16_t tcp_urg_pointer(const struct tcb *t, uint32_t seq);
 
 /* tcp_timer.c: deadlines, named for what happened (times are in the TCB, the wheel in tcp_rearm) */
-void tcp_timer_data_sent(struct tcb *t, struct mtime now);
-void tcp_timer_data_acked(struct tcb *t, struct mtime now);
 void tcp_timer_window_opened(struct tcb *t);
+
+/* RFC 6298 §5.1: starts if it is not running. A window probe's deadline is none for data. */
+static inline void tcp_timer_data_sent(struct tcb *t, struct mtime now)
+{
+	if (t->flags & TCB_F_PROBING)
+		tcp_timer_window_opened(t);
+	if (!t->t_rtx)
+		t->t_rtx = mtime_add_us(now, tcp_rto_us(t)).ns;
+	t->last_snd = ms_stamp(now);
+}
+
+/* RFC 6298 §5.2, §5.3 */
+static inline void tcp_timer_data_acked(struct tcb *t, struct mtime now)
+{
+	t->rtx_first = 0;
+	t->t_rtx = t->snd_una == t->snd_max ? 0 : mtime_add_us(now, tcp_rto_us(t)).ns;
+}
+
 /* @deadline, but not beyond the user timeout's end. */
 uint64_t tcp_timer_clamp_user(const struct tcb *t, uint64_t deadline, struct mtime now);
-uint64_t tcp_timer_keep(const struct tcb *t, struct mtime now);		 /* ns, 0: none */
+uint64_t tcp_timer_keep(const struct tcb *t, struct mtime now); /* ns, 0: none */
+/* May it have one? */
+static inline bool tcp_timer_kept(const struct tcb *t)
+{
+	return tcp_synchronised(t) &&
+	       (t->sockopt & TCB_KEEPALIVE || t->flags & TCB_F_CLOSED || t->state == TCP_TIME_WAIT);
+}
 uint64_t tcp_timer_fin_wait(const struct stack *s, const struct tcb *t); /* ns from now */
 bool tcp_timer_rtx_over(const struct stack *s, const struct tcb *t, struct mtime now);
 bool tcp_timer_probe_over(const struct stack *s, const struct tcb *t, struct mtime now);
@@ -301,7 +350,8 @@ void tcp_ecn_in(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct 
 bool tcp_ecn_echo(struct stack *s, struct tcb *t, const struct tcp_seg *g, uint32_t acked,
 		  struct mtime now);
 
-/* tcp_rack.c: cwnd goes down to ssthresh while ACKs come; false: it cannot, so it has to at once. */
+/* tcp_rack.c: cwnd goes down to ssthresh while ACKs come; false: it cannot, so it has to at once.
+ */
 bool tcp_rack_reduce(struct stack *s, struct tcb *t, uint32_t flight);
 bool tcp_rack_reducing(const struct stack *s, const struct tcb *t);
 
@@ -310,6 +360,11 @@ uint64_t tcp_pacing_rate(const struct tcb *t);			  /* bytes/s, 0: not paced */
 uint32_t tcp_pace_wait_us(const struct tcb *t, struct mtime now); /* 0: data may go now */
 uint32_t tcp_pace_burst(const struct tcb *t, uint32_t mss);	  /* bytes in one packet at most */
 void tcp_pace_sent(struct tcb *t, uint32_t len, struct mtime now);
+/* Can there be a rate? Without it none of these need be asked. */
+static inline bool tcp_paced(const struct tcb *t)
+{
+	return cc_get(t->cc)->pacing_rate || tcb_max_pacing(t);
+}
 
 /* tcp_sack.c: the receiver's side of RFC 2018 and RFC 2883 */
 /* Text that we had already has come once more: to be reported in the next ACK. */
@@ -327,16 +382,33 @@ void tcp_sack_fill(struct stack *s, struct tcb *t, struct tcp_options *o);
 uint32_t tcp_mem_in_order(const struct stack *s, const struct tcb *t);
 bool tcp_mem_out_of_order(const struct stack *s, const struct tcb *t);
 /* The window to offer where the buffer has @space. */
-uint32_t tcp_mem_window(const struct stack *s, const struct tcb *t, uint32_t space);
+uint32_t tcp_mem_window_tight(const struct stack *s, const struct tcb *t, uint32_t space);
+static inline uint32_t tcp_mem_window(const struct stack *s, const struct tcb *t, uint32_t space)
+{
+	return s->mem_pressure ? tcp_mem_window_tight(s, t, space) : space;
+}
 /* sndbuf as it counts now; bytes that a writer may add. */
 uint32_t tcp_mem_sndbuf(const struct stack *s, const struct tcb *t);
 uint32_t tcp_mem_snd_room(const struct stack *s, const struct tcb *t);
-bool tcp_mem_waits(const struct stack *s, const struct tcb *t);
+/* Does a writer wait for memory alone? Then no ACK may come to wake it. */
+static inline bool tcp_mem_waits(const struct stack *s, const struct tcb *t)
+{
+	return t->flags & TCB_F_TX_FULL &&
+	       (!t->tx_bytes || (s->mem_pressure && t->tx_bytes <= t->sndbuf / 3 * 2));
+}
 /* Is an orphan with that much to send too expensive? */
 bool tcp_mem_orphan_over(const struct stack *s, const struct tcb *t);
 
-/* tcp_buf.c: what can be done without should not take the last chunks. */
-bool tcp_memory_low(const struct stack *s);
+/*
+ * What can be done without should not take the last chunks: text out of order may be thrown away at
+ * any time, a scoreboard helps only.
+ */
+static inline bool tcp_memory_low(const struct stack *s)
+{
+	const struct free_list *f = &s->chunk_free;
+
+	return f->size - f->used + f->n_free < f->size / 16;
+}
 
 /* tcp_buf.c: all but what the program may still read */
 void tcp_buf_release_unread(struct stack *s, struct tcb *t);

@@ -186,14 +186,6 @@ uint32_t rxq_peek(struct stack *s, const struct tcb *t, uint32_t skip, void *buf
 
 /* ---- out-of-order queue ---- */
 
-/* Out-of-order data may be thrown away at any time, and a scoreboard can be done without. */
-bool tcp_memory_low(const struct stack *s)
-{
-	const struct free_list *f = &s->chunk_free;
-
-	return f->size - f->used + f->n_free < f->size / 16;
-}
-
 /*
  * Puts up to @len bytes for the gap behind @prev (SHM_NIL: at the head) there: into @prev's room
  * if they follow it directly, else into a new chunk. *@prev becomes the chunk used.

@@ -93,9 +93,9 @@ bool tcp_mem_out_of_order(const struct stack *s, const struct tcb *t)
  * Linux's tcp_adjust_rcv_ssthresh(): four segments, so that the ACK clock keeps ticking. Not more
  * than @space, which is what the buffer would allow. What was promised is the caller's to keep.
  */
-uint32_t tcp_mem_window(const struct stack *s, const struct tcb *t, uint32_t space)
+uint32_t tcp_mem_window_tight(const struct stack *s, const struct tcb *t, uint32_t space)
 {
-	if (s->mem_pressure && (space < t->rcvbuf / 4 || tcp_mem_high(s)))
+	if (space < t->rcvbuf / 4 || tcp_mem_high(s))
 		return tcp_min(space, 4u * t->rcv_mss);
 	return space;
 }
@@ -118,13 +118,6 @@ uint32_t tcp_mem_snd_room(const struct stack *s, const struct tcb *t)
 	uint32_t buf = tcp_mem_sndbuf(s, t);
 
 	return buf > t->tx_bytes ? tcp_min(buf - t->tx_bytes, chunk_bytes_up_to(s, edge)) : 0;
-}
-
-/* Does a writer wait for memory alone? Then no ACK may come to wake it. */
-bool tcp_mem_waits(const struct stack *s, const struct tcb *t)
-{
-	return t->flags & TCB_F_TX_FULL &&
-	       (!t->tx_bytes || (s->mem_pressure && t->tx_bytes <= t->sndbuf / 3 * 2));
 }
 
 /* ---- orphans ---- */

@@ -31,9 +31,9 @@ static uint32_t limited_transmit(const struct tcb *t)
 }
 
 /* Payload of one packet at most: a segment, or a large one for segmentation by the device. */
-static uint32_t packet_max(const struct stack *s, uint32_t mss)
+static uint32_t packet_max(const struct stack *s, const struct tcb *t, uint32_t mss)
 {
-	uint32_t gso = tcp_min(s->cfg.gso_max, 65535);
+	uint32_t gso = t->flags & TCB_F_URG_SND ? 0 : tcp_min(s->cfg.gso_max, 65535);
 	const uint32_t hdrs = ETH_HLEN_ + IP6_HLEN + TCP_HLEN + 40;
 
 	return gso > hdrs + 2 * mss ? (gso - hdrs) / mss * mss : mss;
@@ -45,7 +45,7 @@ static uint32_t packet_max(const struct stack *s, uint32_t mss)
  */
 static uint32_t worth_sending(const struct tcb *t, uint32_t len, uint32_t avail, bool wnd_limited)
 {
-	uint32_t mss = tcp_eff_mss(t), tail = len % mss;
+	uint32_t mss = tcp_eff_mss(t), tail = len < mss ? len : len % mss;
 	bool again = seq_lt(t->snd_nxt, t->snd_max);
 
 	if (!tail)
@@ -57,11 +57,11 @@ static uint32_t worth_sending(const struct tcb *t, uint32_t len, uint32_t avail,
 	return wnd_limited && tail >= t->max_window / 2 ? len : 0;
 }
 
-static bool next_data(const struct stack *s, const struct tcb *t, struct tcp_next *n)
+static bool next_data(const struct stack *s, const struct tcb *t, const struct board *b,
+		      struct tcp_next *n)
 {
 	uint32_t end = tcp_queue_end(t), flight = t->snd_nxt - t->snd_una;
 	uint32_t mss = tcp_eff_mss(t), avail, wnd, cwnd, len;
-	const struct board *b = tcp_board(s, t);
 	bool fin = t->flags & TCB_F_FIN_QUEUED;
 
 	if (tcp_fin_acked(t) || seq_gt(t->snd_nxt, end))
@@ -84,8 +84,12 @@ static bool next_data(const struct stack *s, const struct tcb *t, struct tcp_nex
 	fin = fin && len == avail && wnd > len;
 	if (!fin)
 		len = worth_sending(t, len, avail, wnd <= cwnd);
-	n->len = tcp_min(len, t->flags & TCB_F_URG_SND ? mss : packet_max(s, mss));
-	n->len = tcp_min(n->len, tcp_pace_burst(t, mss));
+	if (len > mss) {
+		len = tcp_min(len, packet_max(s, t, mss));
+		if (tcp_paced(t))
+			len = tcp_min(len, tcp_pace_burst(t, mss));
+	}
+	n->len = len;
 	n->fin = fin && n->len == avail;
 	return n->len || n->fin;
 }
@@ -94,9 +98,8 @@ static bool next_data(const struct stack *s, const struct tcb *t, struct tcp_nex
  * What is lost goes before new data, in order, as far as cwnd and the peer's window let it. A
  * segment that does not fit waits for ACKs, or for the timer.
  */
-static bool next_resend(const struct stack *s, const struct tcb *t, struct tcp_next *n)
+static bool next_resend(const struct tcb *t, const struct board *b, struct tcp_next *n)
 {
-	const struct board *b = tcp_board(s, t);
 	uint32_t i = b ? board_first_lost(b) : BOARD_MAX;
 	uint32_t end, pipe, queue_end = tcp_queue_end(t), stop;
 
@@ -122,21 +125,22 @@ static bool frto_waits(const struct tcb *t, const struct board *b)
 }
 
 /* What windows let go; where it has to wait for its time, when that is. */
-static enum tcp_action next_text(const struct stack *s, const struct tcb *t, struct tcp_next *n,
-				 struct mtime now)
+static enum tcp_action next_text(const struct stack *s, const struct tcb *t, const struct board *b,
+				 struct tcp_next *n, struct mtime now)
 {
-	const struct board *b = tcp_board(s, t);
 	enum tcp_action act = TCP_ACT_NONE;
 	uint32_t wait;
 
 	/* RFC 5682 §3.1, step 2b: new data first, and then what its ACKs say */
-	if (b && b->frto == FRTO_NEW_DATA && next_data(s, t, n))
+	if (b && b->frto == FRTO_NEW_DATA && next_data(s, t, b, n))
 		act = TCP_ACT_DATA;
-	else if (!frto_waits(t, b) && next_resend(s, t, n))
+	else if (!frto_waits(t, b) && next_resend(t, b, n))
 		act = TCP_ACT_RESEND;
-	else if (next_data(s, t, n))
+	else if (next_data(s, t, b, n))
 		act = TCP_ACT_DATA;
-	wait = act == TCP_ACT_NONE ? 0 : tcp_pace_wait_us(t, now);
+	if (act == TCP_ACT_NONE || !(t->flags & TCB_F_PACED))
+		return act;
+	wait = tcp_pace_wait_us(t, now);
 	if (!wait)
 		return act;
 	n->paced = true;
@@ -167,10 +171,10 @@ static enum tcp_action next_opening(const struct stack *s, const struct tcb *t, 
 									: TCP_ACT_NONE;
 }
 
-static enum tcp_action next_timed(const struct stack *s, const struct tcb *t, struct mtime now)
+/* Of what is due, what comes first; by first_deadline() something is. */
+static enum tcp_action next_timed(const struct stack *s, const struct tcb *t, const struct board *b,
+				  struct mtime now)
 {
-	const struct board *b = tcp_board(s, t);
-
 	/* Nothing that follows counts before our SYN-ACK has come through. */
 	if (t->opt & TCB_OPT_SYNACK && due(t->t_rtx, now))
 		return tcp_timer_syn_over(s, t, now) ? TCP_ACT_TIMEOUT : TCP_ACT_SYN;
@@ -194,32 +198,10 @@ static bool ack_due(const struct tcb *t, struct mtime now)
 	       (t->flags & TCB_F_ACK_DELAYED && ms_time(t->t_delack, now).ns <= now.ns);
 }
 
-#define MEMORY_RETRY_MS 10u
-
-struct tcp_next tcp_next(const struct stack *s, const struct tcb *t, struct mtime now)
+/* Before it passes no timer has anything to say. */
+static struct mtime first_deadline(const struct tcb *t, const struct board *b, struct mtime now)
 {
-	struct tcp_next n = {.act = TCP_ACT_NONE, .when = MTIME_NEVER};
-	const struct board *b = tcp_board(s, t);
-
-	if (t->flags & TCB_F_RST_SEND) {
-		n.act = TCP_ACT_RST;
-	} else if (t->state == TCP_CLOSED) {
-		return n;
-	} else if (!tcp_synchronised(t)) {
-		n.act = next_opening(s, t, now);
-	} else {
-		n.act = next_timed(s, t, now);
-		if (n.act != TCP_ACT_NONE)
-			;
-		else if (t->flags & TCB_F_RTX)
-			n.act = TCP_ACT_RETRANS;
-		else
-			n.act = next_text(s, t, &n, now);
-		if (n.act == TCP_ACT_NONE && ack_due(t, now))
-			n.act = TCP_ACT_ACK;
-	}
-	if (n.act != TCP_ACT_NONE)
-		return n;
+	struct tcp_next n = {.when = MTIME_NEVER};
 
 	sleep_until(&n, t->t_rtx);
 	if (b) {
@@ -228,9 +210,52 @@ struct tcp_next tcp_next(const struct stack *s, const struct tcb *t, struct mtim
 	}
 	if (t->flags & TCB_F_ACK_DELAYED)
 		sleep_until(&n, ms_time(t->t_delack, now).ns);
-	if (tcp_synchronised(t))
+	if (tcp_timer_kept(t))
 		sleep_until(&n, tcp_timer_keep(t, now));
-	if (tcp_mem_waits(s, t))
+	return n.when;
+}
+
+#define MEMORY_RETRY_MS 10u
+
+/* What a connection that is open has to do apart from ACKs. */
+static enum tcp_action next_open(const struct stack *s, const struct tcb *t, const struct board *b,
+				 struct tcp_next *n, struct mtime now)
+{
+	enum tcp_action act = TCP_ACT_NONE;
+
+	if (n->when.ns <= now.ns)
+		act = next_timed(s, t, b, now);
+	if (act != TCP_ACT_NONE)
+		return act;
+	if (t->flags & TCB_F_RTX)
+		return TCP_ACT_RETRANS;
+	if (tcp_unsent(t) || (b && b->lost))
+		return next_text(s, t, b, n, now);
+	return TCP_ACT_NONE;
+}
+
+struct tcp_next tcp_next(const struct stack *s, const struct tcb *t, struct mtime now)
+{
+	struct tcp_next n = {.act = TCP_ACT_NONE, .when = MTIME_NEVER};
+	const struct board *b = tcp_board(s, t);
+
+	if (t->flags & TCB_F_RST_SEND) {
+		n.act = TCP_ACT_RST;
+		return n;
+	}
+	if (t->state == TCP_CLOSED)
+		return n;
+	n.when = first_deadline(t, b, now);
+	if (!tcp_synchronised(t)) {
+		n.act = next_opening(s, t, now);
+		return n;
+	}
+	n.act = next_open(s, t, b, &n, now);
+	if (n.act != TCP_ACT_NONE)
+		return n;
+	if (ack_due(t, now))
+		n.act = TCP_ACT_ACK;
+	else if (tcp_mem_waits(s, t))
 		n.when = mtime_min(n.when, mtime_add_ms(now, MEMORY_RETRY_MS));
 	return n;
 }
@@ -267,7 +292,7 @@ void tcp_sleep(struct stack *s, struct tcb *t, struct tcp_next n, struct mtime n
 		t->t_rtx = mtime_add_us(now, tcp_rto_us(t)).ns;
 		sleep_until(&n, t->t_rtx);
 	}
-	if (n.act == TCP_ACT_NONE)
+	if (n.act == TCP_ACT_NONE && t->snd_una == t->snd_max && !(t->flags & TCB_F_WORK_NOW))
 		n.when = mtime_min(n.when, tcb_work_put(s, t, now));
 	arm(s, t, n.act == TCP_ACT_NONE ? n.when : now);
 }

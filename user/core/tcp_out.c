@@ -10,12 +10,6 @@
  */
 #include "board.h"
 
-uint32_t tcp_ts_now(const struct stack *s, struct mtime now)
-{
-	(void)s;
-	return (uint32_t)(now.ns / NS_PER_MS);
-}
-
 void tcp_want_output(struct stack *s, struct tcb *t)
 {
 	uint32_t i = tcb_index(s, t);
@@ -70,14 +64,11 @@ static void syn_options(struct stack *s, const struct tcb *t, struct tcp_options
 	fastopen_syn_out(s, t, o, now);
 }
 
-/* Writes header and options at @h, returns their length. SACK blocks go into bare ACKs only. */
-static uint32_t put_header(struct stack *s, struct tcb *t, uint8_t *h, uint32_t seq, uint32_t len,
-			   uint8_t flags, struct mtime now)
+/* Options that not every segment has. SACK blocks go into bare ACKs only. */
+static uint32_t put_options(struct stack *s, struct tcb *t, uint8_t *p, bool syn, uint8_t flags,
+			    struct mtime now)
 {
 	struct tcp_options o = {.has_ts = t->opt & TCB_OPT_TS};
-	bool syn = flags & TH_SYN;
-	uint32_t hlen, wnd;
-	uint16_t up = 0;
 
 	if (o.has_ts) {
 		o.ts_val = tcp_ts_now(s, now) + t->ts_offset;
@@ -85,43 +76,79 @@ static uint32_t put_header(struct stack *s, struct tcb *t, uint8_t *h, uint32_t 
 	}
 	if (syn)
 		syn_options(s, t, &o, now);
-	if (!len && flags == TH_ACK && tcp_sack_pending(t))
+	else
 		tcp_sack_fill(s, t, &o);
-	hlen = TCP_HLEN + tcp_put_options(h + TCP_HLEN, &o, syn);
+	return tcp_put_options(p, &o, syn);
+}
+
+/* Writes header and options at @h, returns their length. */
+static uint32_t put_header(struct stack *s, struct tcb *t, uint8_t *h, uint32_t seq, uint32_t len,
+			   uint8_t flags, struct mtime now)
+{
+	bool syn = flags & TH_SYN;
+	uint32_t hlen = TCP_HLEN, wnd;
+	uint16_t up = 0;
+
+	if (syn || (!len && flags == TH_ACK && tcp_sack_pending(t)))
+		hlen += put_options(s, t, h + TCP_HLEN, syn, flags, now);
+	else if (t->opt & TCB_OPT_TS)
+		hlen += tcp_put_ts(h + TCP_HLEN, tcp_ts_now(s, now) + t->ts_offset,
+				   flags & TH_ACK ? t->ts_recent : 0);
 	wnd = syn ? tcp_syn_window(t->rcvbuf) : tcp_select_window(s, t) >> t->rcv_wscale;
+	if (t->flags & TCB_F_URG_SND && !(flags & (TH_SYN | TH_RST)))
+		up = tcp_urg_pointer(t, seq);
+	if (up)
+		flags |= TH_URG;
 
 	memcpy(h, &t->local_port, 2);
 	memcpy(h + 2, &t->remote_port, 2);
 	put_be32(h + 4, seq);
 	put_be32(h + 8, flags & TH_ACK ? t->rcv_nxt : 0);
-	h[12] = (uint8_t)(hlen / 4 << 4);
-	h[13] = flags;
-	put_be16(h + 14, (uint16_t)tcp_min(wnd, 65535));
-	put_be16(h + 16, 0);
-	if (t->flags & TCB_F_URG_SND && !(flags & (TH_SYN | TH_RST)))
-		up = tcp_urg_pointer(t, seq);
-	put_be16(h + 18, up);
-	if (up)
-		h[13] |= TH_URG;
+	put_be32(h + 12, hlen / 4 << 28 | (uint32_t)flags << 16 | tcp_min(wnd, 65535));
+	put_be32(h + 16, up);
 	return hlen;
+}
+
+/* The header in front of @len bytes of TCP, whose checksum it fills in, too. */
+static void put_ip(struct stack *s, const struct tcb *t, struct pkt *p, bool v4, uint8_t tos,
+		   uint32_t len)
+{
+	uint8_t *h = p->frag[0].p + p->l3_off, ttl = t->ttl;
+
+	if (!ttl)
+		ttl = (uint8_t)s->cfg.limits.ip_default_ttl;
+	if (v4)
+		ip4_put_header(h, ip_addr_to_v4(&t->local), ip_addr_to_v4(&t->remote), PROTO_TCP,
+			       ttl, tos, IP4_HLEN + len, 0, IP4_DF);
+	else
+		ip_header(s, p,
+			  &(struct ip_out){.src = t->local,
+					   .dst = t->remote,
+					   .proto = PROTO_TCP,
+					   .ttl = ttl,
+					   .tos = tos,
+					   .df = true},
+			  len);
+	l4_checksum_pseudo(s, p,
+			   v4 ? csum_pseudo4(ip_addr_to_v4(&t->local), ip_addr_to_v4(&t->remote),
+					     PROTO_TCP, len)
+			      : csum_pseudo(&t->local, &t->remote, PROTO_TCP, len),
+			   PROTO_TCP, len, 16);
 }
 
 /* A segment of @len bytes from @seq on; more than the MSS: for the device to cut. */
 static struct pkt *build(struct stack *s, struct tcb *t, uint32_t seq, uint32_t len, uint8_t flags,
 			 struct mtime now)
 {
-	struct ip_out o = {.src = t->local,
-			   .dst = t->remote,
-			   .proto = PROTO_TCP,
-			   .ttl = t->ttl,
-			   .df = true,
-			   .queue = t->queue};
-	struct pkt *p = ip_pkt_alloc(s, !ip_addr_is_v4(&t->remote));
+	bool v4 = ip_addr_is_v4(&t->remote);
+	struct pkt *p = ip_pkt_alloc(s, !v4);
 	uint32_t text = seq + !!(flags & TH_SYN), hlen, got;
+	uint8_t tos = t->tos & (uint8_t)~ECN_MASK;
 
 	if (!p)
 		return NULL;
-	o.tos = (uint8_t)((t->tos & ~ECN_MASK) | tcp_ecn_out(t, seq, len, &flags));
+	if (t->opt & TCB_OPT_ECN || cc_get(t->cc)->needs_ecn)
+		tos |= tcp_ecn_out(t, seq, len, &flags);
 	hlen = put_header(s, t, ip_payload(p), seq, len, flags, now);
 	p->hdr_len = (uint16_t)(p->l4_off + hlen);
 	p->frag[0].len = p->hdr_len;
@@ -136,8 +163,7 @@ static struct pkt *build(struct stack *s, struct tcb *t, uint32_t seq, uint32_t 
 	p->len = p->hdr_len + len;
 	p->netif = t->netif;
 	p->queue = t->queue;
-	ip_header(s, p, &o, hlen + len);
-	l4_checksum(s, p, &t->local, &t->remote, PROTO_TCP, hlen + len, 16);
+	put_ip(s, t, p, v4, tos, hlen + len);
 	MIB(s, Ip_OutRequests);
 	return p;
 }
@@ -222,18 +248,18 @@ static void count_sent(struct stack *s, struct tcb *t, uint32_t len, bool again)
 	uint32_t mss = tcp_eff_mss(t), n = len > mss ? (len + mss - 1) / mss : 1;
 
 	t->segs_out += n;
-	stack_count(s, again ? MIB_Tcp_RetransSegs : MIB_Tcp_OutSegs, n);
+	s->a.mib[again ? MIB_Tcp_RetransSegs : MIB_Tcp_OutSegs] += n;
 	if (again)
 		t->total_retrans += n;
 	else if (len)
-		stack_count(s, MIB_TcpExt_TCPOrigDataSent, n);
+		s->a.mib[MIB_TcpExt_TCPOrigDataSent] += n;
 }
 
 /* A data or FIN segment is about to be sent from @seq on; it may be one that was sent before. */
 static void data_sent(struct stack *s, struct tcb *t, uint32_t seq, uint32_t len, bool fin,
 		      struct mtime now)
 {
-	uint32_t end = seq + len + fin;
+	uint32_t end = seq + len + fin, mss = tcp_eff_mss(t);
 	bool again = seq_lt(seq, t->snd_max);
 
 	count_sent(s, t, len, again);
@@ -244,20 +270,23 @@ static void data_sent(struct stack *s, struct tcb *t, uint32_t seq, uint32_t len
 	if (again) {
 		t->flags &= ~TCB_F_RTT_VALID; /* Karn */
 	} else if (!(t->flags & TCB_F_RTT_VALID)) {
+		struct tcb_work *w = tcb_work_get(s, t);
+
 		t->flags |= TCB_F_RTT_VALID;
-		tcb_work_get(s, t)->rtt_seq = end;
-		tcb_work_get(s, t)->rtt_time = us_stamp(now);
+		w->rtt_seq = end;
+		w->rtt_time = us_stamp(now);
 	}
 	if (fin)
 		t->flags |= TCB_F_FIN_SENT;
-	if (len % tcp_eff_mss(t))
+	if (len < mss ? len : len % mss)
 		t->snd_sml = end;
 	/* An answer to what has just come: ACKs can ride on such. */
 	if (!again && ms_ago(t->last_rcv, now) < tcp_delack_ms(t))
 		t->flags |= TCB_F_PINGPONG;
 	if (t->snd_una == t->snd_max && cc_get(t->cc)->start)
 		cc_of(s, t)->start(t, now);
-	tcp_pace_sent(t, len, now);
+	if (t->flags & TCB_F_PACED || tcp_paced(t))
+		tcp_pace_sent(t, len, now);
 	tcp_timer_data_sent(t, now);
 	if (t->opt & TCB_OPT_SACK)
 		tcp_rack_sent(s, t, seq, end, again, now);
@@ -563,6 +592,22 @@ struct pkt *tcp_output(struct stack *s, struct tcb *t, struct mtime now)
 			return p;
 	}
 	return NULL;
+}
+
+bool tcp_output_done(struct stack *s, struct tcb *t, struct mtime now)
+{
+	const struct board *b = tcp_board(s, t);
+	struct tcp_next n;
+
+	if (tcp_unsent(t) || t->flags & (TCB_F_ACK_NOW | TCB_F_RTX | TCB_F_RST_SEND) ||
+	    t->state != TCP_ESTABLISHED || (b && b->lost))
+		return false;
+	n = tcp_next(s, t, now);
+	if (n.act != TCP_ACT_NONE)
+		return false;
+	t->flags &= ~TCB_F_CWND_LIMITED;
+	tcp_sleep(s, t, n, now);
+	return true;
 }
 
 /* ---- without a connection ---- */

@@ -103,7 +103,7 @@ static void parse_options(const uint8_t *p, uint32_t len, bool syn, struct tcp_o
 /* The most frequent form in one comparison: NOP NOP timestamps, nothing else. */
 static bool parse_ts_only(const uint8_t *p, struct tcp_options *o)
 {
-	if (get_be32(p) != (OPT_NOP << 24 | OPT_NOP << 16 | OPT_TS << 8 | 10))
+	if (get_be32(p) != TCP_OPT_TS_ALONE)
 		return false;
 	o->has_ts = true;
 	o->ts_val = get_be32(p + 4);

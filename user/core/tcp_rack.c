@@ -46,9 +46,11 @@ struct board *tcp_rack_board(struct stack *s, struct tcb *t, struct mtime now)
 void tcp_rack_sent(struct stack *s, struct tcb *t, uint32_t seq, uint32_t end, bool again,
 		   struct mtime now)
 {
-	struct board *b = tcp_rack_board(s, t, now);
+	struct board *b = tcp_board(s, t);
 
-	if (!b && !again && t->snd_una == t->snd_max)
+	if (!b && t->snd_una != t->snd_max)
+		b = tcp_rack_board(s, t, now);
+	else if (!b && !again)
 		b = board_open(s, t, now);
 	if (!b)
 		return;

@@ -33,7 +33,7 @@ struct tcp_options {
 	uint8_t n_sack;
 	uint32_t ts_val, ts_ecr;
 	struct tcp_sack_block sack[4];
-	uint8_t fo; /* fast open: 1 + length of the cookie; 0: not given */
+	uint8_t fo;  /* fast open: 1 + length of the cookie; 0: not given */
 	bool fo_exp; /* in the form of RFC 6994 */
 	uint8_t fo_cookie[FO_COOKIE_MAX];
 };
@@ -83,5 +83,15 @@ static inline uint32_t tcp_seg_space(const struct tcp_seg *g)
 enum drop tcp_parse(struct stack *s, struct pkt *p, const struct ip_info *ip, struct tcp_seg *g);
 /* Writes options, returns their length, a multiple of 4 (tcp_parse.c). */
 uint32_t tcp_put_options(uint8_t *p, const struct tcp_options *o, bool syn);
+
+/* The most frequent form: timestamps, and nothing else. */
+#define TCP_OPT_TS_ALONE (1u << 24 | 1u << 16 | 8u << 8 | 10u) /* NOP NOP TS */
+static inline uint32_t tcp_put_ts(uint8_t *p, uint32_t val, uint32_t ecr)
+{
+	put_be32(p, TCP_OPT_TS_ALONE);
+	put_be32(p + 4, val);
+	put_be32(p + 8, ecr);
+	return 12;
+}
 
 #endif

@@ -21,23 +21,6 @@ void tcp_timer(struct stack *s, uint32_t conn, struct mtime now)
 
 /* ---- what happened ---- */
 
-/* RFC 6298 §5.1: starts if it is not running. A window probe's deadline is none for data. */
-void tcp_timer_data_sent(struct tcb *t, struct mtime now)
-{
-	if (t->flags & TCB_F_PROBING)
-		tcp_timer_window_opened(t);
-	if (!t->t_rtx)
-		t->t_rtx = mtime_add_us(now, tcp_rto_us(t)).ns;
-	t->last_snd = ms_stamp(now);
-}
-
-/* RFC 6298 §5.2, §5.3 */
-void tcp_timer_data_acked(struct tcb *t, struct mtime now)
-{
-	t->rtx_first = 0;
-	t->t_rtx = t->snd_una == t->snd_max ? 0 : mtime_add_us(now, tcp_rto_us(t)).ns;
-}
-
 void tcp_timer_window_opened(struct tcb *t)
 {
 	t->flags &= ~TCB_F_PROBING;

@@ -6,17 +6,6 @@
  */
 #include "board.h"
 
-/* A connection that a program may name: in range, ours, not closed before. */
-struct tcb *tcp_user_tcb(const struct stack *s, uint32_t conn)
-{
-	struct tcb *t;
-
-	if (conn >= s->a.n_tcbs)
-		return NULL;
-	t = &s->a.tcbs[conn];
-	return t->owner == TCB_MINE && !(t->flags & TCB_F_CLOSED) ? t : NULL;
-}
-
 static int take_error(struct tcb *t)
 {
 	int err = t->err;
@@ -72,7 +61,10 @@ int64_t tcp_send(struct stack *s, uint32_t conn, const void *buf, size_t len, un
 		t->flags |= TCB_F_MORE;
 	else
 		t->flags &= ~TCB_F_MORE;
-	tcp_kick(s, t, now);
+	if (n > 0)
+		tcp_want_output(s, t); /* what may go, and when, is asked once: there */
+	else
+		tcp_kick(s, t, now);
 	return n;
 }
 

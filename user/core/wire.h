@@ -8,6 +8,7 @@
 
 #define ETH_HLEN_ 14u
 #define IP4_HLEN 20u
+#define IP4_DF 0x4000u /* beside the fragment's offset */
 #define IP6_HLEN 40u
 #define TCP_HLEN 20u
 #define ETHERTYPE_IP4 0x0800u
