@@ -333,8 +333,7 @@ int ip_send(struct stack *s, struct pkt *p, uint32_t len, const struct ip_out *o
 /* What only fragments have. */
 struct frag_info {
 	uint16_t id;
-	uint32_t off;
-	bool more;
+	uint16_t field; /* flags and offset */
 };
 
 static enum drop bad_header(struct stack *s, enum drop d)
@@ -358,24 +357,23 @@ static enum drop parse_header(struct stack *s, const struct pkt *p, struct ip_in
 		return bad_header(s, DROP_BAD_IP);
 	if (hlen > room)
 		return bad_header(s, DROP_BAD_FRAME);
-	if (csum_fold(csum_partial(h, hlen, 0)))
+	if (csum_fold(hlen == IP4_HLEN ? csum_partial(h, IP4_HLEN, 0) : csum_partial(h, hlen, 0)))
 		return bad_header(s, DROP_BAD_IP_CSUM);
 	if (!h[8])
 		return bad_header(s, DROP_TTL);
 	memcpy(&src, h + 12, 4);
 	memcpy(&dst, h + 16, 4);
-	*ip = (struct ip_info){.src = ip_addr_v4(src),
-			       .dst = ip_addr_v4(dst),
-			       .netif = p->netif,
-			       .l4_off = (uint16_t)(p->l3_off + hlen),
-			       .l4_len = total - hlen,
-			       .proto = h[9],
-			       .ttl = h[8],
-			       .tos = h[1],
-			       .bcast = p->frag[0].p[0] & 1};
-	*frag = (struct frag_info){.id = get_be16(h + 4),
-				   .off = (get_be16(h + 6) & IP4_OFFSET) * 8,
-				   .more = get_be16(h + 6) & IP4_MF};
+	ip->src = ip_addr_v4(src);
+	ip->dst = ip_addr_v4(dst);
+	ip->netif = p->netif;
+	ip->l4_off = (uint16_t)(p->l3_off + hlen);
+	ip->l4_len = total - hlen;
+	ip->proto = h[9];
+	ip->ttl = h[8];
+	ip->tos = h[1];
+	ip->bcast = p->frag[0].p[0] & 1;
+	frag->id = get_be16(h + 4);
+	frag->field = get_be16(h + 6);
 	return DROP_NONE;
 }
 
@@ -441,8 +439,9 @@ enum drop ip_input(struct stack *s, struct pkt *p, struct mtime now)
 		d = check_options(s, p, &ip, now);
 	if (d != DROP_NONE)
 		return d;
-	if (frag.off || frag.more)
-		return reasm_input(s, p, &ip, frag.id, frag.off, frag.more, now);
+	if (frag.field & (IP4_OFFSET | IP4_MF))
+		return reasm_input(s, p, &ip, frag.id, (frag.field & IP4_OFFSET) * 8u,
+				   frag.field & IP4_MF, now);
 	return ip_deliver(s, p, &ip, now);
 }
 

@@ -50,7 +50,12 @@ const struct ip_addr *netif_src(const struct stack *s, uint16_t netif, const str
 /* lo has no Ethernet address: there is nothing to resolve, and our own addresses are peers. */
 static inline bool netif_is_loopback(const struct netif *n)
 {
-	return !(n->mac[0] | n->mac[1] | n->mac[2] | n->mac[3] | n->mac[4] | n->mac[5]);
+	uint32_t a;
+	uint16_t b;
+
+	memcpy(&a, n->mac, sizeof(a));
+	memcpy(&b, n->mac + sizeof(a), sizeof(b));
+	return !(a | b);
 }
 int netif_event(struct stack *s, const struct net_event *ev, struct mtime now);
 int route_event(struct stack *s, const struct net_event *ev);

@@ -226,6 +226,8 @@ void tcp_kick(struct stack *s, struct tcb *t, struct mtime now);
 /* tcp_out.c: finds the next hop where it is not known. May it be sent to? */
 bool tcp_link_ready(struct stack *s, struct tcb *t, struct mtime now);
 
+bool tcp_sleeping(const struct stack *s, const struct tcb *t, struct mtime now);
+
 /* tcp_rearm() for who has asked tcp_next() already. */
 void tcp_sleep(struct stack *s, struct tcb *t, struct tcp_next n, struct mtime now);
 

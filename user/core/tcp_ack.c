@@ -174,19 +174,21 @@ void tcp_writable_check(struct stack *s, struct tcb *t)
 /* @g acknowledges something new: snd_una < ack <= snd_max. */
 void tcp_ack_new(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct mtime now)
 {
-	struct board *b = t->opt & TCB_OPT_SACK ? tcp_rack_board(s, t, now) : NULL;
-	uint32_t acked = g->ack - t->snd_una;
-	uint32_t flight = b ? board_pipe(t, b) : t->snd_nxt - t->snd_una;
-	uint32_t data = acked - (t->flags & TCB_F_FIN_SENT && g->ack == t->snd_max);
-	uint32_t rtt = ack_rtt(s, t, g, now);
-	struct cc_ack a = {
-		.acked = data,
-		.rtt_us = rtt,
-		.in_flight = flight,
-		/* In slow start twice what is in use is not too much, as in Linux. */
-		.cwnd_limited = t->flags & TCB_F_CWND_LIMITED ||
-				(t->cwnd < t->ssthresh && t->cwnd < 2 * flight),
-	};
+	struct board *b = tcp_board(s, t);
+	uint32_t acked = g->ack - t->snd_una, flight, data, rtt;
+	struct cc_ack a = {.acked = 0};
+
+	if (!b && t->opt & TCB_OPT_SACK)
+		b = tcp_rack_board(s, t, now);
+	flight = b ? board_pipe(t, b) : t->snd_nxt - t->snd_una;
+	data = acked - (t->flags & TCB_F_FIN_SENT && g->ack == t->snd_max);
+	rtt = ack_rtt(s, t, g, now);
+	a.acked = data;
+	a.rtt_us = rtt;
+	a.in_flight = flight;
+	/* In slow start twice what is in use is not too much, as in Linux. */
+	a.cwnd_limited =
+		t->flags & TCB_F_CWND_LIMITED || (t->cwnd < t->ssthresh && t->cwnd < 2 * flight);
 
 	txq_acked(s, t, data);
 	t->bytes_acked += data;
@@ -200,17 +202,20 @@ void tcp_ack_new(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct
 		t->backoff = 0; /* RFC 6298 §5.7; without a sample it stays (Karn) */
 	}
 	tcp_timer_data_acked(t, now);
-	if (tcp_ecn_echo(s, t, g, acked, now)) /* no growth by an ACK that says so */
-		a.cwnd_limited = false;
-	if (t->opt & TCB_OPT_SACK)
+	if ((t->opt & TCB_OPT_ECN || cc_get(t->cc)->marks) && tcp_ecn_echo(s, t, g, acked, now))
+		a.cwnd_limited = false; /* no growth by an ACK that says so */
+	if (t->opt & TCB_OPT_SACK && (g->o.n_sack || t->flags & TCB_F_TLP))
 		tcp_sack_ack(s, t, g, acked, now);
 	if (b)
 		tcp_rack_ack(s, t, g, &a, now);
 	else
 		cwnd_ack(s, t, g, &a, now);
-	tcp_sndbuf_tune(s, t);
-	neigh_confirm(s, t->neigh, now);
-	tcp_writable_check(s, t);
+	if (t->cwnd > t->sndbuf / 3)
+		tcp_sndbuf_tune(s, t);
+	if (s->cfg.role == STACK_FULL)
+		neigh_confirm(s, t->neigh, now);
+	if (t->flags & TCB_F_TX_FULL)
+		tcp_writable_check(s, t);
 }
 
 /* An ACK of nothing new. Is it a duplicate in the sense of RFC 5681 §2, and what follows? */

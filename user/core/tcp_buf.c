@@ -126,7 +126,8 @@ uint32_t rxq_append(struct stack *s, struct tcb *t, const struct pkt *p, uint32_
 	uint32_t done = 0;
 
 	while (done < len) {
-		uint32_t c = rxq_tail(s, t), n;
+		uint32_t c = rxq_tail(s, t), n, end;
+		struct chunk_hdr *h;
 
 		if (c == SHM_NIL || !chunk_room(s, c)) {
 			c = chunk_take(s, t);
@@ -134,9 +135,14 @@ uint32_t rxq_append(struct stack *s, struct tcb *t, const struct pkt *p, uint32_
 				break;
 			rxq_link(s, t, c);
 		}
-		n = tcp_min(chunk_room(s, c), len - done);
-		pkt_copy(p, off + done, chunk_bytes(s, c) + hdr(s, c)->len, n);
-		hdr(s, c)->len += (uint16_t)n;
+		h = hdr(s, c);
+		end = (uint32_t)h->off + h->len;
+		n = tcp_min(CHUNK_SIZE - end, len - done);
+		h->len += (uint16_t)n;
+		if (off + done + n <= p->frag[0].len)
+			memcpy(chunk_data(s, c) + end, p->frag[0].p + off + done, n);
+		else
+			pkt_copy(p, off + done, chunk_data(s, c) + end, n);
 		done += n;
 	}
 	t->rx_bytes += done;
@@ -149,20 +155,21 @@ uint32_t rxq_read(struct stack *s, struct tcb *t, void *buf, uint32_t len)
 	uint32_t done = 0;
 
 	while (done < len && t->rx_head != SHM_NIL) {
-		uint32_t c = t->rx_head, n = tcp_min(hdr(s, c)->len, len - done);
+		uint32_t c = t->rx_head, n;
+		struct chunk_hdr *h = hdr(s, c);
 
+		n = tcp_min(h->len, len - done);
 		if (buf)
-			memcpy((uint8_t *)buf + done, chunk_bytes(s, c), n);
+			memcpy((uint8_t *)buf + done, chunk_data(s, c) + h->off, n);
 		done += n;
-		chunk_trim(s, c, n);
-		if (!hdr(s, c)->len) {
-			uint32_t tail = rxq_tail(s, t);
-
-			t->rx_head = hdr(s, c)->next;
-			if (t->rx_head != SHM_NIL)
-				hdr(s, t->rx_head)->stamp = tail;
-			chunk_give(s, t, c);
+		if (n < h->len) {
+			chunk_trim(s, c, n);
+			break;
 		}
+		t->rx_head = h->next;
+		if (h->next != SHM_NIL)
+			hdr(s, h->next)->stamp = h->stamp; /* the tail */
+		chunk_give(s, t, c);
 	}
 	t->rx_bytes -= done;
 	return done;
@@ -285,7 +292,8 @@ uint32_t txq_append(struct stack *s, struct tcb *t, const void *buf, uint32_t le
 	uint32_t done = 0;
 
 	while (done < len) {
-		uint32_t c = w->tx_tail, n;
+		uint32_t c = w->tx_tail, n, end;
+		struct chunk_hdr *h;
 
 		if (c == SHM_NIL || !chunk_room(s, c)) {
 			c = chunk_take(s, t);
@@ -294,9 +302,11 @@ uint32_t txq_append(struct stack *s, struct tcb *t, const void *buf, uint32_t le
 			hdr(s, c)->seq = tcp_queue_end(t);
 			list_append(s, &t->tx_head, &w->tx_tail, c);
 		}
-		n = tcp_min(chunk_room(s, c), len - done);
-		memcpy(chunk_bytes(s, c) + hdr(s, c)->len, (const uint8_t *)buf + done, n);
-		hdr(s, c)->len += (uint16_t)n;
+		h = hdr(s, c);
+		end = (uint32_t)h->off + h->len;
+		n = tcp_min(CHUNK_SIZE - end, len - done);
+		h->len += (uint16_t)n;
+		memcpy(chunk_data(s, c) + end, (const uint8_t *)buf + done, n);
 		t->tx_bytes += n;
 		done += n;
 	}

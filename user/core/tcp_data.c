@@ -165,7 +165,7 @@ static void rcv_rtt_learn(const struct stack *s, struct tcb *t, const struct tcp
 {
 	uint32_t ms, had = rcv_rtt_ms(t);
 
-	if (!(t->opt & TCB_OPT_TS) || !g->o.ts_ecr || g->len < t->rcv_mss || !rcvbuf_may_grow(s, t))
+	if (g->len < t->rcv_mss || !(t->opt & TCB_OPT_TS) || !g->o.ts_ecr || !rcvbuf_may_grow(s, t))
 		return;
 	ms = tcp_ts_now(s, now) + t->ts_offset - g->o.ts_ecr;
 	if (ms > RCV_RTT_MAX_MS)
@@ -227,6 +227,11 @@ static uint32_t queue_in_order(struct stack *s, struct tcb *t, const struct tcp_
 {
 	uint32_t n = 0;
 
+	if (!s->mem_pressure && g->len <= CHUNK_SIZE) { /* it needs two chunks at most */
+		n = rxq_append(s, t, g->p, g->data_off, g->len);
+		if (n == g->len)
+			return n;
+	}
 	do {
 		uint32_t len = tcp_min(g->len - n, tcp_mem_in_order(s, t));
 
@@ -243,7 +248,8 @@ void tcp_data_in_order(struct stack *s, struct tcb *t, const struct tcp_seg *g, 
 	bool hole = t->ooo_head != SHM_NIL;
 	uint32_t before = t->rx_bytes, n;
 
-	tcp_ecn_in(s, t, g, now);
+	if (t->opt & TCB_OPT_ECN)
+		tcp_ecn_in(s, t, g, now);
 	rcv_rtt_learn(s, t, g, now);
 	n = queue_in_order(s, t, g);
 	t->rcv_nxt += n;

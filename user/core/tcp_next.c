@@ -302,10 +302,34 @@ void tcp_rearm(struct stack *s, struct tcb *t, struct mtime now)
 	tcp_sleep(s, t, tcp_next(s, t, now), now);
 }
 
+/*
+ * What most calls find: nothing to do, and the timer fires soon enough for all that there is to
+ * wait for. Where this says so, tcp_next() and tcp_sleep() would change nothing.
+ */
+bool tcp_sleeping(const struct stack *s, const struct tcb *t, struct mtime now)
+{
+	const uint32_t busy = TCB_F_ACK_NOW | TCB_F_RTX | TCB_F_RST_SEND | TCB_F_TX_FULL;
+	const struct board *b = tcp_board(s, t);
+	struct mtime when;
+
+	if (t->state != TCP_ESTABLISHED || t->flags & busy || tcp_unsent(t) || (b && b->lost) ||
+	    t->timer.slot == SHM_NIL)
+		return false;
+	if (t->work && t->snd_una == t->snd_max && !(t->flags & TCB_F_WORK_NOW))
+		return false; /* it may not need that any longer */
+	when = first_deadline(t, b, now);
+	return when.ns > now.ns &&
+	       (mtime_is_never(when) ||
+		(int32_t)(t->t_armed - (uint32_t)(when.ns >> WHEEL_SHIFT)) <= 0);
+}
+
 void tcp_kick(struct stack *s, struct tcb *t, struct mtime now)
 {
-	struct tcp_next n = tcp_next(s, t, now);
+	struct tcp_next n;
 
+	if (tcp_sleeping(s, t, now))
+		return;
+	n = tcp_next(s, t, now);
 	if (n.act != TCP_ACT_NONE)
 		tcp_want_output(s, t);
 	else

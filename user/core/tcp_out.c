@@ -281,7 +281,7 @@ static void data_sent(struct stack *s, struct tcb *t, uint32_t seq, uint32_t len
 	if (len < mss ? len : len % mss)
 		t->snd_sml = end;
 	/* An answer to what has just come: ACKs can ride on such. */
-	if (!again && ms_ago(t->last_rcv, now) < tcp_delack_ms(t))
+	if (!again && !(t->flags & TCB_F_PINGPONG) && ms_ago(t->last_rcv, now) < tcp_delack_ms(t))
 		t->flags |= TCB_F_PINGPONG;
 	if (t->snd_una == t->snd_max && cc_get(t->cc)->start)
 		cc_of(s, t)->start(t, now);
@@ -602,6 +602,10 @@ bool tcp_output_done(struct stack *s, struct tcb *t, struct mtime now)
 	if (tcp_unsent(t) || t->flags & (TCB_F_ACK_NOW | TCB_F_RTX | TCB_F_RST_SEND) ||
 	    t->state != TCP_ESTABLISHED || (b && b->lost))
 		return false;
+	if (tcp_sleeping(s, t, now)) {
+		t->flags &= ~TCB_F_CWND_LIMITED;
+		return true;
+	}
 	n = tcp_next(s, t, now);
 	if (n.act != TCP_ACT_NONE)
 		return false;

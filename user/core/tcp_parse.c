@@ -123,14 +123,20 @@ enum drop tcp_parse(struct stack *s, struct pkt *p, const struct ip_info *ip, st
 	hlen = (h[12] >> 4) * 4u;
 	if (hlen < TCP_HLEN || hlen > ip->l4_len || ip->l4_off + hlen > p->frag[0].len)
 		goto bad;
-	memcpy(h + TCP_HLEN, p->frag[0].p + ip->l4_off + TCP_HLEN, hlen - TCP_HLEN);
+	if (hlen == TCP_HLEN + 12)
+		memcpy(h + TCP_HLEN, p->frag[0].p + ip->l4_off + TCP_HLEN, 12);
+	else
+		memcpy(h + TCP_HLEN, p->frag[0].p + ip->l4_off + TCP_HLEN, hlen - TCP_HLEN);
 	if (!l4_checksum_ok(p, ip, 16)) {
 		MIB(s, Tcp_InCsumErrors);
 		MIB(s, Tcp_InErrs);
 		return DROP_BAD_CSUM;
 	}
 
-	memset(g, 0, sizeof(*g));
+	memset(&g->o, 0, offsetof(struct tcp_options, sack));
+	g->o.fo = 0;
+	g->o.fo_exp = false;
+	g->tw_iss = 0;
 	g->ip = ip;
 	g->p = p;
 	memcpy(&g->sport, h, 2);

@@ -244,6 +244,33 @@ static void reneging_check(struct tcb *t, const struct board *b, struct mtime no
 		t->t_rtx = soon;
 }
 
+/*
+ * The most frequent ACK: of all that was outstanding, which was sent at one moment and only once,
+ * and nothing is known of losses or to be taken back. What is done is what the long way would do.
+ */
+static bool ack_of_all(struct stack *s, struct tcb *t, struct board *b, const struct tcp_seg *g,
+		       const struct cc_ack *ca, struct mtime now)
+{
+	const struct cc_ops *cc = cc_get(t->cc);
+	const struct seg_run *r = &b->r[b->first];
+	struct cc_ack c;
+	uint64_t us;
+
+	if (t->snd_una != t->snd_max || t->cc_state != CC_OPEN || b->n != 1 || r->flags ||
+	    b->undo.cwnd || b->cwr || b->frto || g->o.n_sack || cc->control || !ca->acked)
+		return false;
+	us = mtime_diff_us(now, (struct mtime){r->xmit});
+	c = *ca;
+	c.rtt_us = us ? (us < TCP_RTO_MAX_US ? (uint32_t)us : TCP_RTO_MAX_US) : 1;
+	c.delivered_seq = t->snd_una;
+	c.acked = c.delivered = t->snd_una - r->seq;
+	if (seq_gt(t->snd_una, t->recover))
+		t->recover = t->snd_una - 1;
+	cc->ack(t, &c, now);
+	board_close(s, t);
+	return true;
+}
+
 void tcp_rack_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, const struct cc_ack *ca,
 		  struct mtime now)
 {
@@ -254,6 +281,8 @@ void tcp_rack_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, const
 	uint32_t known_lost;
 	bool lost = false, recovered;
 
+	if (ack_of_all(s, t, b, g, ca, now))
+		return;
 	board_ack(&a);
 	if (cc->control)
 		rate_ack(&a, &c);
