@@ -342,6 +342,17 @@ static enum drop bad_header(struct stack *s, enum drop d)
 	return d;
 }
 
+/* Of one without options. */
+static uint32_t header_sum(const uint8_t *h)
+{
+	uint32_t w[IP4_HLEN / 4];
+	uint64_t sum;
+
+	memcpy(w, h, sizeof(w));
+	sum = (uint64_t)w[0] + w[1] + w[2] + w[3] + w[4];
+	return csum_add((uint32_t)sum, (uint32_t)(sum >> 32));
+}
+
 /* RFC 1122 §3.2.1: the checks that need no more than the header itself. */
 static enum drop parse_header(struct stack *s, const struct pkt *p, struct ip_info *ip,
 			      struct frag_info *frag)
@@ -357,7 +368,7 @@ static enum drop parse_header(struct stack *s, const struct pkt *p, struct ip_in
 		return bad_header(s, DROP_BAD_IP);
 	if (hlen > room)
 		return bad_header(s, DROP_BAD_FRAME);
-	if (csum_fold(hlen == IP4_HLEN ? csum_partial(h, IP4_HLEN, 0) : csum_partial(h, hlen, 0)))
+	if (csum_fold(hlen == IP4_HLEN ? header_sum(h) : csum_partial(h, hlen, 0)))
 		return bad_header(s, DROP_BAD_IP_CSUM);
 	if (!h[8])
 		return bad_header(s, DROP_TTL);
@@ -380,10 +391,11 @@ static enum drop parse_header(struct stack *s, const struct pkt *p, struct ip_in
 /* RFC 1122 §3.2.1.3, RFC 1812 §5.3.7: who may speak to whom on this interface. */
 static enum drop check_addrs(struct stack *s, struct ip_info *ip)
 {
-	bool lo = netif_is_loopback(&s->netifs[ip->netif]), local;
+	bool lo, local;
 
 	if (s->cfg.role == STACK_APP)
 		return DROP_NONE;
+	lo = netif_is_loopback(&s->netifs[ip->netif]);
 	local = addr_is_local(s, &ip->dst);
 	if (!addr_is_unicast(s, &ip->src) ||
 	    (!lo && (addr_is_local(s, &ip->src) || addr_is_loopback(&ip->src) ||

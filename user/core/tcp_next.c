@@ -198,21 +198,27 @@ static bool ack_due(const struct tcb *t, struct mtime now)
 	       (t->flags & TCB_F_ACK_DELAYED && ms_time(t->t_delack, now).ns <= now.ns);
 }
 
+static void earlier(uint64_t *when, uint64_t deadline)
+{
+	if (deadline && deadline < *when)
+		*when = deadline;
+}
+
 /* Before it passes no timer has anything to say. */
 static struct mtime first_deadline(const struct tcb *t, const struct board *b, struct mtime now)
 {
-	struct tcp_next n = {.when = MTIME_NEVER};
+	uint64_t when = MTIME_NEVER.ns;
 
-	sleep_until(&n, t->t_rtx);
+	earlier(&when, t->t_rtx);
 	if (b) {
-		sleep_until(&n, b->t_reo);
-		sleep_until(&n, b->t_pto);
+		earlier(&when, b->t_reo);
+		earlier(&when, b->t_pto);
 	}
 	if (t->flags & TCB_F_ACK_DELAYED)
-		sleep_until(&n, ms_time(t->t_delack, now).ns);
+		earlier(&when, ms_time(t->t_delack, now).ns);
 	if (tcp_timer_kept(t))
-		sleep_until(&n, tcp_timer_keep(t, now));
-	return n.when;
+		earlier(&when, tcp_timer_keep(t, now));
+	return (struct mtime){when};
 }
 
 #define MEMORY_RETRY_MS 10u

@@ -245,29 +245,55 @@ static void reneging_check(struct tcb *t, const struct board *b, struct mtime no
 }
 
 /*
- * The most frequent ACK: of all that was outstanding, which was sent at one moment and only once,
- * and nothing is known of losses or to be taken back. What is done is what the long way would do.
+ * The most frequent ACK: in order, of what was sent only once, while nothing is known of losses or
+ * to be taken back. What is done is what the long way would do.
  */
-static bool ack_of_all(struct stack *s, struct tcb *t, struct board *b, const struct tcp_seg *g,
-		       const struct cc_ack *ca, struct mtime now)
+static bool ack_in_order(struct stack *s, struct tcb *t, struct board *b, const struct tcp_seg *g,
+			 const struct cc_ack *ca, struct mtime now)
 {
 	const struct cc_ops *cc = cc_get(t->cc);
-	const struct seg_run *r = &b->r[b->first];
+	uint32_t una = t->snd_una, i = b->first, from = b->r[i].seq, end;
 	struct cc_ack c;
-	uint64_t us;
+	uint64_t xmit;
 
-	if (t->snd_una != t->snd_max || t->cc_state != CC_OPEN || b->n != 1 || r->flags ||
-	    b->undo.cwnd || b->cwr || b->frto || g->o.n_sack || cc->control || !ca->acked)
+	if (t->cc_state != CC_OPEN || b->sacked || b->lost || b->undo.cwnd || b->cwr || b->frto ||
+	    g->o.n_sack || cc->control || !ca->acked || seq_gt(b->fack, una))
 		return false;
-	us = mtime_diff_us(now, (struct mtime){r->xmit});
+	for (;; i++) {
+		if (b->r[i].flags)
+			return false;
+		end = board_run_end(b, i);
+		if (!seq_lt(end, una))
+			break;
+	}
+	/* The last of them was sent last, so it has the shortest round trip. */
+	xmit = b->r[i].xmit;
 	c = *ca;
-	c.rtt_us = us ? (us < TCP_RTO_MAX_US ? (uint32_t)us : TCP_RTO_MAX_US) : 1;
-	c.delivered_seq = t->snd_una;
-	c.acked = c.delivered = t->snd_una - r->seq;
-	if (seq_gt(t->snd_una, t->recover))
-		t->recover = t->snd_una - 1;
+	c.rtt_us = us_since(xmit, now);
+	c.delivered_seq = una;
+	c.acked = c.delivered = una - from;
+	c.pipe = t->snd_max - una;
+	if (seq_gt(una, t->recover))
+		t->recover = una - 1; /* an old mark is drawn along */
+	if (una == t->snd_max) {
+		cc->ack(t, &c, now);
+		board_close(s, t);
+		return true;
+	}
+	b->r[i].seq = una;
+	i += end == una;
+	b->n -= i - b->first;
+	b->first = i;
+	b->fack = una;
+	b->min_rtt = tcp_min(b->min_rtt, c.rtt_us);
+	if (sent_after(xmit, una, b->rack_xmit, b->rack_end)) {
+		b->rack_xmit = xmit;
+		b->rack_end = una;
+		b->rack_rtt = c.rtt_us;
+	}
+	b->t_reo = 0;
 	cc->ack(t, &c, now);
-	board_close(s, t);
+	tcp_rack_arm_probe(s, t, now);
 	return true;
 }
 
@@ -281,7 +307,7 @@ void tcp_rack_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, const
 	uint32_t known_lost;
 	bool lost = false, recovered;
 
-	if (ack_of_all(s, t, b, g, ca, now))
+	if (ack_in_order(s, t, b, g, ca, now))
 		return;
 	board_ack(&a);
 	if (cc->control)
