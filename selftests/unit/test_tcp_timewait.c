@@ -249,6 +249,88 @@ static void test_tcp_time_wait_many_in_one_bucket(void **state)
 	tc_close(&c);
 }
 
+/* ---- FIN-WAIT-2 of an orphan that has waited a while ---- */
+
+static void enter_fin_wait_2(void)
+{
+	tc_accept(&c, NULL);
+	tcp_close(c.t.s, c.conn, c.t.now);
+	TX(&c, .flags = TH_FIN | TH_ACK, .seq = 1, .ack = 1);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 2);
+	ts_advance(&c.t, 1100);
+	c.ts_val += 1100;
+	tc_tx_none(&c);
+	assert_int_equal(usage().tcbs, 0);
+	assert_int_equal(usage().timewaits, 1);
+	assert_int_equal(usage().orphans, 0);
+	assert_int_equal(report().mask, EV_TIMEWAIT | EV_FIN_WAIT2);
+}
+
+static enum tcp_state record_state(void)
+{
+	enum tcp_state st = TCP_CLOSED;
+	struct tcp_addr_pair a;
+	uint32_t it = 0;
+
+	stack_next_timewait(c.t.s, &it, &a, &st);
+	return st;
+}
+
+static void test_tcp_fin_wait_2_record_fin_begins_time_wait(void **state)
+{
+	(void)state;
+	c.ts = true;
+	enter_fin_wait_2();
+	assert_int_equal(record_state(), TCP_FIN_WAIT_2);
+	ts_advance(&c.t, 50000);
+	c.ts_val += 50000;
+	/* An ACK is no news, a keepalive probe is answered. */
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 2), DROP_NONE);
+	tc_tx_none(&c);
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 0, .ack = 2), DROP_NONE);
+	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 1);
+	assert_int_equal(RX(&c, .flags = TH_FIN | TH_ACK, .seq = 1, .ack = 2), DROP_NONE);
+	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 2);
+	assert_int_equal(record_state(), TCP_TIME_WAIT);
+	ts_advance(&c.t, 59000);
+	assert_int_equal(usage().timewaits, 1);
+	ts_advance(&c.t, 2000);
+	assert_int_equal(usage().timewaits, 0);
+	tc_close(&c);
+}
+
+static void test_tcp_fin_wait_2_record_text_is_reset(void **state)
+{
+	(void)state;
+	enter_fin_wait_2();
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 2, .len = 3);
+	TX(&c, .flags = TH_RST, .seq = 2);
+	assert_int_equal(usage().timewaits, 0);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPAbortOnData), 1);
+	tc_close(&c);
+}
+
+/* RFC 5961 §3.2, §4.2, §5.2 */
+static void test_tcp_fin_wait_2_record_only_exact_rst_ends_it(void **state)
+{
+	(void)state;
+	enter_fin_wait_2();
+	assert_int_equal(RX(&c, .flags = TH_RST, .seq = 2), DROP_OUT_OF_WINDOW);
+	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 1);
+	assert_int_equal(RX(&c, .flags = TH_SYN, .seq = 9), DROP_OUT_OF_WINDOW);
+	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 1);
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1000000, .ack = 2, .len = 3),
+			 DROP_OUT_OF_WINDOW);
+	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 1);
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 3, .len = 3), DROP_BAD_ACK);
+	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 1);
+	assert_int_equal(usage().timewaits, 1);
+	assert_int_equal(RX(&c, .flags = TH_RST, .seq = 1), DROP_NONE);
+	tc_tx_none(&c);
+	assert_int_equal(usage().timewaits, 0);
+	tc_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -264,6 +346,9 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_time_wait_syn_without_listener_refused, setup),
 		cmocka_unit_test_setup(test_tcp_time_wait_bounded, setup),
 		cmocka_unit_test_setup(test_tcp_time_wait_many_in_one_bucket, setup),
+		cmocka_unit_test_setup(test_tcp_fin_wait_2_record_fin_begins_time_wait, setup),
+		cmocka_unit_test_setup(test_tcp_fin_wait_2_record_text_is_reset, setup),
+		cmocka_unit_test_setup(test_tcp_fin_wait_2_record_only_exact_rst_ends_it, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -119,14 +119,15 @@ void fastopen_synack(struct stack *s, struct tcb *t, const struct tcp_seg *g, st
 /*
  * tcp_timewait.c: compact records, ≤ 64 bytes. While a program still holds the socket, the
  * connection stays a TCB in state TIME_WAIT (also in an application's stack, which has no
- * records); timewait_enter() is for orphans.
+ * records); timewait_enter() is for orphans, in that state or in FIN-WAIT-2.
  */
 struct timewait {
 	struct tcp_addr_pair a;
 	uint32_t snd_nxt, rcv_nxt;
 	uint32_t ts_recent;
 	struct wheel_node timer;
-	uint32_t hash_next : 29; /* index + 1, 0: last */
+	uint32_t hash_next : 28; /* index + 1, 0: last */
+	uint32_t fin_wait2 : 1;	 /* the peer has not sent its FIN yet */
 	uint32_t has_ts : 1;	 /* timestamps are on; our offset is tcp_ts_offset() */
 	uint32_t used : 1;
 };

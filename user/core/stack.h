@@ -245,6 +245,7 @@ int stack_event(struct stack *s, const struct net_event *ev, struct mtime now);
 #define EV_PRI (1u << 10)   /* the urgent byte has come: tcp_recv_oob() */
 #define EV_PMTU (1u << 11) /* UDP: a router has told the MTU of a way, udp_pmtu() */
 #define EV_COOKIES (1u << 12) /* listener .listener sends SYN cookies: tcp_listen_watch() */
+#define EV_FIN_WAIT2 (1u << 14) /* with EV_TIMEWAIT: the peer has not closed yet */
 #define EV_CONFIRMED (1u << 13) /* opened by fast open (TCB_OPT_SYNACK): the handshake is complete now */
 
 struct stack_ev {
@@ -558,7 +559,8 @@ bool stack_next_conn(const struct stack *s, uint32_t *it, uint32_t *conn);
 /* The same for half-open connections and records of TIME_WAIT. */
 bool stack_next_half_open(const struct stack *s, uint32_t *it, struct tcp_addr_pair *a,
 			  uint32_t *retries);
-bool stack_next_timewait(const struct stack *s, uint32_t *it, struct tcp_addr_pair *a);
+bool stack_next_timewait(const struct stack *s, uint32_t *it, struct tcp_addr_pair *a,
+			 enum tcp_state *state);
 /* Half-open connections of one listener. */
 uint32_t tcp_listen_half_open(const struct stack *s, uint32_t id);
 

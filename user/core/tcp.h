@@ -331,7 +331,10 @@ static inline bool tcp_timer_kept(const struct tcb *t)
 	return tcp_synchronised(t) &&
 	       (t->sockopt & TCB_KEEPALIVE || t->flags & TCB_F_CLOSED || t->state == TCP_TIME_WAIT);
 }
-uint64_t tcp_timer_fin_wait(const struct stack *s, const struct tcb *t); /* ns from now */
+/* An orphan comes to wait for the peer's FIN. */
+void tcp_timer_fin_wait_begin(const struct stack *s, struct tcb *t, struct mtime now);
+/* ns that its record is to wait on; 0: none, or the TCB waits to the end */
+uint64_t tcp_timer_fin_wait_record(const struct stack *s, const struct tcb *t);
 bool tcp_timer_rtx_over(const struct stack *s, const struct tcb *t, struct mtime now);
 bool tcp_timer_probe_over(const struct stack *s, const struct tcb *t, struct mtime now);
 bool tcp_timer_keep_over(const struct tcb *t, struct mtime now);

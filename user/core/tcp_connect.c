@@ -75,7 +75,7 @@ static int pair_check(const struct stack *s, const struct tcp_addr_pair *a, uint
 	if (conn_lookup(s, &a->local, a->local_port, &a->remote, a->remote_port) != SHM_NIL)
 		return -E_ADDRNOTAVAIL;
 	*tw = timewait_lookup(s, a);
-	if (*tw != SHM_NIL && !(may_reuse(s, a) && s->tws[*tw].has_ts))
+	if (*tw != SHM_NIL && !(may_reuse(s, a) && s->tws[*tw].has_ts && !s->tws[*tw].fin_wait2))
 		return -E_ADDRNOTAVAIL;
 	return 0;
 }

@@ -507,6 +507,10 @@ static struct pkt *give_up(struct stack *s, struct tcb *t, struct mtime now)
 	bool memory = tcp_mem_orphan_over(s, t);
 	struct pkt *p = NULL;
 
+	if (t->state == TCP_FIN_WAIT_2 && silent && !memory && tcp_timer_fin_wait_record(s, t)) {
+		timewait_enter(s, t, now);
+		return NULL;
+	}
 	if (idle || memory)
 		p = send_empty(s, t, bare_seq(t), TH_RST | TH_ACK, now);
 	if (memory)

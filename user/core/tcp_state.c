@@ -65,7 +65,7 @@ void tcp_set_state(struct stack *s, struct tcb *t, enum tcp_state to, struct mti
 		break;
 	case TCP_FIN_WAIT_2:
 		if (t->flags & TCB_F_CLOSED)
-			t->t_keep = ms_stamp(mtime_add_ns(now, tcp_timer_fin_wait(s, t)));
+			tcp_timer_fin_wait_begin(s, t, now);
 		break;
 	case TCP_TIME_WAIT:
 		t->t_rtx = 0;

@@ -101,12 +101,29 @@ bool tcp_timer_syn_over(const struct stack *s, const struct tcb *t, struct mtime
 }
 
 /* How long an orphan waits for the peer's FIN: not less than 3.5 RTO, as Linux. */
-uint64_t tcp_timer_fin_wait(const struct stack *s, const struct tcb *t)
+static uint64_t tcp_timer_fin_wait(const struct stack *s, const struct tcb *t)
 {
 	uint64_t ns = (t->linger2 ? t->linger2 : s->cfg.limits.tcp_fin_timeout) * NS_PER_S;
 	uint64_t least = (uint64_t)t->rto * 7 / 2 * NS_PER_US;
 
 	return ns > least ? ns : least;
+}
+
+/* So long a TCB waits: a peer that is going to send its FIN mostly does so at once. */
+#define FIN_WAIT_TCB_NS NS_PER_S
+
+/* The rest of it, for which a record of 64 bytes does (tcp_timewait.c); 0: there is none. */
+uint64_t tcp_timer_fin_wait_record(const struct stack *s, const struct tcb *t)
+{
+	uint64_t ns = tcp_timer_fin_wait(s, t);
+
+	return s->cfg.role == STACK_FULL && ns > FIN_WAIT_TCB_NS ? ns - FIN_WAIT_TCB_NS : 0;
+}
+
+void tcp_timer_fin_wait_begin(const struct stack *s, struct tcb *t, struct mtime now)
+{
+	t->t_keep = ms_stamp(
+		mtime_add_ns(now, tcp_timer_fin_wait(s, t) - tcp_timer_fin_wait_record(s, t)));
 }
 
 /* Keepalive, or the end of an orphan's FIN-WAIT-2 and of TIME-WAIT. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * TIME_WAIT of connections that no program holds any more, in records of 64 bytes. Owns s->tws
- * and its hash by pair.
+ * TIME_WAIT of connections that no program holds any more, in records of 64 bytes; also FIN-WAIT-2
+ * of those, once it has lasted a second (tcp_timer.c). Owns s->tws and its hash by pair.
  *
  * Invariants: a used record is in the hash, its timer runs, and its pair is in no other table;
  * there are at most tcp_max_tw_buckets. Follows RFC 9293 §3.10.7.4 for this state, RFC 1337
@@ -33,6 +33,8 @@ static void timewait_arm(struct stack *s, uint32_t i, struct mtime now)
 
 void timewait_enter(struct stack *s, struct tcb *t, struct mtime now)
 {
+	bool fin_wait2 = t->state == TCP_FIN_WAIT_2;
+	uint64_t left = tcp_timer_fin_wait_record(s, t);
 	struct stack_ev ev = {
 		.mask = EV_TIMEWAIT,
 		.conn = tcb_index(s, t),
@@ -44,6 +46,10 @@ void timewait_enter(struct stack *s, struct tcb *t, struct mtime now)
 	uint32_t i = SHM_NIL, b;
 	struct timewait *w;
 
+	if (fin_wait2) {
+		ev.mask |= EV_FIN_WAIT2;
+		tcp_set_state(s, t, TCP_TIME_WAIT, now);
+	}
 	if (free_list_in_use(&s->tw_free) < s->cfg.limits.tcp_max_tw_buckets)
 		i = free_list_get(&s->tw_free);
 	if (i == SHM_NIL) {
@@ -61,12 +67,16 @@ void timewait_enter(struct stack *s, struct tcb *t, struct mtime now)
 		.rcv_nxt = t->rcv_nxt,
 		.ts_recent = t->ts_recent,
 		.timer.slot = SHM_NIL,
-		.hash_next = s->tw_buckets[b] & 0x1fffffffu,
+		.hash_next = s->tw_buckets[b] & 0xfffffffu,
 		.has_ts = !!(t->opt & TCB_OPT_TS),
+		.fin_wait2 = fin_wait2,
 		.used = 1,
 	};
 	s->tw_buckets[b] = i + 1;
-	timewait_arm(s, i, now);
+	if (fin_wait2)
+		wheel_set(s, TIMER_ID(TK_TIMEWAIT, i), mtime_add_ns(now, left));
+	else
+		timewait_arm(s, i, now);
 	stack_report(s, &ev);
 	/* In state TIME_WAIT it goes without an EV_FREED. */
 	tcp_conn_free(s, t, now);
@@ -102,20 +112,77 @@ void timewait_timer(struct stack *s, uint32_t i, struct mtime now)
 	timewait_free(s, i);
 }
 
-static enum drop timewait_ack(struct stack *s, const struct timewait *w, const struct tcp_seg *g,
-			      enum drop why, struct mtime now)
+static void send_ack(struct stack *s, const struct timewait *w, const struct tcp_seg *g,
+		     struct mtime now)
 {
 	struct tcp_options o = {
 		.has_ts = w->has_ts,
 		.ts_val = tcp_ts_now(s, now) + tcp_ts_offset(s, &w->a),
 		.ts_ecr = w->ts_recent,
 	};
+
+	tcp_send_bare(s, &w->a, w->snd_nxt, w->rcv_nxt, TH_ACK, 0, &o, g->p->queue, now);
+}
+
+static enum drop timewait_ack(struct stack *s, const struct timewait *w, const struct tcp_seg *g,
+			      enum drop why, struct mtime now)
+{
 	uint32_t limit = s->cfg.limits.tcp_challenge_ack_limit;
 
 	if (!token_take(&s->challenge_tokens, limit, limit, now))
 		return DROP_RATE_LIMIT;
-	tcp_send_bare(s, &w->a, w->snd_nxt, w->rcv_nxt, TH_ACK, 0, &o, g->p->queue, now);
+	send_ack(s, w, g, now);
 	return why;
+}
+
+/*
+ * What the peer may still have sent beyond rcv_nxt: the window that it was given is not kept. What
+ * a peer really sends begins at rcv_nxt.
+ */
+#define FIN_WAIT2_WINDOW 65536u
+
+/*
+ * RFC 9293 §3.10.7.4 in FIN-WAIT-2, without a program that could take text (RFC 1122 §4.2.2.13: it
+ * is reset then, as Linux does).
+ */
+static enum drop fin_wait2_input(struct stack *s, uint32_t i, struct tcp_seg *g, struct mtime now)
+{
+	struct timewait *w = &s->tws[i];
+	uint32_t end = g->seq + tcp_seg_space(g);
+
+	if (w->has_ts && g->o.has_ts && seq_lt(g->o.ts_val, w->ts_recent)) {
+		if (g->flags & TH_RST)
+			return DROP_PAWS;
+		MIB(s, TcpExt_PAWSEstab);
+		return timewait_ack(s, w, g, DROP_PAWS, now);
+	}
+	if (g->flags & TH_RST && g->seq == w->rcv_nxt) {
+		timewait_free(s, i);
+		return DROP_NONE;
+	}
+	/* RFC 5961 §3.2, §4.2, §5.2 */
+	if (g->flags & (TH_RST | TH_SYN) ||
+	    g->seq - w->rcv_nxt + FIN_WAIT2_WINDOW > 2 * FIN_WAIT2_WINDOW)
+		return timewait_ack(s, w, g, DROP_OUT_OF_WINDOW, now);
+	if (!(g->flags & TH_ACK))
+		return DROP_OUT_OF_WINDOW;
+	if (seq_gt(g->ack, w->snd_nxt))
+		return timewait_ack(s, w, g, DROP_BAD_ACK, now);
+	if (g->seq == w->rcv_nxt && w->has_ts && g->o.has_ts)
+		w->ts_recent = g->o.ts_val;
+	if (!seq_gt(end, w->rcv_nxt)) /* a keepalive probe, what is known already, or just an ACK */
+		return g->seq == w->rcv_nxt ? DROP_NONE : timewait_ack(s, w, g, DROP_NONE, now);
+	if (g->flags & TH_FIN && end == w->rcv_nxt + 1) {
+		w->rcv_nxt = end;
+		w->fin_wait2 = 0;
+		timewait_arm(s, i, now);
+		send_ack(s, w, g, now);
+		return DROP_NONE;
+	}
+	MIB(s, TcpExt_TCPAbortOnData);
+	tcp_send_reset(s, g, now);
+	timewait_free(s, i);
+	return DROP_NO_SOCKET;
 }
 
 /* RFC 6191 §2 and RFC 9293 §3.10.7.4: may this SYN begin the pair's next incarnation? */
@@ -132,6 +199,8 @@ enum drop timewait_input(struct stack *s, uint32_t i, struct tcp_seg *g, struct 
 	struct timewait *w = &s->tws[i];
 	bool paws = w->has_ts && g->o.has_ts && seq_lt(g->o.ts_val, w->ts_recent);
 
+	if (w->fin_wait2)
+		return fin_wait2_input(s, i, g, now);
 	/* RFC 1337 §3: a RST, old or not, leaves the record alone. */
 	if (g->flags & TH_RST)
 		return DROP_OUT_OF_WINDOW;
@@ -166,13 +235,15 @@ enum drop timewait_input(struct stack *s, uint32_t i, struct tcp_seg *g, struct 
 	return timewait_ack(s, w, g, DROP_NONE, now);
 }
 
-bool stack_next_timewait(const struct stack *s, uint32_t *it, struct tcp_addr_pair *a)
+bool stack_next_timewait(const struct stack *s, uint32_t *it, struct tcp_addr_pair *a,
+			 enum tcp_state *state)
 {
 	while (*it < s->tw_free.used) {
 		const struct timewait *w = &s->tws[(*it)++];
 
 		if (w->used) {
 			*a = w->a;
+			*state = w->fin_wait2 ? TCP_FIN_WAIT_2 : TCP_TIME_WAIT;
 			return true;
 		}
 	}

@@ -204,7 +204,7 @@ void tcp_close(struct stack *s, uint32_t conn, struct mtime now)
 	}
 	close_send_side(s, t, now);
 	if (t->state == TCP_FIN_WAIT_2)
-		t->t_keep = ms_stamp(mtime_add_ns(now, tcp_timer_fin_wait(s, t)));
+		tcp_timer_fin_wait_begin(s, t, now);
 	tcp_kick(s, t, now);
 }
 

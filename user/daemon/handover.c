@@ -482,13 +482,13 @@ uint32_t app_messages(struct daemon *d, struct app *a)
 /* ---- the stack's events ---- */
 
 /* The TCB is gone, a TIME_WAIT record has the pair. */
-static void on_timewait(struct daemon *d, uint32_t i)
+static void on_timewait(struct daemon *d, uint32_t i, bool closed)
 {
 	struct rec *r = rec_at(d, i);
 	struct flow_key k = rec_key(&d->recs, i);
 
 	/* Where packets come to us without the entry it would only stand for a dead connection. */
-	if (d->cfg.claim_all || listener_covers(d, &k.local, k.local_port)) {
+	if (closed && (d->cfg.claim_all || listener_covers(d, &k.local, k.local_port))) {
 		rec_drop(d, i);
 		return;
 	}
@@ -520,7 +520,7 @@ void handover_event(struct daemon *d, const struct stack_ev *ev)
 	r = rec_at(d, i);
 	if (r->state == REC_ORPHAN && r->conn == ev->conn && r->generation == ev->generation) {
 		if (ev->mask & EV_TIMEWAIT)
-			on_timewait(d, i);
+			on_timewait(d, i, !(ev->mask & EV_FIN_WAIT2));
 		else
 			rec_drop(d, i);
 	} else if (r->state == REC_TIMEWAIT && ev->conn == TD_NO_CONN) {

@@ -194,11 +194,13 @@ static bool put_half_open(struct daemon *d, struct report *r)
 static bool put_timewaits(struct daemon *d, struct report *r)
 {
 	struct tcp_addr_pair p;
+	enum tcp_state st;
 
 	while (!piece_full(&r->j)) {
-		if (!stack_next_timewait(d->stack, &r->it, &p))
+		if (!stack_next_timewait(d->stack, &r->it, &p, &st))
 			return true;
-		row_open(&r->j, &(struct row){"time-wait", 0, 0, &p, NULL});
+		row_open(&r->j, &(struct row){st == TCP_FIN_WAIT_2 ? "fin-wait-2" : "time-wait", 0,
+					      0, &p, NULL});
 		jb_close(&r->j, '}');
 	}
 	return false;
