@@ -60,7 +60,7 @@ struct cc_ops {
 	void (*marks)(struct tcb *t, uint32_t acked, bool ece);
 };
 #define CC_N 4u
-extern const struct cc_ops *const cc_table[CC_N];
+extern const struct cc_ops *const cc_table[CC_N] __attribute__((visibility("hidden")));
 
 /* An index that is none of ours (an imported TCB's) means the first. */
 static inline const struct cc_ops *cc_get(uint8_t idx)

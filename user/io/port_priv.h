@@ -29,6 +29,7 @@ struct port {
 	struct pkt *kept; /* taken from the stack, not sent yet */
 	uint32_t held;	  /* frames in parts */
 	uint32_t next_queue;
+	uint32_t unbalanced; /* packets sent since the rings were looked at for that */
 	bool cut; /* what is to be sent is thrown away */
 	port_filter_fn filter;
 	void *filter_ctx;

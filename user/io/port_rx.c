@@ -301,16 +301,15 @@ uint32_t port_rx(struct port *p, struct stack *s, uint32_t budget, struct mtime 
 	const struct rx_ctx rx = {s, now, stale, ctx};
 	uint32_t done = 0;
 
-	if (p->cfg.inject_in)
+	if (p->cfg.inject_in && shm_ring_avail(&p->cfg.inject_in->hdr, SHM_PKT_RING))
 		done = port_rx_ring(p, p->cfg.inject_in, s, budget, now, stale, ctx);
-	for (uint32_t i = 0; i < p->n_queues; i++) {
-		uint32_t q = (p->next_queue + i) % p->n_queues;
-
+	for (uint32_t i = 0, q = p->next_queue; i < p->n_queues; i++) {
 		if (done < budget)
 			done += rx_queue(p, q, budget - done, &rx);
 		port_balance(p, q, false);
+		q = q + 1 < p->n_queues ? q + 1 : 0;
 	}
-	p->next_queue = (p->next_queue + 1) % p->n_queues;
+	p->next_queue = p->next_queue + 1 < p->n_queues ? p->next_queue + 1 : 0;
 	return done;
 }
 

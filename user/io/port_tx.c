@@ -24,6 +24,7 @@
 
 #define GSO_SEND_BUFFER (8 << 20)
 #define PKT_ROOM (UMEM_FRAME_SIZE - UMEM_HEADROOM)
+#define BALANCE_EVERY 16u /* packets */
 #define UDP_CSUM_OFF 6
 #define TCP_FLAGS_OFF 13
 #define TCP_CWR 0x80
@@ -294,8 +295,13 @@ uint32_t port_tx(struct port *p, struct stack *s, struct mtime now)
 		n++;
 	}
 	kick_all(p);
-	for (uint32_t q = 0; n && q < p->n_queues; q++)
-		port_balance(p, q, false);
+	/* Who receives does the same all the time: for those who only send, now and then. */
+	p->unbalanced += n;
+	if (p->unbalanced >= BALANCE_EVERY || p->cache.n < PORT_CACHE_LOW) {
+		p->unbalanced = 0;
+		for (uint32_t q = 0; q < p->n_queues; q++)
+			port_balance(p, q, false);
+	}
 	port_fill_pool(p);
 	return n;
 }

@@ -598,6 +598,10 @@ void eng_unlock(void)
 	pid_t owners[ARRAY_SIZE(eng.sigurg)];
 	uint32_t n = eng.n_sigurg;
 
+	if (!n) {
+		pthread_mutex_unlock(&eng.lock);
+		return;
+	}
 	memcpy(owners, eng.sigurg, n * sizeof(owners[0]));
 	eng.n_sigurg = 0;
 	pthread_mutex_unlock(&eng.lock);
