@@ -60,21 +60,28 @@ bool l4_checksum_full(const struct pkt *p, const struct ip_info *ip)
 				  csum_pseudo(&ip->src, &ip->dst, ip->proto, ip->l4_len)));
 }
 
+/* Apart, as it needs many registers. */
+static __attribute__((noinline)) bool sums_up(const struct pkt *p, const struct ip_info *ip,
+					      uint32_t pseudo)
+{
+	return !csum_fold(pkt_sum(p, ip->l4_off, ip->l4_len, pseudo));
+}
+
 bool l4_checksum_ok(const struct pkt *p, const struct ip_info *ip, uint16_t csum_off)
 {
-	uint32_t pseudo = csum_pseudo(&ip->src, &ip->dst, ip->proto, ip->l4_len);
-	uint32_t at = (uint32_t)ip->l4_off + csum_off;
+	uint32_t at = (uint32_t)ip->l4_off + csum_off, pseudo;
 	uint16_t field;
 
 	if (p->csum == PKT_CSUM_GOOD)
 		return true;
 	if (at + 2 > p->frag[0].len || csum_off + 2u > ip->l4_len)
 		return false;
+	pseudo = csum_pseudo(&ip->src, &ip->dst, ip->proto, ip->l4_len);
 	/* A sender with checksum offload leaves the pseudo-header's sum there, not inverted. */
 	memcpy(&field, p->frag[0].p + at, 2);
 	if (p->csum == PKT_CSUM_PARTIAL && field == fold16(pseudo))
 		return true;
-	return !csum_fold(pkt_sum(p, ip->l4_off, ip->l4_len, pseudo));
+	return sums_up(p, ip, pseudo);
 }
 
 void l4_checksum(struct stack *s, struct pkt *p, const struct ip_addr *src,

@@ -205,12 +205,39 @@ bool tcp_link_ready(struct stack *s, struct tcb *t, struct mtime now)
 	return link_known(s, t);
 }
 
+/* An application changes nothing of a neighbour: where that is known, this is all there is to do.
+ */
+static bool link_header(const struct stack *s, const struct tcb *t, uint8_t *eth,
+			uint16_t ethertype)
+{
+	const struct neigh *n;
+	uint8_t mac[6];
+	uint64_t word;
+
+	if (t->neigh >= s->a.n_neighs)
+		return false;
+	n = &s->a.neighs[t->neigh];
+	if (n->generation != t->neigh_gen || n->netif != t->netif)
+		return false;
+	word = load_acquire(&n->mac_state);
+	if (!nud_usable(neigh_state_of(word)))
+		return false;
+	neigh_mac_of(word, mac);
+	memcpy(eth, mac, 6);
+	memcpy(eth + 6, s->netifs[t->netif].mac, 6);
+	put_be16(eth + 12, ethertype);
+	return true;
+}
+
 /* Completes the packet; NULL: it waits for its neighbour, or was lost. Sent it is in any case. */
 static struct pkt *link_output(struct stack *s, struct tcb *t, struct pkt *p, struct mtime now)
 {
 	uint16_t ethertype = ip_addr_is_v4(&t->remote) ? ETHERTYPE_IP4 : ETHERTYPE_IP6;
-	bool ready = tcp_link_ready(s, t, now);
+	bool ready;
 
+	if (s->cfg.role == STACK_APP && link_header(s, t, p->frag[0].p, ethertype))
+		return p;
+	ready = tcp_link_ready(s, t, now);
 	p->netif = t->netif;
 	if (ready && neigh_fill(s, t->neigh, t->netif, p->frag[0].p, ethertype, now))
 		return p;

@@ -56,7 +56,13 @@ void tcp_rack_sent(struct stack *s, struct tcb *t, uint32_t seq, uint32_t end, b
 		return;
 	if (cc_get(t->cc)->control)
 		rate_sent(s, t, b, now);
-	board_sent(b, seq, end, now);
+	if (b->n) {
+		board_sent(b, seq, end, now);
+	} else { /* it is new */
+		b->n = 1;
+		b->end = end;
+		b->r[0] = (struct seg_run){.xmit = now.ns, .seq = seq};
+	}
 	if (again)
 		undo_sent_again(s, t, b, end - seq, now);
 	if (t->cc_state == CC_RECOVERY || b->cwr)
