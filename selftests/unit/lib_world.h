@@ -523,6 +523,11 @@ void port_close(struct port *p)
 	free(p);
 }
 
+void port_rest(struct port *p)
+{
+	(void)p;
+}
+
 int port_confine(struct port *p, unsigned forbidden)
 {
 	(void)p;

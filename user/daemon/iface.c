@@ -35,7 +35,9 @@ _Static_assert(TD_MAX_NETIFS <= STACK_MAX_NETIFS, "the stack has room for them")
 #define N_SYNREQS 262144u
 #define N_PENDING 32u	    /* half of the packets that the port has for building */
 #define DAEMON_FRAMES 1024u /* its cache, and what it sends */
-#define APP_FRAMES 512u	    /* an application's cache */
+#define APP_FRAMES 192u	    /* an application's: cache (PORT_CACHE_SCARCE), packets being built */
+/* Receive rings that are full at one time, of applications that are stopped: there is room for these. */
+#define FULL_RINGS 12u
 
 /* ---- sizes ---- */
 
@@ -50,8 +52,10 @@ static uint32_t pow2_at_least(uint32_t n)
 
 uint32_t iface_frames_for(const struct daemon *d, uint32_t n_apps)
 {
-	return d->n_queues * d->fill_target + DAEMON_FRAMES +
-	       n_apps * (d->cfg.rx_ring * d->n_queues + APP_FRAMES);
+	uint32_t rings = n_apps * d->n_queues;
+
+	return d->n_queues * d->fill_target + DAEMON_FRAMES + n_apps * APP_FRAMES +
+	       (rings < FULL_RINGS ? rings : FULL_RINGS) * d->cfg.rx_ring;
 }
 
 static int count_queues(struct daemon *d, char *why, size_t len)

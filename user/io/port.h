@@ -44,6 +44,8 @@ int port_open(struct port **out, const struct port_cfg *cfg);
 /* Frames in hand go back to the pool; the sockets stay the caller's. */
 void port_close(struct port *p);
 
+/* Before a sleep: gives back what it does not need, where memory is short. */
+void port_rest(struct port *p);
 /* The pool to give to stack_init(). port_fill_pool() refills it from the frame cache. */
 struct pkt_pool *port_pool(struct port *p);
 

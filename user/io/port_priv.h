@@ -9,6 +9,7 @@
 #define PORT_PKTS 64u  /* packets that the stack can build before the first is sent */
 #define PORT_CACHE_LOW 64u
 #define PORT_CACHE_HIGH 512u
+#define PORT_CACHE_SCARCE 128u /* the same when less than half of the memory is in the pool */
 
 /* A packet of which not all descriptors have arrived. */
 struct port_part {

@@ -118,6 +118,12 @@ int port_cut(struct port *p)
 	return err;
 }
 
+void port_rest(struct port *p)
+{
+	if (!p->cut)
+		port_balance(p, 0, false);
+}
+
 struct pkt_pool *port_pool(struct port *p)
 {
 	return &p->pool;
@@ -156,13 +162,18 @@ void port_balance(struct port *p, uint32_t q, bool force)
 {
 	struct umem_queue *uq = &p->cfg.uqs[q];
 	struct umem *u = p->cfg.umem;
+	/* A large cache saves taking the lock; where many share the memory, others need it more. */
+	uint32_t high = umem_pool_level(u) < u->n_frames / 2 ? PORT_CACHE_SCARCE : PORT_CACHE_HIGH;
 
-	if (!force && !umem_needs_balance(u, uq, &p->cache, p->cfg.fill_target, PORT_CACHE_LOW,
-					  PORT_CACHE_HIGH))
+	if (!force &&
+	    !umem_needs_balance(u, uq, &p->cache, p->cfg.fill_target, PORT_CACHE_LOW, high))
 		return;
-	umem_balance(u, uq, &p->cache, p->cfg.fill_target, PORT_CACHE_LOW, PORT_CACHE_HIGH);
-	/* Zero-copy drivers that ran out of frames want to be told of new ones. */
-	if (xsk_ring_prod__needs_wakeup(&uq->fill))
+	umem_balance(u, uq, &p->cache, p->cfg.fill_target, PORT_CACHE_LOW, high);
+	/*
+	 * Zero-copy drivers that ran out of frames want to be told of new ones. In a sandbox the
+	 * next ppoll() does that (xsk_poll()).
+	 */
+	if (xsk_ring_prod__needs_wakeup(&uq->fill) && !p->cfg.xsks[q].by_write)
 		recvfrom(p->cfg.xsks[q].fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
 }
 

@@ -279,6 +279,7 @@ int waiter_doze(struct waiter *w, struct mtime now, struct mtime until, struct p
 	eng.doze_until = until;
 	w->asleep = true;
 	eng_flush_lazy();
+	port_rest(eng.port);
 	r = sleep_ppoll(w, fds, n + n_extra, now, until);
 	if (r > 0) {
 		/* A keeper that a leader has replaced meanwhile leaves the doorbell to it. */
