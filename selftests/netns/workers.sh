@@ -43,7 +43,7 @@ requests() { # each on a connection of its own, so that they meet all workers
 		"http://$IP_B/small?[1-500]")
 	[ "$(grep -c '^200$' <<<"$out")" = 500 ]
 }
-in_pool() { status | jq .frames.pool; }
+in_pool() { status | jq '.frames.pool + .frames.cached_by_daemon'; }
 pool_has() { [ "$(in_pool)" -ge "$1" ]; }
 
 before=$(in_pool)
