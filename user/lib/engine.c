@@ -167,8 +167,7 @@ void eng_daemon_lost(void)
 	for (struct file *f = file_next(TANDEM_FD_BASE); f; f = file_next(f->handle + 1)) {
 		struct sock *sk = container_of(f, struct sock, f);
 
-		if (f->kind == FILE_SOCK &&
-		    (sk->state == SK_CONNECTING || sk->state == SK_TAKING))
+		if (f->kind == FILE_SOCK && (sk->state == SK_CONNECTING || sk->state == SK_TAKING))
 			sock_connect_failed(sk, ENETDOWN);
 	}
 }
@@ -497,6 +496,7 @@ uint32_t eng_run(struct mtime now)
 	uint32_t n;
 
 	eng.runs++;
+	WRITE_ONCE(eng.served.ns, now.ns);
 	if (eng.keeper_on)
 		keeper_oust();
 	if (eng.daemon_gone && !eng.cut)

@@ -34,8 +34,8 @@ struct watch {
 };
 
 /*
- * What blocked threads have put there, then the items of epoll instances, which are known by number:
- * a list ends in NULL, or in the first of these (epoll.c). watch_of() is NULL for both.
+ * What blocked threads have put there, then the items of epoll instances, which are known by
+ * number: a list ends in NULL, or in the first of these (epoll.c). watch_of() is NULL for both.
  */
 struct waitq {
 	struct watch *head;
@@ -52,13 +52,16 @@ void waitq_notify(struct waitq *q, uint32_t events);
 
 /* A thread that is blocked in one of our calls; stands on its stack. */
 struct waiter {
-	struct waiter *next, **pprev; /* eng.waiters */
-	int efd;		      /* wakes it from ppoll(); -1 while it needs none */
-	const sigset_t *sigmask;      /* for ppoll() alone; NULL: as it is */
-	bool woken;		      /* what it waits for may have happened */
-	bool asleep;		      /* in ppoll() */
-	bool signalled;		      /* efd was written */
-	bool any_packet;	      /* any activity wakes it */
+	struct waiter *next, *prev; /* eng.waiters */
+	int efd;		    /* wakes it from ppoll(); -1 while it needs none */
+	const sigset_t *sigmask;    /* for ppoll() alone; NULL: as it is */
+	bool woken;		    /* what it waits for may have happened */
+	bool asleep;		    /* in ppoll() */
+	bool signalled;		    /* efd was written */
+	bool any_packet;	    /* any activity wakes it */
+	bool called;		    /* the lead is left to it */
+	uint32_t vain;		    /* rounds in a row that it led for others only */
+	uint32_t entries, leaves;   /* the engine's, when it last looked */
 };
 
 #define WAITER_INIT                                                                                \
@@ -81,8 +84,8 @@ int waiter_sleep(struct waiter *w, struct mtime until, struct pollfd *extra, uns
 int waiter_doze(struct waiter *w, struct mtime now, struct mtime until, struct pollfd *extra,
 		unsigned n_extra);
 /*
- * Is this thread within a wait, that is, in a signal handler, or did a handler leave one by longjmp()?
- * The lists that lead to its stack cannot be followed any more then. Needs no lock.
+ * Is this thread within a wait, that is, in a signal handler, or did a handler leave one by
+ * longjmp()? The lists that lead to its stack cannot be followed any more then. Needs no lock.
  */
 bool waiter_abandoned(void);
 /* Would every handler that this program has restart an interrupted call? Needs no lock. */
@@ -151,7 +154,7 @@ struct sock_listen {
 	uint32_t backlog;
 	struct conn_ref *aq; /* accept queue: a ring of aq_size (a power of two) */
 	uint32_t aq_size, aq_head, aq_len;
-	bool twin_next; /* the twin's turn, where both have connections */
+	bool twin_next;	       /* the twin's turn, where both have connections */
 	struct mtime aq_since; /* that nobody has accepted what is there */
 	bool want, asked;      /* shared: as the daemon has been told */
 };
@@ -166,12 +169,12 @@ struct sock_extra {
 	uint64_t rcv_timeo, snd_timeo; /* ns, 0: none */
 	uint32_t peer_addr;	       /* .deferred: network order */
 	uint16_t peer_port;
-	pid_t owner;		       /* F_SETOWN: gets SIGURG; 0: nobody */
-	struct sock_opts o;	       /* until there is a connection */
-	struct sock_listen l;	       /* state SK_LISTEN */
-	int twin;		       /* the kernel's listening socket beside it; -1 */
-	uint32_t share_id;	       /* for SHM_CONN_WANT; 0: the descriptor is to be shown */
-	struct sock_udp *udp;	       /* state SK_UDP */
+	pid_t owner;	      /* F_SETOWN: gets SIGURG; 0: nobody */
+	struct sock_opts o;   /* until there is a connection */
+	struct sock_listen l; /* state SK_LISTEN */
+	int twin;	      /* the kernel's listening socket beside it; -1 */
+	uint32_t share_id;    /* for SHM_CONN_WANT; 0: the descriptor is to be shown */
+	struct sock_udp *udp; /* state SK_UDP */
 };
 
 /* A server has one of these for each connection. */
@@ -189,12 +192,12 @@ struct sock {
 	bool connect_seen : 1; /* connect() has returned 0 for this connection */
 	bool gone_sent : 1;    /* the daemon knows that the connection is dead */
 	bool reuseaddr : 1, reuseport : 1;
-	bool no_port : 1;      /* IP_BIND_ADDRESS_NO_PORT */
-	bool shared : 1;       /* other processes may have it, too (share.c) */
-	bool recalled : 1;     /* one of them wants it; when it is not busy any more */
-	bool fo_connect : 1;   /* TCP_FASTOPEN_CONNECT */
-	bool deferred : 1;     /* connect() has succeeded; what is sent first goes with the SYN */
-	uint16_t busy;	       /* calls that are at work on it, not asleep */
+	bool no_port : 1;    /* IP_BIND_ADDRESS_NO_PORT */
+	bool shared : 1;     /* other processes may have it, too (share.c) */
+	bool recalled : 1;   /* one of them wants it; when it is not busy any more */
+	bool fo_connect : 1; /* TCP_FASTOPEN_CONNECT */
+	bool deferred : 1;   /* connect() has succeeded; what is sent first goes with the SYN */
+	uint16_t busy;	     /* calls that are at work on it, not asleep */
 };
 _Static_assert(sizeof(struct sock) <= 48, "one for each connection");
 
@@ -234,7 +237,7 @@ int64_t fastopen_send(struct sock *sk, const struct msghdr *m, bool nonblock);
 /* A deferred connect() after all, without data. */
 int deferred_connect(struct sock *sk);
 int sock_set_owner(struct sock *sk, pid_t owner); /* a process, less than 0: a group */
-int listener_update(const struct sock *sk); /* tells the daemon backlog and options */
+int listener_update(const struct sock *sk);	  /* tells the daemon backlog and options */
 void sock_ended(struct sock *sk);     /* events say error or end: tell the daemon if it is dead */
 int sock_take_error(struct sock *sk); /* positive errno, SO_ERROR */
 /* Puts an imported connection on the accept queue. -ENOMEM */
@@ -319,14 +322,15 @@ int file_take(struct file *f);
 void file_take_or_fail(struct file *f);
 bool file_wanted(const struct file *f); /* does a thread wait for it now? */
 bool epoll_watches(const struct file *ep, const struct file *f);
-void epoll_inherit(struct file *f);  /* in a child: only epoll instances still watch it */
+void epoll_inherit(struct file *f); /* in a child: only epoll instances still watch it */
 void epoll_notify(struct waitq *q, uint32_t events); /* waitq_notify()'s part of it */
-void epoll_forget(struct waitq *q);  /* takes a closing socket out of all epoll instances */
-uint32_t file_poll(struct file *f);  /* EPOLL* that hold now, for a socket or an instance */
+void epoll_forget(struct waitq *q); /* takes a closing socket out of all epoll instances */
+uint32_t file_poll(struct file *f); /* EPOLL* that hold now, for a socket or an instance */
 /* Registers @kfd in all instances that @f is in, alike. */
 void epoll_mirror(struct file *f, int kfd);
-int file_kernel_fd(struct file *f); /* that an instance, a listener or a UDP socket waits for too; -1 */
-void epoll_close(struct file *f);    /* the handle is closed: lets go of all that it watches */
+int file_kernel_fd(
+	struct file *f); /* that an instance, a listener or a UDP socket waits for too; -1 */
+void epoll_close(struct file *f); /* the handle is closed: lets go of all that it watches */
 void epoll_free(struct file *f);
 
 /* ---- the engine ---- */
@@ -393,13 +397,13 @@ struct engine {
 	char cc[16];
 
 	/* engine.c */
-	pid_t sigurg[8];	 /* owners who are to get it as soon as the lock is free */
+	pid_t sigurg[8]; /* owners who are to get it as soon as the lock is free */
 	uint32_t n_sigurg;
 	uint32_t runs;		 /* wraps; changes with each run that a program's thread makes */
 	uint32_t n_given;	 /* connections handed over, not yet taken */
 	struct parting *parting; /* closed, not yet gone: a ring of parting_size (a power of two) */
 	uint32_t parting_head, n_parting, parting_size;
-	bool lazy;		 /* the daemon was not woken for a message */
+	bool lazy; /* the daemon was not woken for a message */
 	struct mtime lazy_since;
 	struct msg_fifo out;	 /* messages that found their ring full */
 	struct msg_fifo imports; /* connections that found no memory to be imported into */
@@ -429,7 +433,12 @@ struct engine {
 	uint32_t cookie_seq;
 
 	/* wait.c */
-	struct waiter *waiters;
+	struct waiter *waiters, *last_waiter; /* who has waited longest stands first */
+	struct waiter *deputy;		      /* looks whether there is a leader */
+	bool deputy_armed;		      /* and does so soon, of itself */
+	struct mtime served;		      /* when the engine was last run */
+	uint32_t entries, leaves;	      /* threads that began to wait, that had waited */
+
 	struct waiter *leader; /* the one that polls, NULL: none does */
 	struct waiter
 		*dozer; /* who answers for the doorbell: the leader or the keeper, in ppoll() */
@@ -475,12 +484,12 @@ bool eng_activity(void);
 bool eng_backlog(void);
 void eng_send_msg(const struct shm_msg *m);
 /*
- * The same for what the daemon need not act on at once: it is not woken for it, but at the latest after
- * a millisecond, or when this process sleeps.
+ * The same for what the daemon need not act on at once: it is not woken for it, but at the latest
+ * after a millisecond, or when this process sleeps.
  */
 void eng_send_msg_lazily(const struct shm_msg *m);
 struct mtime eng_parting_deadline(void); /* when eng_run() has connections to hand over */
-void eng_flush_lazy(void); /* before a sleep */
+void eng_flush_lazy(void);		 /* before a sleep */
 struct mtime trim_run(struct mtime now); /* trim.c, before a sleep; when it is due again */
 void eng_daemon_lost(void);
 /* The program is done with a connection: ends it (@abort: RST) and hands over what is left. */

@@ -634,6 +634,7 @@ static int do_epoll_wait(struct epoll *ep, struct epoll_event *evs, int max,
 	if (ep->inherited)
 		take_listeners(ep);
 	/* Before a sleep the engine runs anyway; here, where there may be none. */
+	eng.entries++;
 	if (ep->n_ready || ep->n_kernel || !wait)
 		eng_run(clock_now());
 	if (eng.n_shared_l)

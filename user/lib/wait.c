@@ -3,7 +3,20 @@
  * Blocking. One thread at a time, the leader, polls: it runs the engine, spins on the rings
  * for as long as that is likely to pay (DESIGN.md §7), then sleeps in ppoll() on the AF_XDP
  * sockets and the doorbell. The others sleep on an eventfd of their own. Who finds that an event
- * is another's wakes it; a leader that leaves wakes a successor.
+ * is another's wakes it.
+ *
+ * A leader that has work goes to do it, and will soon be back: to wake a successor each time would
+ * cost more than the work. So it only sees to it that somebody looks whether it stays away: one
+ * of those who sleep is the deputy, and while leaders come and go its sleep ends after PATIENCE_US
+ * (it is armed). It leads when the engine has not been run for that long. While one thread leads
+ * for a long time, the deputy sleeps as the others do, and whoever leaves the lead then wakes it.
+ * Who waits for what seldom comes is to be no leader: after VAIN_MAX rounds in a row that brought
+ * something, but nothing for itself, it leaves the lead to those whom it wakes.
+ *
+ * What holds whenever the lock is free, and is why nobody sleeps while packets wait: if there is a
+ * waiter, then there is a leader, or an armed deputy, or one of them has been woken (.signalled),
+ * and looks to it that there is (may_lead(), follow()). Only a thread that leaves the lead or the
+ * deputy's place, or the list of waiters, can end that: leave_watch() mends it.
  *
  * The lock is dropped while a thread spins or sleeps. While the leader sleeps, the
  * rings from the daemon say so (shm_ring_hdr.sleeping), and whoever changes the stack's deadline
@@ -20,6 +33,10 @@
 #define EXPEL_ROUNDS 2000
 #define EWMA_SHIFT 3
 #define SPIN_HOLD_MAX 64u
+#define PATIENCE_US 200u
+#define LOCK_TRIES 8
+#define LOCK_RETRY_US 100u
+#define VAIN_MAX 8u
 /* Our own descriptors in ppoll(): eventfd, doorbell, control socket, AF_XDP sockets. */
 #define OWN_FDS (3 + TD_MAX_QUEUES)
 #define LOCAL_FDS (OWN_FDS + 16)
@@ -193,8 +210,9 @@ static bool spin(struct waiter *w, struct mtime now, struct mtime until)
 
 /* ---- sleeping ---- */
 
-static int sleep_ppoll(const struct waiter *w, struct pollfd *fds, unsigned n, struct mtime now,
-		       struct mtime until)
+/* With what there is of time, as ppoll() wants it; needs no lock. */
+static int poll_until(const struct waiter *w, struct pollfd *fds, unsigned n, struct mtime now,
+		      struct mtime until)
 {
 	struct timespec ts;
 	uint64_t ns = mtime_diff_ns(until, now);
@@ -202,9 +220,17 @@ static int sleep_ppoll(const struct waiter *w, struct pollfd *fds, unsigned n, s
 
 	ts.tv_sec = (time_t)(ns / NS_PER_S);
 	ts.tv_nsec = (long)(ns % NS_PER_S);
-	eng_unlock();
 	r = sandbox_poll(fds, n, mtime_is_never(until) ? NULL : &ts, w->sigmask);
-	r = r < 0 ? -errno : r;
+	return r < 0 ? -errno : r;
+}
+
+static int sleep_ppoll(const struct waiter *w, struct pollfd *fds, unsigned n, struct mtime now,
+		       struct mtime until)
+{
+	int r;
+
+	eng_unlock();
+	r = poll_until(w, fds, n, now, until);
 	pthread_mutex_lock(&eng.lock);
 	return r;
 }
@@ -309,7 +335,57 @@ void wait_deadline_moved(void)
 		waiter_rouse(eng.dozer);
 }
 
-/* ---- leader and followers ---- */
+/* ---- leader, deputy and followers ---- */
+
+/* When somebody has to look after the engine, which may be at work; needs no lock. */
+static struct mtime served_until(void)
+{
+	return mtime_add_us((struct mtime){READ_ONCE(eng.served.ns)}, PATIENCE_US);
+}
+
+/* Is it for @w to lead? @fresh: it comes from the program, and so has had work until now. */
+static bool may_lead(struct waiter *w, bool fresh)
+{
+	struct waiter *l = eng.leader;
+
+	if (!l)
+		return fresh || w->called || !mtime_before(clock_now(), served_until());
+	if (!fresh || !l->asleep || l->vain < VAIN_MAX)
+		return false;
+	waiter_rouse(l); /* it finds that it leads no more */
+	return true;
+}
+
+static void take_lead(struct waiter *w)
+{
+	eng.leader = w;
+	w->called = false;
+	if (eng.deputy == w) {
+		eng.deputy = NULL;
+		eng.deputy_armed = false;
+	}
+}
+
+/*
+ * @w leads, and something has come that was not for it. True: it leaves the lead to others: to who
+ * began to wait last, if that one still sleeps, or else to who is at work, and will be back.
+ */
+static bool in_vain(struct waiter *w)
+{
+	struct waiter *last = eng.last_waiter;
+	bool others = eng.entries != w->entries;
+
+	w->entries = eng.entries;
+	if (w->vain < VAIN_MAX)
+		w->vain++;
+	if (w->vain < VAIN_MAX || !others || w->any_packet)
+		return false;
+	if (last != w && !last->woken) {
+		last->called = true;
+		waiter_rouse(last);
+	}
+	return true;
+}
 
 static int lead(struct waiter *w, struct mtime until, struct pollfd *extra, unsigned n_extra)
 {
@@ -317,9 +393,10 @@ static int lead(struct waiter *w, struct mtime until, struct pollfd *extra, unsi
 	bool idle = false; /* nothing has come since @start */
 
 	for (;;) {
+		bool got = eng_run(now);
 		int r;
 
-		if (eng_run(now) && idle) {
+		if (got && idle) {
 			waited(mtime_diff_ns(now, start));
 			start = now;
 		}
@@ -330,6 +407,8 @@ static int lead(struct waiter *w, struct mtime until, struct pollfd *extra, unsi
 			return -EBADF;
 		if (!mtime_before(now, until))
 			return -ETIMEDOUT;
+		if (got && in_vain(w))
+			return 0;
 		if (spin_pays() && spin(w, now, until)) {
 			now = clock_now();
 			continue;
@@ -342,16 +421,60 @@ static int lead(struct waiter *w, struct mtime until, struct pollfd *extra, unsi
 			if (eng.keeper_parked)
 				keeper_unpark();
 		}
-		if (r < 0 || r > 0)
+		if (r < 0 || r > 0 || eng.leader != w)
 			return r;
 		now = clock_now();
 	}
 }
 
+/* How long the deputy may sleep before it looks whether somebody leads. */
+static struct mtime deputy_until(struct waiter *w, struct mtime now)
+{
+	bool busy = eng.leaves != w->leaves;
+
+	w->leaves = eng.leaves;
+	eng.deputy_armed = !eng.leader || busy;
+	if (!eng.leader)
+		return served_until();
+	return busy ? mtime_add_us(now, PATIENCE_US) : MTIME_NEVER;
+}
+
+/*
+ * sleep_ppoll() of an armed deputy, whose next look is at @look. That it looks must cost those who
+ * are at work nothing: where the engine has been run lately it does not touch the lock, and one
+ * that is held it leaves alone for a few tries, or else its holder would have to wake it at each
+ * release.
+ */
+static int sleep_armed(const struct waiter *w, struct pollfd *fds, unsigned n, struct mtime now,
+		       struct mtime until, struct mtime look)
+{
+	int r, tries = 0;
+
+	eng_unlock();
+	for (;;) {
+		r = poll_until(w, fds, n, now, mtime_min(until, look));
+		now = clock_now();
+		if (r || !mtime_before(now, until))
+			break;
+		look = served_until();
+		if (mtime_before(now, look)) {
+			tries = 0;
+			continue;
+		}
+		if (!pthread_mutex_trylock(&eng.lock))
+			return r;
+		if (++tries == LOCK_TRIES)
+			break;
+		look = mtime_add_us(now, LOCK_RETRY_US);
+	}
+	pthread_mutex_lock(&eng.lock);
+	return r;
+}
+
 static int follow(struct waiter *w, struct mtime until, struct pollfd *extra, unsigned n_extra)
 {
 	struct pollfd local[LOCAL_FDS], *fds = local;
-	struct mtime now = clock_now();
+	struct mtime now = clock_now(), look;
 	int r = efd_get(w);
 
 	if (r)
@@ -363,11 +486,16 @@ static int follow(struct waiter *w, struct mtime until, struct pollfd *extra, un
 		if (!fds)
 			return -ENOMEM;
 	}
+	/* One that sleeps without a limit is no help where nobody leads. */
+	if (!eng.deputy || (!eng.leader && !eng.deputy_armed))
+		eng.deputy = w;
+	look = eng.deputy == w ? deputy_until(w, now) : MTIME_NEVER;
 	fds[0] = (struct pollfd){.fd = w->efd, .events = POLLIN};
 	for (unsigned i = 0; i < n_extra; i++)
 		fds[1 + i] = extra[i];
 	w->asleep = true;
-	r = sleep_ppoll(w, fds, 1 + n_extra, now, until);
+	r = mtime_is_never(look) ? sleep_ppoll(w, fds, 1 + n_extra, now, until)
+				 : sleep_armed(w, fds, 1 + n_extra, now, until, look);
 	if (r < 0)
 		woke(w, NULL, 0, NULL, 0);
 	else
@@ -375,6 +503,13 @@ static int follow(struct waiter *w, struct mtime until, struct pollfd *extra, un
 	if (fds != local)
 		free(fds);
 	return r;
+}
+
+/* Those who are left need a leader, or a deputy who looks to it soon. */
+static void leave_watch(void)
+{
+	if (eng.waiters && !eng.leader && !eng.deputy_armed)
+		waiter_rouse(eng.deputy ? eng.deputy : eng.waiters);
 }
 
 /* Waits that this thread is in, or has been taken out of by longjmp(). */
@@ -385,39 +520,58 @@ bool waiter_abandoned(void)
 	return waits;
 }
 
+/* At the end: who has waited longest stands first, and makes the best deputy. */
+static void list_add(struct waiter *w)
+{
+	w->next = NULL;
+	w->prev = eng.last_waiter;
+	*(w->prev ? &w->prev->next : &eng.waiters) = w;
+	eng.last_waiter = w;
+}
+
+static void list_del(struct waiter *w)
+{
+	*(w->prev ? &w->prev->next : &eng.waiters) = w->next;
+	*(w->next ? &w->next->prev : &eng.last_waiter) = w->prev;
+}
+
 int waiter_sleep(struct waiter *w, struct mtime until, struct pollfd *extra, unsigned n_extra)
 {
+	bool fresh = true;
 	int r = 0;
 
 	waits++;
-	w->next = eng.waiters;
-	w->pprev = &eng.waiters;
-	if (w->next)
-		w->next->pprev = &w->next;
-	eng.waiters = w;
+	list_add(w);
+	w->called = false;
+	w->vain = 0;
+	w->entries = ++eng.entries;
 	eng.n_any += w->any_packet;
 	if (eng.n_shared_l)
 		listeners_want();
 	while (!w->woken && !r) {
 		if (eng.expelling) {
 			r = -EBADF;
-		} else if (!eng.leader) {
-			eng.leader = w;
+		} else if (may_lead(w, fresh)) {
+			take_lead(w);
 			r = lead(w, until, extra, n_extra);
-			eng.leader = NULL;
+			if (eng.leader == w)
+				eng.leader = NULL;
 		} else {
 			r = follow(w, until, extra, n_extra);
 		}
+		fresh = false;
 	}
 	waits--;
-	*w->pprev = w->next;
-	if (w->next)
-		w->next->pprev = w->pprev;
+	list_del(w);
+	if (eng.deputy == w) {
+		eng.deputy = NULL;
+		eng.deputy_armed = false;
+	}
+	eng.leaves++;
 	eng.n_any -= w->any_packet;
 	efd_put(w);
 	w->efd = -1;
-	if (!eng.leader && eng.waiters)
-		waiter_rouse(eng.waiters);
+	leave_watch();
 	return w->woken || r > 0 ? 0 : r;
 }
 
@@ -434,8 +588,9 @@ void waiters_expel(void)
 		pthread_mutex_lock(&eng.lock);
 	}
 	/* exit() in a signal handler that interrupted a wait: that one will never return. */
-	eng.waiters = NULL;
-	eng.leader = eng.dozer = NULL;
+	eng.waiters = eng.last_waiter = NULL;
+	eng.leader = eng.dozer = eng.deputy = NULL;
+	eng.deputy_armed = false;
 	eng.n_any = 0;
 	WRITE_ONCE(eng.expelling, false);
 }
