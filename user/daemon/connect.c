@@ -62,7 +62,7 @@ static int check_port(struct daemon *d, struct app *a, const struct tcp_addr_pai
 		return -EADDRNOTAVAIL;
 	if (listener_reserved(a, &p->local, port))
 		return 0;
-	if (!port_allowed(a->uid, port))
+	if (!port_allowed(a, port))
 		return -EACCES;
 	return kernel_bind(&p->local, &port, false, NULL);
 }

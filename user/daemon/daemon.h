@@ -358,8 +358,11 @@ void ports_parse(uint64_t *set, const char *list);
 /* Reads the namespace's sysctls about local ports, where that is some time ago. */
 void ports_refresh(struct daemon *d);
 bool port_reserved(const struct daemon *d, uint16_t port); /* network order */
-/* May @uid use this port (network order)? As the kernel's ip_unprivileged_port_start. */
-bool port_allowed(uid_t uid, uint16_t port);
+/*
+ * May the application use this port (network order), as the kernel's ip_unprivileged_port_start
+ * says? Below that it was root when it attached, and has CAP_NET_BIND_SERVICE still.
+ */
+bool port_allowed(const struct app *a, uint16_t port);
 /* Binds a socket of the kernel, which so says whether it has the port; @fd may be NULL. -errno */
 int kernel_bind(const struct ip_addr *addr, uint16_t *port, bool reuse, int *fd);
 

@@ -147,7 +147,7 @@ static int may_bind(const struct daemon *d, const struct app *a, const struct ct
 		return -EPROTONOSUPPORT;
 	if (!ip_addr_is_any(&addr) && !iface_has_addr(d, &addr))
 		return -EADDRNOTAVAIL;
-	return port_allowed(a->uid, req->port) ? 0 : -EACCES;
+	return port_allowed(a, req->port) ? 0 : -EACCES;
 }
 
 static void member_add(struct app *a, struct group *g, struct member *m, uint32_t id)

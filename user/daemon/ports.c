@@ -5,23 +5,50 @@
  */
 #include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <linux/capability.h>
 #include <sys/socket.h>
 #include "daemon.h"
 
 #define SYSCTL "/proc/sys/net/ipv4/"
 #define REFRESH_MS 1000u
 
-bool port_allowed(uid_t uid, uint16_t port)
+/*
+ * SO_PEERCRED tells who has connected; what that process may do now is in its status. Of one that
+ * our PID namespace does not show nothing else is known.
+ */
+static bool still_privileged(pid_t pid)
+{
+	char path[32], line[128];
+	uint64_t caps = 0;
+	FILE *f;
+
+	if (pid <= 0)
+		return true;
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "CapEff: %" SCNx64, &caps) == 1)
+			break;
+	}
+	if (f)
+		fclose(f);
+	return caps >> CAP_NET_BIND_SERVICE & 1;
+}
+
+bool port_allowed(const struct app *a, uint16_t port)
 {
 	unsigned start = 1024;
 	FILE *f;
 
-	if (uid == 0 || !port || ntohs(port) >= 1024)
+	if (!port || ntohs(port) >= 1024)
+		return true;
+	if (a->uid == 0 && still_privileged(a->pid))
 		return true;
 	f = fopen("/proc/sys/net/ipv4/ip_unprivileged_port_start", "re");
 	if (f && fscanf(f, "%u", &start) != 1)
