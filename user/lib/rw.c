@@ -436,8 +436,11 @@ ssize_t tandem_sendmsg(int fd, const struct msghdr *msg, int flags)
 	return call_sendmsg(fd, msg, flags);
 }
 
-/* How much sendfile() should read: what the socket can take now, so that nothing is read twice. */
-static int64_t send_room(int fd)
+/*
+ * How much sendfile() should read: what the socket can take now, so that nothing is read twice.
+ * Acknowledgements that have come are looked at only where they would make a difference to @count.
+ */
+static int64_t send_room(int fd, size_t count)
 {
 	int64_t room = SENDFILE_CHUNK, buf;
 	int err;
@@ -445,8 +448,11 @@ static int64_t send_room(int fd)
 
 	if (!err && conn_get(sk->c) && sk->nonblock &&
 	    !tcp_getopt(eng.stack, sk->c.conn, TOPT_SNDBUF, &buf)) {
-		eng_run(clock_now());
 		room = buf - tcp_unsent_bytes(eng.stack, sk->c.conn);
+		if (room < SENDFILE_CHUNK && (size_t)(room > 0 ? room : 0) < count) {
+			eng_run(clock_now());
+			room = buf - tcp_unsent_bytes(eng.stack, sk->c.conn);
+		}
 	}
 	if (room < 4096)
 		room = 4096;
@@ -467,7 +473,7 @@ ssize_t tandem_sendfile(int fd, int in_fd, off_t *offset, size_t count)
 	if (!buf)
 		return -1;
 	while ((size_t)done < count) {
-		ssize_t want = send_room(fd), got;
+		ssize_t want = send_room(fd, count - (size_t)done), got;
 
 		if ((size_t)want > count - (size_t)done)
 			want = (ssize_t)(count - (size_t)done);
