@@ -106,15 +106,18 @@ bench_redis() {
 }
 
 bench_memcached() {
-	run_server "$TMP/log" memcached -u nobody -l $IP_B -t 1
-	up 11211 "$TMP/log"
-	in_a python3 -c "
+	local threads
+	for threads in 1 2; do
+		run_server "$TMP/log" memcached -u nobody -l $IP_B -t $threads
+		up 11211 "$TMP/log"
+		in_a python3 -c "
 import socket
 s = socket.create_connection(('$IP_B', 11211), 2)
 s.sendall(b'set key 0 0 100\r\n' + b'x' * 100 + b'\r\n')
 assert s.recv(100) == b'STORED\r\n'" || die "memcached stores nothing"
-	record "memcached get" "$SERVER" memcached_json
-	stop "$SERVER"
+		record "memcached get, -t $threads" "$SERVER" memcached_json
+		stop "$SERVER"
+	done
 }
 
 round() {
