@@ -92,6 +92,7 @@ sim() { # prefix runs
 suite_check() {
 	run check/core 60 tools/check-core.sh "$B"/user/core/*.o
 	run check/tree 120 tools/check-tree.sh "$B"
+	run check/calls 60 tools/check-calls.sh "$B/libtandem-preload.so"
 }
 suite_unit() { unit ""; }
 suite_sim() { sim "" "$SIM_RUNS"; }
