@@ -53,6 +53,8 @@ enum shm_op {
 		6, /* interface .listener has changed: MTU .flags, MAC .remote.b, CTL_REG_* .conn */
 	SHM_CONN_RECALL = 7, /* another process wants your .conn .generation: SHM_CONN_GIVE it */
 	SHM_LISTEN_NONE = 8, /* to SHM_LISTEN_WANT: nothing is waiting */
+	/* SYNs for listener .listener come to you (.flags 1), or to the daemon (0) from here on */
+	SHM_LISTEN_FRONT = 9,
 	/* application -> daemon */
 	/*
 	 * open .local:.local_port -> .remote:.remote_port, .cookie is yours; .flags: congestion
@@ -64,6 +66,11 @@ enum shm_op {
 	SHM_CONNECT_DATA = 24,
 	/* .conn .generation (of my arena), which came by fast open: the handshake is complete */
 	SHM_CONN_CONFIRMED = 25,
+	/*
+	 * .conn .generation (of my arena), between these ends, came by my own listener .listener
+	 * and lives; .flags: SHM_MINE_WAITING
+	 */
+	SHM_CONN_MINE = 27,
 	SHM_CONNECT_CANCEL = 17, /* forget .cookie */
 	SHM_CONN_GIVE = 18,	 /* take .conn of my arena (closed, or left at exit) */
 	/*
@@ -87,6 +94,8 @@ enum shm_op {
  * listener; other processes go on with it.
  */
 #define SHM_GIVE_KEEP 1u
+/* SHM_CONN_MINE, .flags: not accepted yet; counts as sent, in shm_listener.accepted at accept(). */
+#define SHM_MINE_WAITING 1u
 
 struct shm_msg {
 	uint32_t op; /* enum shm_op */
@@ -226,7 +235,7 @@ struct shm_listener {
 	uint32_t accepted; /* connections taken by accept() so far; the application adds */
 	uint32_t want;	   /* shared: send me connections; the application's */
 	uint32_t pending;  /* shared: so many wait for somebody who wants them; the daemon's */
-	uint32_t pad;
+	uint32_t queued;   /* that came by the application's own listener, and wait for accept() */
 };
 #define SHM_MAX_LISTENERS 4096u
 
@@ -248,6 +257,8 @@ struct arena_hdr {
 	 */
 	uint32_t routes_seq;
 	uint64_t keeper_runs; /* times that the keeper thread had to run the engine */
+	uint32_t n_born;      /* TCBs from this index on never had a connection of TCB_BORN_HERE */
+	uint32_t pad;
 };
 
 struct arena_layout {

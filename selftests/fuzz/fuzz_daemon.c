@@ -294,7 +294,7 @@ static void app_says(struct app *a, struct fz *f)
 {
 	static const uint8_t ops[8] = {
 		SHM_CONNECT,   SHM_CONNECT_CANCEL, SHM_CONN_GIVE, SHM_CONN_ACK,
-		SHM_CONN_GONE, SHM_LISTEN_WANT,	   SHM_CONN_GIVE, 99};
+		SHM_CONN_GONE, SHM_LISTEN_WANT,	   SHM_CONN_MINE, 99};
 	uint8_t n = fz_u8(f), k = fz_u8(f);
 	const struct tcb *t = &a->view.tcbs[k % 16];
 	struct shm_msg m = {.op = ops[n & 7],

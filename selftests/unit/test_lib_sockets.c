@@ -546,7 +546,7 @@ static void test_linger(void **state)
 static bool none_parts(void *arg)
 {
 	(void)arg;
-	return !eng.n_parting && all_taken(NULL);
+	return !eng.parting.len && all_taken(NULL);
 }
 
 /* The peer that closes first sees us through: the daemon has nothing to finish. */

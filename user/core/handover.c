@@ -432,6 +432,11 @@ static int adopt(struct stack *s, const struct arena_view *from, const struct tc
 	char why[64];
 	int err;
 
+	if (s->cfg.role == STACK_APP) {
+		const struct tcp_addr_pair a = {c->local, c->remote, c->local_port, c->remote_port};
+
+		stack_pair_elsewhere(s, &a); /* whose handshake was the daemon's after all */
+	}
 	if (!identity_ok(s, c) || !sequence_ok(c) || !limits_ok(s, c))
 		return -E_BADMSG;
 	*conn = tcb_alloc(s);
@@ -521,6 +526,23 @@ int stack_rescue(struct stack *s, const struct arena_view *from, uint32_t idx, u
 		 struct mtime now, uint32_t *conn)
 {
 	return take(s, from, idx, generation, true, 0, now, conn);
+}
+
+bool stack_knows_pair(const struct stack *s, const struct tcp_addr_pair *a)
+{
+	return conn_lookup(s, &a->local, a->local_port, &a->remote, a->remote_port) != SHM_NIL ||
+	       synreq_lookup(s, a) != SHM_NIL || timewait_lookup(s, a) != SHM_NIL;
+}
+
+void stack_pair_elsewhere(struct stack *s, const struct tcp_addr_pair *a)
+{
+	uint32_t i = synreq_lookup(s, a);
+
+	if (i != SHM_NIL)
+		synreq_drop(s, i);
+	i = timewait_lookup(s, a);
+	if (i != SHM_NIL)
+		timewait_free(s, i);
 }
 
 void stack_reset_flow(struct stack *s, const struct tcp_addr_pair *a, uint32_t seq, uint32_t ack,

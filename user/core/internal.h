@@ -87,6 +87,8 @@ struct stack {
 	uint32_t uev_head, uev_tail; /* with events */
 	stack_tap_fn udp_tap, tcp_tap;
 	void *tap_ctx;
+	stack_way_fn way;
+	void *way_ctx;
 
 	struct reasm *reasm; /* reasm.c's */
 	uint32_t *reasm_buckets, reasm_mask;

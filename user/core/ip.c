@@ -147,19 +147,40 @@ void ip_header(struct stack *s, struct pkt *p, const struct ip_out *o, uint32_t 
 		ip6_header(s, h, o, l4_len);
 }
 
+/* Of a handshake, or of TIME_WAIT. */
+static int pair_way(struct stack *s, const struct tcp_addr_pair *a, struct route_result *r,
+		    uint32_t *neigh, struct mtime now)
+{
+	uint32_t i = synreq_lookup(s, a);
+	struct ip_way w;
+	int rc;
+
+	if (i == SHM_NIL) {
+		rc = route_back(s, a, r, &w);
+		*neigh = w.neigh;
+		return rc;
+	}
+	*r = (struct route_result){.netif = s->synreqs[i].netif,
+				   .mtu = s->netifs[s->synreqs[i].netif].mtu};
+	*neigh = s->synreqs[i].neigh;
+	if (*neigh >= s->a.n_neighs || s->a.neighs[*neigh].generation != s->synreqs[i].neigh_gen)
+		*neigh = neigh_get(s, r->netif, &a->remote, now);
+	return 0;
+}
+
 /* An application has no routes: its segments go where their connection goes. */
 static int connection_way(struct stack *s, const struct ip_out *o, const uint8_t *tcp,
 			  struct route_result *r, uint32_t *neigh, struct mtime now)
 {
+	struct tcp_addr_pair a = {.local = o->src, .remote = o->dst};
 	const struct tcb *t;
-	uint16_t sport, dport;
 	uint32_t conn;
 
-	memcpy(&sport, tcp, 2);
-	memcpy(&dport, tcp + 2, 2);
-	conn = conn_lookup(s, &o->src, sport, &o->dst, dport);
+	memcpy(&a.local_port, tcp, 2);
+	memcpy(&a.remote_port, tcp + 2, 2);
+	conn = conn_lookup(s, &a.local, a.local_port, &a.remote, a.remote_port);
 	if (conn == SHM_NIL)
-		return -E_NETUNREACH;
+		return pair_way(s, &a, r, neigh, now);
 	t = &s->a.tcbs[conn];
 	*r = (struct route_result){.netif = t->netif, .mtu = s->netifs[t->netif].mtu};
 	*neigh = t->neigh;

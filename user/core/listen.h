@@ -20,6 +20,7 @@ struct listener {
 	uint64_t cookie_sent; /* ns, the last SYN cookie; 0: none */
 	bool cookie_watch;    /* tell of the next one: EV_COOKIES */
 	bool ev_cookies;      /* .ev_queued for that */
+	bool quiet;	      /* tcp_listen_quiet() */
 	uint64_t cookie;
 	uint16_t user_mss, sockopt;
 	uint32_t defer_accept; /* s */
@@ -56,6 +57,7 @@ struct synreq {
 	uint64_t sent; /* ns, for the first RTT sample; 0: sent again since (Karn) */
 	struct wheel_node timer;
 	uint32_t hash_next, list_next, list_prev;
+	uint32_t neigh, neigh_gen; /* STACK_APP: the next hop on .netif */
 };
 
 /* NULL: there is none of that number. */
@@ -118,8 +120,8 @@ void fastopen_synack(struct stack *s, struct tcb *t, const struct tcp_seg *g, st
 
 /*
  * tcp_timewait.c: compact records, ≤ 64 bytes. While a program still holds the socket, the
- * connection stays a TCB in state TIME_WAIT (also in an application's stack, which has no
- * records); timewait_enter() is for orphans, in that state or in FIN-WAIT-2.
+ * connection stays a TCB in state TIME_WAIT (in an application's stack always, but for connections
+ * that nobody else knows of); timewait_enter() is for orphans, in that state or in FIN-WAIT-2.
  */
 struct timewait {
 	struct tcp_addr_pair a;

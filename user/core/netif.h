@@ -41,6 +41,9 @@ struct route_result {
  */
 int route_lookup(const struct stack *s, const struct ip_addr *dst, const struct ip_addr *src,
 		 struct route_result *out);
+/* The same where no connection knows it: a STACK_APP has no routes, but .way. @w: NULL, or filled in. */
+int route_back(const struct stack *s, const struct tcp_addr_pair *a, struct route_result *out,
+	       struct ip_way *w);
 bool addr_is_local(const struct stack *s, const struct ip_addr *a);
 bool addr_is_loopback(const struct ip_addr *a); /* 127/8, ::1 */
 /* Are the first @bits (of 128) the same? */

@@ -25,7 +25,7 @@ static struct route from_event(const struct net_event *ev)
 
 	for (uint32_t i = 0; i < 16; i++, bits -= bits < 8 ? bits : 8)
 		if (bits < 8)
-			r.dst.b[i] &= (uint8_t)~(0xffu >> bits);
+			r.dst.b[i] &= (uint8_t) ~(0xffu >> bits);
 	return r;
 }
 
@@ -79,8 +79,7 @@ static int route_del(struct stack *s, const struct route *r)
 
 	if (!old)
 		return -E_NOENT;
-	memmove(old, old + 1,
-		(size_t)((uint8_t *)&s->routes[s->n_routes] - (uint8_t *)(old + 1)));
+	memmove(old, old + 1, (size_t)((uint8_t *)&s->routes[s->n_routes] - (uint8_t *)(old + 1)));
 	s->n_routes--;
 	return 0;
 }
@@ -129,6 +128,23 @@ static int type_error(uint8_t type)
 	default:
 		return -E_HOSTUNREACH;
 	}
+}
+
+int route_back(const struct stack *s, const struct tcp_addr_pair *a, struct route_result *out,
+	       struct ip_way *w)
+{
+	struct ip_way way = {.neigh = SHM_NIL};
+
+	if (s->cfg.role != STACK_APP)
+		return route_lookup(s, &a->remote, &a->local, out);
+	if (!s->way || !s->way(s->way_ctx, &a->remote, &way) || way.netif >= STACK_MAX_NETIFS ||
+	    !s->netifs[way.netif].up || netif_is_loopback(&s->netifs[way.netif]))
+		return -E_NETUNREACH;
+	*out = (struct route_result){
+		.netif = way.netif, .mtu = way.mtu, .src = a->local, .nexthop = a->remote};
+	if (w)
+		*w = way;
+	return 0;
 }
 
 int route_lookup(const struct stack *s, const struct ip_addr *dst, const struct ip_addr *src,

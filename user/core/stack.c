@@ -505,6 +505,12 @@ bool stack_next_conn(const struct stack *s, uint32_t *it, uint32_t *conn)
 	return false;
 }
 
+void stack_set_way(struct stack *s, stack_way_fn fn, void *ctx)
+{
+	s->way = fn;
+	s->way_ctx = ctx;
+}
+
 void stack_set_taps(struct stack *s, stack_tap_fn udp, stack_tap_fn tcp, void *ctx)
 {
 	s->udp_tap = udp;

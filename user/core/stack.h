@@ -118,7 +118,8 @@ void stack_limits_default(struct stack_limits *l);
 enum stack_role {
 	STACK_FULL, /* the daemon and the tests: all protocols, neighbours, listeners */
 	STACK_APP,  /* an application: established connections; neighbours are read-only, misses,
-		       ICMP errors and resets for unknown segments are the daemon's business */
+		       ICMP errors and resets for unknown segments are the daemon's business. With
+		       n_listeners also handshakes: those that it can complete by itself */
 };
 
 struct stack_cfg {
@@ -127,8 +128,8 @@ struct stack_cfg {
 	uint64_t key[2];    /* seed of hash, ISN (RFC 6528), ports, jitter */
 	struct stack_limits limits;
 	uint32_t n_listeners; /* pool sizes; the arena gives TCBs and chunks */
-	uint32_t n_synreqs;   /* half-open connections in all (STACK_FULL) */
-	uint32_t n_tw;	      /* TIME_WAIT records (STACK_FULL) */
+	uint32_t n_synreqs;   /* half-open connections in all */
+	uint32_t n_tw;	      /* TIME_WAIT records */
 	uint32_t n_routes;
 	uint32_t n_udp; /* UDP sockets */
 	uint32_t n_pending;   /* packets held in all: for neighbours, replies not yet taken */
@@ -237,8 +238,9 @@ int stack_event(struct stack *s, const struct net_event *ev, struct mtime now);
 #define EV_RDHUP (1u << 7) /* the peer's FIN was received */
 /*
  * The orphan's TCB .conn/.generation is gone, a TIME_WAIT record has taken the pair over.
- * EV_FREED with .conn TD_NO_CONN follows when that ends. STACK_APP, which has no records: the
- * orphan has entered TIME_WAIT, and waits to be exported.
+ * EV_FREED with .conn TD_NO_CONN follows when that ends. STACK_APP, which has no records of what
+ * others know of: the orphan has entered TIME_WAIT, and waits to be exported. Of TCB_BORN_UNTOLD
+ * there is no report.
  */
 #define EV_TIMEWAIT (1u << 8)
 #define EV_URGENT (1u << 9) /* the peer has announced urgent data (SIGURG) */
@@ -256,6 +258,7 @@ struct stack_ev {
 	uint64_t cookie;
 	struct tcp_addr_pair pair; /* EV_FREED, EV_TIMEWAIT */
 };
+#define EV_LOCAL (1u << 14) /* with EV_FREED: it had TCB_BORN_UNTOLD */
 /* A UDP socket's event has .conn TD_NO_CONN and .listener SHM_NIL: the cookie tells whose it is. */
 
 /* False: no more events. Events of one connection are merged until they are taken. */
@@ -291,6 +294,8 @@ int tcp_listen_opt(struct stack *s, uint32_t id, enum tcp_opt opt, int64_t value
  * stand elsewhere (in an application): they count against the backlog, too.
  */
 void tcp_listen_outside(struct stack *s, uint32_t id, uint32_t n);
+/* Its SYNs go to another stack from here on: what is half-open here may complete, but asks no more. */
+void tcp_listen_quiet(struct stack *s, uint32_t id, bool quiet);
 /* One EV_COOKIES at the next SYN that it answers with a cookie. */
 void tcp_listen_watch(struct stack *s, uint32_t id);
 
@@ -462,6 +467,12 @@ int udp_error(struct stack *s, uint32_t id);
 /* After EV_PMTU: the MTU, and of the way to where. */
 uint32_t udp_pmtu(const struct stack *s, uint32_t id, struct ip_addr *to);
 bool udp_has_error(const struct stack *s, uint32_t id);
+/*
+ * STACK_APP: @fn says where answers to @to go, before there is a connection that knows it. False: it
+ * cannot be said now, the daemon has to do it. Its netif must not be lo.
+ */
+typedef bool (*stack_way_fn)(void *ctx, const struct ip_addr *to, struct ip_way *w);
+void stack_set_way(struct stack *s, stack_way_fn fn, void *ctx);
 /* Could @w be used now? */
 bool ip_way_usable(const struct stack *s, const struct ip_way *w);
 /* And is the neighbour known to answer? */
@@ -519,6 +530,19 @@ int stack_export_cancel(struct stack *s, uint32_t conn, uint32_t generation, str
 
 /* Frees an exported TCB and its chunks, once the other side has it. */
 int stack_export_done(struct stack *s, uint32_t conn, uint32_t generation);
+
+/*
+ * The daemon has a record of this connection from here on: TCB_BORN_UNTOLD is over; with @counted
+ * TCB_BORN_HERE, too.
+ */
+void tcp_told(struct stack *s, uint32_t conn, bool counted);
+/* Has this stack a connection, request or TIME_WAIT record of the pair? */
+bool stack_knows_pair(const struct stack *s, const struct tcp_addr_pair *a);
+/*
+ * The pair is a connection of another stack's: a request or TIME_WAIT record of it here is
+ * obsolete.
+ */
+void stack_pair_elsewhere(struct stack *s, const struct tcp_addr_pair *a);
 
 /* A RST for a connection of which only the pair and a sequence number are known. */
 void stack_reset_flow(struct stack *s, const struct tcp_addr_pair *a, uint32_t seq, uint32_t ack,

@@ -103,13 +103,14 @@ static void synack_send(struct stack *s, const struct synreq *r, uint16_t mss, u
 	tcp_send_bare(s, &r->a, r->iss, r->irs + 1, flags, r->wnd, &o, r->queue, now);
 }
 
-/* What we announce: by the route back, and TCP_MAXSEG. False: there is no way back. */
+/* What we announce: by the route back (@w), and TCP_MAXSEG. False: there is no way back. */
 static bool synack_mss(const struct stack *s, const struct listener *l,
-		       const struct tcp_addr_pair *a, uint16_t *mss)
+		       const struct tcp_addr_pair *a, uint16_t *mss, struct ip_way *w)
 {
 	struct route_result rr;
 
-	if (route_lookup(s, &a->remote, &a->local, &rr))
+	*w = (struct ip_way){.neigh = SHM_NIL};
+	if (route_back(s, a, &rr, w))
 		return false;
 	*mss = tcp_mtu_mss(rr.mtu, &a->remote);
 	if (l->user_mss && l->user_mss < *mss)
@@ -117,13 +118,25 @@ static bool synack_mss(const struct stack *s, const struct listener *l,
 	return true;
 }
 
+static void synreq_route(const struct stack *s, struct synreq *r, const struct ip_way *w)
+{
+	if (s->cfg.role != STACK_APP)
+		return;
+	r->netif = w->netif;
+	r->neigh = w->neigh;
+	r->neigh_gen = w->neigh_gen;
+}
+
 static void synack_again(struct stack *s, struct synreq *r, struct mtime now)
 {
+	struct ip_way w;
 	uint16_t mss;
 
 	r->sent = 0;
-	if (!synack_mss(s, &s->listeners[r->listener], &r->a, &mss))
+	if (s->listeners[r->listener].quiet ||
+	    !synack_mss(s, &s->listeners[r->listener], &r->a, &mss, &w))
 		return;
+	synreq_route(s, r, &w);
 	MIB(s, Tcp_RetransSegs);
 	MIB(s, TcpExt_TCPSynRetrans);
 	synack_send(s, r, mss, synreq_ts(s, r, now), NULL, now);
@@ -375,9 +388,13 @@ static enum drop syn_input(struct stack *s, uint32_t listener, struct tcp_seg *g
 	struct tcp_addr_pair a = tcp_seg_pair(g);
 	/* A pair that comes out of TIME_WAIT is a peer that exists: no limit, as in Linux. */
 	bool full = (cookies == 2 || syn_queue_full(s, l)) && !g->tw_iss;
+	bool app = s->cfg.role == STACK_APP;
 	struct tcp_options fo = {0};
+	struct ip_way way;
 	uint16_t mss;
 
+	if (app && (tcp_mem_high(s) || full || l->quiet))
+		return DROP_STALE_FLOW;
 	if (tcp_mem_high(s))
 		return listen_drop(s, DROP_NO_MEMORY);
 	if (full && !cookies) {
@@ -390,19 +407,20 @@ static enum drop syn_input(struct stack *s, uint32_t listener, struct tcp_seg *g
 		MIB(s, TcpExt_ListenOverflows);
 		return listen_drop(s, DROP_QUEUE_FULL);
 	}
-	if (!synack_mss(s, l, &a, &mss))
-		return listen_drop(s, DROP_MARTIAN);
+	if (!synack_mss(s, l, &a, &mss, &way))
+		return app ? DROP_STALE_FLOW : listen_drop(s, DROP_MARTIAN);
 	if (full)
 		return cookie_answer(s, listener, g, mss, now);
-	if (fastopen_syn(s, l, g, &fo)) {
+	if (!app && fastopen_syn(s, l, g, &fo)) {
 		if (fastopen_open(s, listener, g, now))
 			return DROP_NONE;
 		MIB(s, TcpExt_TCPFastOpenPassiveFail);
 	}
 	i = free_list_get(&s->synreq_free);
 	if (i == SHM_NIL)
-		return listen_drop(s, DROP_NO_MEMORY);
+		return app ? DROP_STALE_FLOW : listen_drop(s, DROP_NO_MEMORY);
 	synreq_init(s, &s->synreqs[i], listener, g, now);
+	synreq_route(s, &s->synreqs[i], &way);
 	synreq_add(s, i);
 	synreq_arm(s, i, now);
 	synack_send(s, &s->synreqs[i], mss, synreq_ts(s, &s->synreqs[i], now), &fo, now);
@@ -417,9 +435,13 @@ static enum drop establish_refuse(struct stack *s, const struct tcp_seg *g, enum
 {
 	if (why == DROP_QUEUE_FULL)
 		MIB(s, TcpExt_ListenOverflows);
-	if (s->cfg.limits.tcp_abort_on_overflow)
-		tcp_send_reset(s, g, now);
-	return listen_drop(s, why);
+	listen_drop(s, why);
+	if (!s->cfg.limits.tcp_abort_on_overflow)
+		return why;
+	if (s->cfg.role == STACK_APP)
+		return DROP_STALE_FLOW; /* resets are the daemon's */
+	tcp_send_reset(s, g, now);
+	return why;
 }
 
 /* Makes the connection of @r. DROP_NONE: it is @t, and @g is still to be given to it. */
@@ -543,6 +565,9 @@ static enum drop synreq_ack(struct stack *s, uint32_t i, struct tcp_seg *g, stru
 	struct synreq *r = &s->synreqs[i];
 
 	if (g->ack != r->iss + 1) {
+		/* It may answer a SYN-ACK of the daemon's, to which we gave an earlier SYN. */
+		if (s->cfg.role == STACK_APP)
+			return DROP_STALE_FLOW;
 		tcp_send_reset(s, g, now);
 		return DROP_BAD_ACK;
 	}

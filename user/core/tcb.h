@@ -62,6 +62,9 @@ enum tcb_owner {
 #define TCB_RCVBUF_LOCK (1u << 5) /* SO_RCVBUF given: no auto-tuning */
 #define TCB_SNDBUF_LOCK (1u << 6)
 #define TCB_OOBINLINE (1u << 7)
+/* … and in an application: a connection that came by a listener of its own stack */
+#define TCB_BORN_HERE (1u << 14)   /* never was the daemon's, which has not counted it as sent */
+#define TCB_BORN_UNTOLD (1u << 15) /* the daemon has no record of it (tcp_told()) */
 #define LINGER2_NONE UINT8_MAX
 /* tcb.flags: protocol state that is not in a variable */
 #define TCB_F_ACK_NOW (1u << 0)	  /* an ACK is owed, at once */

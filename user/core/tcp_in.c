@@ -363,16 +363,50 @@ static uint32_t hinted(const struct stack *s, const struct tcp_seg *g)
 	return p->conn;
 }
 
+static bool time_wait_recycle(struct stack *s, struct tcb *t, struct tcp_seg *g, struct mtime now);
+
+/*
+ * An application's listener takes what it can do alone. All else is the daemon's, which has the
+ * same listener: cookies, fast open, resets, and peers to whom only it knows the way.
+ */
+static enum drop input_listener(struct stack *s, struct tcp_seg *g, struct mtime now)
+{
+	struct tcp_addr_pair a = tcp_seg_pair(g);
+	enum drop d = DROP_STALE_FLOW;
+	uint32_t i;
+
+	if (!free_list_in_use(&s->listener_free) || netif_is_loopback(&s->netifs[g->ip->netif]))
+		goto out;
+	i = synreq_lookup(s, &a);
+	if (i != SHM_NIL) {
+		d = synreq_input(s, i, g, now);
+		goto out;
+	}
+	i = timewait_lookup(s, &a);
+	if (i != SHM_NIL) {
+		d = timewait_input(s, i, g, now);
+		if (d != DROP_BAD_STATE)
+			return d;
+		d = DROP_STALE_FLOW;
+	}
+	i = listener_lookup(s, &a.local, a.local_port);
+	if (i != SHM_NIL && (g->flags & (TH_SYN | TH_ACK | TH_RST | TH_FIN)) == TH_SYN)
+		d = listen_input(s, i, g, now);
+out:
+	if (d == DROP_STALE_FLOW)
+		MIB(s, Td_StaleFlow);
+	return d;
+}
+
 static enum drop input_app(struct stack *s, struct tcp_seg *g, struct mtime now)
 {
 	uint32_t i = hinted(s, g);
 
 	if (i == SHM_NIL)
 		i = conn_lookup(s, &g->ip->dst, g->dport, &g->ip->src, g->sport);
-	if (i == SHM_NIL) {
-		MIB(s, Td_StaleFlow);
-		return DROP_STALE_FLOW;
-	}
+	if (i == SHM_NIL ||
+	    (tcb_at(s, i)->sockopt & TCB_BORN_UNTOLD && time_wait_recycle(s, tcb_at(s, i), g, now)))
+		return input_listener(s, g, now);
 	/* Who talks over lo is on this host: what comes from elsewhere is forged (RFC 1122
 	 * §3.2.1.3). */
 	if (netif_is_loopback(&s->netifs[g->ip->netif]) !=

@@ -97,6 +97,14 @@ int tcp_listen_backlog(struct stack *s, uint32_t id, uint32_t backlog)
 	return 0;
 }
 
+void tcp_listen_quiet(struct stack *s, uint32_t id, bool quiet)
+{
+	struct listener *l = listener_at(s, id);
+
+	if (l)
+		l->quiet = quiet;
+}
+
 uint32_t tcp_listen_half_open(const struct stack *s, uint32_t id)
 {
 	return id < s->cfg.n_listeners && s->listeners[id].used ? s->listeners[id].syn_len : 0;

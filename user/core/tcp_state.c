@@ -120,11 +120,12 @@ static void tcb_init(struct stack *s, struct tcb *t, const struct tcp_addr_pair 
 
 uint32_t tcp_conn_create(struct stack *s, const struct tcp_addr_pair *a, struct mtime now)
 {
+	struct ip_way way = {.neigh = SHM_NIL};
 	struct route_result rr;
 	struct tcb *t;
 	uint32_t i;
 
-	if (route_lookup(s, &a->remote, &a->local, &rr))
+	if (route_back(s, a, &rr, &way))
 		return SHM_NIL;
 	i = tcb_alloc(s);
 	if (i == SHM_NIL)
@@ -132,6 +133,10 @@ uint32_t tcp_conn_create(struct stack *s, const struct tcp_addr_pair *a, struct 
 	t = tcb_at(s, i);
 	tcb_init(s, t, a, now);
 	t->netif = (uint8_t)rr.netif;
+	t->neigh = way.neigh;
+	t->neigh_gen = way.neigh_gen;
+	if (s->cfg.role == STACK_APP)
+		t->sockopt |= TCB_BORN_HERE | TCB_BORN_UNTOLD;
 	t->mss = (uint16_t)tcp_min(tcp_mtu_mss(rr.mtu, &a->remote), TCP_MSS_ROOM);
 	t->rcv_mss = (uint16_t)tcp_min(t->mss, TCP_MSS_DEFAULT);
 	conn_table_add(s, i);
@@ -246,7 +251,7 @@ void tcp_conn_free(struct stack *s, struct tcb *t, struct mtime now)
 {
 	bool time_wait = t->state == TCP_TIME_WAIT, orphan = t->flags & TCB_F_CLOSED;
 	struct stack_ev ev = {
-		.mask = EV_FREED,
+		.mask = EV_FREED | (t->sockopt & TCB_BORN_UNTOLD ? EV_LOCAL : 0),
 		.conn = tcb_index(s, t),
 		.generation = t->generation,
 		.listener = SHM_NIL,
@@ -313,7 +318,8 @@ void tcp_time_wait(struct stack *s, struct tcb *t, struct mtime now)
 		tcp_event(s, t, EV_HUP);
 		return;
 	}
-	if (s->cfg.role != STACK_FULL) { /* no records here: to be handed over */
+	/* To be handed over: only what nobody else knows of has its record here. */
+	if (s->cfg.role != STACK_FULL && !(t->sockopt & TCB_BORN_UNTOLD)) {
 		if (entered)
 			stack_report(s, &(struct stack_ev){.mask = EV_TIMEWAIT,
 							   .conn = tcb_index(s, t),
@@ -326,6 +332,13 @@ void tcp_time_wait(struct stack *s, struct tcb *t, struct mtime now)
 	if (t->flags & (TCB_F_ACK_NOW | TCB_F_ACK_DELAYED))
 		time_wait_ack(s, t, now);
 	timewait_enter(s, t, now);
+}
+
+void tcp_told(struct stack *s, uint32_t conn, bool counted)
+{
+	if (tcp_get(s, conn))
+		tcb_at(s, conn)->sockopt &=
+			(uint16_t) ~(TCB_BORN_UNTOLD | (counted ? TCB_BORN_HERE : 0));
 }
 
 void tcp_abort_on_data(struct stack *s, struct tcb *t, struct mtime now)

@@ -55,7 +55,8 @@ void timewait_enter(struct stack *s, struct tcb *t, struct mtime now)
 	if (i == SHM_NIL) {
 		MIB(s, TcpExt_TCPTimeWaitOverflow);
 		ev.mask = EV_FREED;
-		stack_report(s, &ev);
+		if (s->cfg.role == STACK_FULL)
+			stack_report(s, &ev);
 		tcp_conn_free(s, t, now);
 		return;
 	}
@@ -77,7 +78,8 @@ void timewait_enter(struct stack *s, struct tcb *t, struct mtime now)
 		wheel_set(s, TIMER_ID(TK_TIMEWAIT, i), mtime_add_ns(now, left));
 	else
 		timewait_arm(s, i, now);
-	stack_report(s, &ev);
+	if (s->cfg.role == STACK_FULL)
+		stack_report(s, &ev);
 	/* In state TIME_WAIT it goes without an EV_FREED. */
 	tcp_conn_free(s, t, now);
 }
@@ -102,7 +104,8 @@ void timewait_free(struct stack *s, uint32_t i)
 	wheel_del(s, TIMER_ID(TK_TIMEWAIT, i));
 	w->used = 0;
 	free_list_put(&s->tw_free, i);
-	stack_report(s, &ev);
+	if (s->cfg.role == STACK_FULL)
+		stack_report(s, &ev);
 }
 
 void timewait_timer(struct stack *s, uint32_t i, struct mtime now)

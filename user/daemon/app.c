@@ -307,6 +307,7 @@ void app_gone(struct daemon *d, struct app *a)
 	a->client = NULL;
 	a->wake = false;
 	watch_del(d, &a->bell);
+	front_adopt(d, a);
 	listener_app_gone(d, a);
 	udp_app_gone(d, a);
 	for (int m = 0; m < MIB_MAX; m++)

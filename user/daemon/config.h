@@ -46,6 +46,9 @@
 	X(syncookies_xdp, BOOL, syncookies_xdp, 0, 1, "1",                                         \
 	  "While the SYN queue of a listener overflows, the XDP program answers its SYNs by "      \
 	  "cookies itself, where tcp_syncookies allows them.")                                     \
+	X(listen_in_app, BOOL, listen_in_app, 0, 1, "0",                                           \
+	  "A listener that one process has alone shakes hands in that process, not in the "        \
+	  "daemon.")                                                                               \
 	X(tcp_abort_on_overflow, BOOL, limits.tcp_abort_on_overflow, 0, 1, "0",                    \
 	  "Reset connections for which the accept queue has no room.")                             \
 	X(tcp_syn_retries, U32, limits.tcp_syn_retries, 1, 127, "6", "Retransmissions of a SYN.")  \
@@ -118,7 +121,7 @@ struct config {
 	struct stack_limits limits;
 	uint32_t claim_all;
 	uint32_t max_flows, max_connections, buffer_chunks, umem_frames, rx_ring, tx_ring;
-	uint32_t gso, busy_poll_us, syncookies_xdp;
+	uint32_t gso, busy_poll_us, syncookies_xdp, listen_in_app;
 	uint32_t socket_mode;
 	uint32_t socket_group; /* gid */
 	uint32_t log_level;    /* LOG_* */

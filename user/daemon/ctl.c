@@ -172,6 +172,12 @@ static void on_register(struct daemon *d, struct client *c, const void *msg)
 
 /* ---- listeners ---- */
 
+static void messages_all(struct daemon *d, struct app *a)
+{
+	for (int i = 0; i < 8 && app_messages(d, a); i++)
+		;
+}
+
 static void on_listener(struct daemon *d, struct client *c, const void *msg)
 {
 	struct ctl_listen_reply r = {0};
@@ -183,7 +189,7 @@ static void on_listener(struct daemon *d, struct client *c, const void *msg)
 	memcpy(&req, msg, sizeof(req));
 	/* What it said before in its ring comes first: connections of a listener that now goes. */
 	if (a)
-		app_messages(d, a);
+		messages_all(d, a);
 	switch (a ? req.hdr.type : 0) {
 	case CTL_LISTEN:
 		err = listener_listen(d, a, &req, &r);
@@ -205,6 +211,9 @@ static void on_listener(struct daemon *d, struct client *c, const void *msg)
 		err = tcp_fastopen_known(d->stack, &req.addr, d->now) ? 0 : -ENOENT;
 		break;
 	case CTL_UNLISTEN:
+		if (req.proto != IPPROTO_UDP)
+			front_adopt(d, a);
+		/* fall through */
 	case CTL_UNBIND:
 		err = req.proto == IPPROTO_UDP ? udp_unclaim(d, a, req.id)
 					       : listener_unlisten(d, a, req.id);
@@ -237,7 +246,8 @@ static void on_share(struct daemon *d, struct client *c, const void *msg)
 		return;
 	}
 	/* What has become of the connections that it names. */
-	app_messages(d, c->app);
+	messages_all(d, c->app);
+	front_adopt(d, c->app);
 	share_request(d, c->app, &req, &r, fds, &n);
 	if (n)
 		send_fds(d, c, &r, sizeof(r), fds, n);

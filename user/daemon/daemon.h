@@ -94,6 +94,8 @@ struct group {
 	uint32_t core_id;      /* SHM_NIL: nobody listens */
 	uint32_t outside;      /* as the stack knows it */
 	bool flooded;	       /* the XDP program answers its SYNs */
+	struct member *front;  /* the port's packets go to its application; NULL: to us (front.c) */
+	uint16_t front_slot;   /* an application that may have connections untold; 0: none */
 	struct mtime overflow; /* the last time that this was seen to be needed */
 };
 
@@ -216,6 +218,7 @@ struct daemon {
 	struct app *apps[TD_MAX_SLOTS];
 	uint32_t slots; /* all in use are below */
 	struct group *groups;
+	uint32_t n_fronts; /* groups with .front_slot */
 	struct group **by_core; /* [n_core_listeners] */
 	uint32_t n_core_listeners;
 	struct udp_port **udp_ports; /* udp.c's; NULL: none yet */
@@ -334,6 +337,7 @@ void rec_set_state(struct daemon *d, uint32_t i, enum rec_state st);
 /* A record for @slot; one in TIME_WAIT is replaced. SHM_NIL: taken, or full. */
 uint32_t rec_new(struct daemon *d, const struct flow_key *k, uint16_t slot, enum rec_state st);
 /* Writes the entry in `flows`. */
+int rec_enter_flow(struct daemon *d, uint32_t i, const struct flow_val *v);
 int rec_set_flow(struct daemon *d, uint32_t i, uint16_t slot, enum flow_state st);
 /* Forgets it, its flow entry included. */
 void rec_drop(struct daemon *d, uint32_t i);
@@ -343,6 +347,21 @@ void handover_event(struct daemon *d, const struct stack_ev *ev);
 bool handover_app_gone(struct daemon *d, struct app *a, uint32_t budget);
 /* Resets everything, also what applications still hold; at detach. */
 void handover_reset_all(struct daemon *d);
+
+/* Of any arena: only its addresses and ports are read, once. */
+struct flow_key key_of_tcb(const struct tcb *t);
+
+/* front.c: listeners that run in their application */
+/* Who answers the SYNs of @g may have changed. */
+void front_update(struct daemon *d, struct group *g);
+/* SHM_CONN_MINE */
+void front_told(struct daemon *d, struct app *a, const struct shm_msg *m);
+/* Makes records of all connections of @a that it has not told of, while it waits or is dead. */
+void front_adopt(struct daemon *d, struct app *a);
+/* Its member is about to be freed. */
+void front_forget(struct daemon *d, struct member *m);
+/* Who else than our stack may know this pair, of which there is no record; NULL: nobody. */
+struct app *front_of(struct daemon *d, const struct tcp_addr_pair *p);
 
 /* connect.c */
 void connect_request(struct daemon *d, struct app *a, const struct shm_msg *m);

@@ -134,6 +134,31 @@ static uint32_t find(struct daemon *d, const struct flow_key *key)
 	return i;
 }
 
+static enum port_verdict pass_to(struct daemon *d, struct pkt *p, struct app *a)
+{
+	if (!port_inject(d->port, p, a->pkts_to_app, a->slot))
+		return PORT_DROPPED; /* no room: as lost on the way */
+	stack_count(d->stack, MIB_Td_Injected, 1);
+	a->wake = true;
+	return PORT_TAKEN;
+}
+
+/* No record: it may be of a handshake, or a connection, that an application's listener has. */
+static enum port_verdict unknown(struct daemon *d, struct pkt *p, const struct peek *k,
+				 const struct tcp_addr_pair *pair)
+{
+	struct app *a;
+
+	if (k->l4_len <= 13 || (k->l4[13] & 0x17) == 2) /* a SYN is ours, now that it is here */
+		return PORT_TO_STACK;
+	a = front_of(d, pair);
+	if (!a)
+		return PORT_TO_STACK;
+	if (k->l4[13] & 6 && !take_token(d))
+		return PORT_DROPPED;
+	return pass_to(d, p, a);
+}
+
 static enum port_verdict filter_tcp(struct daemon *d, struct pkt *p, const struct peek *k)
 {
 	struct tcp_addr_pair pair;
@@ -151,7 +176,7 @@ static enum port_verdict filter_tcp(struct daemon *d, struct pkt *p, const struc
 	key = flow_key_of(&pair);
 	i = find(d, &key);
 	if (i == SHM_NIL)
-		return PORT_TO_STACK;
+		return unknown(d, p, k, &pair);
 	r = rec_at(d, i);
 	switch (r->state) {
 	case REC_OFFERED:
@@ -203,25 +228,26 @@ bool filter_segment(void *ctx, const struct pkt *p)
 	key = flow_key_of(&pair);
 	i = find(d, &key);
 	r = i == SHM_NIL ? NULL : rec_at(d, i);
-	if (!r || (r->state != REC_OFFERED && r->state != REC_TAKEN))
+	if (!r) {
+		struct app *a = front_of(d, &pair);
+
+		/* A copy cannot come back: a SYN, with all that it may begin, is ours. */
+		if (!a || (p->frag[0].p[p->l4_off + 13] & 0x17) == 2)
+			return false;
+		if (!(p->frag[0].p[p->l4_off + 13] & 6) || take_token(d))
+			filter_pass_copy(d, p, a);
+		return true;
+	}
+	if (r->state != REC_OFFERED && r->state != REC_TAKEN)
 		return false;
 	if (d->inject_from == r->slot)
-		return true; /* round and round it would go */
+		return true;					  /* round and round it would go */
 	if (!(p->frag[0].p[p->l4_off + 13] & 6) || take_token(d)) /* SYN, RST */
 		filter_pass_copy(d, p, d->apps[r->slot]);
 	return true;
 }
 
 /* ---- UDP: what XDP does not steer itself (udp.c) ---- */
-
-static enum port_verdict pass_to(struct daemon *d, struct pkt *p, struct app *a)
-{
-	if (!port_inject(d->port, p, a->pkts_to_app, a->slot))
-		return PORT_DROPPED; /* no room: as lost on the way */
-	stack_count(d->stack, MIB_Td_Injected, 1);
-	a->wake = true;
-	return PORT_TAKEN;
-}
 
 static enum port_verdict filter_udp(struct daemon *d, struct pkt *p, const struct peek *k)
 {
@@ -280,6 +306,9 @@ static enum port_verdict filter_icmp(struct daemon *d, struct pkt *p, const stru
 		return filter_udp_error(d, p, &q.pair);
 	key = flow_key_of(&q.pair);
 	i = recs_find(&d->recs, &key);
+	a = i == SHM_NIL && q.err == EMSGSIZE ? front_of(d, &q.pair) : NULL;
+	if (a)
+		return take_token(d) ? pass_to(d, p, a) : PORT_DROPPED;
 	if (i == SHM_NIL || rec_at(d, i)->state != REC_TAKEN)
 		return PORT_TO_STACK;
 	r = rec_at(d, i);

@@ -36,7 +36,7 @@ struct tcp_addr_pair pair_of(const struct flow_key *k)
 }
 
 /* From any arena: only these fields are read, once. */
-static struct flow_key key_of_tcb(const struct tcb *t)
+struct flow_key key_of_tcb(const struct tcb *t)
 {
 	struct tcp_addr_pair p;
 
@@ -119,7 +119,7 @@ void rec_set_state(struct daemon *d, uint32_t i, enum rec_state st)
 	}
 }
 
-static int enter_flow(struct daemon *d, uint32_t i, const struct flow_val *v)
+int rec_enter_flow(struct daemon *d, uint32_t i, const struct flow_val *v)
 {
 	struct rec *r = rec_at(d, i);
 	struct flow_key k = rec_key(&d->recs, i);
@@ -142,7 +142,7 @@ int rec_set_flow(struct daemon *d, uint32_t i, uint16_t slot, enum flow_state st
 	struct flow_val v = {
 		.slot = slot, .conn = r->conn, .generation = r->generation, .state = st};
 
-	return enter_flow(d, i, &v);
+	return rec_enter_flow(d, i, &v);
 }
 
 void rec_drop(struct daemon *d, uint32_t i)
@@ -246,7 +246,7 @@ static void offer(struct daemon *d, struct app *a, uint32_t i)
 	 * say at once that it has the connection, and under which index. Where it has not, they
 	 * come back.
 	 */
-	enter_flow(
+	rec_enter_flow(
 		d, i,
 		&(struct flow_val){.slot = a->slot, .conn = TD_NO_CONN, .state = FLOW_ESTABLISHED});
 }
@@ -469,6 +469,9 @@ uint32_t app_messages(struct daemon *d, struct app *a)
 		case SHM_LISTEN_WANT:
 			listener_wanted(d, a, m.listener);
 			break;
+		case SHM_CONN_MINE:
+			front_told(d, a, &m);
+			break;
 		default:
 			log_warn("application %u sent a message of unknown kind %u", a->slot, m.op);
 		}
@@ -561,6 +564,9 @@ void handover_reset_all(struct daemon *d)
 {
 	uint32_t n = 0;
 
+	for (uint32_t s = 1; d->n_fronts && s < d->slots; s++)
+		if (d->apps[s])
+			front_adopt(d, d->apps[s]);
 	for (uint32_t i = 0; i < d->recs.used; i++) {
 		struct rec *r = rec_at(d, i);
 

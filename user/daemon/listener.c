@@ -207,9 +207,11 @@ static uint32_t index_alloc(struct app *a)
 uint32_t member_waiting(const struct member *m)
 {
 	uint32_t taken = READ_ONCE(arena_listeners(&m->app->arena)[m->index].accepted);
+	uint32_t queued = READ_ONCE(arena_listeners(&m->app->arena)[m->index].queued);
 	uint32_t n = m->handed - taken;
 
-	return n > m->handed ? 0 : n;
+	n = n > m->handed ? 0 : n;
+	return queued < UINT16_MAX ? n + queued : n;
 }
 
 uint32_t group_half_open(const struct daemon *d, const struct group *g)
@@ -244,10 +246,12 @@ static void stop_listening(struct daemon *d, struct group *g)
 /* One socket less that listens. */
 static void socket_gone(struct daemon *d, struct group *g)
 {
-	if (--g->n_listening)
-		tcp_listen_backlog(d->stack, g->core_id, group_backlog(g));
-	else
+	if (!--g->n_listening) {
 		stop_listening(d, g);
+		return;
+	}
+	tcp_listen_backlog(d->stack, g->core_id, group_backlog(g));
+	front_update(d, g);
 }
 
 static void index_free(struct app *a, struct member *m)
@@ -264,6 +268,7 @@ static void member_free(struct daemon *d, struct member *m)
 	struct member **p = &g->members;
 	struct app *a = m->app;
 
+	front_forget(d, m);
 	while (*p != m)
 		p = &(*p)->next;
 	*p = m->next;
@@ -375,6 +380,7 @@ static int member_listen(struct daemon *d, struct member *m, const struct ctl_li
 	member_listens(m, index);
 	if (g->n_listening++)
 		tcp_listen_backlog(d->stack, g->core_id, group_backlog(g));
+	front_update(d, g);
 	return 0;
 }
 
@@ -409,7 +415,9 @@ int listener_backlog(struct daemon *d, struct app *a, const struct ctl_listen *r
 	if (m->share)
 		m->share->backlog = req->backlog;
 	m->backlog = req->backlog;
+	m->flags = (m->flags & ~CTL_LISTEN_LOCAL) | (req->flags & CTL_LISTEN_LOCAL);
 	listen_options(d, m->group->core_id, req);
+	front_update(d, m->group);
 	return tcp_listen_backlog(d->stack, m->group->core_id, group_backlog(m->group));
 }
 
@@ -571,7 +579,7 @@ void listener_refresh(struct daemon *d)
 bool listener_covers(const struct daemon *d, const struct ip_addr *addr, uint16_t port)
 {
 	for (const struct group *g = d->groups; g; g = g->next)
-		if (g->port == port && g->n_listening && !g->flooded &&
+		if (g->port == port && g->n_listening && !g->flooded && !g->front &&
 		    (ip_addr_is_any(&g->addr) || ip_addr_eq(&g->addr, addr)))
 			return true;
 	return false;
@@ -625,6 +633,7 @@ int listener_share(struct daemon *d, struct app *a, uint32_t id, struct share *s
 	m->group->shares = sh;
 	came_via(d, m, a->ready);
 	came_via(d, m, a->handed);
+	front_update(d, m->group);
 	return 0;
 }
 

@@ -22,6 +22,8 @@ struct port_val listener_port_val(const struct daemon *d, const struct group *g)
 	uint32_t mtu = UINT32_MAX;
 	struct tcp_cookie_state c;
 
+	if (g->front)
+		v.slot = g->front->app->slot;
 	if (!g->flooded)
 		return v;
 	/* The program knows of no routes: what all interfaces can take. */
@@ -81,6 +83,7 @@ void synflood_begin(struct daemon *d, uint32_t core_id)
 		return;
 	err = put_secrets(d);
 	g->flooded = true;
+	front_update(d, g);
 	g->overflow = d->now;
 	if (!d->n_flooded++) {
 		d->flood_look = mtime_add_ns(d->now, SYNFLOOD_LOOK_NS);
@@ -91,6 +94,7 @@ void synflood_begin(struct daemon *d, uint32_t core_id)
 	if (err) {
 		log_warn("SYN cookies stay with the slow path: %s", strerror(-err));
 		count_out(d, g);
+		front_update(d, g);
 		return;
 	}
 	log_info("port %u: possible SYN flooding: the XDP program sends cookies", ntohs(g->port));
@@ -100,6 +104,7 @@ static void end(struct daemon *d, struct group *g)
 {
 	count_out(d, g);
 	put_port(d, g);
+	front_update(d, g);
 	tcp_listen_watch(d->stack, g->core_id);
 	log_info("port %u: the SYN flood has ended", ntohs(g->port));
 }

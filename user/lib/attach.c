@@ -21,6 +21,9 @@
 /* One segmentation-offload frame: 64 KB less the largest headers (FACTS: bulk sending). */
 #define APP_GSO_MAX 65000u
 #define APP_PENDING 256u
+#define APP_LISTENERS 1024u
+#define APP_SYNREQS 16384u
+#define APP_TW 65536u /* records of TIME_WAIT */
 #define APP_UDP 65536u /* sockets: one for each port at least */
 
 const char *attach_run_dir = CTL_RUN_DIR;
@@ -452,6 +455,8 @@ static int start_stack(const struct ctl_register_reply *r)
 		.key = {r->seed[0], r->seed[1]},
 		.n_pending = APP_PENDING,
 		.n_udp = APP_UDP,
+		.n_listeners = APP_LISTENERS,
+		.n_synreqs = APP_SYNREQS,
 		.csum_offload = true, /* the port completes what the kernel does not */
 		.cc = eng.cc,
 	};
@@ -461,6 +466,7 @@ static int start_stack(const struct ctl_register_reply *r)
 
 	memcpy(&eng.limits, r->limits, sizeof(eng.limits));
 	sc.limits = eng.limits;
+	sc.n_tw = eng.limits.tcp_max_tw_buckets < APP_TW ? eng.limits.tcp_max_tw_buckets : APP_TW;
 	memcpy(eng.cc, r->default_cc, sizeof(eng.cc) - 1);
 	/* The application reads the neighbours that the daemon keeps. */
 	own.neighs = eng.daemon_view.neighs;

@@ -174,6 +174,40 @@ void eng_daemon_lost(void)
 
 /* ---- connections ---- */
 
+int conn_fifo_put(struct conn_fifo *f, struct conn_ref c, struct mtime until)
+{
+	if (f->len == f->size) {
+		uint32_t size = f->size ? f->size * 2 : 64;
+		struct conn_wait *e = malloc(size * sizeof(*e));
+
+		if (!e)
+			return -ENOMEM;
+		for (uint32_t i = 0; i < f->len; i++)
+			e[i] = f->e[(f->head + i) & (f->size - 1)];
+		free(f->e);
+		*f = (struct conn_fifo){e, 0, f->len, size};
+	}
+	f->e[(f->head + f->len++) & (f->size - 1)] = (struct conn_wait){c, until};
+	return 0;
+}
+
+void conn_fifo_pop(struct conn_fifo *f)
+{
+	f->head = (f->head + 1) & (f->size - 1);
+	f->len--;
+}
+
+void conn_fifo_free(struct conn_fifo *f)
+{
+	free(f->e);
+	memset(f, 0, sizeof(*f));
+}
+
+static struct mtime fifo_deadline(const struct conn_fifo *f)
+{
+	return f->len ? f->e[f->head].until : MTIME_NEVER;
+}
+
 const struct tcb *conn_get(struct conn_ref c)
 {
 	const struct tcb *t = c.conn == SHM_NIL ? NULL : tcp_get(eng.stack, c.conn);
@@ -218,6 +252,8 @@ void conn_give(struct conn_ref c)
 	const struct tcb *t = conn_get(c);
 	bool lazily = t && t->state == TCP_TIME_WAIT;
 
+	conn_tell(c);
+
 	/* Without a daemon this stack finishes its orphans itself. */
 	if (eng.daemon_gone || !t || stack_export(eng.stack, c.conn))
 		return;
@@ -236,48 +272,25 @@ void conn_give(struct conn_ref c)
 static bool parts_soon(struct conn_ref c)
 {
 	const struct tcb *t = conn_get(c);
-	struct parting *e;
-	uint32_t size;
 
 	if (!t || !(t->flags & TCB_F_FIN_SENT) || t->state == TCP_TIME_WAIT)
 		return false;
-	if (eng.n_parting == eng.parting_size) {
-		size = eng.parting_size ? eng.parting_size * 2 : 64;
-		e = malloc(size * sizeof(*e));
-		if (!e)
-			return false;
-		for (uint32_t k = 0; k < eng.n_parting; k++)
-			e[k] = eng.parting[(eng.parting_head + k) & (eng.parting_size - 1)];
-		free(eng.parting);
-		eng.parting = e;
-		eng.parting_head = 0;
-		eng.parting_size = size;
-	}
-	e = &eng.parting[(eng.parting_head + eng.n_parting++) & (eng.parting_size - 1)];
-	*e = (struct parting){c, mtime_add_ms(clock_now(), PARTING_MS)};
-	return true;
+	return !conn_fifo_put(&eng.parting, c, mtime_add_ms(clock_now(), PARTING_MS));
 }
 
-struct mtime eng_parting_deadline(void)
+struct mtime eng_conn_deadline(void)
 {
-	return eng.n_parting ? eng.parting[eng.parting_head].until : MTIME_NEVER;
-}
-
-static void parting_free(void)
-{
-	free(eng.parting);
-	eng.parting = NULL;
-	eng.n_parting = eng.parting_size = 0;
+	return mtime_min(fifo_deadline(&eng.parting), fifo_deadline(&eng.untold));
 }
 
 /* Those that have had their time by @now; MTIME_NEVER: all. */
 static void give_parting(struct mtime now)
 {
-	while (eng.n_parting && !mtime_before(now, eng.parting[eng.parting_head].until)) {
-		struct conn_ref c = eng.parting[eng.parting_head].c;
+	while (!mtime_is_never(fifo_deadline(&eng.parting)) &&
+	       !mtime_before(now, fifo_deadline(&eng.parting))) {
+		struct conn_ref c = eng.parting.e[eng.parting.head].c;
 
-		eng.parting_head = (eng.parting_head + 1) & (eng.parting_size - 1);
-		eng.n_parting--;
+		conn_fifo_pop(&eng.parting);
 		conn_give(c);
 	}
 }
@@ -394,6 +407,9 @@ static void handle(const struct shm_msg *m, struct mtime now)
 	case SHM_LISTEN_NONE:
 		listener_answered(m->listener);
 		break;
+	case SHM_LISTEN_FRONT:
+		listen_front(m->listener, m->flags);
+		break;
 	case SHM_CONN_TAKEN:
 		if (!stack_export_done(eng.stack, m->conn, m->generation) && eng.n_given)
 			eng.n_given--;
@@ -451,6 +467,12 @@ void eng_take_events(void)
 	while (stack_event_next(eng.stack, &ev)) {
 		struct sock *sk;
 
+		if (ev.mask & EV_ACCEPT) {
+			listen_accept(ev.listener);
+			continue;
+		}
+		if (ev.mask & EV_FREED && ev.mask & EV_LOCAL)
+			continue;
 		if (ev.mask & EV_FREED) {
 			conn_gone((struct conn_ref){ev.conn, ev.generation}, &ev.pair);
 			continue;
@@ -510,6 +532,7 @@ uint32_t eng_run(struct mtime now)
 		fd_signal(eng.bell_daemon);
 	eng_take_events();
 	give_parting(now);
+	untold_run(now);
 	eng_output(now);
 	if (eng.out.len)
 		flush_out();
@@ -644,7 +667,8 @@ void eng_wind_up(void)
 	}
 	fifo_free(&eng.out);
 	fifo_free(&eng.imports);
-	parting_free();
+	conn_fifo_free(&eng.parting);
+	conn_fifo_free(&eng.untold);
 }
 
 int tandem_init(const char *name)

@@ -157,6 +157,10 @@ struct sock_listen {
 	bool twin_next;	       /* the twin's turn, where both have connections */
 	struct mtime aq_since; /* that nobody has accepted what is there */
 	bool want, asked;      /* shared: as the daemon has been told */
+	/* listen.c */
+	uint32_t core_id; /* our stack's listener, SHM_NIL: none */
+	uint32_t n_here;  /* in the queue, by that one */
+	bool front;	  /* SYNs come to it */
 };
 
 struct sock_udp; /* udp.h */
@@ -237,7 +241,7 @@ int64_t fastopen_send(struct sock *sk, const struct msghdr *m, bool nonblock);
 /* A deferred connect() after all, without data. */
 int deferred_connect(struct sock *sk);
 int sock_set_owner(struct sock *sk, pid_t owner); /* a process, less than 0: a group */
-int listener_update(const struct sock *sk);	  /* tells the daemon backlog and options */
+int listener_update(struct sock *sk); /* tells the daemon backlog and options */
 void sock_ended(struct sock *sk);     /* events say error or end: tell the daemon if it is dead */
 int sock_take_error(struct sock *sk); /* positive errno, SO_ERROR */
 /* Puts an imported connection on the accept queue. -ENOMEM */
@@ -299,6 +303,8 @@ bool share_enabled(void); /* by the shim */
 int share_take(struct sock *sk);
 /* Gives a shared connection up without closing it. False: it is to be closed as any other. */
 bool share_release(struct sock *sk);
+/* True: the daemon goes on with it, for whoever takes it next. */
+bool conn_give_keep(struct conn_ref c);
 void share_yield(struct sock *sk); /* another process gets it */
 /* One that is away can be had without the control socket from here on. */
 void share_hold(struct sock *sk);
@@ -314,6 +320,28 @@ void listener_answered(uint32_t id);	   /* the daemon has done what it was asked
 void listener_unshare(struct sock *sk);
 /* Gives back what nobody accepts; when the next look is due. */
 struct mtime listeners_stale(struct mtime now);
+
+/* ---- listeners of our own stack (listen.c) ---- */
+
+struct ctl_listen;
+
+/* Can our stack answer SYNs for @sk? For ctl_listen.flags. */
+uint32_t listen_flag(const struct sock *sk);
+void listen_begin(struct sock *sk, const struct ctl_listen *req, const struct ip_addr *addr);
+void listen_changed(struct sock *sk, const struct ctl_listen *req);
+void listen_end(struct sock *sk);
+/* SHM_LISTEN_FRONT */
+void listen_front(uint32_t id, bool on);
+/* Our stack's listener @core_id has connections. */
+void listen_accept(uint32_t core_id);
+/* The queue of @sk has one more (@n 1) or less (-1). */
+void listen_queued(struct sock *sk, struct conn_ref c, int n);
+/* Tells the daemon of a connection of TCB_BORN_UNTOLD. */
+void conn_tell(struct conn_ref c);
+/* Those whose time has come. */
+void untold_run(struct mtime now);
+/* The daemon has just looked for itself (CTL_UNLISTEN, CTL_SHARE). */
+void untold_known(void);
 
 /* ---- epoll ---- */
 
@@ -356,10 +384,13 @@ struct msg_fifo {
 	uint32_t head, len, size; /* .size: a power of two */
 };
 
-/* A connection that was closed, and is finished here if its peer answers in time. */
-struct parting {
-	struct conn_ref c;
-	struct mtime until;
+/* Connections in the order of their deadlines. */
+struct conn_fifo {
+	struct conn_wait {
+		struct conn_ref c;
+		struct mtime until;
+	} * e;
+	uint32_t head, len, size; /* .size: a power of two */
 };
 
 struct engine {
@@ -401,9 +432,9 @@ struct engine {
 	uint32_t n_sigurg;
 	uint32_t runs;		 /* wraps; changes with each run that a program's thread makes */
 	uint32_t n_given;	 /* connections handed over, not yet taken */
-	struct parting *parting; /* closed, not yet gone: a ring of parting_size (a power of two) */
-	uint32_t parting_head, n_parting, parting_size;
-	bool lazy; /* the daemon was not woken for a message */
+	struct conn_fifo parting; /* closed, and finished here if their peers answer in time */
+	struct conn_fifo untold;  /* by listeners of ours, not known to the daemon (listen.c) */
+	bool lazy;		 /* the daemon was not woken for a message */
 	struct mtime lazy_since;
 	struct msg_fifo out;	 /* messages that found their ring full */
 	struct msg_fifo imports; /* connections that found no memory to be imported into */
@@ -488,8 +519,11 @@ void eng_send_msg(const struct shm_msg *m);
  * after a millisecond, or when this process sleeps.
  */
 void eng_send_msg_lazily(const struct shm_msg *m);
-struct mtime eng_parting_deadline(void); /* when eng_run() has connections to hand over */
-void eng_flush_lazy(void);		 /* before a sleep */
+struct mtime eng_conn_deadline(void); /* when eng_run() has connections to hand over or tell of */
+int conn_fifo_put(struct conn_fifo *f, struct conn_ref c, struct mtime until); /* -ENOMEM */
+void conn_fifo_pop(struct conn_fifo *f);
+void conn_fifo_free(struct conn_fifo *f);
+void eng_flush_lazy(void); /* before a sleep */
 struct mtime trim_run(struct mtime now); /* trim.c, before a sleep; when it is due again */
 void eng_daemon_lost(void);
 /* The program is done with a connection: ends it (@abort: RST) and hands over what is left. */

@@ -239,14 +239,17 @@ static int start_listening(struct sock *sk, struct ctl_listen *req)
 	eng.listeners = sk;
 	sk->state = SK_LISTEN;
 	sk->err = 0;
+	listen_begin(sk, req, &rep.addr);
 	return 0;
 }
 
-int listener_update(const struct sock *sk)
+int listener_update(struct sock *sk)
 {
 	struct ctl_listen req = {.id = sk->extra->l.id, .backlog = sk->extra->l.backlog};
 
 	listen_options(sk, &req);
+	req.flags = listen_flag(sk);
+	listen_changed(sk, &req);
 	return ctl_call(&req, CTL_BACKLOG, NULL);
 }
 
@@ -267,7 +270,7 @@ static int do_listen(struct sock *sk, int backlog)
 		return -EINVAL;
 	req.addr = ip_addr_v4(sock_extra(sk)->local_addr);
 	req.port = sock_extra(sk)->local_port;
-	req.flags = listen_flags(sk);
+	req.flags = listen_flags(sk) | listen_flag(sk);
 	listen_options(sk, &req);
 	req.cc = sock_cc(sk);
 	return start_listening(sk, &req);
@@ -292,13 +295,24 @@ static int inherit_timeouts(struct sock *new, const struct sock_extra *from)
 	return 0;
 }
 
+/* The daemon counts what it has sent. */
+static void count_accepted(struct sock *sk, struct conn_ref c, int n)
+{
+	uint32_t *accepted = &eng.shm_listeners[sk->extra->l.index].accepted;
+	const struct tcb *t = conn_get(c);
+
+	if (n > 0)
+		listen_queued(sk, c, -1);
+	if (!t || !(t->sockopt & TCB_BORN_HERE))
+		store_release(accepted, *accepted + (uint32_t)n);
+}
+
 /* Makes a socket of the oldest connection in the queue. Its handle, or -errno: it stays queued. */
 static int accept_one(struct sock *sk, struct sockaddr *addr, socklen_t *len, int flags)
 {
 	struct sock_listen *l = &sk->extra->l;
 	struct conn_ref c = l->aq[l->aq_head];
 	struct sock *new = sock_new();
-	uint32_t *accepted;
 	const struct tcb *t;
 	int err;
 
@@ -315,8 +329,7 @@ static int accept_one(struct sock *sk, struct sockaddr *addr, socklen_t *len, in
 	l->aq_len--;
 	if (sk->shared)
 		l->aq_since = clock_now();
-	accepted = &eng.shm_listeners[l->index].accepted;
-	store_release(accepted, *accepted + 1);
+	count_accepted(sk, c, 1);
 	new->nonblock = flags &SOCK_NONBLOCK;
 	new->state = SK_CONNECTED;
 	new->bound = new->connect_seen = true;
@@ -336,15 +349,13 @@ static int accept_one(struct sock *sk, struct sockaddr *addr, socklen_t *len, in
 static int unaccept(struct sock *sk, struct sock *new)
 {
 	struct sock_listen *l = &sk->extra->l;
-	uint32_t *accepted;
 
 	if (sk->state != SK_LISTEN || sock_queue_conn(sk, new->c))
 		return -ENOMEM;
 	/* From the end of the queue to its front. */
 	l->aq_head = (l->aq_head - 1) & (l->aq_size - 1);
 	l->aq[l->aq_head] = new->c;
-	accepted = &eng.shm_listeners[l->index].accepted;
-	store_release(accepted, *accepted - 1);
+	count_accepted(sk, new->c, -1);
 	if (conn_get(new->c))
 		tcp_set_cookie(eng.stack, new->c.conn, 0);
 	new->c.conn = SHM_NIL;

@@ -39,8 +39,7 @@ bool share_enabled(void)
 
 /* ---- giving away ---- */
 
-/* True: the daemon goes on with it, for whoever takes it next. */
-static bool give_keep(struct conn_ref c)
+bool conn_give_keep(struct conn_ref c)
 {
 	struct shm_msg m = {.op = SHM_CONN_GIVE,
 			    .conn = c.conn,
@@ -49,6 +48,7 @@ static bool give_keep(struct conn_ref c)
 
 	if (eng.daemon_gone || !conn_get(c))
 		return false;
+	conn_tell(c);
 	tcp_set_cookie(eng.stack, c.conn, 0);
 	eng_output(clock_now());
 	if (stack_export(eng.stack, c.conn))
@@ -60,7 +60,7 @@ static bool give_keep(struct conn_ref c)
 
 bool share_release(struct sock *sk)
 {
-	return sk->shared && give_keep(sk->c);
+	return sk->shared && conn_give_keep(sk->c);
 }
 
 /* ---- taking ---- */
@@ -81,6 +81,7 @@ static void become_listener(struct sock *sk, const struct ctl_take_reply *r)
 	l->id = r->id;
 	l->index = r->index;
 	l->backlog = r->backlog;
+	l->core_id = SHM_NIL;
 	l->next = eng.listeners;
 	eng.listeners = sk;
 	eng.n_shared_l++;
@@ -206,7 +207,7 @@ void share_flags(struct sock *sk, bool set, int arg)
 void share_yield(struct sock *sk)
 {
 	sk->recalled = false;
-	if (sk->state != SK_CONNECTED || !sk->shared || !give_keep(sk->c))
+	if (sk->state != SK_CONNECTED || !sk->shared || !conn_give_keep(sk->c))
 		return;
 	sk->state = SK_AWAY;
 	sk->c.conn = SHM_NIL;
@@ -312,7 +313,9 @@ static void give_queue(struct sock *sk)
 		struct conn_ref c = l->aq[l->aq_head];
 
 		l->aq_head = (l->aq_head + 1) & (l->aq_size - 1);
-		if (!give_keep(c))
+		conn_tell(c);
+		listen_queued(sk, c, -1);
+		if (!conn_give_keep(c))
 			conn_end(c, true, clock_now());
 	}
 }
@@ -362,6 +365,7 @@ static void shared(struct sock *sk, int fd)
 	if (sk->state != SK_LISTEN)
 		return;
 	eng.n_shared_l++;
+	listen_front(sk->extra->l.id, false);
 	give_queue(sk);
 }
 
@@ -387,6 +391,7 @@ static int share_some(int from, lib_place_fn place)
 	}
 	if (!req.n || ctl_share(&req, &mask, fds, &n_fds))
 		return INT32_MAX;
+	untold_known();
 	for (uint32_t i = 0; i < req.n && n < n_fds; i++)
 		if (mask & 1u << i) {
 			shared(sks[i], fds[n]);
@@ -470,7 +475,8 @@ static void engine_forget(void)
 	memcpy(fresh.name, eng.name, sizeof(fresh.name));
 	free(eng.out.e);
 	free(eng.imports.e);
-	free(eng.parting);
+	free(eng.parting.e);
+	free(eng.untold.e);
 	free(eng.udp_buf);
 	free(eng.dests);
 	free(eng.spare_efds);

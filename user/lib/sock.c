@@ -269,6 +269,7 @@ int sock_queue_conn(struct sock *sk, struct conn_ref c)
 	if (!l->aq_len && sk->shared)
 		l->aq_since = clock_now();
 	l->aq[(l->aq_head + l->aq_len++) & (l->aq_size - 1)] = c;
+	listen_queued(sk, c, 1);
 	waitq_notify(&sk->f.wq, EPOLLIN | EPOLLRDNORM);
 	return 0;
 }
@@ -284,6 +285,8 @@ void sock_ended(struct sock *sk)
 	if (!t || t->state != TCP_CLOSED || sk->gone_sent)
 		return;
 	sk->gone_sent = true;
+	if (t->sockopt & TCB_BORN_UNTOLD)
+		return;
 	a = (struct tcp_addr_pair){t->local, t->remote, t->local_port, t->remote_port};
 	conn_gone(sk->c, &a);
 }
@@ -294,12 +297,14 @@ static void unlisten(struct sock *sk, struct mtime now)
 	struct ctl_listen req = {.id = l->id};
 	struct sock **p = &eng.listeners;
 
+	if (sk->shared)
+		listener_unshare(sk);
+	listen_end(sk);
+	if (!ctl_call(&req, CTL_UNLISTEN, NULL))
+		untold_known();
 	while (*p != sk)
 		p = &(*p)->extra->l.next;
 	*p = l->next;
-	if (sk->shared)
-		listener_unshare(sk);
-	ctl_call(&req, CTL_UNLISTEN, NULL);
 	for (; l->aq_len; l->aq_len--) {
 		conn_end(l->aq[l->aq_head], true, now);
 		l->aq_head = (l->aq_head + 1) & (l->aq_size - 1);

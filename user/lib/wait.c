@@ -295,7 +295,7 @@ int waiter_doze(struct waiter *w, struct mtime now, struct mtime until, struct p
 	if (eng_activity())
 		goto out;
 	until = mtime_min(until, stack_deadline(eng.stack));
-	until = mtime_min(until, eng_parting_deadline());
+	until = mtime_min(until, eng_conn_deadline());
 	if (eng.n_shared_l)
 		until = mtime_min(until, listeners_stale(now));
 	if (eng_backlog())
@@ -331,7 +331,7 @@ out:
 void wait_deadline_moved(void)
 {
 	if (mtime_before(stack_deadline(eng.stack), eng.doze_until) ||
-	    mtime_before(eng_parting_deadline(), eng.doze_until) || eng_backlog())
+	    mtime_before(eng_conn_deadline(), eng.doze_until) || eng_backlog())
 		waiter_rouse(eng.dozer);
 }
 

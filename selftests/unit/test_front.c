@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Listeners that run in their application, the daemon's part (user/daemon/front.c): whom the port's
+ * entry names, records of connections that it had no hand in, and packets that come to it all the
+ * same. The application's stack is a real one.
+ */
+#include "daemon_world.h"
+
+#define LOCAL CTL_LISTEN_LOCAL
+
+static struct ctl_listen_reply lr;
+static bool on = true;
+static uint32_t core; /* the listener in the application's stack */
+
+static bool way_to(void *ctx, const struct ip_addr *to, struct ip_way *way)
+{
+	way->mtu = 1500;
+	return ip_way_find(ctx, 0, to, way, w.t.now);
+}
+
+static uint32_t port_slot(void)
+{
+	assert_int_equal(w.n_ports, 1);
+	return w.ports[0].v.slot;
+}
+
+/* Application 1 listens, and answers SYNs itself. */
+static struct app *front_app(uint32_t flags)
+{
+	struct app *a = w_app(1);
+	struct stack *s = w.apps[1].s;
+	struct ip_addr any = {0};
+
+	w.d.cfg.listen_in_app = on;
+	lr = start_listener(a, flags | LOCAL, 0);
+	stack_set_way(s, way_to, s);
+	assert_int_equal(tcp_listen(s, &any, lr.port, 64, 0, &core), 0);
+	return a;
+}
+
+/* A packet by the port's entry. */
+static enum drop app_rx(const struct spec *x)
+{
+	static uint8_t b[4096];
+	struct pkt p = {.nfrags = 1, .len = ts_build(b, x), .conn = TD_NO_CONN};
+
+	p.frag[0] = (struct pkt_frag){.p = b, .len = p.len, .frame = SHM_NIL};
+	return stack_input(w.apps[1].s, &p, w.t.now);
+}
+
+static uint32_t app_iss; /* of its last SYN-ACK */
+
+static void app_out(void)
+{
+	struct pkt *p;
+
+	while ((p = stack_output(w.apps[1].s, w.t.now))) {
+		const uint8_t *tcp = p->frag[0].p + 34;
+
+		if (tcp[13] & TH_SYN)
+			app_iss = get_be32(tcp + 4);
+		pkt_free(&w.apps[1].pool, p);
+	}
+}
+
+/* The peer's connection from @sport, with the application alone. */
+static uint32_t born(struct app *a, uint16_t sport)
+{
+	struct stack *s = w.apps[1].s;
+	struct arena_hdr *h = (struct arena_hdr *)(void *)a->arena.base;
+	struct spec syn = {TCP_PKT,	      .sport = sport,  .dport = listen_port,
+			   .seq = CLIENT_ISS, .flags = TH_SYN, .wnd = 65535};
+	struct spec ack = {
+		TCP_PKT,	 .sport = sport, .dport = listen_port, .seq = CLIENT_ISS + 1,
+		.flags = TH_ACK, .wnd = 65535};
+	uint32_t conn;
+
+	assert_int_equal(app_rx(&syn), DROP_NONE);
+	app_out();
+	ack.ack = app_iss + 1;
+	assert_int_equal(app_rx(&ack), DROP_NONE);
+	assert_int_equal(tcp_accept(s, core, &conn), 0);
+	if (conn >= h->n_born)
+		h->n_born = conn + 1;
+	tcp_set_cookie(s, conn, 7);
+	return conn;
+}
+
+static void tell(struct app *a, uint32_t conn, uint32_t flags)
+{
+	const struct tcb *t = tcp_get(w.apps[1].s, conn);
+	struct shm_msg m = {.op = SHM_CONN_MINE,
+			    .conn = conn,
+			    .generation = t->generation,
+			    .listener = lr.id,
+			    .flags = flags,
+			    .local = t->local,
+			    .remote = t->remote,
+			    .local_port = t->local_port,
+			    .remote_port = t->remote_port};
+
+	tcp_told(w.apps[1].s, conn, flags);
+	assert_true(shm_msg_push(a->to_daemon, &m));
+	w_round();
+}
+
+/* ---- whom the port's entry names ---- */
+
+static void test_port_names_who_has_it_alone(void **state)
+{
+	struct app *a, *b;
+	struct shm_msg m;
+
+	(void)state;
+	w_open();
+	a = front_app(CTL_LISTEN_REUSEPORT);
+	b = w_app(2);
+	assert_int_equal(port_slot(), 1);
+	m = next_msg(a, SHM_LISTEN_FRONT);
+	assert_int_equal(m.listener, lr.id);
+	assert_int_equal(m.flags, 1);
+	/* A second one: connections are distributed here. */
+	start_listener(b, CTL_LISTEN_REUSEPORT | LOCAL, lr.port);
+	assert_int_equal(port_slot(), TD_SLOT_DAEMON);
+	assert_int_equal(next_msg(a, SHM_LISTEN_FRONT).flags, 0);
+	no_msg(b);
+	app_ends(b);
+	assert_int_equal(port_slot(), 1);
+	assert_int_equal(next_msg(a, SHM_LISTEN_FRONT).flags, 1);
+	w_close();
+}
+
+static void test_port_is_ours_where_it_is_not_asked_for(void **state)
+{
+	struct ctl_listen req = {.backlog = 64};
+	struct app *a;
+
+	(void)state;
+	w_open();
+	a = w_app(1);
+	w.d.cfg.listen_in_app = 1;
+	req.id = start_listener(a, 0, 0).id;
+	assert_int_equal(port_slot(), TD_SLOT_DAEMON);
+	/* It has changed its mind, as with TCP_FASTOPEN off. */
+	req.flags = LOCAL;
+	assert_int_equal(listener_backlog(&w.d, a, &req), 0);
+	assert_int_equal(port_slot(), 1);
+	req.flags = 0;
+	assert_int_equal(listener_backlog(&w.d, a, &req), 0);
+	assert_int_equal(port_slot(), TD_SLOT_DAEMON);
+	w_close();
+
+	w_open();
+	on = false;
+	front_app(0);
+	on = true;
+	assert_int_equal(port_slot(), TD_SLOT_DAEMON);
+	w_close();
+}
+
+/* Cookies are ours: under a flood SYNs come to us, or to the XDP program. */
+static void test_port_is_ours_under_a_flood(void **state)
+{
+	struct app *a;
+
+	(void)state;
+	w_open();
+	w.d.cfg.syncookies_xdp = 1;
+	a = front_app(0);
+	next_msg(a, SHM_LISTEN_FRONT);
+	synflood_begin(&w.d, a->members[0]->group->core_id);
+	assert_int_equal(port_slot(), TD_SLOT_DAEMON);
+	assert_int_equal(w.ports[0].v.cookies.on, 1);
+	assert_int_equal(next_msg(a, SHM_LISTEN_FRONT).flags, 0);
+	for (int i = 0; i < 12; i++) {
+		ts_advance(&w.t, 1001);
+		w.d.now = w.t.now;
+		synflood_run(&w.d);
+	}
+	assert_int_equal(port_slot(), 1);
+	assert_int_equal(w.ports[0].v.cookies.on, 0);
+	assert_int_equal(next_msg(a, SHM_LISTEN_FRONT).flags, 1);
+	w_close();
+}
+
+/* ---- records ---- */
+
+static void test_told_has_record_and_flow(void **state)
+{
+	struct app *a;
+	uint32_t conn;
+
+	(void)state;
+	w_open();
+	a = front_app(0);
+	conn = born(a, 5000);
+	assert_null(record(5000));
+	tell(a, conn, SHM_MINE_WAITING);
+	assert_int_equal(record(5000)->state, REC_TAKEN);
+	assert_int_equal(record(5000)->slot, 1);
+	assert_int_equal(flow(5000)->slot, 1);
+	assert_int_equal(flow(5000)->conn, conn);
+	assert_int_equal(flow(5000)->state, FLOW_ESTABLISHED);
+	assert_int_equal(flow(5000)->packets, 1);
+	assert_int_equal(member_waiting(a->members[0]), 1);
+	/* And comes back as any other. */
+	next_msg(a, SHM_LISTEN_FRONT);
+	app_gives(a, conn);
+	next_msg(a, SHM_CONN_TAKEN);
+	assert_int_equal(record(5000)->state, REC_ORPHAN);
+	assert_int_equal(w.n_fin, 1);
+	assert_int_equal(w.n_rst, 0);
+	w_close();
+}
+
+/* What stands in shm_listener.queued counts against the backlog, as far as it can be true. */
+static void test_queued_counts(void **state)
+{
+	struct app *a;
+
+	(void)state;
+	w_open();
+	a = front_app(0);
+	arena_listeners(&a->arena)[lr.index].queued = 3;
+	assert_int_equal(member_waiting(a->members[0]), 3);
+	arena_listeners(&a->arena)[lr.index].queued = UINT32_MAX;
+	assert_int_equal(member_waiting(a->members[0]), 0);
+	w_close();
+}
+
+/* A record is made of the application's own port, of what has none, and of nothing else. */
+static void test_told_lies(void **state)
+{
+	struct shm_msg m = {.op = SHM_CONN_MINE, .local = ip(OUR_IP), .remote = ip(PEER_IP)};
+	struct shm_msg bad;
+	struct app *a, *b;
+	uint32_t n;
+
+	(void)state;
+	w_open();
+	b = w_app(2);
+	start_listener(b, 0, 0);
+	handed_over(b, 6000);
+	m.local_port = htons(listen_port);
+	a = front_app(0);
+	n = w.d.recs.n;
+	m.listener = lr.id;
+	m.remote_port = htons(6000);
+	bad = m; /* another's port, and another's connection */
+	assert_true(shm_msg_push(a->to_daemon, &bad));
+	m.local_port = lr.port;
+	bad = m;
+	bad.listener = 77; /* no listener of its */
+	assert_true(shm_msg_push(a->to_daemon, &bad));
+	bad = m;
+	bad.conn = W_TCBS; /* no TCB of its */
+	assert_true(shm_msg_push(a->to_daemon, &bad));
+	bad = m;
+	bad.remote = (struct ip_addr){0};
+	assert_true(shm_msg_push(a->to_daemon, &bad));
+	bad = m;
+	bad.remote_port = 0;
+	assert_true(shm_msg_push(a->to_daemon, &bad));
+	w_round();
+	assert_int_equal(w.d.recs.n, n);
+	/* Of an end that is nowhere: dropped with the application, which cannot show it. */
+	assert_true(shm_msg_push(a->to_daemon, &m));
+	w_round();
+	assert_int_equal(w.d.recs.n, n + 1);
+	app_ends(a);
+	assert_int_equal(w.d.recs.n, n);
+	w_close();
+}
+
+/* It dies, and has told of nothing: what it had not read is lost, so the peer is reset. */
+static void test_death_ends_what_was_untold(void **state)
+{
+	struct spec text = {TCP_PKT,	     .sport = 5001, .dport = 0,	 .seq = CLIENT_ISS + 1,
+			    .flags = TH_ACK, .wnd = 65535,  .data = "x", .len = 1};
+	struct app *a;
+
+	(void)state;
+	w_open();
+	a = front_app(0);
+	born(a, 5000);
+	born(a, 5001);
+	text.dport = listen_port;
+	text.ack = app_iss + 1;
+	assert_int_equal(app_rx(&text), DROP_NONE);
+	app_ends(a);
+	w_round();
+	assert_int_equal(w.n_fin, 1);
+	assert_int_equal(w.n_rst, 1);
+	assert_int_equal(record(5000)->state, REC_ORPHAN);
+	assert_null(record(5001));
+	w_close();
+}
+
+/* The port's entry goes with the listener; its connections go on. */
+static void test_adopted_before_the_listener_goes(void **state)
+{
+	struct app *a;
+	uint32_t conn;
+
+	(void)state;
+	w_open();
+	a = front_app(0);
+	conn = born(a, 5000);
+	front_adopt(&w.d, a);
+	assert_int_equal(listener_unlisten(&w.d, a, lr.id), 0);
+	tcp_told(w.apps[1].s, conn, false);
+	assert_int_equal(w.n_ports, 0);
+	assert_int_equal(w.d.n_fronts, 0);
+	assert_int_equal(record(5000)->state, REC_TAKEN);
+	assert_int_equal(flow(5000)->slot, 1);
+	/* A second look finds nothing new. */
+	front_adopt(&w.d, a);
+	assert_int_equal(w.d.recs.n, 1);
+	w_close();
+}
+
+/* What our stack remembers of the pair's former life would refuse the connection when it is given.
+ */
+static void test_told_ends_our_time_wait(void **state)
+{
+	struct stack_usage u;
+	struct app *a;
+	uint32_t conn, fin;
+
+	(void)state;
+	w_open();
+	a = w_app(2);
+	start_listener(a, 0, 0);
+	conn = handed_over(a, 5000);
+	app_gives(a, conn);
+	fin = get_be32(w.last.l4 + 4);
+	w_rx(&(struct spec){TCP_PKT, .sport = 5000, .dport = listen_port, .seq = CLIENT_ISS + 1,
+			    .ack = fin + 1, .flags = TH_FIN | TH_ACK, .wnd = 65535});
+	stack_usage(w.t.s, &u);
+	assert_int_equal(u.timewaits, 1);
+	lr.port = htons(listen_port);
+	app_ends(a);
+	a = w_app(1);
+	w.d.cfg.listen_in_app = 1;
+	lr = start_listener(a, LOCAL, lr.port);
+	stack_set_way(w.apps[1].s, way_to, w.apps[1].s);
+	assert_int_equal(tcp_listen(w.apps[1].s, &(struct ip_addr){0}, lr.port, 64, 0, &core), 0);
+	conn = born(a, 5000);
+	tell(a, conn, 0);
+	stack_usage(w.t.s, &u);
+	assert_int_equal(u.timewaits, 0);
+	app_gives(a, conn);
+	assert_int_equal(record(5000)->state, REC_ORPHAN);
+	w_close();
+}
+
+/* ---- packets that come to us ---- */
+
+static void test_unknown_pair_goes_to_the_front(void **state)
+{
+	struct spec x = {TCP_PKT, .sport = 5000, .seq = CLIENT_ISS + 1, .flags = TH_ACK,
+			 .wnd = 65535};
+	struct app *a, *b;
+
+	(void)state;
+	w_open();
+	a = front_app(CTL_LISTEN_REUSEPORT);
+	b = w_app(2);
+	born(a, 5000);
+	x.dport = listen_port;
+	x.ack = app_iss + 1;
+	assert_int_equal(w_rx(&x), PORT_TAKEN);
+	assert_int_equal(w.injected_slot, 1);
+	/* Also when SYNs do not go there any more. */
+	start_listener(b, CTL_LISTEN_REUSEPORT, lr.port);
+	assert_int_equal(w_rx(&x), PORT_TAKEN);
+	assert_int_equal(w.n_injected, 2);
+	/* It has come back: nobody knows it. */
+	w.d.inject_from = 1;
+	assert_int_equal(w_rx(&x), PORT_TO_STACK);
+	w.d.inject_from = TD_SLOT_NONE;
+	assert_int_equal(w.n_rst, 1);
+	/* A SYN is ours to answer, and what follows it. */
+	client_connects(5003);
+	assert_int_equal(w.n_injected, 2);
+	assert_non_null(record(5003));
+	w_close();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_port_names_who_has_it_alone),
+		cmocka_unit_test(test_port_is_ours_where_it_is_not_asked_for),
+		cmocka_unit_test(test_port_is_ours_under_a_flood),
+		cmocka_unit_test(test_told_has_record_and_flow),
+		cmocka_unit_test(test_queued_counts),
+		cmocka_unit_test(test_told_lies),
+		cmocka_unit_test(test_death_ends_what_was_untold),
+		cmocka_unit_test(test_adopted_before_the_listener_goes),
+		cmocka_unit_test(test_told_ends_our_time_wait),
+		cmocka_unit_test(test_unknown_pair_goes_to_the_front),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
