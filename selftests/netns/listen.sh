@@ -30,7 +30,10 @@ say("listens")
 if mode == "echo":
     while True:
         c, _ = s.accept()
-        echo(c)
+        try:
+            echo(c)
+        except ConnectionResetError:
+            pass
         c.close()
 elif mode == "unlisten":           # the listener goes, what it has accepted stays
     c, _ = s.accept()
@@ -59,7 +62,7 @@ elif mode == "mute":               # accepts and says nothing
         say("accepted")
 END
 cat >"$TMP/client.py" <<'END'
-import socket, sys, time
+import socket, struct, sys, time
 addr, port, mode, n = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 def one():
     s = socket.create_connection((addr, port), 10)
@@ -77,6 +80,18 @@ if mode == "short":
     for _ in range(n):
         s = one()
         ask(s)
+        s.close()
+elif mode == "again":              # the same pair, as soon as the connection is gone
+    for i in range(n):
+        s = socket.socket()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        s.settimeout(10)
+        s.bind(("", 6000))
+        s.connect((addr, port))
+        ask(s)
+        if i % 8 == 0:
+            time.sleep(.15)        # so old that the daemon knows of it
         s.close()
 elif mode == "hold":               # until a line comes; then once more, and to the end
     s = [one() for _ in range(n)]
@@ -126,6 +141,7 @@ slow=$(xdp port_slow) direct=$(xdp port_direct)
 check "200 short connections" client 7001 short 200
 check "next to none of their packets went to the daemon" [ $(($(xdp port_slow) - slow)) -le 10 ]
 check "all went to the server by its port" [ $(($(xdp port_direct) - direct)) -ge 1000 ]
+check "100 connections by the same pair" client 7001 again 100
 check "one that lasts" hold 7001 1
 check "it gets a flow entry of its own" wait_for 10 sh -c "'$TANDEM' flows '$TD' --json |
 	jq -e 'map(select(.state == \"established\" and .slot > 0 and .packets > 0)) | length == 1'"

@@ -118,17 +118,18 @@ static enum port_verdict forward(struct daemon *d, struct pkt *p, const struct p
 	return PORT_TAKEN;
 }
 
-static uint32_t find(struct daemon *d, const struct flow_key *key)
+static uint32_t find(struct daemon *d, const struct flow_key *key, bool syn)
 {
 	uint32_t i = recs_find(&d->recs, key);
 
 	/*
 	 * An application that passes a packet on has said before that the connection is not its own
-	 * any more: that message may still stand in its ring.
+	 * any more: that message may still stand in its ring. A peer that uses a pair again at once
+	 * may be faster than such a message, too, which wakes nobody.
 	 */
 	if (i != SHM_NIL && rec_at(d, i)->state == REC_TAKEN &&
-	    rec_at(d, i)->slot == d->inject_from) {
-		app_messages(d, d->apps[d->inject_from]);
+	    (syn || rec_at(d, i)->slot == d->inject_from)) {
+		app_messages(d, d->apps[rec_at(d, i)->slot]);
 		i = recs_find(&d->recs, key);
 	}
 	return i;
@@ -174,7 +175,7 @@ static enum port_verdict filter_tcp(struct daemon *d, struct pkt *p, const struc
 				      .remote_port = port_at(k->l4),
 				      .local_port = port_at(k->l4 + 2)};
 	key = flow_key_of(&pair);
-	i = find(d, &key);
+	i = find(d, &key, k->l4_len > 13 && (k->l4[13] & 0x17) == 2);
 	if (i == SHM_NIL)
 		return unknown(d, p, k, &pair);
 	r = rec_at(d, i);
@@ -226,7 +227,7 @@ bool filter_segment(void *ctx, const struct pkt *p)
 		return false;
 	pair = filter_pair(p);
 	key = flow_key_of(&pair);
-	i = find(d, &key);
+	i = find(d, &key, (p->frag[0].p[p->l4_off + 13] & 0x17) == 2);
 	r = i == SHM_NIL ? NULL : rec_at(d, i);
 	if (!r) {
 		struct app *a = front_of(d, &pair);
