@@ -19,7 +19,7 @@ left='socketpair daemon __libc_system
 	pread pread64 __pread64 __libc_pread __pread_chk __pread64_chk preadv preadv64 preadv64v2
 	pwrite pwrite64 __pwrite64 __libc_pwrite pwritev pwritev64 pwritev64v2'
 # Gaps. fork() itself is seen by pthread_atfork().
-left+=' sockatmark isfdtype _Fork fork __fork __libc_fork clone __clone
+left+=' isfdtype _Fork fork __fork __libc_fork clone __clone
 	__dup2 __fcntl __libc_fcntl64 __poll __select __recv __sendmmsg __socket'
 
 libc=$(ldd "$shim" | awk '$1 ~ /^libc\.so/ { print $3; exit }')

@@ -25,7 +25,9 @@ static int mark(int fd)
 {
 	int v = -1;
 
-	return ioctl(fd, SIOCATMARK, &v) ? -1 : v;
+	if (ioctl(fd, SIOCATMARK, &v))
+		return -1;
+	return sockatmark(fd) == v ? v : -2;
 }
 
 static int inq(int fd)

@@ -261,8 +261,9 @@ if have iperf3; then
 	stop "$server" # ends on a signal with status 1
 	start_a iperf3 -4 -s >"$TMP/iperf.log"
 	server=$PID
-	wait_for 20 in_a python3 -c "import socket; socket.create_connection(('$IP_A', 5201), 2)"
-	check "iperf3 -c sends" wait_for 20 iperf t_run iperf3 -c $IP_A -t 1
+	# Not by connecting: of a client that says nothing iperf3 may take leave without its listener.
+	wait_for 20 sh -c "ip netns exec $NS_A ss -Hltn 'sport = :5201' | grep -q ."
+	check "iperf3 -c sends" iperf t_run iperf3 -c $IP_A -t 1
 	check "iperf3 -c receives" iperf t_run iperf3 -c $IP_A -t 1 -R
 	check "iperf3 -c, both ways" iperf t_run iperf3 -c $IP_A -t 1 --bidir
 	stop "$server"

@@ -433,15 +433,10 @@ static int do_fcntl(int e, int fd, int cmd, void *arg)
 FCNTL(fcntl)
 FCNTL(fcntl64)
 
-PUBLIC int ioctl(int fd, unsigned long req, ...)
+static int do_ioctl(int fd, unsigned long req, void *arg)
 {
 	int e = fd_get(fd), r;
-	va_list ap;
-	void *arg;
 
-	va_start(ap, req);
-	arg = va_arg(ap, void *);
-	va_end(ap);
 	if (likely(!is_sock(e)))
 		return real.ioctl(fd, req, arg);
 	r = tandem_ioctl(e, req, arg);
@@ -450,4 +445,22 @@ PUBLIC int ioctl(int fd, unsigned long req, ...)
 		r = real.ioctl(fd, req, arg);
 	TRACE("ioctl", fd, r, req, arg);
 	return r;
+}
+
+PUBLIC int ioctl(int fd, unsigned long req, ...)
+{
+	va_list ap;
+	void *arg;
+
+	va_start(ap, req);
+	arg = va_arg(ap, void *);
+	va_end(ap);
+	return do_ioctl(fd, req, arg);
+}
+
+PUBLIC int sockatmark(int fd)
+{
+	int at_mark;
+
+	return do_ioctl(fd, SIOCATMARK, &at_mark) ? -1 : at_mark;
 }
