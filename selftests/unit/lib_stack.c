@@ -97,10 +97,10 @@ void ts_open(struct tstack *t, const struct stack_cfg *cfg)
 	ts_open_bare(t, cfg);
 	memcpy(up.mac, our_mac, 6);
 	assert_int_equal(ts_event(t, up), 0);
-	assert_int_equal(ts_event(t, (struct net_event){.kind = NET_ADDR_ADD,
-							.addr = ip(OUR_IP),
-							.plen = 24}),
-			 0);
+	assert_int_equal(
+		ts_event(t,
+			 (struct net_event){.kind = NET_ADDR_ADD, .addr = ip(OUR_IP), .plen = 24}),
+		0);
 	assert_int_equal(ts_event(t, (struct net_event){.kind = NET_ROUTE_ADD,
 							.addr = ip("10.0.0.0"),
 							.plen = 24}),
@@ -191,8 +191,7 @@ static uint32_t build_l4(uint8_t *b, const struct spec *x, const struct ip_addr 
 {
 	static const uint32_t hlen[256] = {
 		[PROTO_ICMP] = 8, [PROTO_UDP] = 8, [PROTO_TCP] = TCP_HLEN};
-	static const uint32_t csum_off[256] = {
-		[PROTO_ICMP] = 2, [PROTO_UDP] = 6, [PROTO_TCP] = 16};
+	static const uint32_t csum_off[256] = {[PROTO_ICMP] = 2, [PROTO_UDP] = 6, [PROTO_TCP] = 16};
 	uint32_t h = hlen[x->kind], len = h + x->len, pseudo;
 
 	memset(b, 0, len);
@@ -271,10 +270,14 @@ uint32_t ts_build(uint8_t *b, const struct spec *x)
 	return off + ts_build_ip(b + off, x);
 }
 
-enum drop ts_rx_raw(struct tstack *t, const uint8_t *b, uint32_t len, uint32_t split,
-		    uint32_t step, enum pkt_csum csum)
+enum drop ts_rx_raw(struct tstack *t, const uint8_t *b, uint32_t len, uint32_t split, uint32_t step,
+		    enum pkt_csum csum)
 {
-	struct pkt p = {.csum = (uint8_t)csum, .conn = TD_NO_CONN, .len = len, .queue = 3};
+	struct pkt p = {.csum = (uint8_t)csum,
+			.conn = TD_NO_CONN,
+			.len = len,
+			.queue = 3,
+			.injected = t->injected};
 	uint8_t *pieces[PKT_MAX_FRAGS];
 	uint32_t n = 0;
 	enum drop d;

@@ -275,6 +275,19 @@ static void test_listen_app_loopback_passed_on(void **state)
 	tc_close(&c);
 }
 
+/* The daemon passed it on for a connection that has been handed back since: it has to answer. */
+static void test_listen_app_injected_syn_is_the_daemons(void **state)
+{
+	(void)state;
+	open_app(8);
+	c.t.injected = true;
+	assert_int_equal(RX(&c, .flags = TH_SYN), DROP_STALE_FLOW);
+	tc_tx_none(&c);
+	c.t.injected = false;
+	accept_one();
+	tc_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -289,6 +302,7 @@ int main(void)
 		cmocka_unit_test(test_listen_app_other_ack_passed_on),
 		cmocka_unit_test(test_listen_app_quiet),
 		cmocka_unit_test(test_listen_app_loopback_passed_on),
+		cmocka_unit_test(test_listen_app_injected_syn_is_the_daemons),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -377,6 +377,12 @@ static enum drop input_listener(struct stack *s, struct tcp_seg *g, struct mtime
 
 	if (!free_list_in_use(&s->listener_free) || netif_is_loopback(&s->netifs[g->ip->netif]))
 		goto out;
+	/*
+	 * A SYN that the daemon passes on is of a connection that it still had a record of. That has
+	 * gone meanwhile, or is on its way there: the answer has to be the daemon's, which will know.
+	 */
+	if (g->flags & TH_SYN && g->p->injected)
+		goto out;
 	i = synreq_lookup(s, &a);
 	if (i != SHM_NIL) {
 		d = synreq_input(s, i, g, now);

@@ -221,6 +221,7 @@ static void deliver(struct port *p, struct port_part *part, uint32_t q, bool inj
 	pk->csum = p->cfg.ifs[netif].partial_csum ? PKT_CSUM_PARTIAL : PKT_CSUM_VERIFY;
 	pk->gso_size = 0;
 	read_meta(p, pk);
+	pk->injected = injected;
 	if (injected)
 		pk->conn = TD_NO_CONN;
 	p->held -= pk->nfrags;
