@@ -141,17 +141,22 @@ void front_told(struct daemon *d, struct app *a, const struct shm_msg *m)
 		adopt(d, to, m->conn, m->generation, &k, m->flags & SHM_MINE_WAITING);
 }
 
-/* The member of @a by which a connection of @k came. */
+/* The member of @a by which a connection of @k came: that of its address goes before that of any.
+ */
 static struct member *way_in(const struct daemon *d, const struct app *a, const struct flow_key *k)
 {
+	struct member *any = NULL;
+
 	for (const struct group *g = d->groups; g; g = g->next) {
 		if (g->front_slot != a->slot || !covers(g, &k->local, k->local_port))
 			continue;
 		for (struct member *m = g->members; m; m = m->next)
-			if (m->app == a && m->listening)
+			if (m->app == a && m->listening && !ip_addr_is_any(&g->addr))
 				return m;
+			else if (m->app == a && m->listening)
+				any = m;
 	}
-	return NULL;
+	return any;
 }
 
 void front_adopt(struct daemon *d, struct app *a)

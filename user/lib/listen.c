@@ -27,17 +27,23 @@ static struct sock *by_core(uint32_t core_id)
 	return sk;
 }
 
-/* By which of our listeners it came; NULL: that has gone. */
+/* By which of our listeners it came: that of its address before that of any; NULL: that has gone.
+ */
 static struct sock *listener_of(const struct tcb *t)
 {
+	struct sock *any = NULL;
+
 	for (struct sock *sk = eng.listeners; sk; sk = sk->extra->l.next) {
 		uint32_t addr = sk->extra->local_addr;
 
-		if (sk->extra->local_port == t->local_port &&
-		    (!addr || addr == ip_addr_to_v4(&t->local)))
+		if (sk->extra->local_port != t->local_port)
+			continue;
+		if (addr == ip_addr_to_v4(&t->local))
 			return sk;
+		if (!addr)
+			any = sk;
 	}
-	return NULL;
+	return any;
 }
 
 /* Nobody has accepted it, nor closed it. */
