@@ -23,7 +23,6 @@
 #define APP_PENDING 256u
 #define APP_LISTENERS 1024u
 #define APP_SYNREQS 16384u
-#define APP_TW 65536u /* records of TIME_WAIT */
 #define APP_UDP 65536u /* sockets: one for each port at least */
 
 const char *attach_run_dir = CTL_RUN_DIR;
@@ -466,7 +465,7 @@ static int start_stack(const struct ctl_register_reply *r)
 
 	memcpy(&eng.limits, r->limits, sizeof(eng.limits));
 	sc.limits = eng.limits;
-	sc.n_tw = eng.limits.tcp_max_tw_buckets < APP_TW ? eng.limits.tcp_max_tw_buckets : APP_TW;
+	sc.n_tw = eng.limits.tcp_max_tw_buckets;
 	memcpy(eng.cc, r->default_cc, sizeof(eng.cc) - 1);
 	/* The application reads the neighbours that the daemon keeps. */
 	own.neighs = eng.daemon_view.neighs;
