@@ -190,15 +190,21 @@ static void test_fastopen_server_queue_counts(void **state)
 
 static void test_fastopen_server_synack_lost(void **state)
 {
+	uint16_t wnd;
+
 	(void)state;
 	serve(2, 5);
 	ask_cookie();
 	fast(10);
 	TX(&c, .flags = TH_SYN | TH_ACK, .ack = 11);
+	wnd = get_be16(c.o.l4 + 14);
 	tc_send(&c, 20);
 	TX(&c, .flags = TH_ACK | TH_PSH, .seq = 1, .ack = 11, .len = 20);
+	/* RFC 9293 SHLD-14: the window that was announced stays, whatever becomes of the buffer. */
+	assert_int_equal(tcp_setopt(c.t.s, c.conn, TOPT_RCVBUF, 4096, c.t.now), 0);
 	RX(&c, .flags = TH_SYN, .len = 0); /* the peer's SYN again, without text */
 	TX(&c, .flags = TH_SYN | TH_ACK, .ack = 11);
+	assert_true(get_be16(c.o.l4 + 14) >= wnd);
 	ts_advance(&c.t, 1001);
 	TX(&c, .flags = TH_SYN | TH_ACK, .ack = 11);
 	tc_tx_none(&c); /* text would mean nothing to the peer yet */

@@ -289,6 +289,7 @@ static void test_tcp_fin_wait_2_record_fin_begins_time_wait(void **state)
 	tc_tx_none(&c);
 	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 0, .ack = 2), DROP_NONE);
 	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 1);
+	assert_int_equal(get_be16(c.o.l4 + 14), 0xffff); /* no window that shrinks */
 	assert_int_equal(RX(&c, .flags = TH_FIN | TH_ACK, .seq = 1, .ack = 2), DROP_NONE);
 	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 2);
 	assert_int_equal(record_state(), TCP_TIME_WAIT);

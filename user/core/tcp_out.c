@@ -81,6 +81,14 @@ static uint32_t put_options(struct stack *s, struct tcb *t, uint8_t *p, bool syn
 	return tcp_put_options(p, &o, syn);
 }
 
+/* Of a SYN-ACK that is sent again, behind data even, it is no less than what was said since. */
+static uint32_t syn_window(const struct tcb *t, uint8_t flags)
+{
+	uint32_t wnd = tcp_syn_window(t->rcvbuf), said = t->rcv_adv - t->rcv_nxt;
+
+	return flags & TH_ACK && said > wnd ? tcp_min(said, 65535) : wnd;
+}
+
 /* Writes header and options at @h, returns their length. */
 static uint32_t put_header(struct stack *s, struct tcb *t, uint8_t *h, uint32_t seq, uint32_t len,
 			   uint8_t flags, struct mtime now)
@@ -94,7 +102,7 @@ static uint32_t put_header(struct stack *s, struct tcb *t, uint8_t *h, uint32_t 
 	else if (t->opt & TCB_OPT_TS)
 		hlen += tcp_put_ts(h + TCP_HLEN, tcp_ts_now(s, now) + t->ts_offset,
 				   flags & TH_ACK ? t->ts_recent : 0);
-	wnd = syn ? tcp_syn_window(t->rcvbuf) : tcp_select_window(s, t) >> t->rcv_wscale;
+	wnd = syn ? syn_window(t, flags) : tcp_select_window(s, t) >> t->rcv_wscale;
 	if (t->flags & TCB_F_URG_SND && !(flags & (TH_SYN | TH_RST)))
 		up = tcp_urg_pointer(t, seq);
 	if (up)

@@ -124,7 +124,12 @@ static void send_ack(struct stack *s, const struct timewait *w, const struct tcp
 		.ts_ecr = w->ts_recent,
 	};
 
-	tcp_send_bare(s, &w->a, w->snd_nxt, w->rcv_nxt, TH_ACK, 0, &o, g->p->queue, now);
+	/*
+	 * While the peer may send, it is not told of a window smaller than it had, which is not kept.
+	 * What it sends is not taken, wherever it stands.
+	 */
+	tcp_send_bare(s, &w->a, w->snd_nxt, w->rcv_nxt, TH_ACK, w->fin_wait2 ? 0xffff : 0, &o,
+		      g->p->queue, now);
 }
 
 static enum drop timewait_ack(struct stack *s, const struct timewait *w, const struct tcp_seg *g,
