@@ -140,6 +140,8 @@ status() { "$TANDEM" status "$TD" --json; }
 status_is() { status | jq -e "$1" >/dev/null; }
 # xdp NAME: one counter of the XDP program.
 xdp() { "$TANDEM" stat "$TD" --json | jq ".xdp.$1"; }
+# Packets that went straight to an application: by their flow, or by its port, as those of young connections do.
+xdp_direct() { echo $(($(xdp flow_direct) + $(xdp port_direct))); }
 flow_count() { "$TANDEM" flows "$TD" --json | jq length; }
 flows_are() { [ "$(flow_count)" = "$1" ]; }
 # flows_live N: so many, besides those in TIME_WAIT, where the side that closes first waits; these keep

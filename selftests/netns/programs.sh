@@ -36,8 +36,8 @@ import socket; socket.create_connection(('$IP_B', $1), 2)"; }
 # direct COMMAND...: it works, and its packets went straight to the program.
 direct() {
 	local before
-	before=$(xdp flow_direct)
-	"$@" && [ "$(xdp flow_direct)" -gt $((before + 4)) ]
+	before=$(xdp_direct)
+	"$@" && [ $(xdp_direct) -gt $((before + 4)) ]
 }
 fetch() { in_a curl -sS --max-time 60 "http://$IP_B:$1/big" | cmp - "$root/big"; }
 fetch_small() { # PORT [CURL-OPTIONS]: 50 requests, on one connection or on as many

@@ -29,8 +29,8 @@ fails() {
 # direct COMMAND...: it works, and tandem carried it
 direct() {
 	local before
-	before=$(xdp flow_direct)
-	"$@" && [ "$(xdp flow_direct)" -gt $((before + 10)) ]
+	before=$(xdp_direct)
+	"$@" && [ "$(xdp_direct)" -gt $((before + 10)) ]
 }
 
 # ---- nothing attached ----
