@@ -373,6 +373,31 @@ static void test_tcp_syn_limits_of_the_socket(void **state)
 	tc_close(&c);
 }
 
+/* An orphan's data have the timers of any data: a keepalive probe sent long before ends nothing. */
+static void test_tcp_keepalive_probes_do_not_end_an_orphan(void **state)
+{
+	uint32_t sent = 0;
+
+	(void)state;
+	keepalive_on();
+	ts_advance(&c.t, 60010);
+	TX(&c, .flags = TH_ACK, .seq = 0, .ack = 1);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1);
+	tc_send(&c, 100);
+	TX(&c, .flags = TH_ACK | TH_PSH, .seq = 1, .ack = 1, .len = 100);
+	tcp_close(c.t.s, c.conn, c.t.now);
+	TX(&c, .flags = TH_ACK | TH_FIN, .seq = 101, .ack = 1);
+	for (int i = 0; i < 15; i++) { /* seconds: beyond the interval of the probes */
+		ts_advance(&c.t, 1000);
+		sent += tc_tx_all(&c);
+	}
+	assert_in_range(sent, 3, 10);
+	tc_state(&c, TCP_FIN_WAIT_1);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 102);
+	tc_state(&c, TCP_FIN_WAIT_2);
+	tc_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -394,6 +419,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_linger2_not_below_the_round_trip, setup),
 		cmocka_unit_test_setup(test_tcp_linger2_negative_no_fin_wait_2, setup),
 		cmocka_unit_test_setup(test_tcp_syn_limits_of_the_socket, setup),
+		cmocka_unit_test_setup(test_tcp_keepalive_probes_do_not_end_an_orphan, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -129,8 +129,11 @@ void tcp_timer_fin_wait_begin(const struct stack *s, struct tcb *t, struct mtime
 /* Keepalive, or the end of an orphan's FIN-WAIT-2 and of TIME-WAIT. */
 uint64_t tcp_timer_keep(const struct tcb *t, struct mtime now)
 {
-	if (t->state == TCP_TIME_WAIT || t->flags & TCB_F_CLOSED)
+	if (t->state == TCP_TIME_WAIT || (t->state == TCP_FIN_WAIT_2 && t->flags & TCB_F_CLOSED))
 		return t->t_keep ? ms_time(t->t_keep, now).ns : 0;
+	/* Another orphan has data or its FIN outstanding; .t_keep may be of probes long ago. */
+	if (t->flags & TCB_F_CLOSED)
+		return 0;
 	/* What is outstanding, or waits for a window, has a timer of its own. */
 	if (!(t->sockopt & TCB_KEEPALIVE) || t->snd_una != t->snd_max || t->tx_bytes)
 		return 0;
