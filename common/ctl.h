@@ -100,8 +100,8 @@ struct ctl_register_reply {
 
 #define CTL_LISTEN_REUSEPORT 1u
 #define CTL_LISTEN_REUSEADDR 2u
+#define CTL_BIND_CHECK 4u   /* CTL_BIND: only say whether the address and port are allowed */
 #define CTL_LISTEN_LOCAL 8u /* LISTEN, BACKLOG: my own stack can answer SYNs (SHM_LISTEN_FRONT) */
-#define CTL_BIND_CHECK 4u /* CTL_BIND: only say whether the address and port are allowed */
 
 struct ctl_listen {
 	struct ctl_hdr hdr;

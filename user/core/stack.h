@@ -247,8 +247,9 @@ int stack_event(struct stack *s, const struct net_event *ev, struct mtime now);
 #define EV_PRI (1u << 10)   /* the urgent byte has come: tcp_recv_oob() */
 #define EV_PMTU (1u << 11) /* UDP: a router has told the MTU of a way, udp_pmtu() */
 #define EV_COOKIES (1u << 12) /* listener .listener sends SYN cookies: tcp_listen_watch() */
-#define EV_FIN_WAIT2 (1u << 14) /* with EV_TIMEWAIT: the peer has not closed yet */
 #define EV_CONFIRMED (1u << 13) /* opened by fast open (TCB_OPT_SYNACK): the handshake is complete now */
+#define EV_FIN_WAIT2 (1u << 14) /* with EV_TIMEWAIT: the peer has not closed yet */
+#define EV_LOCAL (1u << 15)	/* with EV_FREED: it had TCB_BORN_UNTOLD */
 
 struct stack_ev {
 	uint32_t mask;
@@ -258,7 +259,6 @@ struct stack_ev {
 	uint64_t cookie;
 	struct tcp_addr_pair pair; /* EV_FREED, EV_TIMEWAIT */
 };
-#define EV_LOCAL (1u << 14) /* with EV_FREED: it had TCB_BORN_UNTOLD */
 /* A UDP socket's event has .conn TD_NO_CONN and .listener SHM_NIL: the cookie tells whose it is. */
 
 /* False: no more events. Events of one connection are merged until they are taken. */

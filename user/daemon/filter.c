@@ -118,6 +118,12 @@ static enum port_verdict forward(struct daemon *d, struct pkt *p, const struct p
 	return PORT_TAKEN;
 }
 
+/* By the flags of a TCP header: a SYN that begins something. */
+static bool is_syn(uint8_t flags)
+{
+	return (flags & 0x17) == 2; /* SYN; not FIN, RST, ACK */
+}
+
 static uint32_t find(struct daemon *d, const struct flow_key *key, bool syn)
 {
 	uint32_t i = recs_find(&d->recs, key);
@@ -150,7 +156,7 @@ static enum port_verdict unknown(struct daemon *d, struct pkt *p, const struct p
 {
 	struct app *a;
 
-	if (k->l4_len <= 13 || (k->l4[13] & 0x17) == 2) /* a SYN is ours, now that it is here */
+	if (k->l4_len <= 13 || is_syn(k->l4[13])) /* a SYN is ours, now that it is here */
 		return PORT_TO_STACK;
 	a = front_of(d, pair);
 	if (!a)
@@ -175,7 +181,7 @@ static enum port_verdict filter_tcp(struct daemon *d, struct pkt *p, const struc
 				      .remote_port = port_at(k->l4),
 				      .local_port = port_at(k->l4 + 2)};
 	key = flow_key_of(&pair);
-	i = find(d, &key, k->l4_len > 13 && (k->l4[13] & 0x17) == 2);
+	i = find(d, &key, k->l4_len > 13 && is_syn(k->l4[13]));
 	if (i == SHM_NIL)
 		return unknown(d, p, k, &pair);
 	r = rec_at(d, i);
@@ -221,29 +227,31 @@ bool filter_segment(void *ctx, const struct pkt *p)
 	struct tcp_addr_pair pair;
 	struct flow_key key;
 	const struct rec *r;
+	uint8_t flags;
 	uint32_t i;
 
 	if (p->frag[0].len < p->l4_off + 14u)
 		return false;
+	flags = p->frag[0].p[p->l4_off + 13];
 	pair = filter_pair(p);
 	key = flow_key_of(&pair);
-	i = find(d, &key, (p->frag[0].p[p->l4_off + 13] & 0x17) == 2);
+	i = find(d, &key, is_syn(flags));
 	r = i == SHM_NIL ? NULL : rec_at(d, i);
 	if (!r) {
 		struct app *a = front_of(d, &pair);
 
 		/* A copy cannot come back: a SYN, with all that it may begin, is ours. */
-		if (!a || (p->frag[0].p[p->l4_off + 13] & 0x17) == 2)
+		if (!a || is_syn(flags))
 			return false;
-		if (!(p->frag[0].p[p->l4_off + 13] & 6) || take_token(d))
+		if (!(flags & 6) || take_token(d))
 			filter_pass_copy(d, p, a);
 		return true;
 	}
 	if (r->state != REC_OFFERED && r->state != REC_TAKEN)
 		return false;
 	if (d->inject_from == r->slot)
-		return true;					  /* round and round it would go */
-	if (!(p->frag[0].p[p->l4_off + 13] & 6) || take_token(d)) /* SYN, RST */
+		return true; /* round and round it would go */
+	if (!(flags & 6) || take_token(d)) /* SYN, RST */
 		filter_pass_copy(d, p, d->apps[r->slot]);
 	return true;
 }

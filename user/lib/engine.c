@@ -253,7 +253,6 @@ void conn_give(struct conn_ref c)
 	bool lazily = t && t->state == TCP_TIME_WAIT;
 
 	conn_tell(c);
-
 	/* Without a daemon this stack finishes its orphans itself. */
 	if (eng.daemon_gone || !t || stack_export(eng.stack, c.conn))
 		return;
