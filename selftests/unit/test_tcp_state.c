@@ -280,7 +280,7 @@ static void test_tcp_last_ack_held_becomes_closed(void **state)
 	tc_close(&c);
 }
 
-/* RFC 9293 MUST-13; RFC 1337 §3/1 */
+/* RFC 9293 MUST-13 */
 static void test_tcp_time_wait_held_ends_after_2msl(void **state)
 {
 	(void)state;
@@ -290,8 +290,6 @@ static void test_tcp_time_wait_held_ends_after_2msl(void **state)
 	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 2);
 	RX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 2, .len = 5);
 	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 7);
-	tc_state(&c, TCP_TIME_WAIT);
-	RX(&c, .flags = TH_RST, .seq = 7); /* RFC 1337 */
 	tc_state(&c, TCP_TIME_WAIT);
 	ts_advance(&c.t, 59000);
 	RX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 2, .len = 5);
@@ -303,6 +301,50 @@ static void test_tcp_time_wait_held_ends_after_2msl(void **state)
 	tc_state(&c, TCP_CLOSED);
 	tc_recv(&c, 5); /* what came is there to read */
 	tc_recv(&c, 0);
+	tc_close(&c);
+}
+
+/* The peer's FIN is number 1, ours as well. */
+static void time_wait_held(const struct stack_cfg *cfg)
+{
+	c.ts = true;
+	tc_accept(&c, cfg);
+	tcp_shutdown(c.t.s, c.conn, false, true, c.t.now);
+	TX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1);
+	RX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 2);
+	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 2);
+	tc_state(&c, TCP_TIME_WAIT);
+}
+
+/* The program finds what it would after 2 MSL: no error. */
+static void test_tcp_time_wait_held_only_exact_rst_ends_it(void **state)
+{
+	(void)state;
+	time_wait_held(NULL);
+	RX(&c, .flags = TH_RST, .seq = 3);
+	RX(&c, .flags = TH_RST, .seq = 1);
+	RX(&c, .flags = TH_RST | TH_SYN, .seq = 2);
+	assert_int_equal(RX(&c, .flags = TH_RST, .seq = 2, .ts_val = 4990), DROP_PAWS);
+	tc_tx_none(&c);
+	tc_state(&c, TCP_TIME_WAIT);
+	assert_int_equal(RX(&c, .flags = TH_RST, .seq = 2), DROP_NONE);
+	tc_state(&c, TCP_CLOSED);
+	tc_recv(&c, 0);
+	tc_tx_none(&c);
+	tc_close(&c);
+}
+
+/* RFC 1337 §3/1 */
+static void test_tcp_time_wait_held_rfc1337_rst_ignored(void **state)
+{
+	struct stack_cfg cfg = ts_cfg();
+
+	(void)state;
+	cfg.limits.tcp_rfc1337 = 1;
+	time_wait_held(&cfg);
+	RX(&c, .flags = TH_RST, .seq = 2);
+	tc_tx_none(&c);
+	tc_state(&c, TCP_TIME_WAIT);
 	tc_close(&c);
 }
 
@@ -421,6 +463,8 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_close_wait_close_last_ack_closed, setup),
 		cmocka_unit_test_setup(test_tcp_last_ack_held_becomes_closed, setup),
 		cmocka_unit_test_setup(test_tcp_time_wait_held_ends_after_2msl, setup),
+		cmocka_unit_test_setup(test_tcp_time_wait_held_only_exact_rst_ends_it, setup),
+		cmocka_unit_test_setup(test_tcp_time_wait_held_rfc1337_rst_ignored, setup),
 		cmocka_unit_test_setup(test_tcp_time_wait_held_syn_begins_anew, setup),
 		cmocka_unit_test_setup(test_tcp_established_rst_resets, setup),
 		cmocka_unit_test_setup(test_tcp_closed_has_no_timer, setup),

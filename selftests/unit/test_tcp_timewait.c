@@ -100,11 +100,33 @@ static void test_tcp_time_wait_fin_again_acked_and_starts_over(void **state)
 	tc_close(&c);
 }
 
-/* RFC 1337 §3/1 */
-static void test_tcp_time_wait_rst_ignored(void **state)
+static void test_tcp_time_wait_only_exact_rst_ends_it(void **state)
 {
 	(void)state;
+	c.ts = true;
 	enter_passive(NULL);
+	assert_int_equal(report().mask, EV_TIMEWAIT);
+	assert_int_equal(RX(&c, .flags = TH_RST, .seq = 3), DROP_OUT_OF_WINDOW);
+	assert_int_equal(RX(&c, .flags = TH_RST, .seq = 1), DROP_OUT_OF_WINDOW);
+	assert_int_equal(RX(&c, .flags = TH_RST | TH_SYN, .seq = 2), DROP_OUT_OF_WINDOW);
+	assert_int_equal(RX(&c, .flags = TH_RST, .seq = 2, .ts_val = 4990), DROP_PAWS);
+	tc_tx_none(&c);
+	assert_int_equal(usage().timewaits, 1);
+	assert_int_equal(RX(&c, .flags = TH_RST, .seq = 2), DROP_NONE);
+	tc_tx_none(&c);
+	assert_int_equal(usage().timewaits, 0);
+	assert_int_equal(report().mask, EV_FREED);
+	tc_close(&c);
+}
+
+/* RFC 1337 §3/1 */
+static void test_tcp_time_wait_rfc1337_rst_ignored(void **state)
+{
+	struct stack_cfg cfg = ts_cfg();
+
+	(void)state;
+	cfg.limits.tcp_rfc1337 = 1;
+	enter_passive(&cfg);
 	assert_int_equal(RX(&c, .flags = TH_RST, .seq = 2), DROP_OUT_OF_WINDOW);
 	assert_int_equal(RX(&c, .flags = TH_RST | TH_ACK, .seq = 2, .ack = 2), DROP_OUT_OF_WINDOW);
 	tc_tx_none(&c);
@@ -337,7 +359,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_tcp_time_wait_enter_frees_tcb_and_reports, setup),
 		cmocka_unit_test_setup(test_tcp_time_wait_fin_again_acked_and_starts_over, setup),
-		cmocka_unit_test_setup(test_tcp_time_wait_rst_ignored, setup),
+		cmocka_unit_test_setup(test_tcp_time_wait_only_exact_rst_ends_it, setup),
+		cmocka_unit_test_setup(test_tcp_time_wait_rfc1337_rst_ignored, setup),
 		cmocka_unit_test_setup(test_tcp_time_wait_ack_in_order_needs_no_answer, setup),
 		cmocka_unit_test_setup(test_tcp_time_wait_syn_with_higher_number_begins_anew,
 				       setup),

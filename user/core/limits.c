@@ -18,6 +18,7 @@ void stack_limits_default(struct stack_limits *l)
 		.tcp_max_orphans = 65536,
 		.tcp_max_tw_buckets = 65536,
 		.tcp_tw_reuse = 2,
+		.tcp_rfc1337 = 0,
 		.tcp_keepalive_time = 7200,
 		.tcp_keepalive_intvl = 75,
 		.tcp_keepalive_probes = 9,

@@ -87,6 +87,7 @@ struct stack_limits {
 	uint32_t tcp_max_orphans;	/* 65536 */
 	uint32_t tcp_max_tw_buckets;	/* 65536 */
 	uint32_t tcp_tw_reuse;		/* 2 in the kernel (loopback only); 1: by timestamps */
+	uint32_t tcp_rfc1337;		/* 0; 1: a RST does not end TIME_WAIT */
 	uint32_t tcp_keepalive_time;	/* s, 7200 */
 	uint32_t tcp_keepalive_intvl;	/* s, 75 */
 	uint32_t tcp_keepalive_probes;	/* 9 */

@@ -87,9 +87,9 @@ static bool check_sequence(struct stack *s, struct tcb *t, struct tcp_seg *g, en
 		g->seq++;
 		g->wnd = (uint16_t)(g->wnd >> t->snd_wscale); /* a SYN's is not scaled */
 	}
-	if (!rst && paws_reject(s, t, g, now)) {
+	if ((!rst || t->state == TCP_TIME_WAIT) && paws_reject(s, t, g, now)) {
 		MIB(s, TcpExt_PAWSEstab);
-		if (tcp_seg_space(g)) /* a reordered ACK needs no answer */
+		if (!rst && tcp_seg_space(g)) /* a reordered ACK needs no answer */
 			tcp_ack_now(t);
 		*d = DROP_PAWS;
 		return false;
@@ -134,8 +134,14 @@ static bool check_rst(struct stack *s, struct tcb *t, struct tcp_seg *g, enum dr
 	if (!(g->flags & TH_RST))
 		return true;
 	*d = DROP_BAD_STATE;
-	if (t->state == TCP_TIME_WAIT) /* RFC 1337 §3 */
+	if (t->state == TCP_TIME_WAIT) {
+		/* As with a record (tcp_timewait.c): the program finds what it would after 2 MSL. */
+		if (g->seq != t->rcv_nxt || g->flags & TH_SYN || s->cfg.limits.tcp_rfc1337)
+			return false;
+		*d = DROP_NONE;
+		tcp_conn_drop(s, t, 0, now);
 		return false;
+	}
 	if (g->seq == t->rcv_nxt) { /* RFC 5961 §3.2 */
 		*d = DROP_NONE;
 		reset_received(s, t, now);

@@ -4,8 +4,9 @@
  * of those, once it has lasted a second (tcp_timer.c). Owns s->tws and its hash by pair.
  *
  * Invariants: a used record is in the hash, its timer runs, and its pair is in no other table;
- * there are at most tcp_max_tw_buckets. Follows RFC 9293 §3.10.7.4 for this state, RFC 1337
- * (a RST does not end it), RFC 6191 (a SYN with a newer timestamp or sequence number does).
+ * there are at most tcp_max_tw_buckets. Follows RFC 9293 §3.10.7.4 for this state (a RST at the
+ * next number ends it), RFC 1337 (with tcp_rfc1337 it does not), RFC 6191 (a SYN with a newer
+ * timestamp or sequence number does).
  */
 #include "tcp.h"
 
@@ -202,6 +203,19 @@ static bool timewait_may_reuse(const struct timewait *w, const struct tcp_seg *g
 	       (w->has_ts && g->o.has_ts && seq_gt(g->o.ts_val, w->ts_recent));
 }
 
+/* Only a RST that the peer may really have sent ends it, and with RFC 1337 §3 not even that. */
+static enum drop timewait_rst(struct stack *s, uint32_t i, const struct tcp_seg *g, bool paws)
+{
+	if (paws) {
+		MIB(s, TcpExt_PAWSEstab);
+		return DROP_PAWS;
+	}
+	if (g->seq != s->tws[i].rcv_nxt || g->flags & TH_SYN || s->cfg.limits.tcp_rfc1337)
+		return DROP_OUT_OF_WINDOW;
+	timewait_free(s, i);
+	return DROP_NONE;
+}
+
 enum drop timewait_input(struct stack *s, uint32_t i, struct tcp_seg *g, struct mtime now)
 {
 	struct timewait *w = &s->tws[i];
@@ -209,9 +223,8 @@ enum drop timewait_input(struct stack *s, uint32_t i, struct tcp_seg *g, struct 
 
 	if (w->fin_wait2)
 		return fin_wait2_input(s, i, g, now);
-	/* RFC 1337 §3: a RST, old or not, leaves the record alone. */
 	if (g->flags & TH_RST)
-		return DROP_OUT_OF_WINDOW;
+		return timewait_rst(s, i, g, paws);
 	if (!paws && timewait_may_reuse(w, g)) {
 		/* Never 0: that says that there was none. */
 		g->tw_iss = w->snd_nxt + 65537u;

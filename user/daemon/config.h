@@ -69,6 +69,8 @@
 	X(tcp_tw_reuse, U32, limits.tcp_tw_reuse, 0, 2, "2",                                       \
 	  "1: connect() may take a pair that is in TIME_WAIT, where timestamps make that safe. "   \
 	  "2: on loopback only.")                                                                  \
+	X(tcp_rfc1337, BOOL, limits.tcp_rfc1337, 0, 1, "0",                                        \
+	  "1: a reset does not end TIME_WAIT (RFC 1337); 0: one with the next number does.")       \
 	X(tcp_keepalive_time, U32, limits.tcp_keepalive_time, 1, 32767, "7200",                    \
 	  "Seconds of silence until the first keepalive probe.")                                   \
 	X(tcp_keepalive_intvl, U32, limits.tcp_keepalive_intvl, 1, 32767, "75",                    \
