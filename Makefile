@@ -17,7 +17,7 @@ B ?= build
 CC ?= gcc
 CLANG ?= clang
 BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpftool)
-ARCH_INC := /usr/include/$(shell $(CC) -dumpmachine)
+ARCH_INC := /usr/include/$(shell $(CC) -print-multiarch)
 
 ifeq ($(origin CC),default)
 CC := gcc
