@@ -497,6 +497,8 @@ void eng_take_events(void)
 
 void eng_output(struct mtime now)
 {
+	if (eng.hold.n)
+		hold_let_go();
 	if (stack_wants_output(eng.stack) || port_tx_pending(eng.port))
 		port_tx(eng.port, eng.stack, now);
 }
@@ -517,6 +519,7 @@ uint32_t eng_run(struct mtime now)
 	uint32_t n;
 
 	eng.runs++;
+	eng.hold.in_row = 0;
 	WRITE_ONCE(eng.served.ns, now.ns);
 	if (eng.keeper_on)
 		keeper_oust();

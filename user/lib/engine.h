@@ -393,6 +393,19 @@ struct conn_fifo {
 	uint32_t head, len, size; /* .size: a power of two */
 };
 
+/* What has been sent and not left yet (hold.c). */
+struct hold {
+	uint32_t n;	    /* calls that have sent it; 0: there is none */
+	struct mtime since; /* the first of them */
+	uint32_t times;	    /* that something was held, wraps */
+	uint32_t in_row;    /* sent at once since the engine was last run */
+	bool wanted;	    /* the keeper is to go on watch */
+	bool watched;	    /* it is */
+	uint32_t demand;    /* what would have it go */
+	struct mtime demand_since, not_before;
+	uint32_t misses, hits;
+};
+
 struct engine {
 	pthread_mutex_t lock;
 	enum engine_state state;
@@ -436,6 +449,7 @@ struct engine {
 	struct conn_fifo untold;  /* by listeners of ours, not known to the daemon (listen.c) */
 	bool lazy;		 /* the daemon was not woken for a message */
 	struct mtime lazy_since;
+	struct hold hold;
 	struct msg_fifo out;	 /* messages that found their ring full */
 	struct msg_fifo imports; /* connections that found no memory to be imported into */
 	struct sock *listeners;
@@ -507,6 +521,10 @@ void eng_unlock(void);
 uint32_t eng_run(struct mtime now);
 /* Sends what the stack wants to send. */
 void eng_output(struct mtime now);
+/* The same, for a program that is likely to send more before it waits (hold.c). */
+void eng_output_soon(struct mtime now);
+void hold_let_go(void);		     /* what was held is on its way */
+void hold_watch(struct waiter *w);   /* the keeper's part; drops the lock meanwhile */
 /* Passes the stack's events on to the sockets. */
 void eng_take_events(void);
 /* Something to receive for eng_run()? A look at the rings; needs no lock. */

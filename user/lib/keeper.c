@@ -72,7 +72,9 @@ static void *keeper_main(void *arg)
 		} else {
 			rest(TICK_MS);
 		}
-		if (eng.runs == seen)
+		if (eng.hold.wanted && !eng.keeper_stop)
+			hold_watch(&eng.keeper_w);
+		else if (eng.runs == seen)
 			while (stand_in())
 				;
 		seen = eng.runs;
@@ -103,6 +105,7 @@ int keeper_start(void)
 	if (eng.keeper_w.efd < 0)
 		return -errno;
 	eng.keeper_stop = eng.keeper_on = eng.keeper_parked = false;
+	eng.hold = (struct hold){.n = 0};
 	pthread_attr_init(&a);
 	pthread_attr_setstacksize(&a, KEEPER_STACK);
 	sigfillset(&all);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * Moving bytes: recv and send in all their forms. What is there is read without a look at the
- * rings; an empty queue runs the engine once. What is sent leaves at once, as far as the windows
- * allow. Rules: recv(2), send(2), and Linux's tcp_recvmsg() and tcp_sendmsg().
+ * rings; an empty queue runs the engine once. What is sent leaves, as far as the windows allow, at
+ * once or before the program waits again (hold.c). Rules: recv(2), send(2), and Linux's tcp_recvmsg() and tcp_sendmsg().
  */
 #include <fcntl.h>
 #include <limits.h>
@@ -15,6 +15,8 @@
 #include "calls.h"
 
 #define SENDFILE_CHUNK (256u << 10)
+#define MUCH_UNSENT (32u << 10)
+#define HOLD_BYTES (16 << 10) /* more than that leaves at once */
 
 /* Total length, or -errno as for a vector that the kernel is given. */
 static int64_t iov_total(const struct iovec *iov, size_t n)
@@ -194,7 +196,7 @@ static int64_t do_recv(struct sock *sk, const struct iovec *iov, size_t n, int f
 		if (r > 0)
 			done = flags & MSG_PEEK ? r : done + r;
 		if (!r || (r < 0 && r != -EAGAIN) || (size_t)done >= target || sk->err) {
-			eng_output(now);
+			eng_output_soon(now);
 			break;
 		}
 		if (nonblock) {
@@ -345,13 +347,17 @@ static int64_t do_send(struct sock *sk, const struct msghdr *m, int flags)
 	for (;;) {
 		struct mtime now = clock_now();
 
-		/* Earlier data wait for acknowledgements, which may have come. */
-		if (!polled && port_rx_pending(eng.port) && tcp_unsent_bytes(eng.stack, sk->c.conn))
+		/* Much waits for acknowledgements, which may have come. */
+		if (!polled && port_rx_pending(eng.port) &&
+		    tcp_unsent_bytes(eng.stack, sk->c.conn) >= MUCH_UNSENT)
 			eng_run(now);
 		r = put(sk, &c, len - done, flags, now);
 		if (r > 0)
 			done += r;
-		eng_output(now);
+		if (done == len && len < HOLD_BYTES && !(flags & MSG_OOB))
+			eng_output_soon(now);
+		else
+			eng_output(now);
 		if ((r < 0 && r != -EAGAIN) || done == len || sk->err)
 			break;
 		if (nonblock) {

@@ -481,6 +481,8 @@ static int follow(struct waiter *w, struct mtime until, struct pollfd *extra, un
 		return r;
 	if (!mtime_before(now, until))
 		return -ETIMEDOUT;
+	if (eng.hold.n)
+		eng_output(now);
 	if (n_extra >= LOCAL_FDS) {
 		fds = malloc((1 + n_extra) * sizeof(*fds));
 		if (!fds)
