@@ -524,6 +524,7 @@ void eng_output(struct mtime now);
 /* The same, for a program that is likely to send more before it waits (hold.c). */
 void eng_output_soon(struct mtime now);
 void hold_let_go(void);		     /* what was held is on its way */
+void hold_flush(struct mtime now);   /* before a sleep that does not run the engine */
 void hold_watch(struct waiter *w);   /* the keeper's part; drops the lock meanwhile */
 /* Passes the stack's events on to the sockets. */
 void eng_take_events(void);

@@ -19,7 +19,7 @@
 
 #define HOLD_US 50u
 #define HOLD_MAX 16u
-#define WATCH_US 250u
+#define WATCH_US 400u
 #define WATCH_IDLE 40u	 /* looks in vain before the watch ends */
 #define DEMAND 8u	 /* times that something could have been held ... */
 #define DEMAND_MS 10u	 /* ... within so long, for a watch to begin */
@@ -74,6 +74,15 @@ void hold_let_go(void)
 	}
 }
 
+void hold_flush(struct mtime now)
+{
+	if (!eng.hold.n)
+		return;
+	eng_output(now);
+	if (eng.dozer)
+		wait_deadline_moved();
+}
+
 /* The program has not come back in time. */
 static void missed(struct mtime now)
 {
@@ -83,8 +92,7 @@ static void missed(struct mtime now)
 	if (h->misses < MISSES_MAX)
 		h->misses++;
 	h->hits = 0;
-	h->watched = false;
-	eng_output(now);
+	hold_flush(now);
 }
 
 /* Looks, without the lock, for as long as nothing is there or the program has it in hand. */
@@ -127,6 +135,5 @@ void hold_watch(struct waiter *w)
 	if (late && eng.hold.n && eng.hold.times == times)
 		missed(clock_now());
 	eng.hold.watched = false;
-	if (eng.hold.n)
-		eng_output(clock_now());
+	hold_flush(clock_now());
 }

@@ -330,6 +330,9 @@ out:
 
 void wait_deadline_moved(void)
 {
+	/* What is held is not for the sleeper to send: hold_flush(), or the end of a call. */
+	if (eng.hold.n)
+		return;
 	if (mtime_before(stack_deadline(eng.stack), eng.doze_until) ||
 	    mtime_before(eng_conn_deadline(), eng.doze_until) || eng_backlog())
 		waiter_rouse(eng.dozer);
@@ -481,8 +484,7 @@ static int follow(struct waiter *w, struct mtime until, struct pollfd *extra, un
 		return r;
 	if (!mtime_before(now, until))
 		return -ETIMEDOUT;
-	if (eng.hold.n)
-		eng_output(now);
+	hold_flush(now);
 	if (n_extra >= LOCAL_FDS) {
 		fds = malloc((1 + n_extra) * sizeof(*fds));
 		if (!fds)
