@@ -706,6 +706,9 @@ static int do_shutdown(struct sock *sk, int how)
 		waitq_notify(&sk->f.wq, EPOLLOUT | EPOLLHUP);
 		return 0;
 	case SK_CONNECTED:
+		/* The peer may have ended it meanwhile. */
+		if (port_rx_pending(eng.port))
+			eng_run(now);
 		if (!conn_get(sk->c))
 			return -ENOTCONN;
 		err = tcp_shutdown(eng.stack, sk->c.conn, how != SHUT_WR, how != SHUT_RD, now);
