@@ -353,6 +353,36 @@ static void test_tcp_idle_connection_has_no_work(void **state)
 	tc_close(&c);
 }
 
+/* What a report was the last to need goes as well, though nothing more happens. */
+static void test_tcp_taken_event_leaves_no_work(void **state)
+{
+	(void)state;
+	c.sack = true;
+	start(5);
+	tc_tx_all(&c);
+	ts_advance(&c.t, 5);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .sack = {{END(1), END(5)}});
+	assert_int_equal(tc_tx_all(&c), 1); /* a loss, which CUBIC remembers for an RTO */
+	ts_advance(&c.t, 5);
+	ACK(END(5));
+	tc_events(&c);
+	tc_send(&c, 1460);
+	tc_tx_all(&c);
+	ts_advance(&c.t, 5);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = END(6), .len = 1460);
+	RX(&c, .flags = TH_ACK, .seq = 1461, .ack = END(6), .len = 1460);
+	tc_tx_all(&c);
+	/* Before anybody looks the loss probe's time passes in vain. */
+	for (int i = 0; i < 1000 && tc_tcb(&c)->timer.slot != SHM_NIL; i++)
+		ts_advance(&c.t, 1);
+	assert_int_equal(tc_tcb(&c)->timer.slot, SHM_NIL);
+	assert_true(tc_events(&c) & EV_READABLE);
+	assert_true(tc_tcb(&c)->work != 0);
+	ts_advance(&c.t, 2000);
+	assert_int_equal(tc_tcb(&c)->work, 0);
+	tc_close(&c);
+}
+
 static void test_tcp_writable_after_a_third_is_free(void **state)
 {
 	uint8_t b[9000] = {0};
@@ -395,6 +425,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_cwnd_does_not_grow_unused, setup),
 		cmocka_unit_test_setup(test_tcp_idle_restarts_with_initial_window, setup),
 		cmocka_unit_test_setup(test_tcp_idle_connection_has_no_work, setup),
+		cmocka_unit_test_setup(test_tcp_taken_event_leaves_no_work, setup),
 		cmocka_unit_test_setup(test_tcp_writable_after_a_third_is_free, setup),
 	};
 

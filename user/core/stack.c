@@ -421,7 +421,7 @@ static bool conn_event_next(struct stack *s, struct stack_ev *ev)
 		/* Where an ACK is owed it is looked at again when that is sent. */
 		if (t->snd_una == t->snd_max &&
 		    !(t->flags & (TCB_F_ACK_NOW | TCB_F_ACK_DELAYED | TCB_F_WORK_NOW)))
-			tcb_work_put(s, t, s->now);
+			tcp_arm(s, t, tcb_work_put(s, t, s->now));
 		ev->mask = t->ev_mask;
 		ev->conn = conn;
 		ev->generation = t->generation;

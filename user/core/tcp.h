@@ -228,6 +228,9 @@ bool tcp_link_ready(struct stack *s, struct tcb *t, struct mtime now);
 
 bool tcp_sleeping(const struct stack *s, const struct tcb *t, struct mtime now);
 
+/* Wakes no later than at @when. */
+void tcp_arm(struct stack *s, struct tcb *t, struct mtime when);
+
 /* tcp_rearm() for who has asked tcp_next() already. */
 void tcp_sleep(struct stack *s, struct tcb *t, struct tcp_next n, struct mtime now);
 

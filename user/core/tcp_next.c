@@ -275,7 +275,7 @@ static bool blocked(const struct tcb *t)
 	       (t->tx_bytes || t->flags & TCB_F_FIN_QUEUED);
 }
 
-static void arm(struct stack *s, struct tcb *t, struct mtime when)
+void tcp_arm(struct stack *s, struct tcb *t, struct mtime when)
 {
 	uint32_t tick;
 
@@ -300,7 +300,7 @@ void tcp_sleep(struct stack *s, struct tcb *t, struct tcp_next n, struct mtime n
 	}
 	if (n.act == TCP_ACT_NONE && t->snd_una == t->snd_max && !(t->flags & TCB_F_WORK_NOW))
 		n.when = mtime_min(n.when, tcb_work_put(s, t, now));
-	arm(s, t, n.act == TCP_ACT_NONE ? n.when : now);
+	tcp_arm(s, t, n.act == TCP_ACT_NONE ? n.when : now);
 }
 
 void tcp_rearm(struct stack *s, struct tcb *t, struct mtime now)
