@@ -55,6 +55,8 @@ enum shm_op {
 	SHM_LISTEN_NONE = 8, /* to SHM_LISTEN_WANT: nothing is waiting */
 	/* SYNs for listener .listener come to you (.flags 1), or to the daemon (0) from here on */
 	SHM_LISTEN_FRONT = 9,
+	SHM_WAY = 10, /* your .conn .generation leaves by interface .listener, neighbour .new_conn
+			 .new_generation */
 	/* application -> daemon */
 	/*
 	 * open .local:.local_port -> .remote:.remote_port, .cookie is yours; .flags: congestion
@@ -82,6 +84,8 @@ enum shm_op {
 	 */
 	SHM_CONN_GONE = 20,
 	SHM_RESOLVE = 21, /* datagrams go to .remote: find or probe the neighbour on the way */
+	/* nothing comes back from .remote for .conn .generation (of my arena): SHM_WAY */
+	SHM_DOUBT = 28,
 	/* accept() is called for shared .listener, whatever its .want says: one connection, or NONE
 	 */
 	SHM_LISTEN_WANT = 22,

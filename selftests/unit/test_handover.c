@@ -253,6 +253,47 @@ static void test_handover_neighbour_is_known_to_the_application(void **state)
 	finish();
 }
 
+/* RFC 9293 MUST-20: an application cannot ask itself, and goes by what it is told. */
+static void test_handover_application_asks_for_the_way_after_r1(void **state)
+{
+	static const uint8_t other[6] = {2, 0, 0, 0, 0, 77};
+	struct ip_way w = {.netif = 0};
+	uint32_t ms;
+
+	(void)state;
+	start();
+	tc_send(&c, 1);
+	tc_tx_all(&c);
+	move();
+	tc_events(&c);
+	for (ms = 0; !(tc_events(&c) & EV_WAY) && ms < 20000; ms += 10) {
+		ts_advance(&c.t, 10);
+		while (tc_take(&c))
+			assert_memory_equal(c.o.dmac, peer_mac, 6);
+	}
+	assert_in_range(ms, 3000, 6600);
+	/* The daemon has found another neighbour there. */
+	app.now = c.t.now;
+	ts_neigh(&app, GW_IP, other);
+	w.neigh = neigh_get(app.s, 0, &(struct ip_addr){.w = {0, 0, IP_ADDR_V4_WORD2, 0xfe00000a}},
+			    app.now);
+	w.neigh_gen = app.a.neighs[w.neigh].generation;
+	assert_int_equal(tcp_set_way(c.t.s, c.conn, &w), 0);
+	ts_advance(&c.t, 20000);
+	assert_true(tc_take(&c));
+	assert_memory_equal(c.o.dmac, other, 6);
+	while (tc_take(&c))
+		;
+	w.netif = STACK_MAX_NETIFS;
+	assert_int_equal(tcp_set_way(c.t.s, c.conn, &w), -E_INVAL);
+	w = (struct ip_way){.netif = 1};
+	assert_int_equal(tcp_set_way(c.t.s, c.conn, &w), -E_INVAL);
+	w = (struct ip_way){.neigh = c.t.s->a.n_neighs};
+	assert_int_equal(tcp_set_way(c.t.s, c.conn, &w), -E_INVAL);
+	assert_int_equal(tcp_set_way(c.t.s, c.conn + 1, &(struct ip_way){.netif = 0}), -E_INVAL);
+	finish();
+}
+
 static void test_handover_own_export_can_be_taken_back(void **state)
 {
 	uint32_t generation, back;
@@ -346,6 +387,7 @@ int main(void)
 		cmocka_unit_test_setup(test_handover_of_an_orphan_is_closed_again, setup),
 		cmocka_unit_test_setup(test_handover_time_wait_closed_becomes_record, setup),
 		cmocka_unit_test_setup(test_handover_neighbour_is_known_to_the_application, setup),
+		cmocka_unit_test_setup(test_handover_application_asks_for_the_way_after_r1, setup),
 		cmocka_unit_test_setup(test_handover_own_export_can_be_taken_back, setup),
 		cmocka_unit_test_setup(test_export_cancel_goes_on_here, setup),
 		cmocka_unit_test_setup(test_export_refuses, setup),

@@ -282,6 +282,45 @@ static void test_neigh_probe_unanswered_fails(void **state)
 	ts_close(&t);
 }
 
+/* Who hears nothing from beyond it asks at once, but not more often than it can matter. */
+static void test_neigh_doubted_is_asked_at_once(void **state)
+{
+	const struct ip_addr peer = ip(PEER_IP), far = ip(FAR_IP), nowhere = ip("224.0.0.1");
+	struct tstack t;
+	struct ip_way w;
+
+	(void)state;
+	ts_open(&t, NULL);
+	make_reachable(&t);
+	assert_int_equal(stack_doubt(t.s, NULL, &peer, &w, t.now), 0);
+	assert_int_equal(w.neigh, 0);
+	assert_int_equal(w.neigh_gen, t.a.neighs[0].generation);
+	ts_expect_none(&t); /* it has answered just now */
+	ts_advance(&t, 6000);
+	assert_int_equal(stack_doubt(t.s, NULL, &peer, &w, t.now), 0);
+	assert_int_equal(state_of(&t, PEER_IP), NUD_PROBE);
+	ts_expect_arp(&t, PEER_IP, peer_mac);
+	assert_int_equal(stack_doubt(t.s, NULL, &peer, &w, t.now), 0);
+	ts_expect_none(&t);
+	answer(&t, PEER_IP, peer_mac);
+	assert_int_equal(state_of(&t, PEER_IP), NUD_REACHABLE);
+	/* Where it does not answer it is looked for anew. */
+	ts_advance(&t, 6000);
+	assert_int_equal(stack_doubt(t.s, NULL, &peer, &w, t.now), 0);
+	for (int i = 0; i < 3; i++) {
+		ts_expect_arp(&t, PEER_IP, peer_mac);
+		ts_advance(&t, 1001);
+	}
+	assert_int_equal(state_of(&t, PEER_IP), NUD_FAILED);
+	assert_int_equal(stack_doubt(t.s, NULL, &peer, &w, t.now), 0);
+	ts_expect_arp(&t, PEER_IP, bcast_mac);
+	assert_int_equal(stack_doubt(t.s, NULL, &far, &w, t.now), 0); /* by the gateway */
+	assert_int_equal(w.neigh, 1);
+	ts_expect_arp(&t, GW_IP, bcast_mac);
+	assert_int_equal(stack_doubt(t.s, NULL, &nowhere, &w, t.now), -E_INVAL);
+	ts_close(&t);
+}
+
 /* Another MAC for a known address counts from one second after the last change. */
 static void test_neigh_change_of_mac(void **state)
 {
@@ -455,6 +494,7 @@ int main(void)
 		cmocka_unit_test(test_neigh_stale_use_delays_then_probes_then_reachable),
 		cmocka_unit_test(test_neigh_delay_confirmed_by_tcp_needs_no_probe),
 		cmocka_unit_test(test_neigh_probe_unanswered_fails),
+		cmocka_unit_test(test_neigh_doubted_is_asked_at_once),
 		cmocka_unit_test(test_neigh_change_of_mac),
 		cmocka_unit_test(test_neigh_kernel_events),
 		cmocka_unit_test(test_neigh_link_down_fails_what_waits_and_doubts_the_rest),

@@ -341,6 +341,31 @@ static void test_filter_tells_of_icmp_errors(void **state)
 	w_close();
 }
 
+static void test_doubt_is_answered_with_the_way(void **state)
+{
+	struct shm_msg m = {.op = SHM_DOUBT, .conn = 5, .generation = 6, .remote = ip(PEER_IP)};
+	struct app *a;
+
+	(void)state;
+	w_open();
+	a = w_app(1);
+	ts_neigh(&w.t, PEER_IP, peer_mac);
+	shm_msg_push(a->to_daemon, &m);
+	w_round();
+	m = next_msg(a, SHM_WAY);
+	assert_int_equal(m.conn, 5);
+	assert_int_equal(m.generation, 6);
+	assert_int_equal(m.listener, 0);
+	assert_true(m.new_conn < w.t.a.n_neighs);
+	assert_int_equal(m.new_generation, w.t.a.neighs[m.new_conn].generation);
+	assert_ip(w.t.a.neighs[m.new_conn].addr, PEER_IP);
+	m = (struct shm_msg){.op = SHM_DOUBT, .remote = ip("224.0.0.1")};
+	shm_msg_push(a->to_daemon, &m);
+	w_round();
+	no_msg(a);
+	w_close();
+}
+
 /* Any bytes at all, any length. */
 static void test_filter_survives_noise(void **state)
 {
@@ -651,6 +676,7 @@ int main(void)
 		cmocka_unit_test(test_filter_sends_to_the_owner),
 		cmocka_unit_test(test_filter_limits_floods_of_resets),
 		cmocka_unit_test(test_filter_tells_of_icmp_errors),
+		cmocka_unit_test(test_doubt_is_answered_with_the_way),
 		cmocka_unit_test(test_filter_survives_noise),
 		cmocka_unit_test(test_records_against_a_model),
 	};

@@ -64,6 +64,60 @@ static void test_tcp_rto_backs_off(void **state)
 	tc_close(&c);
 }
 
+/* It is not permanent any more, but REACHABLE for 15 s. */
+static void neighbour_answers(void)
+{
+	struct net_event ev = {.kind = NET_NEIGH_SET, .addr = ip(PEER_IP)};
+
+	memcpy(ev.mac, peer_mac, 6);
+	assert_int_equal(ts_event(&c.t, ev), 0);
+	assert_int_equal(ts_rx_arp(&c.t, 2, peer_mac, PEER_IP, OUR_IP, our_mac), DROP_NONE);
+}
+
+/* Retransmits until the neighbour is asked; returns how long that took, in ms. */
+static uint32_t ms_until_neighbour_is_asked(uint32_t max)
+{
+	struct out o;
+
+	for (uint32_t ms = 0; ms < max; ms += 10) {
+		ts_advance(&c.t, 10);
+		while (ts_tx(&c.t, &o)) {
+			if (o.ethertype == ETHERTYPE_IP4)
+				continue;
+			assert_int_equal(o.op, 1);
+			assert_ip(o.tip, PEER_IP);
+			assert_memory_equal(o.dmac, peer_mac, 6);
+			return ms;
+		}
+	}
+	return max;
+}
+
+/* RFC 9293 MUST-20 */
+static void test_tcp_retries1_asks_the_neighbour(void **state)
+{
+	struct stack_cfg cfg = ts_cfg();
+
+	(void)state;
+	tc_connect(&c, NULL, 1);
+	neighbour_answers();
+	ts_advance(&c.t, 6000);
+	tc_send(&c, 10);
+	DATA_OUT;
+	assert_in_range(ms_until_neighbour_is_asked(20000), 3000, 6600);
+	tc_close(&c);
+
+	memset(&c, 0, sizeof(c));
+	cfg.limits.tcp_retries1 = 1;
+	tc_connect(&c, &cfg, 1);
+	neighbour_answers();
+	ts_advance(&c.t, 6000);
+	tc_send(&c, 10);
+	DATA_OUT;
+	assert_in_range(ms_until_neighbour_is_asked(20000), 600, 1500);
+	tc_close(&c);
+}
+
 /* RFC 9293 MUST-20 */
 static void test_tcp_retries2_gives_up_after_924_s(void **state)
 {
@@ -402,6 +456,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_tcp_rto_backs_off, setup),
+		cmocka_unit_test_setup(test_tcp_retries1_asks_the_neighbour, setup),
 		cmocka_unit_test_setup(test_tcp_retries2_gives_up_after_924_s, setup),
 		cmocka_unit_test_setup(test_tcp_user_timeout_gives_up_in_time, setup),
 		cmocka_unit_test_setup(test_tcp_user_timeout_limits_window_probes, setup),

@@ -263,25 +263,50 @@ bool neigh_send(struct stack *s, uint32_t idx, struct pkt *p, struct mtime now)
 	return true;
 }
 
-int stack_resolve(struct stack *s, const struct ip_addr *dst, struct mtime now)
+/* The neighbour on the way to @dst, which is looked for if it is not known. */
+static int resolve(struct stack *s, const struct ip_addr *src, const struct ip_addr *dst,
+		   struct route_result *r, uint32_t *idx, struct mtime now)
 {
-	struct route_result r;
 	uint8_t eth[ETH_HLEN_];
-	uint32_t idx;
-	int rc = addr_is_unicast(s, dst) ? route_lookup(s, dst, NULL, &r) : -E_INVAL;
+	int rc = addr_is_unicast(s, dst) ? route_lookup(s, dst, src, r) : -E_INVAL;
 
 	if (rc || s->cfg.role != STACK_FULL)
 		return rc ? rc : -E_INVAL;
-	idx = neigh_get(s, r.netif, &r.nexthop, now);
-	if (idx == SHM_NIL)
+	*idx = neigh_get(s, r->netif, &r->nexthop, now);
+	if (*idx == SHM_NIL)
 		return -E_NOBUFS;
-	s->neigh_priv[idx].used = now.ns;
-	if (neigh_fill(s, idx, r.netif, eth, ETHERTYPE_IP4, now) ||
-	    state_of(s, idx) == NUD_INCOMPLETE)
+	s->neigh_priv[*idx].used = now.ns;
+	if (neigh_fill(s, *idx, r->netif, eth, ETHERTYPE_IP4, now) ||
+	    state_of(s, *idx) == NUD_INCOMPLETE)
 		return 0;
-	move_to(s, idx, NUD_INCOMPLETE, now);
-	s->neigh_priv[idx].probes = 1;
-	arp_solicit(s, r.netif, &r.nexthop, NULL, NULL);
+	move_to(s, *idx, NUD_INCOMPLETE, now);
+	s->neigh_priv[*idx].probes = 1;
+	arp_solicit(s, r->netif, &r->nexthop, NULL, NULL);
+	return 0;
+}
+
+int stack_resolve(struct stack *s, const struct ip_addr *dst, struct mtime now)
+{
+	struct route_result r;
+	uint32_t idx;
+
+	return resolve(s, NULL, dst, &r, &idx, now);
+}
+
+int stack_doubt(struct stack *s, const struct ip_addr *src, const struct ip_addr *dst,
+		struct ip_way *w, struct mtime now)
+{
+	struct route_result r;
+	uint32_t idx;
+	int rc = resolve(s, src, dst, &r, &idx, now);
+
+	if (rc)
+		return rc;
+	neigh_doubt(s, idx, now);
+	*w = (struct ip_way){.neigh = idx,
+			     .neigh_gen = s->a.neighs[idx].generation,
+			     .mtu = r.mtu,
+			     .netif = r.netif};
 	return 0;
 }
 
@@ -351,6 +376,20 @@ static void probe(struct stack *s, uint32_t idx, enum nud_state state, struct mt
 	neigh_mac_of(pub->mac_state, mac);
 	arp_solicit(s, pub->netif, &pub->addr, state == NUD_PROBE ? mac : NULL, n->q_head);
 	wheel_set(s, TIMER_ID(TK_NEIGH, idx), mtime_add_ns(now, RETRANS_NS));
+}
+
+void neigh_doubt(struct stack *s, uint32_t idx, struct mtime now)
+{
+	enum nud_state state;
+
+	if (idx >= s->neigh_free.used)
+		return;
+	state = state_of(s, idx);
+	if ((state != NUD_REACHABLE && state != NUD_STALE && state != NUD_DELAY) ||
+	    now.ns - s->neigh_priv[idx].confirmed < RETRANS_NS)
+		return;
+	move_to(s, idx, NUD_PROBE, now);
+	probe(s, idx, NUD_PROBE, now);
 }
 
 void neigh_timer(struct stack *s, uint32_t idx, struct mtime now)

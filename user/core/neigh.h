@@ -29,6 +29,8 @@ bool neigh_fill(struct stack *s, uint32_t idx, uint16_t netif, uint8_t *eth, uin
 		struct mtime now);
 /* Forward progress with this neighbour was seen (RFC 4861 §7.3.1). */
 void neigh_confirm(struct stack *s, uint32_t idx, struct mtime now);
+/* Nothing comes back from beyond it: is it still there? At most one question a second. */
+void neigh_doubt(struct stack *s, uint32_t idx, struct mtime now);
 void neigh_timer(struct stack *s, uint32_t idx, struct mtime now);
 enum drop arp_input(struct stack *s, struct pkt *p, struct mtime now);
 int neigh_event(struct stack *s, const struct net_event *ev, struct mtime now);

@@ -250,7 +250,12 @@ int stack_event(struct stack *s, const struct net_event *ev, struct mtime now);
 #define EV_COOKIES (1u << 12) /* listener .listener sends SYN cookies: tcp_listen_watch() */
 #define EV_CONFIRMED (1u << 13) /* opened by fast open (TCB_OPT_SYNACK): the handshake is complete now */
 #define EV_FIN_WAIT2 (1u << 14) /* with EV_TIMEWAIT: the peer has not closed yet */
-#define EV_LOCAL (1u << 15)	/* with EV_FREED: it had TCB_BORN_UNTOLD */
+/*
+ * STACK_APP: nothing has come back for as long as tcp_retries1 says. Who knows the routes is to say
+ * which way it is (stack_doubt(), tcp_set_way()).
+ */
+#define EV_WAY (1u << 15)
+#define EV_LOCAL (1u << 16) /* with EV_FREED: it had TCB_BORN_UNTOLD */
 
 struct stack_ev {
 	uint32_t mask;
@@ -483,6 +488,14 @@ bool ip_way_find(struct stack *s, uint16_t netif, const struct ip_addr *nexthop,
 		 struct mtime now);
 /* Shows that @nexthop is in use, for whoever owns the neighbours: one that is stale is probed. */
 int stack_resolve(struct stack *s, const struct ip_addr *dst, struct mtime now);
+/*
+ * Nothing comes back from @dst (R1 of RFC 9293 §3.8.3): the route is looked up, and the neighbour on
+ * it asked whether it is still there. @w: the way as it is now.
+ */
+int stack_doubt(struct stack *s, const struct ip_addr *src, const struct ip_addr *dst,
+		struct ip_way *w, struct mtime now);
+/* STACK_APP: the answer to EV_WAY; .mtu is not looked at. -EINVAL: no such connection, or way. */
+int tcp_set_way(struct stack *s, uint32_t conn, const struct ip_way *w);
 
 /*
  * Whole packets are shown to @fn: datagrams that no socket here wants, before they are answered

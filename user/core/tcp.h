@@ -339,6 +339,7 @@ void tcp_timer_fin_wait_begin(const struct stack *s, struct tcb *t, struct mtime
 /* ns that its record is to wait on; 0: none, or the TCB waits to the end */
 uint64_t tcp_timer_fin_wait_record(const struct stack *s, const struct tcb *t);
 bool tcp_timer_rtx_over(const struct stack *s, const struct tcb *t, struct mtime now);
+bool tcp_timer_way_doubted(const struct stack *s, const struct tcb *t, struct mtime now);
 bool tcp_timer_probe_over(const struct stack *s, const struct tcb *t, struct mtime now);
 bool tcp_timer_keep_over(const struct tcb *t, struct mtime now);
 bool tcp_timer_syn_over(const struct stack *s, const struct tcb *t, struct mtime now);

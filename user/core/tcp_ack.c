@@ -110,6 +110,24 @@ static void cwnd_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g,
 	cc_of(s, t)->ack(t, a, now);
 }
 
+/*
+ * The way may have changed (RFC 1122 §3.3.1.4): it is looked up again at each timeout, and from R1 on
+ * the neighbour is asked, too. An application has who knows about both do that.
+ */
+static void way_doubted(struct stack *s, struct tcb *t, struct mtime now)
+{
+	bool r1 = tcp_timer_way_doubted(s, t, now);
+
+	if (s->cfg.role == STACK_FULL) {
+		if (r1 && t->neigh < s->a.n_neighs &&
+		    s->a.neighs[t->neigh].generation == t->neigh_gen)
+			neigh_doubt(s, t->neigh, now);
+		t->neigh = SHM_NIL;
+	} else if (r1) {
+		tcp_event(s, t, EV_WAY);
+	}
+}
+
 void tcp_rto_expired(struct stack *s, struct tcb *t, struct mtime now)
 {
 	struct board *b = tcp_board(s, t);
@@ -144,9 +162,7 @@ void tcp_rto_expired(struct stack *s, struct tcb *t, struct mtime now)
 	t->flags &= ~(TCB_F_RTX | TCB_F_RTT_VALID);
 	t->backoff += tcp_rto_us(t) < TCP_RTO_MAX_US;
 	t->t_rtx = tcp_timer_clamp_user(t, mtime_add_us(now, tcp_rto_us(t)).ns, now);
-	/* The way may have changed (RFC 1122 §3.3.1.4): ask for it again, who can. */
-	if (s->cfg.role == STACK_FULL)
-		t->neigh = SHM_NIL;
+	way_doubted(s, t, now);
 }
 
 /* ---- acknowledgements ---- */

@@ -76,6 +76,13 @@ bool tcp_timer_rtx_over(const struct stack *s, const struct tcb *t, struct mtime
 	return ms_ago(t->rtx_first, now) * 1000ull >= retries_us(retries);
 }
 
+/* R1 of RFC 9293 §3.8.3 */
+bool tcp_timer_way_doubted(const struct stack *s, const struct tcb *t, struct mtime now)
+{
+	return t->rtx_first &&
+	       ms_ago(t->rtx_first, now) * 1000ull >= retries_us(s->cfg.limits.tcp_retries1);
+}
+
 /* A peer that answers may keep its window shut for ever, but not to an orphan. */
 bool tcp_timer_probe_over(const struct stack *s, const struct tcb *t, struct mtime now)
 {

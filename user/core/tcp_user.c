@@ -325,3 +325,17 @@ const struct tcb *tcp_get(const struct stack *s, uint32_t conn)
 		return NULL;
 	return &s->a.tcbs[conn];
 }
+
+int tcp_set_way(struct stack *s, uint32_t conn, const struct ip_way *w)
+{
+	struct tcb *t = &s->a.tcbs[conn];
+
+	if (!tcp_get(s, conn) || w->netif >= STACK_MAX_NETIFS || !s->netifs[w->netif].used ||
+	    netif_is_loopback(&s->netifs[w->netif]) != netif_is_loopback(&s->netifs[t->netif]) ||
+	    w->neigh >= s->a.n_neighs)
+		return -E_INVAL;
+	t->netif = (uint8_t)w->netif;
+	t->neigh = w->neigh;
+	t->neigh_gen = w->neigh_gen;
+	return 0;
+}

@@ -429,6 +429,21 @@ static void on_confirmed(struct daemon *d, struct app *a, const struct shm_msg *
 		listener_confirmed(d, i);
 }
 
+/* Routes and neighbours are no secret: whether it has such a connection does not matter. */
+static void on_doubt(struct daemon *d, struct app *a, const struct shm_msg *m)
+{
+	struct shm_msg r = {.op = SHM_WAY, .conn = m->conn, .generation = m->generation};
+	struct ip_way w;
+
+	if (!ip_addr_is_v4(&m->remote) ||
+	    stack_doubt(d->stack, &m->local, &m->remote, &w, d->now))
+		return;
+	r.listener = w.netif;
+	r.new_conn = w.neigh;
+	r.new_generation = w.neigh_gen;
+	app_push(a, &r);
+}
+
 uint32_t app_messages(struct daemon *d, struct app *a)
 {
 	struct shm_msg m;
@@ -462,6 +477,9 @@ uint32_t app_messages(struct daemon *d, struct app *a)
 			break;
 		case SHM_RESOLVE:
 			udp_resolve(d, &m);
+			break;
+		case SHM_DOUBT:
+			on_doubt(d, a, &m);
 			break;
 		case SHM_CONN_WANT:
 			share_want(d, a, &m);

@@ -233,8 +233,7 @@ void conn_gone(struct conn_ref c, const struct tcp_addr_pair *a)
 	conn_say(SHM_CONN_GONE, c, a);
 }
 
-/* The listener's limit of fast opens is the daemon's to keep. */
-static void conn_confirmed(struct conn_ref c)
+static void conn_say_of(enum shm_op op, struct conn_ref c)
 {
 	const struct tcb *t = conn_get(c);
 	struct tcp_addr_pair a;
@@ -242,7 +241,7 @@ static void conn_confirmed(struct conn_ref c)
 	if (!t)
 		return;
 	a = (struct tcp_addr_pair){t->local, t->remote, t->local_port, t->remote_port};
-	conn_say(SHM_CONN_CONFIRMED, c, &a);
+	conn_say(op, c, &a);
 }
 
 /* One in TIME_WAIT can wait: what comes for it meanwhile is passed on, which wakes the daemon. */
@@ -416,6 +415,13 @@ static void handle(const struct shm_msg *m, struct mtime now)
 	case SHM_CONN_ICMP:
 		icmp(m);
 		break;
+	case SHM_WAY:
+		if (conn_get((struct conn_ref){m->conn, m->generation}))
+			tcp_set_way(eng.stack, m->conn,
+				    &(struct ip_way){.neigh = m->new_conn,
+						     .neigh_gen = m->new_generation,
+						     .netif = (uint16_t)m->listener});
+		break;
 	case SHM_LINK:
 		link_changed(m, now);
 		break;
@@ -480,8 +486,11 @@ void eng_take_events(void)
 			conn_give((struct conn_ref){ev.conn, ev.generation});
 			continue;
 		}
+		/* The listener's limit of fast opens is the daemon's to keep, so are the routes. */
 		if (ev.mask & EV_CONFIRMED)
-			conn_confirmed((struct conn_ref){ev.conn, ev.generation});
+			conn_say_of(SHM_CONN_CONFIRMED, (struct conn_ref){ev.conn, ev.generation});
+		if (ev.mask & EV_WAY)
+			conn_say_of(SHM_DOUBT, (struct conn_ref){ev.conn, ev.generation});
 		sk = ev.cookie ? sock_by_cookie(ev.cookie) : NULL;
 		if (!sk)
 			continue;
