@@ -382,7 +382,6 @@ static void test_syncookie_accept_queue_full_abort_on_overflow_resets(void **sta
 /* The first minute after the machine's start has keys, too. */
 static void test_syncookie_first_period_is_keyed(void **state)
 {
-	static const uint64_t zero[2];
 	struct mtime t = {.ns = 1};
 	struct tcp_seg g = {.seq = 1};
 	struct ip_info ii = {.src = ip(PEER_IP), .dst = ip(OUR_IP)};
@@ -392,9 +391,30 @@ static void test_syncookie_first_period_is_keyed(void **state)
 	g.ip = &ii;
 	cookie_isn(c.t.s, &g, t);
 	assert_int_equal(c.t.s->cookies.period, 0);
-	assert_memory_not_equal(c.t.s->cookies.key[0], zero, sizeof(zero));
-	assert_memory_not_equal(c.t.s->cookies.key[1], zero, sizeof(zero));
-	assert_memory_not_equal(c.t.s->cookies.key[1], c.t.s->cookies.key[0], sizeof(zero));
+	for (int i = 0; i < 2; i++)
+		for (int half = 0; half < 2; half++)
+			assert_true(c.t.s->cookies.key[i][half] != 0);
+	assert_true(c.t.s->cookies.key[0][0] != c.t.s->cookies.key[0][1]);
+	assert_memory_not_equal(c.t.s->cookies.key[1], c.t.s->cookies.key[0],
+				sizeof(c.t.s->cookies.key[0]));
+	tc_close(&c);
+}
+
+/*
+ * RFC 3168 §6.1.1: ECN is what the two SYNs agreed on. Of these nothing is known without
+ * timestamps, whatever the flags of the ACK that brings the cookie.
+ */
+static void test_syncookie_flags_of_the_ack_are_not_the_syn_s(void **state)
+{
+	struct stack_cfg cfg = ts_cfg();
+
+	(void)state;
+	cfg.limits.tcp_ecn = 1;
+	open_full(&cfg);
+	get_cookie();
+	RX(&c, .flags = TH_ACK | TH_ECE | TH_CWR, .seq = 1, .ack = 1);
+	accept_it();
+	assert_false(tc_tcb(&c)->opt & TCB_OPT_ECN);
 	tc_close(&c);
 }
 
@@ -418,6 +438,7 @@ int main(void)
 		cmocka_unit_test_setup(test_syncookie_accept_queue_full_abort_on_overflow_resets,
 				       setup),
 		cmocka_unit_test_setup(test_syncookie_first_period_is_keyed, setup),
+		cmocka_unit_test_setup(test_syncookie_flags_of_the_ack_are_not_the_syn_s, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

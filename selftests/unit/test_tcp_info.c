@@ -57,6 +57,8 @@ static void test_tcp_info_of_an_idle_connection(void **state)
 	tcp_setopt(c.t.s, c.conn, TOPT_MAX_PACING, 123456, c.t.now);
 	o = info();
 	assert_true(o.pacing_rate == 123456 && o.max_pacing_rate == 123456);
+	tcp_setopt(c.t.s, c.conn, TOPT_MAX_PACING, UINT32_MAX, c.t.now); /* none, as in Linux */
+	assert_true(info().max_pacing_rate == UINT64_MAX);
 	tc_close(&c);
 }
 

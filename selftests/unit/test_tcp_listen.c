@@ -392,6 +392,7 @@ static void test_tcp_opt_check_ranges(void **state)
 		{TOPT_TTL, 256, -E_INVAL, 0},
 		{TOPT_TOS, 256, -E_INVAL, 0},
 		{TOPT_DEFER_ACCEPT, INT64_MIN, -E_INVAL, 0},
+		{TOPT_MAX_PACING, INT64_MAX, 0, UINT32_MAX},
 		{(enum tcp_opt)99, 1, -E_NOPROTOOPT, 0},
 	};
 

@@ -223,6 +223,7 @@ static void test_tcp_fin_wait_1_fin_with_ack_time_wait(void **state)
 	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 2);
 	tc_state(&c, TCP_TIME_WAIT); /* held: still a TCB */
 	assert_true(tcp_poll(c.t.s, c.conn) & EV_HUP);
+	assert_true(tc_events(&c) & EV_HUP); /* who sleeps in poll() is woken */
 	tc_recv(&c, 0);
 	tcp_close(c.t.s, c.conn, c.t.now);
 	assert_int_equal(usage_tcbs(), 0);
@@ -261,6 +262,8 @@ static void test_tcp_close_wait_close_last_ack_closed(void **state)
 	RX(&c, .flags = TH_ACK, .seq = 2, .ack = 102);
 	assert_int_equal(usage_tcbs(), 0);
 	assert_int_equal(tc_events(&c), EV_FREED);
+	/* RFC 4022 tcpEstabResets: only those that go to CLOSED at once */
+	assert_int_equal(ts_mib(&c.t, MIB_Tcp_EstabResets), 0);
 	tc_close(&c);
 }
 
@@ -443,6 +446,38 @@ static void test_tcp_abort_sends_rst_and_frees(void **state)
 	tc_close(&c);
 }
 
+/* RFC 9293 MUST-16: what the peer can take, but not more than the way carries */
+static void test_tcp_mss_of_the_peer_beyond_the_link(void **state)
+{
+	(void)state;
+	c.mss = 8960;
+	tc_connect(&c, NULL, 1);
+	assert_int_equal(tc_tcb(&c)->mss, 1460);
+	tc_close(&c);
+	tc_accept(&c, NULL);
+	assert_int_equal(tc_tcb(&c)->mss, 1460);
+	tc_close(&c);
+}
+
+/*
+ * Nothing short is outstanding at first, however far the clock of initial numbers is by the third
+ * ACK: Nagle lets the tail of the first answer go.
+ */
+static void test_tcp_passive_first_answer_goes_whole(void **state)
+{
+	(void)state;
+	tc_open(&c, NULL);
+	tcp_listen(c.t.s, &(struct ip_addr){0}, __builtin_bswap16(OUR_PORT), 8, 1, &c.listener);
+	RX(&c, .flags = TH_SYN);
+	TX(&c, .flags = TH_SYN | TH_ACK, .ack = 1);
+	ts_advance(&c.t, 20);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1);
+	assert_int_equal(tcp_accept(c.t.s, c.listener, &c.conn), 0);
+	tc_send(&c, 4 * 1460 + 100);
+	assert_int_equal(tc_tx_all(&c), 5);
+	tc_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -470,6 +505,8 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_closed_has_no_timer, setup),
 		cmocka_unit_test_setup(test_tcp_accept_queue_rst_is_accepted, setup),
 		cmocka_unit_test_setup(test_tcp_abort_sends_rst_and_frees, setup),
+		cmocka_unit_test_setup(test_tcp_mss_of_the_peer_beyond_the_link, setup),
+		cmocka_unit_test_setup(test_tcp_passive_first_answer_goes_whole, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

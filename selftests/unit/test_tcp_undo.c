@@ -438,6 +438,21 @@ static void test_tcp_rto_in_recovery_lowers_ssthresh_once(void **state)
 	tc_close(&c);
 }
 
+/* What the former congestion control had is not the new one's. */
+static void test_tcp_undo_not_of_another_congestion_control(void **state)
+{
+	(void)state;
+	start(10);
+	fast_retransmit();
+	assert_int_equal(tcp_setopt(c.t.s, c.conn, TOPT_CONGESTION, 1, c.t.now), 0);
+	tc_tx_all(&c);
+	ACK(AT(10));
+	ACK(AT(10), .sack = {{AT(0), AT(1)}});
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPDSACKUndo), 0);
+	assert_true(tc_tcb(&c)->cwnd < 10 * mss);
+	tc_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -464,6 +479,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_frto_spurious, setup_reno),
 		cmocka_unit_test_setup(test_tcp_reno_frto_loss_was_real, setup_reno),
 		cmocka_unit_test_setup(test_tcp_rto_in_recovery_lowers_ssthresh_once, setup),
+		cmocka_unit_test_setup(test_tcp_undo_not_of_another_congestion_control, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -218,6 +218,7 @@ static void test_tcp_options_set_and_get(void **state)
 		{TOPT_RCVBUF, 16000}, {TOPT_SNDBUF, 17000},
 		{TOPT_RCVLOWAT, 18},  {TOPT_TTL, 19},
 		{TOPT_TOS, 20},	      {TOPT_CONGESTION, 1},
+		{TOPT_CONGESTION, 0},
 	};
 	int64_t v;
 
@@ -277,6 +278,59 @@ static void test_tcp_cookie_comes_with_events(void **state)
 	tc_close(&c);
 }
 
+/* As Linux: net.ipv4.ip_default_ttl, tcp_keepalive_time, _intvl, _probes, tcp_syn_retries */
+static void test_tcp_options_not_set_are_the_limits(void **state)
+{
+	static const struct {
+		enum tcp_opt opt;
+		int64_t v;
+	} o[] = {
+		{TOPT_TTL, 40},	     {TOPT_KEEPIDLE, 7000}, {TOPT_KEEPINTVL, 70},
+		{TOPT_KEEPCNT, 5},   {TOPT_SYNCNT, 4},	    {TOPT_LINGER2, 30},
+		{TOPT_LINGER, -1},   {TOPT_RCVLOWAT, 1},    {TOPT_RCVBUF, 8192},
+		{TOPT_SNDBUF, 9000},
+	};
+	struct stack_cfg cfg = ts_cfg();
+	int64_t v;
+
+	(void)state;
+	cfg.limits.ip_default_ttl = 40;
+	cfg.limits.tcp_keepalive_time = 7000;
+	cfg.limits.tcp_keepalive_intvl = 70;
+	cfg.limits.tcp_keepalive_probes = 5;
+	cfg.limits.tcp_syn_retries = 4;
+	cfg.limits.tcp_fin_timeout = 30;
+	cfg.limits.tcp_rmem[1] = 8192;
+	cfg.limits.tcp_wmem[1] = 9000;
+	tc_connect_syn(&c, &cfg);
+	for (uint32_t i = 0; i < sizeof(o) / sizeof(o[0]); i++) {
+		assert_int_equal(tcp_getopt(c.t.s, c.conn, o[i].opt, &v), 0);
+		assert_int_equal(v, o[i].v);
+	}
+	assert_int_equal(c.o.ttl, 40);
+	tc_close(&c);
+}
+
+/* TCP_MAXSEG: before there is a connection what was asked for, then what is sent */
+static void test_tcp_maxseg_is_what_is_sent(void **state)
+{
+	int64_t v;
+
+	(void)state;
+	c.mss = 1000;
+	tc_connect_syn(&c, NULL);
+	assert_int_equal(tcp_getopt(c.t.s, c.conn, TOPT_MAXSEG, &v), 0);
+	assert_int_equal(v, 1460 - 12); /* timestamps are offered */
+	tcp_setopt(c.t.s, c.conn, TOPT_MAXSEG, 1200, c.t.now);
+	assert_int_equal(tcp_getopt(c.t.s, c.conn, TOPT_MAXSEG, &v), 0);
+	assert_int_equal(v, 1200);
+	RX(&c, .flags = TH_SYN | TH_ACK, .ack = 1);
+	assert_int_equal(tcp_getopt(c.t.s, c.conn, TOPT_MAXSEG, &v), 0);
+	assert_int_equal(v, 1000);
+	tc_tx_all(&c);
+	tc_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -295,6 +349,8 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_options_set_and_get, setup),
 		cmocka_unit_test_setup(test_tcp_maxseg_limits_segments, setup),
 		cmocka_unit_test_setup(test_tcp_cookie_comes_with_events, setup),
+		cmocka_unit_test_setup(test_tcp_options_not_set_are_the_limits, setup),
+		cmocka_unit_test_setup(test_tcp_maxseg_is_what_is_sent, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

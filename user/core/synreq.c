@@ -324,9 +324,8 @@ static void conn_fill(struct stack *s, struct tcb *t, const struct synreq *r, st
 	t->netif = (uint8_t)r->netif;
 	t->queue = r->queue;
 	t->opt = r->opt;
-	t->iss = r->iss;
+	tcp_set_iss(t, r->iss);
 	t->ts_offset = r->ts_offset;
-	t->snd_una = r->iss;
 	t->rcv_wscale = r->rcv_wscale;
 	tcp_syn_received(s, t, r->irs, &o, now);
 	/* The listener's options may have changed since: the SYN-ACK's promise counts. */

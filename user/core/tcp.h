@@ -42,11 +42,13 @@ void tcp_curr_estab(struct stack *s, enum tcp_state from, enum tcp_state to);
  * table, routed, still CLOSED: snd_una = snd_nxt = snd_max = iss. SHM_NIL: no memory or route.
  *
  * Active: tcp_set_state(SYN_SENT), tcp_want_output(); tcp_output() sends the SYN.
- * Passive: set iss, ts_offset, queue and socket options as the SYN-ACK had them, then
+ * Passive: tcp_set_iss(), ts_offset, queue and socket options as the SYN-ACK had them, then
  * tcp_syn_received(), tcp_set_state(SYN_RECEIVED), snd_nxt = snd_max = iss + 1, and give the third
  * ACK to tcp_conn_input(), which makes it ESTABLISHED.
  */
 uint32_t tcp_conn_create(struct stack *s, const struct tcp_addr_pair *a, struct mtime now);
+/* Our numbers begin with @iss, and not with what tcp_conn_create() chose. */
+void tcp_set_iss(struct tcb *t, uint32_t iss);
 /*
  * Takes over what the peer's SYN says (for passive opens: rebuilt from the request): its sequence
  * number, MSS, options (those offered in t->opt and given in @o remain), and from these MSS,

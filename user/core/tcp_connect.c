@@ -164,8 +164,7 @@ int tcp_connect(struct stack *s, const struct tcp_addr_pair *a, uint64_t cookie,
 	t = tcb_at(s, *conn);
 	if (tw != SHM_NIL) {
 		/* Behind all that the peer may still know of the predecessor (RFC 6191). */
-		t->iss = old_nxt + 65537u;
-		t->snd_una = t->snd_nxt = t->snd_max = t->iss;
+		tcp_set_iss(t, old_nxt + 65537u);
 		timewait_free(s, tw);
 		MIB(s, TcpExt_TWRecycled);
 	}

@@ -121,19 +121,17 @@ static uint32_t put_header(struct stack *s, struct tcb *t, uint8_t *h, uint32_t 
 static void put_ip(struct stack *s, const struct tcb *t, struct pkt *p, bool v4, uint8_t tos,
 		   uint32_t len)
 {
-	uint8_t *h = p->frag[0].p + p->l3_off, ttl = t->ttl;
+	uint8_t *h = p->frag[0].p + p->l3_off;
 
-	if (!ttl)
-		ttl = (uint8_t)s->cfg.limits.ip_default_ttl;
 	if (v4)
 		ip4_put_header(h, ip_addr_to_v4(&t->local), ip_addr_to_v4(&t->remote), PROTO_TCP,
-			       ttl, tos, IP4_HLEN + len, 0, IP4_DF);
+			       t->ttl, tos, IP4_HLEN + len, 0, IP4_DF);
 	else
 		ip_header(s, p,
 			  &(struct ip_out){.src = t->local,
 					   .dst = t->remote,
 					   .proto = PROTO_TCP,
-					   .ttl = ttl,
+					   .ttl = t->ttl,
 					   .tos = tos,
 					   .df = true},
 			  len);

@@ -84,6 +84,12 @@ void tcp_set_state(struct stack *s, struct tcb *t, enum tcp_state to, struct mti
 
 /* ---- beginning ---- */
 
+void tcp_set_iss(struct tcb *t, uint32_t iss)
+{
+	t->iss = iss;
+	t->snd_una = t->snd_nxt = t->snd_max = t->snd_sml = t->recover = iss;
+}
+
 static void tcb_init(struct stack *s, struct tcb *t, const struct tcp_addr_pair *a,
 		     struct mtime now)
 {
@@ -94,12 +100,7 @@ static void tcb_init(struct stack *s, struct tcb *t, const struct tcp_addr_pair 
 	t->local_port = a->local_port;
 	t->remote_port = a->remote_port;
 	t->state = TCP_CLOSED;
-	t->neigh = SHM_NIL;
-	t->tx_head = t->rx_head = t->ooo_head = SHM_NIL;
-	t->timer.slot = SHM_NIL;
-
-	t->iss = tcp_isn(s, a, now);
-	t->snd_una = t->snd_nxt = t->snd_max = t->snd_sml = t->recover = t->iss;
+	tcp_set_iss(t, tcp_isn(s, a, now));
 	t->ts_offset = tcp_ts_offset(s, a);
 	t->rto = TCP_RTO_INIT_US;
 	t->ttl = (uint8_t)l->ip_default_ttl;
@@ -157,7 +158,6 @@ void tcp_syn_received(struct stack *s, struct tcb *t, uint32_t irs, const struct
 	t->irs = irs;
 	t->rcv_nxt = t->last_ack_sent = irs + 1;
 	t->rcv_adv = t->rcv_nxt + tcp_syn_window(t->rcvbuf);
-	t->recover = t->iss;
 	mss = tcp_min(mss, t->mss);
 	if (t->user_mss)
 		mss = tcp_min(mss, t->user_mss);
