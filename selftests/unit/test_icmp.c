@@ -15,8 +15,8 @@ static void test_icmp_echo_is_answered(void **state)
 
 	(void)state;
 	open_with_peer(&t, NULL);
-	assert_int_equal(ts_rx(&t, &(struct spec){ICMP_PKT, .type = 8, .rest = 0x12340007, .tos = 0x28,
-						  .data = "ping!", .len = 5}),
+	assert_int_equal(ts_rx(&t, &(struct spec){ICMP_PKT, .type = 8, .rest = 0x12340007,
+						  .tos = 0x28, .data = "ping!", .len = 5}),
 			 DROP_NONE);
 	ts_expect(&t, &o);
 	assert_ip(o.src, OUR_IP);
@@ -121,8 +121,16 @@ static void test_icmp_hard_errors_end_connect(void **state)
 	static const struct {
 		uint8_t type, code;
 		int err;
-	} v[] = {{3, 2, E_NOPROTOOPT}, {3, 3, E_CONNREFUSED}, {3, 9, E_NETUNREACH},
-		 {3, 10, E_HOSTUNREACH}, {3, 13, E_HOSTUNREACH}, {12, 0, E_PROTO}};
+	} v[] = {{3, 2, E_NOPROTOOPT},
+		 {3, 3, E_CONNREFUSED},
+		 {3, 9, E_NETUNREACH},
+		 {3, 10, E_HOSTUNREACH},
+		 {3, 13, E_HOSTUNREACH},
+		 {12, 0, E_PROTO},
+		 /* soft ones: as Linux also these, before there is a connection */
+		 {3, 0, E_NETUNREACH},
+		 {3, 1, E_HOSTUNREACH},
+		 {11, 0, E_HOSTUNREACH}};
 
 	(void)state;
 	for (uint32_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
@@ -146,16 +154,16 @@ static void test_icmp_forged_errors_are_ignored(void **state)
 		uint8_t at, flip;
 		enum drop want;
 	} v[] = {
-		{24, 0x40, DROP_NONE},	   /* sequence number */
-		{20, 1, DROP_NO_SOCKET},   /* our port */
-		{22, 1, DROP_NO_SOCKET},   /* its port */
-		{15, 1, DROP_NO_SOCKET},   /* quoted source is not us */
-		{19, 1, DROP_NO_SOCKET},   /* other peer */
+		{24, 0x40, DROP_NONE},	     /* sequence number */
+		{20, 1, DROP_NO_SOCKET},     /* our port */
+		{22, 1, DROP_NO_SOCKET},     /* its port */
+		{15, 1, DROP_NO_SOCKET},     /* quoted source is not us */
+		{19, 1, DROP_NO_SOCKET},     /* other peer */
 		{9, 17 ^ 6, DROP_NO_SOCKET}, /* UDP */
-		{7, 1, DROP_NO_SOCKET},	   /* not a first fragment */
-		{0, 0x20, DROP_NO_SOCKET}, /* version */
-		{0, 0x06, DROP_NO_SOCKET}, /* header length 12 */
-		{0, 0x0a, DROP_NO_SOCKET}, /* header length 60: cut short */
+		{7, 1, DROP_NO_SOCKET},	     /* not a first fragment */
+		{0, 0x20, DROP_NO_SOCKET},   /* version */
+		{0, 0x06, DROP_NO_SOCKET},   /* header length 12 */
+		{0, 0x0a, DROP_NO_SOCKET},   /* header length 60: cut short */
 	};
 	struct tstack t;
 	struct out syn;
@@ -181,15 +189,40 @@ static void test_icmp_forged_errors_are_ignored(void **state)
 	ts_close(&t);
 }
 
+/* @p is @x, built at @b, and of nobody whom the stack knows. */
+static void given(struct tstack *t, uint8_t *b, struct pkt *p, const struct spec *x)
+{
+	*p = (struct pkt){.nfrags = 1, .len = ts_build(b, x)};
+	p->frag[0] = (struct pkt_frag){.p = b, .len = p->len};
+	stack_input(t->s, p, t->now);
+}
+
 /* An error about a connection that another stack has: its owner is told who and what. */
 static void test_icmp_quote_for_the_switchboard(void **state)
 {
 	static const struct {
 		uint16_t told, total;
 		uint32_t mtu;
-	} v[] = {{1400, 1500, 1400}, {0, 1500, 1492}, {67, 1492, 1006}, {0, 68, 68}, {68, 1500, 68}};
-	struct spec seg = {TCP_PKT, .src = OUR_IP, .dst = FAR_IP, .sport = 80, .dport = 5555,
-			   .seq = 0x01020304, .flags = TH_ACK};
+	} v[] = {
+		{1400, 1500, 1400},
+		{68, 1500, 68},
+		/* no MTU that can be: the plateaus of RFC 1191 §7.1 */
+		{0, 65535, 32000},
+		{0, 32000, 17914},
+		{0, 17914, 8166},
+		{0, 8166, 4352},
+		{0, 4352, 2002},
+		{0, 2002, 1492},
+		{0, 1500, 1492},
+		{67, 1492, 1006},
+		{0, 1006, 508},
+		{0, 508, 296},
+		{0, 296, 68},
+		{0, 68, 68},
+	};
+	static const uint8_t others[] = {0, 4, 5, 8, 13}; /* RFC 6633, RFC 1812 §5.2.7.2 */
+	struct spec seg = {TCP_PKT,	  .src = OUR_IP,     .dst = FAR_IP,  .sport = 80,
+			   .dport = 5555, .seq = 0x01020304, .flags = TH_ACK};
 	uint8_t quoted[100], b[200];
 	struct icmp_quote q;
 	struct tstack t;
@@ -199,15 +232,11 @@ static void test_icmp_quote_for_the_switchboard(void **state)
 	open_with_peer(&t, NULL);
 	ts_build_ip(quoted, &seg);
 	for (uint32_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
-		struct spec x = {ICMP_PKT, .type = 3, .code = 4, .rest = v[i].told, .data = quoted,
-				 .len = 28};
+		struct spec x = {ICMP_PKT,	    .type = 3,	    .code = 4,
+				 .rest = v[i].told, .data = quoted, .len = 28};
 
 		put_be16(quoted + 2, v[i].total);
-		memset(&p, 0, sizeof(p));
-		p.nfrags = 1;
-		p.len = ts_build(b, &x);
-		p.frag[0] = (struct pkt_frag){.p = b, .len = p.len};
-		assert_int_equal(stack_input(t.s, &p, t.now), DROP_NO_SOCKET);
+		given(&t, b, &p, &x);
 		assert_true(stack_icmp_quote(&p, &q));
 		assert_ip(q.pair.local, OUR_IP);
 		assert_ip(q.pair.remote, FAR_IP);
@@ -218,11 +247,12 @@ static void test_icmp_quote_for_the_switchboard(void **state)
 		assert_int_equal(q.mtu, v[i].mtu);
 	}
 	/* What is no such error says so. */
-	memset(&p, 0, sizeof(p));
-	p.nfrags = 1;
-	p.len = ts_build(b, &(struct spec){TCP_PKT, .flags = TH_RST});
-	p.frag[0] = (struct pkt_frag){.p = b, .len = p.len};
-	stack_input(t.s, &p, t.now);
+	for (uint32_t i = 0; i < sizeof(others); i++) {
+		given(&t, b, &p,
+		      &(struct spec){ICMP_PKT, .type = others[i], .data = quoted, .len = 28});
+		assert_false(stack_icmp_quote(&p, &q));
+	}
+	given(&t, b, &p, &(struct spec){TCP_PKT, .flags = TH_RST});
 	assert_false(stack_icmp_quote(&p, &q));
 	ts_close(&t);
 }
@@ -280,9 +310,9 @@ static void test_icmp_no_error_about_errors(void **state)
 						  .opt_len = 4, .frag_off = 8, .frag_len = 8}),
 			 DROP_BAD_IP);
 	ts_expect_none(&t);
-	assert_int_equal(ts_rx(&t, &(struct spec){ICMP_PKT, .type = 8, .opts = bad_opt,
-						  .opt_len = 4}),
-			 DROP_BAD_IP);
+	assert_int_equal(
+		ts_rx(&t, &(struct spec){ICMP_PKT, .type = 8, .opts = bad_opt, .opt_len = 4}),
+		DROP_BAD_IP);
 	ts_expect(&t, &o);
 	assert_int_equal(o.l4[0], 12);
 	ts_close(&t);
@@ -356,6 +386,29 @@ static void test_icmp_token_bucket(void **state)
 	assert_false(token_take(&b, 1, 4, mtime_add_ms(now, 3600000)));
 }
 
+/* The quoted header may have all the options there can be. */
+static void test_icmp_quote_with_ip_options(void **state)
+{
+	static const uint8_t nops[40] = {[0 ... 39] = 1};
+	struct spec seg = {TCP_PKT,	  .src = OUR_IP,     .dst = FAR_IP, .sport = 80,
+			   .dport = 5555, .seq = 0x01020304, .opts = nops,  .opt_len = 40};
+	uint8_t quoted[200], b[200];
+	struct icmp_quote q;
+	struct tstack t;
+	struct pkt p;
+
+	(void)state;
+	open_with_peer(&t, NULL);
+	ts_build_ip(quoted, &seg);
+	given(&t, b, &p, &(struct spec){ICMP_PKT, .type = 3, .code = 1, .data = quoted, .len = 68});
+	assert_true(stack_icmp_quote(&p, &q));
+	assert_int_equal(q.err, E_HOSTUNREACH);
+	assert_int_equal(q.seq, 0x01020304);
+	given(&t, b, &p, &(struct spec){ICMP_PKT, .type = 3, .code = 1, .data = quoted, .len = 67});
+	assert_false(stack_icmp_quote(&p, &q));
+	ts_close(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -371,6 +424,7 @@ int main(void)
 		cmocka_unit_test(test_icmp_errors_to_one_host_are_limited),
 		cmocka_unit_test(test_icmp_errors_to_all_hosts_are_limited),
 		cmocka_unit_test(test_icmp_token_bucket),
+		cmocka_unit_test(test_icmp_quote_with_ip_options),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -52,6 +52,21 @@ static void make_reachable(struct tstack *t)
 	assert_int_equal(state_of(t, PEER_IP), NUD_REACHABLE);
 }
 
+/* The neighbours' places from 0 on are @n of 10.0.0.50, .51 …, each used a second later. */
+static void make_full(struct tstack *t, uint32_t n)
+{
+	char a[16];
+
+	for (uint32_t i = 0; i < n; i++) {
+		snprintf(a, sizeof(a), "10.0.0.%u", 50 + i);
+		assert_int_equal(send_to(t, a), 0);
+		ts_expect_arp(t, a, bcast_mac);
+		answer(t, a, peer_mac);
+		expect_ip_to(t, peer_mac);
+		ts_advance(t, 1000);
+	}
+}
+
 /* Keeps confirming nothing until it is STALE: at most 45 s. */
 static void make_stale(struct tstack *t)
 {
@@ -164,8 +179,7 @@ static void test_neigh_queue_is_bounded(void **state)
 	c.limits.unres_qlen = 3;
 	ts_open(&t, &c);
 	for (uint8_t i = 0; i < 5; i++) {
-		struct ip_out io = {
-			.src = ip(OUR_IP), .dst = ip(PEER_IP), .proto = 99, .tos = i};
+		struct ip_out io = {.src = ip(OUR_IP), .dst = ip(PEER_IP), .proto = 99, .tos = i};
 		struct pkt *p = ip_pkt_alloc(t.s, false);
 
 		assert_int_equal(ip_send(t.s, p, 8, &io, t.now), 0);
@@ -343,7 +357,8 @@ static void test_neigh_change_of_mac(void **state)
 
 static void test_neigh_kernel_events(void **state)
 {
-	struct net_event ev = {.kind = NET_NEIGH_SET, .addr = ip(PEER_IP), .mac = {2, 0, 0, 0, 0, 2}};
+	struct net_event ev = {
+		.kind = NET_NEIGH_SET, .addr = ip(PEER_IP), .mac = {2, 0, 0, 0, 0, 2}};
 	struct tstack t;
 
 	(void)state;
@@ -481,6 +496,32 @@ static void test_neigh_application_reads_the_published_table(void **state)
 	ts_close(&daemon);
 }
 
+/* Among those that are known it is the one not used for longest, wherever it stands. */
+static void test_neigh_full_table_gives_up_the_least_used(void **state)
+{
+	struct stack_cfg c = ts_cfg();
+	struct ip_addr a = ip("10.0.0.60"), b = ip("10.0.0.61");
+	struct tstack t;
+
+	(void)state;
+	c.limits.gc_thresh3 = 3;
+	ts_open(&t, &c);
+	make_full(&t, 3);
+	assert_int_equal(neigh_get(t.s, 0, &a, t.now), SHM_NIL); /* REACHABLE ones stay */
+	ts_advance(&t, 60000);
+	t.s->neigh_priv[0].used = t.now.ns; /* a packet went there just now, say */
+	assert_int_equal(neigh_get(t.s, 0, &a, t.now), 1);
+	/* One that does not answer goes before any that did. */
+	assert_int_equal(send_to(&t, "10.0.0.60"), 0);
+	for (int n = 0; n < 3; n++) {
+		ts_expect_arp(&t, "10.0.0.60", bcast_mac);
+		ts_advance(&t, 1001);
+	}
+	assert_int_equal(state_of(&t, "10.0.0.60"), NUD_FAILED);
+	assert_int_equal(neigh_get(t.s, 0, &b, t.now), 1);
+	ts_close(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -501,6 +542,7 @@ int main(void)
 		cmocka_unit_test(test_neigh_full_table_gives_up_the_least_useful),
 		cmocka_unit_test(test_neigh_loopback_needs_no_arp),
 		cmocka_unit_test(test_neigh_application_reads_the_published_table),
+		cmocka_unit_test(test_neigh_full_table_gives_up_the_least_used),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -213,12 +213,12 @@ static void test_route_what_is_unicast_and_ours(void **state)
 		const char *a;
 		bool unicast, local;
 	} v[] = {
-		{OUR_IP, true, true},	       {PEER_IP, true, false},
-		{"10.0.0.255", false, false},  {"255.255.255.255", false, false},
-		{"224.0.0.1", false, false},   {"239.9.9.9", false, false},
-		{"0.0.0.0", false, false},     {"10.0.1.255", true, false},
-		{"10.5.0.1", true, true},      {"10.5.0.0", true, false},
-		{"127.0.0.1", true, false},    {"ff02::1", false, false},
+		{OUR_IP, true, true},	      {PEER_IP, true, false},
+		{"10.0.0.255", false, false}, {"255.255.255.255", false, false},
+		{"224.0.0.1", false, false},  {"239.9.9.9", false, false},
+		{"0.0.0.0", false, false},    {"10.0.1.255", true, false},
+		{"10.5.0.1", true, true},     {"10.5.0.0", true, false},
+		{"127.0.0.1", true, false},   {"ff02::1", false, false},
 	};
 	struct tstack t;
 
@@ -232,9 +232,36 @@ static void test_route_what_is_unicast_and_ours(void **state)
 	for (uint32_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
 		struct ip_addr a = ip(v[i].a);
 
-		if (addr_is_unicast(t.s, &a) != v[i].unicast || addr_is_local(t.s, &a) != v[i].local)
+		if (addr_is_unicast(t.s, &a) != v[i].unicast ||
+		    addr_is_local(t.s, &a) != v[i].local)
 			fail_msg("%s", v[i].a);
 	}
+	ts_close(&t);
+}
+
+/* Of several subnets that a destination is in the narrowest says whom to speak as, in any order. */
+static void test_route_source_of_the_narrowest_subnet(void **state)
+{
+	static const struct {
+		const char *addr;
+		uint8_t plen;
+	} v[] = {{"10.0.0.3", 25}, {"10.0.0.65", 26}, {"10.0.0.4", 25}};
+	struct route_result r;
+	struct tstack t;
+
+	(void)state;
+	ts_open(&t, NULL); /* 10.0.0.1/24 */
+	for (uint32_t i = 0; i < 3; i++)
+		assert_int_equal(ts_event(&t, (struct net_event){.kind = NET_ADDR_ADD,
+								 .addr = ip(v[i].addr),
+								 .plen = v[i].plen}),
+				 0);
+	assert_int_equal(way(&t, "10.0.0.70", &r), 0);
+	assert_ip(r.src, "10.0.0.65");
+	assert_int_equal(way(&t, "10.0.0.5", &r), 0);
+	assert_ip(r.src, "10.0.0.3"); /* of equals the first: it is the primary one */
+	assert_int_equal(way(&t, "10.0.0.200", &r), 0);
+	assert_ip(r.src, OUR_IP);
 	ts_close(&t);
 }
 
@@ -251,6 +278,7 @@ int main(void)
 		cmocka_unit_test(test_route_own_address_over_lo),
 		cmocka_unit_test(test_route_ipv6),
 		cmocka_unit_test(test_route_what_is_unicast_and_ours),
+		cmocka_unit_test(test_route_source_of_the_narrowest_subnet),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -294,7 +294,7 @@ static enum tcp_state record_state(void)
 	struct tcp_addr_pair a;
 	uint32_t it = 0;
 
-	stack_next_timewait(c.t.s, &it, &a, &st);
+	assert_true(stack_next_timewait(c.t.s, &it, &a, &st));
 	return st;
 }
 
@@ -354,6 +354,72 @@ static void test_tcp_fin_wait_2_record_only_exact_rst_ends_it(void **state)
 	tc_close(&c);
 }
 
+/* RFC 6191 §2: a SYN alone begins a new connection, not what comes with it. */
+static void test_tcp_time_wait_syn_with_more_flags(void **state)
+{
+	(void)state;
+	enter_passive(NULL);
+	RX(&c, .flags = TH_SYN | TH_ACK, .seq = 1000, .ack = 2);
+	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 2);
+	RX(&c, .flags = TH_SYN | TH_FIN, .seq = 1000);
+	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 2);
+	tc_tx_none(&c);
+	assert_int_equal(usage().timewaits, 1);
+	tc_close(&c);
+}
+
+/* RFC 7323 §5.3: the peer's clock is known as of its last segment in order */
+static void test_tcp_time_wait_ack_moves_the_peers_clock(void **state)
+{
+	(void)state;
+	c.ts = true;
+	enter_passive(NULL);
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 2, .ack = 2, .ts_val = 5500), DROP_NONE);
+	/* one without a timestamp says nothing of it */
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 2, .ack = 2, .no_ts = true), DROP_NONE);
+	tc_tx_none(&c);
+	assert_int_equal(RX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 2, .ts_val = 5499),
+			 DROP_PAWS);
+	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 2);
+	assert_int_equal(c.opt.ts_ecr, 5500);
+	tc_close(&c);
+}
+
+/* RFC 1122 §4.2.2.13: text that nobody can read, whatever comes with it */
+static void test_tcp_fin_wait_2_record_any_text_is_reset(void **state)
+{
+	static const struct seg text[] = {
+		{.flags = TH_ACK, .seq = 1, .ack = 2, .len = 1},
+		{.flags = TH_ACK | TH_FIN, .seq = 1, .ack = 2, .len = 3},
+		{.flags = TH_ACK, .seq = 1 + 65536, .ack = 2, .len = 1},
+	};
+
+	(void)state;
+	for (uint32_t i = 0; i < sizeof(text) / sizeof(text[0]); i++) {
+		enter_fin_wait_2();
+		tc_rx(&c, &text[i]);
+		TX(&c, .flags = TH_RST, .seq = 2);
+		assert_int_equal(usage().timewaits, 0);
+		tc_close(&c);
+	}
+}
+
+/* RFC 5961 §5.2: what cannot be the peer's, before and behind its window, ends nothing */
+static void test_tcp_fin_wait_2_record_text_out_of_window(void **state)
+{
+	static const uint32_t seq[] = {1 + 65537, 1 - 65537, 1u << 31};
+
+	(void)state;
+	enter_fin_wait_2();
+	for (uint32_t i = 0; i < sizeof(seq) / sizeof(seq[0]); i++) {
+		assert_int_equal(RX(&c, .flags = TH_ACK, .seq = seq[i], .ack = 2, .len = 3),
+				 DROP_OUT_OF_WINDOW);
+		TX(&c, .flags = TH_ACK, .seq = 2, .ack = 1);
+	}
+	assert_int_equal(usage().timewaits, 1);
+	tc_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -373,6 +439,10 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_fin_wait_2_record_fin_begins_time_wait, setup),
 		cmocka_unit_test_setup(test_tcp_fin_wait_2_record_text_is_reset, setup),
 		cmocka_unit_test_setup(test_tcp_fin_wait_2_record_only_exact_rst_ends_it, setup),
+		cmocka_unit_test_setup(test_tcp_time_wait_syn_with_more_flags, setup),
+		cmocka_unit_test_setup(test_tcp_time_wait_ack_moves_the_peers_clock, setup),
+		cmocka_unit_test_setup(test_tcp_fin_wait_2_record_any_text_is_reset, setup),
+		cmocka_unit_test_setup(test_tcp_fin_wait_2_record_text_out_of_window, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

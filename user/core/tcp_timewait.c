@@ -126,8 +126,8 @@ static void send_ack(struct stack *s, const struct timewait *w, const struct tcp
 	};
 
 	/*
-	 * While the peer may send, it is not told of a window smaller than it had, which is not kept.
-	 * What it sends is not taken, wherever it stands.
+	 * While the peer may send, it is not told of a window smaller than it had, which is not
+	 * kept. What it sends is not taken, wherever it stands.
 	 */
 	tcp_send_bare(s, &w->a, w->snd_nxt, w->rcv_nxt, TH_ACK, w->fin_wait2 ? 0xffff : 0, &o,
 		      g->p->queue, now);
@@ -271,6 +271,22 @@ bool stack_next_timewait(const struct stack *s, uint32_t *it, struct tcp_addr_pa
 	return false;
 }
 
+/* Records on the buckets' lists; @n + 1: one that has no business there. */
+static uint32_t listed(const struct stack *s, uint32_t n)
+{
+	uint32_t k = 0;
+
+	for (uint32_t b = 0; b <= s->tw_mask; b++) {
+		for (uint32_t i = s->tw_buckets[b]; i; i = s->tws[i - 1].hash_next) {
+			const struct timewait *w = &s->tws[i - 1];
+
+			if (!w->used || timewait_bucket(s, &w->a) != b || ++k > n)
+				return n + 1;
+		}
+	}
+	return k;
+}
+
 int timewait_check(const struct stack *s, char *why, size_t len)
 {
 	uint32_t n = 0;
@@ -292,5 +308,7 @@ int timewait_check(const struct stack *s, char *why, size_t len)
 	}
 	if (n != free_list_in_use(&s->tw_free))
 		return check_fail(why, len, "TIME_WAIT records lost", n);
+	if (s->tws && listed(s, n) != n)
+		return check_fail(why, len, "TIME_WAIT records in buckets, other than used", n);
 	return 0;
 }
