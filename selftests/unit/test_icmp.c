@@ -406,6 +406,8 @@ static void test_icmp_quote_with_ip_options(void **state)
 	assert_int_equal(q.seq, 0x01020304);
 	given(&t, b, &p, &(struct spec){ICMP_PKT, .type = 3, .code = 1, .data = quoted, .len = 67});
 	assert_false(stack_icmp_quote(&p, &q));
+	given(&t, b, &p, &(struct spec){ICMP_PKT, .type = 3, .code = 1, .data = quoted, .len = 27});
+	assert_false(stack_icmp_quote(&p, &q));
 	ts_close(&t);
 }
 

@@ -14,7 +14,8 @@ static void open_with_peer(struct tstack *t, const struct stack_cfg *c)
 /* A UDP datagram of @len bytes: whole, it is answered with port unreachable. */
 static struct spec datagram(uint32_t len, uint16_t id)
 {
-	return (struct spec){UDP_PKT, .sport = 9, .dport = 99, .data = data, .len = len - 8, .id = id};
+	return (struct spec){UDP_PKT,	   .sport = 9,	   .dport = 99,
+			     .data = data, .len = len - 8, .id = id};
 }
 
 static enum drop rx_part(struct tstack *t, const struct spec *x, uint32_t off, uint32_t len)
@@ -214,7 +215,7 @@ static void test_reasm_contradicting_ends_drop_the_datagram(void **state)
 
 	(void)state;
 	open_with_peer(&t, NULL);
-	rx_part(&t, &x, 1480, 1520); /* ends at 3000 */
+	rx_part(&t, &x, 1480, 1520);				      /* ends at 3000 */
 	assert_int_equal(rx_part(&t, &y, 1000, 1000), DROP_FRAGMENT); /* ends at 2000 */
 	assert_int_equal(ts_mib(&t, MIB_Ip_ReasmFails), 1);
 	x.id = y.id = 8;
@@ -222,7 +223,8 @@ static void test_reasm_contradicting_ends_drop_the_datagram(void **state)
 	assert_int_equal(rx_part(&t, &x, 1992, 800), DROP_FRAGMENT); /* goes on behind the end */
 	x.id = y.id = 9;
 	rx_part(&t, &x, 1992, 800);
-	assert_int_equal(rx_part(&t, &y, 1000, 1000), DROP_FRAGMENT); /* ends before what is there */
+	assert_int_equal(rx_part(&t, &y, 1000, 1000),
+			 DROP_FRAGMENT); /* ends before what is there */
 	assert_int_equal(ts_mib(&t, MIB_Ip_ReasmFails), 3);
 	ts_close(&t);
 }
@@ -237,7 +239,7 @@ static void test_reasm_malformed_fragments(void **state)
 	(void)state;
 	open_with_peer(&t, NULL);
 	assert_int_equal(rx_part(&t, &x, 0, 1001), DROP_BAD_IP); /* not a multiple of 8 */
-	ts_build(b, &x); /* empty, but with more to come */
+	ts_build(b, &x);					 /* empty, but with more to come */
 	put_be16(b + 16, 20);
 	put_be16(b + 20, 0x2000);
 	memcpy(b + 24, &c, 2);
@@ -388,6 +390,30 @@ static void test_reasm_switched_off(void **state)
 	ts_close(&t);
 }
 
+static bool take_header(void *ctx, const struct pkt *p)
+{
+	memcpy(ctx, p->frag[0].p + p->l3_off, IP4_HLEN);
+	return true;
+}
+
+/* Who is given the whole (an application, as if it had come so) finds a header that is right. */
+static void test_reasm_header_of_the_whole(void **state)
+{
+	struct spec x = {TCP_PKT, .flags = TH_ACK, .data = data, .len = 2000, .id = 7};
+	uint8_t h[IP4_HLEN] = {0};
+	struct tstack t;
+
+	(void)state;
+	open_with_peer(&t, NULL);
+	stack_set_taps(t.s, NULL, take_header, h);
+	rx_part(&t, &x, 0, 1480);
+	assert_int_equal(rx_part(&t, &x, 1480, 540), DROP_NONE);
+	assert_int_equal(get_be16(h + 2), 20 + 20 + 2000);
+	assert_int_equal(get_be16(h + 6), 0);
+	assert_int_equal(csum_fold(csum_partial(h, sizeof(h), 0)), 0);
+	ts_close(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -406,6 +432,7 @@ int main(void)
 		cmocka_unit_test(test_reasm_one_source_has_a_limit),
 		cmocka_unit_test(test_reasm_random),
 		cmocka_unit_test(test_reasm_switched_off),
+		cmocka_unit_test(test_reasm_header_of_the_whole),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -403,6 +403,28 @@ static void test_tcp_writable_after_a_third_is_free(void **state)
 	tc_close(&c);
 }
 
+/* RFC 6582 §3.2, step 3: less by what is acknowledged, more by one SMSS if that much was. */
+static void test_tcp_recovery_partial_ack_deflates(void **state)
+{
+	uint32_t cwnd;
+
+	(void)state;
+	start(10);
+	tc_tx_all(&c);
+	for (int i = 0; i < 7; i++)
+		ACK(1);
+	assert_int_equal(tc_tcb(&c)->cc_state, CC_RECOVERY);
+	cwnd = tc_tcb(&c)->cwnd;
+	ACK(101);
+	assert_int_equal(tc_tcb(&c)->cwnd, cwnd - 100);
+	ACK(101 + 1460);
+	assert_int_equal(tc_tcb(&c)->cwnd, cwnd - 100);
+	ACK(101 + 4 * 1460);
+	assert_int_equal(tc_tcb(&c)->cwnd, cwnd - 100 - 2 * 1460);
+	tc_tx_all(&c);
+	tc_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -427,6 +449,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_idle_connection_has_no_work, setup),
 		cmocka_unit_test_setup(test_tcp_taken_event_leaves_no_work, setup),
 		cmocka_unit_test_setup(test_tcp_writable_after_a_third_is_free, setup),
+		cmocka_unit_test_setup(test_tcp_recovery_partial_ack_deflates, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -514,6 +514,30 @@ static void test_fastopen_client_pause_grows(void **state)
 	tc_close(&c);
 }
 
+/* A SYN-ACK that was lost is no part of how long text has not been acknowledged. */
+static void test_fastopen_server_user_timeout_begins_anew(void **state)
+{
+	(void)state;
+	serve(2, 5);
+	ask_cookie();
+	fast(10);
+	TX(&c, .flags = TH_SYN | TH_ACK, .ack = 11);
+	tcp_setopt(c.t.s, c.conn, TOPT_USER_TIMEOUT, 5000, c.t.now);
+	for (int i = 0; i < 2; i++) {
+		ts_advance(&c.t, 1001 << i);
+		TX(&c, .flags = TH_SYN | TH_ACK, .ack = 11);
+	}
+	RX(&c, .flags = TH_ACK, .seq = 11, .ack = 1);
+	ts_advance(&c.t, 1000);
+	tc_send(&c, 20);
+	for (int i = 0; i < 40; i++) {
+		tc_tx_all(&c);
+		ts_advance(&c.t, 100);
+	}
+	tc_state(&c, TCP_ESTABLISHED);
+	tc_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -539,6 +563,7 @@ int main(void)
 		cmocka_unit_test_setup(test_fastopen_server_text_without_cookie, setup),
 		cmocka_unit_test_setup(test_fastopen_client_lost_now_and_then, setup),
 		cmocka_unit_test_setup(test_fastopen_client_pause_grows, setup),
+		cmocka_unit_test_setup(test_fastopen_server_user_timeout_begins_anew, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

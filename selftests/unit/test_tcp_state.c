@@ -478,6 +478,27 @@ static void test_tcp_passive_first_answer_goes_whole(void **state)
 	tc_close(&c);
 }
 
+/* RFC 9293 §3.10.7.4: only the peer's FIN, sent again, makes TIME-WAIT begin anew. */
+static void test_tcp_time_wait_held_old_text_does_not_prolong(void **state)
+{
+	(void)state;
+	tc_accept(&c, NULL);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .len = 5);
+	tc_tx_all(&c);
+	tcp_shutdown(c.t.s, c.conn, false, true, c.t.now);
+	TX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 6);
+	RX(&c, .flags = TH_ACK | TH_FIN, .seq = 6, .ack = 2);
+	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 7);
+	tc_state(&c, TCP_TIME_WAIT);
+	ts_advance(&c.t, 59000);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 2, .len = 5);
+	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 7);
+	ts_advance(&c.t, 1500);
+	tc_tx_none(&c);
+	tc_state(&c, TCP_CLOSED);
+	tc_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -507,6 +528,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_abort_sends_rst_and_frees, setup),
 		cmocka_unit_test_setup(test_tcp_mss_of_the_peer_beyond_the_link, setup),
 		cmocka_unit_test_setup(test_tcp_passive_first_answer_goes_whole, setup),
+		cmocka_unit_test_setup(test_tcp_time_wait_held_old_text_does_not_prolong, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
