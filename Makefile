@@ -89,7 +89,7 @@ $(B)/tandem: $(call obj,$(CLI_SRC)) $(IO_A) $(CORE_A)
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LDLIBS_IO) -ljson-c
 
 # libtandem needs no libbpf: only the parts of io/ that an application uses.
-LIB_IO_OBJ := $(patsubst %,$(B)/user/io/%.o,umem shlock memfd xsk port_rx port_tx arena)
+LIB_IO_OBJ := $(patsubst %,$(B)/user/io/%.o,umem shlock memfd xsk port_rx port_tx arena rofile trim)
 $(B)/libtandem.so: $(call obj,$(LIB_SRC)) $(LIB_IO_OBJ) $(call obj,$(CORE_SRC)) user/lib/libtandem.map
 	$(CC) $(LDFLAGS_ALL) -shared -Wl,-soname,libtandem.so.0 -Wl,--version-script=user/lib/libtandem.map \
 		-o $@ $(filter %.o,$^) -lpthread

@@ -191,7 +191,7 @@ private() { awk '/^Anonymous:/ { print $2 * 1024 }' "/proc/$1/smaps_rollup"; }
 memory_of() { # DAEMON APPLICATION [INODE of an arena that is not counted]
 	local f arenas
 	arenas=$(for f in "/proc/$1/fd/"* "/proc/$2/fd/"*; do
-		if [[ $(readlink "$f") == /memfd:*arena* ]]; then stat -L -c '%i %b %B' "$f"; fi
+		if [[ $(readlink "$f") == *tandem-arena* ]]; then stat -L -c '%i %b %B' "$f"; fi
 	done | sort -u | awk -v not="${3:-}" '$1 != not { n += $2 * $3 } END { printf "%d\n", n }')
 	bpftool map show pinned "/sys/fs/bpf/tandem/$TD/flows" -j |
 		jq -c "{daemon: $(private "$1"), application: $(private "$2"), arenas: $arenas,

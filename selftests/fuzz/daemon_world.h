@@ -508,7 +508,6 @@ static void dw_init(void)
 	dw.addrs = malloc(sizeof(*dw.addrs));
 	dw.addrs[0] = (struct own_addr){.addr = fz_ip(FZ_OUR_IP), .n = 1};
 	dw.n_addrs = 1;
-	dw.arena_ro_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
 #endif

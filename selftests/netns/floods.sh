@@ -136,7 +136,7 @@ memory_kb() {
 	{
 		awk '/^Anonymous:/ { print $2 }' "/proc/$pid/smaps_rollup"
 		for f in "/proc/$pid/fd/"*; do
-			if [[ $(readlink "$f") == /memfd:*arena* ]]; then stat -L -c '%b %B' "$f"; fi
+			if [[ $(readlink "$f") == *tandem-arena* ]]; then stat -L -c '%b %B' "$f"; fi
 		done | awk '{ print $1 * $2 / 1024 }'
 	} | awk '{ n += $1 } END { printf "%d\n", n }'
 }

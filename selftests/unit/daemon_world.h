@@ -281,7 +281,7 @@ static void w_open(void)
 	d->view = w.t.a;
 	d->now = w.t.now;
 	d->epfd = epoll_create1(EPOLL_CLOEXEC);
-	d->lock_fd = d->spare_fd = d->arena_ro_fd = -1;
+	d->lock_fd = d->spare_fd = -1;
 	d->sig.fd = d->ctl.fd = -1;
 	d->n_ifs = 1;
 	d->ifs[0] = (struct iface){.name = "eth0", .n_queues = 1, .gso_fd = -1};

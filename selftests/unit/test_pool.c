@@ -84,6 +84,61 @@ static void test_pool_trim_gives_up_what_was_not_needed_since_the_last_time(void
 		chunk_free(t.s, taken[i]);
 	ts_close(&t);
 }
+
+/* TCBs that were needed for a moment only: their memory may be cleared, and no use of an index is
+ * mistaken. */
+static void test_pool_shrink_cuts_off_what_is_free_at_the_end(void **state)
+{
+	const struct stack_cfg cfg = {.role = STACK_APP};
+	static uint32_t taken[2000];
+	struct mem_range r[STACK_SHRINK_RANGES];
+	static uint64_t mib[MIB_MAX];
+	struct pkt_pool pool = {0};
+	struct arena_view v = {.tcbs = calloc(2000, TCB_ROOM), .n_tcbs = 2000, .mib = mib};
+	struct stack *s;
+	char why[128];
+
+	(void)state;
+	s = stack_init(calloc(1, stack_mem_size(&cfg, &v)), &cfg, &v, &pool,
+		       (struct mtime){NS_PER_S});
+	for (uint32_t i = 0; i < 2000; i++) {
+		taken[i] = tcb_alloc(s);
+		tcb_work_make(s, tcb_at(s, taken[i]));
+	}
+	tcb_at(s, 1999)->generation = 70;
+	assert_false(stack_shrinkable(s));
+	/* In any order; 700 stays in use. */
+	for (uint32_t i = 0; i < 2000; i++)
+		if (taken[(i * 7) % 2000] != 700)
+			tcb_release(s, taken[(i * 7) % 2000]);
+	assert_true(stack_shrinkable(s));
+	assert_int_equal(stack_shrink(s, r), 0); /* they were needed just now */
+	assert_true(stack_shrinkable(s));
+	assert_int_equal(stack_shrink(s, r), 2);
+	assert_ptr_equal(r[0].at, &v.tcbs[701]);
+	assert_int_equal(r[0].len, 1299 * sizeof(struct tcb));
+	assert_int_equal(r[1].len, 1299 * sizeof(struct tcb_work));
+	assert_int_equal(s->tcb_free.used, 701);
+	assert_int_equal(pool_check(s, why, sizeof(why)), 0);
+	for (uint32_t k = 0; k < 2; k++)
+		memset(r[k].at, 0, r[k].len);
+	/* The one in the way stays there: nobody looks in vain time and again. */
+	assert_int_equal(stack_shrink(s, r), 0);
+	assert_false(stack_shrinkable(s));
+	/* All the others come again, each once, with a generation that none has had. */
+	for (uint32_t i = 0; i < 1999; i++) {
+		uint32_t t = tcb_alloc(s);
+
+		assert_true(t != SHM_NIL && t != 700);
+		assert_true(v.tcbs[t].generation == (t < 700 ? 2 : 71));
+	}
+	assert_int_equal(tcb_alloc(s), SHM_NIL);
+	for (uint32_t i = 0; i < 2000; i++)
+		tcb_release(s, i);
+	free(s);
+	free(v.tcbs);
+}
+
 static void test_pool_tcb_is_clean_and_generation_counts_uses(void **state)
 {
 	struct tstack t;
@@ -210,6 +265,7 @@ int main(void)
 		cmocka_unit_test(test_pool_free_list_gives_out_returned_items_first),
 		cmocka_unit_test(test_pool_unused_items_are_not_touched),
 		cmocka_unit_test(test_pool_trim_gives_up_what_was_not_needed_since_the_last_time),
+		cmocka_unit_test(test_pool_shrink_cuts_off_what_is_free_at_the_end),
 		cmocka_unit_test(test_pool_tcb_is_clean_and_generation_counts_uses),
 		cmocka_unit_test(test_pool_exhausted_gives_nil),
 		cmocka_unit_test(test_pool_chunk_list_is_freed_whole),

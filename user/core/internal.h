@@ -31,7 +31,7 @@ struct stack {
 	struct wheel wheel;
 	struct free_list tcb_free, work_free, chunk_free, synreq_free, tw_free, listener_free;
 	uint32_t n_cold;       /* the last so many of the free chunks have lost their pages */
-	uint32_t chunk_peak;   /* most chunks in use since the last stack_trim() */
+	uint32_t tcb_gen;      /* no TCB above the mark was used under a later generation */
 	uint32_t mem_limit[3]; /* tcp_mem: low, pressure, high; chunks */
 	bool mem_pressure;
 	struct mtime mem_since;
@@ -168,8 +168,6 @@ static inline uint32_t chunk_alloc(struct stack *s)
 		return i;
 	if (s->n_cold > f->n_free)
 		s->n_cold = f->n_free;
-	if (used > s->chunk_peak)
-		s->chunk_peak = used;
 	s->a.chunk_hdrs[i] = (struct chunk_hdr){.next = SHM_NIL};
 	if (used > s->mem_limit[1] && !s->mem_pressure)
 		tcp_mem_changed(s);

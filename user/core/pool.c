@@ -22,7 +22,7 @@ uint32_t tcb_alloc(struct stack *s)
 	if (i == SHM_NIL)
 		return SHM_NIL;
 	t = tcb_at(s, i);
-	generation = t->generation + 1;
+	generation = (t->generation ? t->generation : s->tcb_gen) + 1;
 	memset(t, 0, sizeof(*t));
 	t->generation = generation ? generation : 1;
 	t->owner = TCB_MINE;
@@ -144,9 +144,9 @@ bool stack_trimmable(const struct stack *s)
 /* The list is used from its head, so that what is cold stays at its end. */
 uint32_t stack_trim(struct stack *s, uint32_t *v, uint32_t max)
 {
-	const struct free_list *f = &s->chunk_free;
+	struct free_list *f = &s->chunk_free;
 	uint32_t used = free_list_in_use(f), warm = f->n_free - s->n_cold;
-	uint32_t keep = s->chunk_peak - used + CHUNKS_WARM, n = 0, i = f->head;
+	uint32_t keep = f->peak - used + CHUNKS_WARM, n = 0, i = f->head;
 
 	if (warm > keep)
 		n = warm - keep < max ? warm - keep : max;
@@ -156,8 +156,84 @@ uint32_t stack_trim(struct stack *s, uint32_t *v, uint32_t max)
 		v[k] = i;
 	s->n_cold += n;
 	if (n < max)
-		s->chunk_peak = used;
+		f->peak = used;
 	return n;
+}
+
+/* ---- the ends of lists ---- */
+
+/* Free TCBs, and records of work, that keep their memory, besides as many as are in use. */
+#define LIST_WARM 256u
+#define LIST_PIECE 16384u /* how much of a list's end is looked at in one call */
+
+/* Is more free than in use? And is that news, since the end could not be cut off the last time? */
+static bool list_shrinkable(const struct free_list *f)
+{
+	uint32_t news = f->n_free > f->tried ? f->n_free - f->tried : f->tried - f->n_free;
+
+	return f->n_free > free_list_in_use(f) + LIST_WARM && news > LIST_WARM;
+}
+
+/* Where the items begin that are free up to the end; not below @floor. */
+static uint32_t list_free_end(const struct free_list *f, uint32_t floor)
+{
+	uint64_t map[LIST_PIECE / 64] = {0};
+	uint32_t mark = f->used, i = f->head;
+
+	for (uint32_t n = f->n_free; n; n--, i = f->next[i])
+		if (i >= floor)
+			map[(i - floor) / 64] |= 1ull << (i - floor) % 64;
+	while (mark > floor && map[(mark - 1 - floor) / 64] >> (mark - 1 - floor) % 64 & 1)
+		mark--;
+	return mark;
+}
+
+/* Takes free items off the end: they are as if never used. Returns how many. */
+static uint32_t list_shrink(struct free_list *f)
+{
+	uint32_t floor = f->peak + LIST_WARM, mark, n, *p = &f->head;
+
+	f->peak = free_list_in_use(f);
+	if (floor >= f->used)
+		return 0; /* they were needed lately */
+	if (f->used - floor > LIST_PIECE)
+		floor = f->used - LIST_PIECE;
+	mark = list_free_end(f, floor);
+	f->tried = mark == f->used ? f->n_free : 0;
+	for (n = f->n_free; n && mark < f->used; n--) {
+		if (*p >= mark)
+			*p = f->next[*p];
+		else
+			p = &f->next[*p];
+	}
+	n = f->used - mark;
+	f->n_free -= n;
+	f->used = mark;
+	return n;
+}
+
+bool stack_shrinkable(const struct stack *s)
+{
+	return list_shrinkable(&s->tcb_free) || list_shrinkable(&s->work_free);
+}
+
+uint32_t stack_shrink(struct stack *s, struct mem_range v[STACK_SHRINK_RANGES])
+{
+	uint32_t n, k = 0;
+
+	if (list_shrinkable(&s->tcb_free) && (n = list_shrink(&s->tcb_free))) {
+		struct tcb *t = tcb_at(s, s->tcb_free.used);
+
+		/* Whoever is behind the times may still name one of these. */
+		for (uint32_t i = 0; i < n; i++)
+			if (t[i].generation > s->tcb_gen)
+				s->tcb_gen = t[i].generation;
+		v[k++] = (struct mem_range){t, n * sizeof(*t)};
+	}
+	if (list_shrinkable(&s->work_free) && (n = list_shrink(&s->work_free)))
+		v[k++] = (struct mem_range){work_at(s, s->work_free.used),
+					    n * sizeof(struct tcb_work)};
+	return k;
 }
 
 static int free_list_check(const struct free_list *f, char *why, size_t len, const char *text)
@@ -214,7 +290,8 @@ int pool_check(const struct stack *s, char *why, size_t len)
 		return check_fail(why, len, "pool: TCBs in use, but not on the free list", tcbs);
 	if (works != free_list_in_use(&s->work_free))
 		return check_fail(why, len, "pool: records of work held, other than taken", works);
-	if (s->n_cold > s->chunk_free.n_free || s->chunk_peak < free_list_in_use(&s->chunk_free))
+	if (s->n_cold > s->chunk_free.n_free ||
+	    s->chunk_free.peak < free_list_in_use(&s->chunk_free))
 		return check_fail(why, len, "pool: cold chunks that are in use", s->n_cold);
 	if (chunks != free_list_in_use(&s->chunk_free))
 		return check_fail(why, len, "pool: chunks held, other than taken", chunks);

@@ -24,6 +24,8 @@ struct free_list {
 	uint32_t head; /* linked through the items' own index arrays */
 	uint32_t used; /* high-water mark: items from here on were never touched */
 	uint32_t n_free;
+	uint32_t peak;	/* most in use since somebody looked (stack_trim(), stack_shrink()) */
+	uint32_t tried; /* .n_free when its end could not be cut off */
 	uint32_t *next; /* [size], private memory, lazily touched */
 	uint32_t size;
 };
@@ -40,9 +42,14 @@ static inline uint32_t free_list_get(struct free_list *f)
 		i = f->head;
 		f->head = f->next[i];
 		f->n_free--;
-		return i;
+	} else if (f->used < f->size) {
+		i = f->used++;
+	} else {
+		return SHM_NIL;
 	}
-	return f->used < f->size ? f->used++ : SHM_NIL;
+	if (free_list_in_use(f) > f->peak)
+		f->peak = free_list_in_use(f);
+	return i;
 }
 
 static inline void free_list_put(struct free_list *f, uint32_t i)

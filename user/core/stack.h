@@ -573,6 +573,18 @@ uint32_t stack_trim(struct stack *s, uint32_t *v, uint32_t max);
 /* Are there more free chunks with pages than are worth keeping? It may take two calls to get at them. */
 bool stack_trimmable(const struct stack *s);
 
+/*
+ * The same of TCBs and what belongs to them, where more are free than in use, from the end of their
+ * arrays up to the last one in use: ranges of the arena, which may be cleared, or not. 0: none now.
+ */
+struct mem_range {
+	void *at;
+	size_t len;
+};
+#define STACK_SHRINK_RANGES 2u
+uint32_t stack_shrink(struct stack *s, struct mem_range v[STACK_SHRINK_RANGES]);
+bool stack_shrinkable(const struct stack *s);
+
 /* ---- looking at it ---- */
 
 /* Counts; the bounds are in the cfg and the arena. */

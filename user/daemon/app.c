@@ -218,7 +218,7 @@ uint32_t app_reply(struct daemon *d, struct app *a, struct ctl_register_reply *r
 	fds[n++] = d->umem.fd;
 	fds[n++] = d->umem.ctl_fd;
 	fds[n++] = a->arena.fd;
-	fds[n++] = d->arena_ro_fd;
+	fds[n++] = d->arena.ro_fd;
 	fds[n++] = a->bell.fd;
 	fds[n++] = a->bell_app;
 	for (uint32_t q = 0; q < a->n_xsks; q++)

@@ -10,7 +10,7 @@
 #include <sys/types.h>
 #include "common/ctl.h"
 #include "user/core/stack.h"
-#include "user/io/arena.h"
+#include "user/io/trim.h"
 #include "user/io/clock.h"
 #include "user/io/netlink.h"
 #include "user/io/port.h"
@@ -194,7 +194,7 @@ struct daemon {
 	struct xdp_prog *prog;
 	struct arena arena;
 	struct arena_view view;
-	int arena_ro_fd; /* for applications */
+	struct trim trim;
 	struct port *port;
 	struct stack *stack;
 	void *stack_mem;

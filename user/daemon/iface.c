@@ -232,7 +232,6 @@ static int open_prog(struct daemon *d, char *why, size_t len)
 static int open_arena(struct daemon *d)
 {
 	struct arena_layout l;
-	char path[64];
 	int err;
 
 	arena_layout_make(&l, d->cfg.max_connections, d->cfg.buffer_chunks,
@@ -241,9 +240,9 @@ static int open_arena(struct daemon *d)
 	if (err)
 		return err;
 	d->view = arena_view(&d->arena);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", d->arena.fd);
-	d->arena_ro_fd = open(path, O_RDONLY | O_CLOEXEC);
-	return d->arena_ro_fd < 0 ? -errno : 0;
+	if (d->arena.keeps_pages)
+		log_warn("no mount namespace: memory of the slow path is not given back");
+	return 0;
 }
 
 static int open_stack(struct daemon *d)
@@ -310,11 +309,8 @@ static void close_stack(struct daemon *d)
 	d->stack = NULL;
 	free(d->by_core);
 	d->by_core = NULL;
-	if (d->arena_ro_fd >= 0)
-		close(d->arena_ro_fd);
 	if (d->arena.base)
 		arena_close(&d->arena);
-	d->arena_ro_fd = -1;
 	d->arena.base = NULL;
 }
 

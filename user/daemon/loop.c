@@ -156,6 +156,7 @@ static struct mtime next_deadline(struct daemon *d)
 	t = mtime_min(t, synflood_run(d));
 	t = mtime_min(t, share_deadline(d));
 	t = mtime_min(t, sweep_run(d));
+	t = mtime_min(t, trim_run(&d->trim, &d->arena, d->stack, d->now));
 	if (d->retry)
 		t = mtime_min(t, mtime_add_ns(d->now, RETRY_NS));
 	if (port_tx_pending(d->port) || stack_wants_output(d->stack))

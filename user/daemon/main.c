@@ -275,7 +275,7 @@ static void raise_fd_limit(void)
 static void daemon_init(struct daemon *d)
 {
 	d->now = d->started = clock_now();
-	d->epfd = d->lock_fd = d->spare_fd = d->arena_ro_fd = -1;
+	d->epfd = d->lock_fd = d->spare_fd = -1;
 	d->sig.fd = d->ctl.fd = -1;
 	d->inject_from = TD_SLOT_NONE;
 	d->slots = 1;

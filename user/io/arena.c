@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include <sys/mman.h>
@@ -13,6 +14,7 @@
 #include "user/core/neigh_entry.h"
 #include "arena.h"
 #include "memfd.h"
+#include "rofile.h"
 
 /* Bounds that keep every sum far below 2^64, and every index below SHM_NIL. */
 #define MAX_TCBS (1u << 26)
@@ -73,6 +75,59 @@ static int map(struct arena *a, bool writable)
 	return 0;
 }
 
+static int map_own(struct arena *a)
+{
+	int r = map(a, true);
+
+	if (!r)
+		return 0;
+	close(a->fd);
+	if (a->ro_fd >= 0)
+		close(a->ro_fd);
+	return r;
+}
+
+/* Both sides write. */
+static int memory_to_share(struct arena *a)
+{
+	a->fd = memfd_sealed("tandem-arena", a->lay.size, F_SEAL_SEAL);
+	return a->fd < 0 ? a->fd : map_own(a);
+}
+
+static int memory_to_show(struct arena *a)
+{
+	a->fd = rofile_create("tandem-arena", a->lay.size, &a->ro_fd);
+	return a->fd < 0 ? a->fd : map_own(a);
+}
+
+/*
+ * The same for who may not mount: a seal keeps the others from opening the descriptor again for
+ * writing, and us from making holes.
+ */
+static int memory_to_show_sealed(struct arena *a)
+{
+	char path[64];
+	int r;
+
+	a->keeps_pages = true;
+	a->fd = memfd_sealed("tandem-arena", a->lay.size, 0);
+	if (a->fd < 0)
+		return a->fd;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", a->fd);
+	a->ro_fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (a->ro_fd < 0) {
+		r = -errno;
+		close(a->fd);
+		return r;
+	}
+	r = map_own(a);
+	if (r || !fcntl(a->fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SEAL))
+		return r;
+	r = -errno;
+	arena_close(a);
+	return r;
+}
+
 int arena_create(struct arena *a, const struct arena_layout *l, uint32_t slot)
 {
 	struct arena_hdr *h;
@@ -80,32 +135,20 @@ int arena_create(struct arena *a, const struct arena_layout *l, uint32_t slot)
 
 	if (!arena_layout_ok(l))
 		return -EINVAL;
-	*a = (struct arena){.lay = *l};
-	a->fd = memfd_sealed("tandem-arena", l->size, 0);
-	if (a->fd < 0)
-		return a->fd;
-	r = map(a, true);
-	if (r < 0)
-		goto err_fd;
-	/*
-	 * Applications get the daemon's descriptor, to read. A seal is what keeps them to that: a
-	 * read-only descriptor could be opened again for writing.
-	 */
-	if (fcntl(a->fd, F_ADD_SEALS,
-		  (slot == TD_SLOT_DAEMON ? F_SEAL_FUTURE_WRITE : 0) | F_SEAL_SEAL) < 0) {
-		r = -errno;
-		goto err_map;
-	}
+	*a = (struct arena){.lay = *l, .ro_fd = -1};
+	if (slot != TD_SLOT_DAEMON)
+		r = memory_to_share(a);
+	else if (memory_to_show(a))
+		r = memory_to_show_sealed(a);
+	else
+		r = 0;
+	if (r)
+		return r;
 	h = (struct arena_hdr *)a->base;
 	h->magic = ARENA_MAGIC;
 	h->version = ARENA_VERSION;
 	h->slot = slot;
 	return 0;
-err_map:
-	munmap(a->base, a->lay.size);
-err_fd:
-	close(a->fd);
-	return r;
 }
 
 int arena_attach(struct arena *a, int fd, const struct arena_layout *l, bool writable)
@@ -115,8 +158,9 @@ int arena_attach(struct arena *a, int fd, const struct arena_layout *l, bool wri
 
 	if (!arena_layout_ok(l))
 		return -EINVAL;
-	*a = (struct arena){.lay = *l, .fd = fd};
-	r = memfd_check(fd, l->size);
+	*a = (struct arena){.lay = *l, .fd = fd, .ro_fd = -1};
+	/* What is shown only is the daemon's, which is trusted not to shrink it. */
+	r = writable ? memfd_check(fd, l->size) : memfd_check_size(fd, l->size);
 	if (!r)
 		r = map(a, writable);
 	if (r < 0)
@@ -133,7 +177,9 @@ void arena_close(struct arena *a)
 {
 	munmap(a->base, a->lay.size);
 	close(a->fd);
-	*a = (struct arena){.fd = -1};
+	if (a->ro_fd >= 0)
+		close(a->ro_fd);
+	*a = (struct arena){.fd = -1, .ro_fd = -1};
 }
 
 static void *at(const struct arena *a, uint64_t off)

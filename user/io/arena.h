@@ -7,6 +7,8 @@
 
 struct arena {
 	int fd;
+	int ro_fd;	  /* the daemon's: for applications, which can but read; else -1 */
+	bool keeps_pages; /* they cannot be given back */
 	uint8_t *base;
 	struct arena_layout lay;
 };
@@ -15,7 +17,10 @@ void arena_layout_make(struct arena_layout *l, uint32_t n_tcbs, uint32_t n_chunk
 		       uint32_t n_neighs);
 /* Is this a layout that arena_layout_make() gives for its own counts, and built with our TCB? */
 bool arena_layout_ok(const struct arena_layout *l);
-/* A sealed, sparse memfd with a header. -errno */
+/*
+ * Sealed, sparse memory with a header. -errno. The daemon's own (@slot TD_SLOT_DAEMON) others can
+ * read by .ro_fd, and never write.
+ */
 int arena_create(struct arena *a, const struct arena_layout *l, uint32_t slot);
 /* Maps @fd (taken over on success); @writable false: read-only. Checks size, magic, version. */
 int arena_attach(struct arena *a, int fd, const struct arena_layout *l, bool writable);

@@ -22,14 +22,20 @@ int memfd_sealed(const char *name, uint64_t size, unsigned more_seals)
 	return fd;
 }
 
-int memfd_check(int fd, uint64_t size)
+int memfd_check_size(int fd, uint64_t size)
 {
 	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	return st.st_size < 0 || (uint64_t)st.st_size != size ? -EINVAL : 0;
+}
+
+int memfd_check(int fd, uint64_t size)
+{
 	int seals = fcntl(fd, F_GET_SEALS);
 
-	if (seals < 0 || fstat(fd, &st) < 0)
+	if (seals < 0)
 		return -errno;
-	if (!(seals & F_SEAL_SHRINK) || st.st_size < 0 || (uint64_t)st.st_size != size)
-		return -EINVAL;
-	return 0;
+	return seals & F_SEAL_SHRINK ? memfd_check_size(fd, size) : -EINVAL;
 }

@@ -7,7 +7,8 @@
 
 /* A sparse memfd of @size bytes, sealed with @more_seals besides. Descriptor or -errno. */
 int memfd_sealed(const char *name, uint64_t size, unsigned more_seals);
-/* Has it that size, for good? If it could shrink, reading it might end us with SIGBUS. */
+int memfd_check_size(int fd, uint64_t size); /* Has it that size? 0, -errno */
+/* … for good? If it could shrink, reading it might end us with SIGBUS. */
 int memfd_check(int fd, uint64_t size);
 
 #endif

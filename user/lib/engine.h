@@ -17,7 +17,7 @@
 #include <netinet/in.h>
 #include "common/ctl.h"
 #include "user/core/stack.h"
-#include "user/io/arena.h"
+#include "user/io/trim.h"
 #include "user/io/clock.h"
 #include "user/io/port.h"
 #include "user/lib/slab.h"
@@ -456,7 +456,7 @@ struct engine {
 	uint32_t n_shared_l; /* of these are shared */
 	bool fork_locked;
 
-	struct mtime trim_next; /* trim.c */
+	struct trim trim;
 
 	/* sandbox.c */
 	bool confined;	    /* the control socket may be out of reach before long */
@@ -543,7 +543,6 @@ int conn_fifo_put(struct conn_fifo *f, struct conn_ref c, struct mtime until); /
 void conn_fifo_pop(struct conn_fifo *f);
 void conn_fifo_free(struct conn_fifo *f);
 void eng_flush_lazy(void); /* before a sleep */
-struct mtime trim_run(struct mtime now); /* trim.c, before a sleep; when it is due again */
 void eng_daemon_lost(void);
 /* The program is done with a connection: ends it (@abort: RST) and hands over what is left. */
 void conn_end(struct conn_ref c, bool abort, struct mtime now);

@@ -288,7 +288,7 @@ int waiter_doze(struct waiter *w, struct mtime now, struct mtime until, struct p
 	n = own_fds(fds, w->efd);
 	for (unsigned i = 0; i < n_extra; i++)
 		fds[n + i] = extra[i];
-	until = mtime_min(until, trim_run(now));
+	until = mtime_min(until, trim_run(&eng.trim, &eng.own, eng.stack, now));
 	eng.dozer = w;
 	rings_sleeping(1);
 	r = 0;
