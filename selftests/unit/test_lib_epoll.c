@@ -1,17 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* epoll.c and poll.c: triggering, lists, both kinds of descriptors, threads. */
-#include "lib_world.h"
+#include "lib_sock.h"
 #include <fcntl.h>
-
-static int connected_to(uint16_t port)
-{
-	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = htons(port)};
-	int fd = tandem_socket(AF_INET, SOCK_STREAM, 0);
-
-	inet_pton(AF_INET, PEER_ADDR, &sin.sin_addr);
-	assert_int_equal(tandem_connect(fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
-	return fd;
-}
 
 static int ctl(int ep, int op, int fd, uint32_t events)
 {
@@ -302,23 +292,21 @@ static void test_poll_states(void **state)
 	assert_int_equal(p.revents, POLLNVAL);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_epoll_level),
-		T(test_epoll_edge),
-		T(test_epoll_oneshot),
-		T(test_epoll_writable_after_nearly_full),
-		T(test_epoll_hangup_always_told),
-		T(test_epoll_rdhup),
-		T(test_epoll_ctl_errors),
-		T(test_epoll_mixed_with_kernel),
-		T(test_epoll_many_are_fair),
-		T(test_epoll_two_threads_two_events),
-		T(test_poll_mixed),
-		T(test_poll_states),
+		WORLD_TEST(test_epoll_level),
+		WORLD_TEST(test_epoll_edge),
+		WORLD_TEST(test_epoll_oneshot),
+		WORLD_TEST(test_epoll_writable_after_nearly_full),
+		WORLD_TEST(test_epoll_hangup_always_told),
+		WORLD_TEST(test_epoll_rdhup),
+		WORLD_TEST(test_epoll_ctl_errors),
+		WORLD_TEST(test_epoll_mixed_with_kernel),
+		WORLD_TEST(test_epoll_many_are_fair),
+		WORLD_TEST(test_epoll_two_threads_two_events),
+		WORLD_TEST(test_poll_mixed),
+		WORLD_TEST(test_poll_states),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

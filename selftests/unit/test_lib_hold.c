@@ -1,26 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* hold.c: what is sent in a row leaves together, and none of it is forgotten. */
-#include "lib_world.h"
+#include "lib_sock.h"
 #include <linux/tcp.h>
 
 static int fd;
 static uint32_t conn;
 
-static int connect_to_mute(void)
-{
-	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = htons(PEER_MUTE_PORT)};
-	int s = tandem_socket(AF_INET, SOCK_STREAM, 0);
-
-	inet_pton(AF_INET, PEER_ADDR, &sin.sin_addr);
-	assert_int_equal(tandem_connect(s, (struct sockaddr *)&sin, sizeof(sin)), 0);
-	return s;
-}
-
 static int setup_alone(void **state)
 {
 	int r = world_setup(state), one = 1;
 
-	fd = connect_to_mute();
+	fd = connected_to(PEER_MUTE_PORT);
 	assert_int_equal(tandem_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)), 0);
 	conn = peer_accepted();
 	return r;
@@ -89,7 +79,8 @@ static void get_watched(void)
 	}
 }
 
-/* What comes in a row is one segment; tried until nobody has looked in between, as on a busy CPU. */
+/* What comes in a row is one segment; tried until nobody has looked in between, as on a busy CPU.
+ */
 static void test_pair_leaves_as_one(void **state)
 {
 	bool one = false;
@@ -221,7 +212,7 @@ static void wait_for_leader(void)
 static void test_follower_lets_go(void **state)
 {
 	const struct timeval soon = {.tv_usec = 20000};
-	int other = connect_to_mute();
+	int other = connected_to(PEER_MUTE_PORT);
 	uint64_t before;
 	pthread_t t;
 	char c;

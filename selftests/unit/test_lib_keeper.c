@@ -1,18 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* keeper.c, and what fork() and exit() do: the engine with nobody, or the wrong process, calling.
  */
-#include "lib_world.h"
+#include "lib_sock.h"
 #include <sys/wait.h>
-
-static int connected_to(uint16_t port)
-{
-	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = htons(port)};
-	int fd = tandem_socket(AF_INET, SOCK_STREAM, 0);
-
-	inet_pton(AF_INET, PEER_ADDR, &sin.sin_addr);
-	assert_int_equal(tandem_connect(fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
-	return fd;
-}
 
 static uint64_t keeper_runs(void)
 {

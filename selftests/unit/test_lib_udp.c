@@ -3,7 +3,7 @@
  * UDP sockets of the library, against the world of lib_world.h and this host's loopback: a socket
  * receives from its stack and from the kernel's socket beside it, and sends by either.
  */
-#include "lib_world.h"
+#include "lib_sock.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/ioctl.h>
@@ -13,14 +13,6 @@
 #define PEER_UDP 4444
 
 static uint32_t peer_id;
-
-static struct sockaddr_in addr_of(const char *ip, uint16_t port)
-{
-	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = port};
-
-	inet_pton(AF_INET, ip, &sin.sin_addr);
-	return sin;
-}
 
 static int setup(void **state)
 {
@@ -85,7 +77,7 @@ static int bound(uint16_t *port)
 
 static int local_socket(uint16_t port)
 {
-	struct sockaddr_in sin = addr_of("127.0.0.1", port);
+	struct sockaddr_in sin = addr_of("127.0.0.1", ntohs(port));
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	assert_int_equal(connect(fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
@@ -145,7 +137,7 @@ static void test_udp_neither_starves(void **state)
 
 static void test_udp_sends_by_its_stack(void **state)
 {
-	struct sockaddr_in to = addr_of(PEER_ADDR, htons(PEER_UDP));
+	struct sockaddr_in to = addr_of(PEER_ADDR, PEER_UDP);
 	struct iovec iov[3] = {{"ab", 2}, {"", 0}, {"cde", 3}};
 	struct msghdr m = {
 		.msg_name = &to, .msg_namelen = sizeof(to), .msg_iov = iov, .msg_iovlen = 3};

@@ -4,21 +4,11 @@
  * the test that wait: packets come from a wire of our own, which makes the port's descriptor
  * readable.
  */
-#include "lib_world.h"
+#include "lib_sock.h"
 #include <poll.h>
 #include <sys/epoll.h>
 
 #define LIMIT_MS 10000
-
-static int connected_to(uint16_t port)
-{
-	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = htons(port)};
-	int fd = tandem_socket(AF_INET, SOCK_STREAM, 0);
-
-	inet_pton(AF_INET, PEER_ADDR, &sin.sin_addr);
-	assert_int_equal(tandem_connect(fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
-	return fd;
-}
 
 /* What the peer has to send arrives, as an interrupt would have it; under the lock. */
 static void wire(void)
