@@ -68,6 +68,7 @@ void ts_open_bare(struct tstack *t, const struct stack_cfg *cfg)
 	memset(t, 0, sizeof(*t));
 	t->now.ns = 1000 * NS_PER_S;
 	t->bufs = zalloc((size_t)TS_PKTS * TS_ROOM);
+	memset(t->bufs, 0xa5, (size_t)TS_PKTS * TS_ROOM); /* what was sent before, say */
 	for (uint32_t i = 0; i < TS_PKTS; i++) {
 		struct pkt *p = &t->pkts[i];
 
@@ -418,6 +419,7 @@ void ts_expect_none(struct tstack *t)
 
 void ts_expect_arp(struct tstack *t, const char *tip, const uint8_t *dmac)
 {
+	static const uint8_t unknown[6];
 	struct out o;
 
 	ts_expect(t, &o);
@@ -425,4 +427,6 @@ void ts_expect_arp(struct tstack *t, const char *tip, const uint8_t *dmac)
 	assert_int_equal(o.op, 1);
 	assert_ip(o.tip, tip);
 	assert_memory_equal(o.dmac, dmac, 6);
+	/* The target's address is what is asked for; who is asked alone is told what is known. */
+	assert_memory_equal(o.b + ETH_HLEN_ + 18, dmac[0] & 1 ? unknown : dmac, 6);
 }

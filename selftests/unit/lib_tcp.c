@@ -12,6 +12,14 @@ struct tcb *tc_tcb(struct conv *c)
 	return &c->t.a.tcbs[c->conn];
 }
 
+struct stack_usage tc_usage(struct conv *c)
+{
+	struct stack_usage u;
+
+	stack_usage(c->t.s, &u);
+	return u;
+}
+
 void tc_state(struct conv *c, enum tcp_state st)
 {
 	assert_int_equal(tc_tcb(c)->state, st);
@@ -192,12 +200,17 @@ void tc_close(struct conv *c)
 	ts_close(&c->t);
 }
 
+void tc_listen(struct conv *c, uint32_t backlog)
+{
+	assert_int_equal(tcp_listen(c->t.s, &(struct ip_addr){0}, __builtin_bswap16(OUR_PORT),
+				    backlog, 1, &c->listener),
+			 0);
+}
+
 void tc_accept(struct conv *c, const struct stack_cfg *cfg)
 {
 	tc_open(c, cfg);
-	assert_int_equal(tcp_listen(c->t.s, &(struct ip_addr){0}, __builtin_bswap16(OUR_PORT), 8, 1,
-				    &c->listener),
-			 0);
+	tc_listen(c, 8);
 	assert_int_equal(RX(c, .flags = TH_SYN), DROP_NONE);
 	TX(c, .flags = TH_SYN | TH_ACK, .ack = 1);
 	assert_int_equal(RX(c, .flags = TH_ACK, .seq = 1, .ack = 1), DROP_NONE);

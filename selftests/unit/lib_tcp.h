@@ -45,7 +45,7 @@ struct conv {
 	uint16_t lport, rport;
 	/* what the peer offers; to be set before tc_accept(), tc_connect() */
 	bool ts, sack;
-	uint8_t wscale; /* 0: not offered, else shift + 1 */
+	uint8_t wscale;	       /* 0: not offered, else shift + 1 */
 	struct tcp_options fo; /* .fo…: in our SYN or SYN-ACK */
 	uint16_t mss;
 	uint16_t wnd;
@@ -60,6 +60,8 @@ struct conv {
 /* A stack, and the peer's MAC known. @cfg NULL: ts_cfg(). */
 void tc_open(struct conv *c, const struct stack_cfg *cfg);
 void tc_close(struct conv *c);
+/* A listener at OUR_PORT of any address, after tc_open(). */
+void tc_listen(struct conv *c, uint32_t backlog);
 /* tc_open(), a listener, and a connection accepted from it. */
 void tc_accept(struct conv *c, const struct stack_cfg *cfg);
 /* tc_open() and a connection opened by us; the SYN-ACK takes @rtt_ms. */
@@ -77,6 +79,7 @@ void tc_tx_none(struct conv *c);
 uint32_t tc_tx_all(struct conv *c);
 
 struct tcb *tc_tcb(struct conv *c);
+struct stack_usage tc_usage(struct conv *c);
 void tc_state(struct conv *c, enum tcp_state st);
 /* tcp_send() of the pattern; all @n must be taken. */
 void tc_send(struct conv *c, uint32_t n);

@@ -125,7 +125,8 @@ static void test_arp_malformed_is_dropped(void **state)
 		memset(b, 0, sizeof(b));
 		memcpy(b, bcast_mac, 6);
 		memcpy(b + 6, peer_mac, 6);
-		memcpy(b + 12, "\10\6\0\1\10\0\6\4\0\1\2\0\0\0\0\2\12\0\0\2\0\0\0\0\0\0\12\0\0\1", 30);
+		memcpy(b + 12, "\10\6\0\1\10\0\6\4\0\1\2\0\0\0\0\2\12\0\0\2\0\0\0\0\0\0\12\0\0\1",
+		       30);
 		if (i < sizeof(v) / sizeof(v[0])) {
 			b[14 + v[i].at] = v[i].value;
 			assert_int_equal(ts_rx_raw(&t, b, 60, 0, 0, PKT_CSUM_VERIFY), DROP_BAD_ARP);
@@ -188,6 +189,47 @@ static void test_arp_requests_do_not_displace_entries(void **state)
 	ts_close(&t);
 }
 
+/* RFC 5227 §2.3 is for who may speak on a link: an application's stack may not, nor is lo one. */
+static void test_arp_no_announcement_where_nobody_listens(void **state)
+{
+	struct net_event up = {.kind = NET_LINK_UP, .netif = 1, .mtu = 1500, .mac = {2, 9}};
+	struct net_event add = {
+		.kind = NET_ADDR_ADD, .netif = 1, .addr = ip("10.7.0.1"), .plen = 24};
+	struct stack_cfg c = ts_cfg();
+	struct tstack t;
+
+	(void)state;
+	ts_open(&t, NULL);
+	assert_int_equal(ts_event(&t, add), 0); /* no such interface yet */
+	ts_expect_none(&t);
+	assert_int_equal(ts_event(&t, up), 0);
+	ts_expect_arp(&t, "10.7.0.1", bcast_mac);
+	up.kind = NET_LINK_DOWN;
+	assert_int_equal(ts_event(&t, up), 0);
+	add.addr = ip("10.7.0.2");
+	assert_int_equal(ts_event(&t, add), 0);
+	ts_expect_none(&t);
+	up = (struct net_event){.kind = NET_LINK_UP, .netif = 2, .mtu = 65536};
+	assert_int_equal(ts_event(&t, up), 0);
+	add = (struct net_event){
+		.kind = NET_ADDR_ADD, .netif = 2, .addr = ip("10.7.0.3"), .plen = 32};
+	assert_int_equal(ts_event(&t, add), 0);
+	add.addr = ip("127.0.0.1");
+	add.netif = 0;
+	assert_int_equal(ts_event(&t, add), 0);
+	ts_expect_none(&t);
+	ts_close(&t);
+
+	c.role = STACK_APP;
+	ts_open_bare(&t, &c);
+	up = (struct net_event){.kind = NET_LINK_UP, .mtu = 1500, .mac = {2, 9}};
+	assert_int_equal(ts_event(&t, up), 0);
+	add = (struct net_event){.kind = NET_ADDR_ADD, .addr = ip("10.7.0.1"), .plen = 24};
+	assert_int_equal(ts_event(&t, add), 0);
+	ts_expect_none(&t);
+	ts_close(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -200,6 +242,7 @@ int main(void)
 		cmocka_unit_test(test_arp_malformed_is_dropped),
 		cmocka_unit_test(test_arp_new_address_is_announced),
 		cmocka_unit_test(test_arp_requests_do_not_displace_entries),
+		cmocka_unit_test(test_arp_no_announcement_where_nobody_listens),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -54,9 +54,7 @@ static void open_app(uint32_t backlog)
 	c.wnd = 65535;
 	c.ts_val = 5000;
 	c.conn = SHM_NIL;
-	assert_int_equal(tcp_listen(c.t.s, &(struct ip_addr){0}, __builtin_bswap16(OUR_PORT),
-				    backlog, 0, &c.listener),
-			 0);
+	tc_listen(&c, backlog);
 }
 
 static void accept_one(void)
@@ -97,7 +95,6 @@ static void close_first(void)
 /* Nobody is told of the end of what nobody was told of. */
 static void test_listen_app_time_wait_is_a_record_here(void **state)
 {
-	struct stack_usage u;
 	struct stack_ev ev;
 
 	(void)state;
@@ -105,9 +102,8 @@ static void test_listen_app_time_wait_is_a_record_here(void **state)
 	accept_one();
 	close_first();
 	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 2);
-	stack_usage(c.t.s, &u);
-	assert_int_equal(u.timewaits, 1);
-	assert_int_equal(u.tcbs, 0);
+	assert_int_equal(tc_usage(&c).timewaits, 1);
+	assert_int_equal(tc_usage(&c).tcbs, 0);
 	assert_false(stack_event_next(c.t.s, &ev));
 	/* The FIN again; then a SYN that may begin anew (RFC 6191). */
 	assert_int_equal(RX(&c, .flags = TH_FIN | TH_ACK, .seq = 1, .ack = 2), DROP_NONE);
@@ -115,13 +111,11 @@ static void test_listen_app_time_wait_is_a_record_here(void **state)
 	assert_int_equal(RX(&c, .flags = TH_SYN, .seq = 1000), DROP_NONE);
 	assert_true(tc_take(&c));
 	assert_int_equal(c.last.flags, TH_SYN | TH_ACK);
-	stack_usage(c.t.s, &u);
-	assert_int_equal(u.timewaits, 0);
-	assert_int_equal(u.synreqs, 1);
+	assert_int_equal(tc_usage(&c).timewaits, 0);
+	assert_int_equal(tc_usage(&c).synreqs, 1);
 	ts_advance(&c.t, 200000);
 	tc_tx_all(&c);
-	stack_usage(c.t.s, &u);
-	assert_int_equal(u.synreqs, 0);
+	assert_int_equal(tc_usage(&c).synreqs, 0);
 	assert_false(stack_event_next(c.t.s, &ev));
 	tc_close(&c);
 }
@@ -165,7 +159,6 @@ static void test_listen_app_reset_before_accept(void **state)
 /* Once the daemon knows of it, its end is the daemon's again. */
 static void test_listen_app_told_is_as_handed_over(void **state)
 {
-	struct stack_usage u;
 	struct stack_ev ev;
 
 	(void)state;
@@ -176,9 +169,8 @@ static void test_listen_app_told_is_as_handed_over(void **state)
 	close_first();
 	assert_true(stack_event_next(c.t.s, &ev));
 	assert_int_equal(ev.mask, EV_TIMEWAIT);
-	stack_usage(c.t.s, &u);
-	assert_int_equal(u.timewaits, 0);
-	assert_int_equal(u.tcbs, 1);
+	assert_int_equal(tc_usage(&c).timewaits, 0);
+	assert_int_equal(tc_usage(&c).tcbs, 1);
 	tc_close(&c);
 }
 
@@ -186,15 +178,12 @@ static void test_listen_app_told_is_as_handed_over(void **state)
 
 static void test_listen_app_no_way_passed_on(void **state)
 {
-	struct stack_usage u;
-
 	(void)state;
 	open_app(8);
 	no_way = true;
 	assert_int_equal(RX(&c, .flags = TH_SYN), DROP_STALE_FLOW);
 	tc_tx_none(&c);
-	stack_usage(c.t.s, &u);
-	assert_int_equal(u.synreqs, 0);
+	assert_int_equal(tc_usage(&c).synreqs, 0);
 	/* The answer to the daemon's SYN-ACK, and what may return its cookie. */
 	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 77), DROP_STALE_FLOW);
 	tc_tx_none(&c);

@@ -70,8 +70,7 @@ static void test_rfc_listen_on_port_in_use(void **state)
 	tcp_unlisten(c.t.s, c.listener, c.t.now);
 	assert_int_equal(tcp_connect(c.t.s, &a, 0, c.t.now, &opening), 0);
 	assert_int_equal(tcp_get(c.t.s, opening)->state, TCP_SYN_SENT);
-	assert_int_equal(tcp_listen(c.t.s, &(struct ip_addr){0}, be(OUR_PORT), 8, 1, &c.listener),
-			 0);
+	tc_listen(&c, 8);
 	assert_int_equal(tcp_get(c.t.s, opening)->state, TCP_SYN_SENT);
 	while (ts_tx(&c.t, &c.o)) /* the SYN waits for an ARP reply */
 		;
@@ -109,8 +108,7 @@ static void test_rfc_syn_to_many_is_silent(void **state)
 
 	(void)state;
 	tc_open(&c, NULL);
-	assert_int_equal(tcp_listen(c.t.s, &(struct ip_addr){0}, be(OUR_PORT), 8, 1, &c.listener),
-			 0);
+	tc_listen(&c, 8);
 	for (uint32_t i = 0; i < 6; i++) {
 		struct spec x = {TCP_PKT, .dst = dst[i % 3], .sport = PEER_PORT,
 				 .dport = i < 3 ? OUR_PORT : 81, .flags = TH_SYN};

@@ -148,6 +148,13 @@ static void test_route_source_of_another_interface(void **state)
 	assert_int_equal(r.netif, 1);
 	assert_int_equal(r.mtu, 9000);
 	assert_ip(r.src, OUR_IP);
+	assert_int_equal(ts_event(&t, (struct net_event){.kind = NET_ADDR_ADD,
+							 .netif = 1,
+							 .addr = ip("192.168.1.1"),
+							 .plen = 24}),
+			 0);
+	assert_int_equal(way(&t, "172.16.0.9", &r), 0);
+	assert_ip(r.src, "192.168.1.1"); /* it has one of its own now */
 	up.kind = NET_LINK_DOWN;
 	assert_int_equal(ts_event(&t, up), 0);
 	expect_hop(&t, "172.16.0.9", GW_IP);
@@ -265,6 +272,56 @@ static void test_route_source_of_the_narrowest_subnet(void **state)
 	ts_close(&t);
 }
 
+/* As in Linux routes to the same are told apart by their gateway and interface, too. */
+static void test_route_same_destination_other_way(void **state)
+{
+	struct net_event ev[] = {
+		route(NET_ROUTE_ADD, "172.16.0.0", 12, "10.0.0.11", 0),
+		route(NET_ROUTE_ADD, "172.16.0.0", 12, "10.0.0.12", 0),
+		route(NET_ROUTE_ADD, "172.16.0.0", 12, NULL, 0),
+		route(NET_ROUTE_ADD, "172.16.0.0", 12, "10.0.0.11", 0),
+	};
+	struct net_event up = {.kind = NET_LINK_UP, .netif = 1, .mtu = 1500, .mac = {2, 9}};
+	static const char *const hop[] = {"10.0.0.11", "10.0.0.12", "172.16.1.1", "10.0.0.11"};
+	struct tstack t;
+
+	(void)state;
+	ts_open(&t, NULL);
+	assert_int_equal(ts_event(&t, up), 0);
+	ev[3].netif = 1;
+	for (uint32_t i = 0; i < 4; i++)
+		assert_int_equal(ts_event(&t, ev[i]), 0);
+	assert_int_equal(t.s->n_routes, 2 + 4);
+	for (uint32_t i = 0; i < 4; i++) {
+		expect_hop(&t, "172.16.1.1", hop[i]); /* the oldest of those that are left */
+		ev[i].kind = NET_ROUTE_DEL;
+		assert_int_equal(ts_event(&t, ev[i]), 0);
+		assert_int_equal(ts_event(&t, ev[i]), -E_NOENT);
+	}
+	expect_hop(&t, "172.16.1.1", GW_IP);
+	ts_close(&t);
+}
+
+/* A route that leads nowhere has neither. */
+static void test_route_to_nowhere_is_one_route(void **state)
+{
+	struct net_event ev = route(NET_ROUTE_ADD, "172.16.0.0", 12, NULL, 0);
+	struct tstack t;
+
+	(void)state;
+	ts_open(&t, NULL);
+	ev.route_type = NET_RT_BLACKHOLE;
+	assert_int_equal(ts_event(&t, ev), 0);
+	ev.netif = 1;
+	assert_int_equal(ts_event(&t, ev), 0);
+	assert_int_equal(t.s->n_routes, 2 + 1);
+	ev.kind = NET_ROUTE_DEL;
+	ev.netif = 0;
+	assert_int_equal(ts_event(&t, ev), 0);
+	expect_hop(&t, "172.16.1.1", GW_IP);
+	ts_close(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -279,6 +336,8 @@ int main(void)
 		cmocka_unit_test(test_route_ipv6),
 		cmocka_unit_test(test_route_what_is_unicast_and_ours),
 		cmocka_unit_test(test_route_source_of_the_narrowest_subnet),
+		cmocka_unit_test(test_route_same_destination_other_way),
+		cmocka_unit_test(test_route_to_nowhere_is_one_route),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

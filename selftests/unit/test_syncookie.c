@@ -140,31 +140,21 @@ static int setup(void **state)
 static void open_full(struct stack_cfg *cfg)
 {
 	tc_open(&c, cfg);
-	assert_int_equal(tcp_listen(c.t.s, &(struct ip_addr){0}, __builtin_bswap16(OUR_PORT), 1, 1,
-				    &c.listener),
-			 0);
+	tc_listen(&c, 1);
 	assert_int_equal(RX(&c, .flags = TH_SYN), DROP_NONE);
 	TX(&c, .flags = TH_SYN | TH_ACK, .ack = 1);
 	c.rport = 5000;
 }
 
-static uint32_t requests(void)
-{
-	struct stack_usage u;
-
-	stack_usage(c.t.s, &u);
-	return u.synreqs;
-}
-
 static void get_cookie(void)
 {
 	uint64_t sent = ts_mib(&c.t, MIB_TcpExt_SyncookiesSent);
-	uint32_t n = requests();
+	uint32_t n = tc_usage(&c).synreqs;
 
 	assert_int_equal(RX(&c, .flags = TH_SYN), DROP_NONE);
 	TX(&c, .flags = TH_SYN | TH_ACK, .ack = 1);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_SyncookiesSent), sent + 1);
-	assert_int_equal(requests(), n);
+	assert_int_equal(tc_usage(&c).synreqs, n);
 }
 
 static void accept_it(void)
@@ -299,7 +289,7 @@ static void test_syncookie_grows_old(void **state)
 	get_cookie();
 	iss = c.iss;
 	c.rport = PEER_PORT; /* what fills the queue is not wanted any more */
-	while (requests()) {
+	while (tc_usage(&c).synreqs) {
 		ts_advance(&c.t, 1000);
 		tc_tx_all(&c);
 	}
@@ -330,9 +320,7 @@ static void test_syncookie_always(void **state)
 	(void)state;
 	cfg.limits.tcp_syncookies = 2;
 	tc_open(&c, &cfg);
-	assert_int_equal(tcp_listen(c.t.s, &(struct ip_addr){0}, __builtin_bswap16(OUR_PORT), 8, 1,
-				    &c.listener),
-			 0);
+	tc_listen(&c, 8);
 	get_cookie();
 	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1), DROP_NONE);
 	accept_it();

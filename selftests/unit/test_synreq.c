@@ -14,9 +14,7 @@ static int setup(void **state)
 static void open_listener(const struct stack_cfg *cfg, uint32_t backlog)
 {
 	tc_open(&c, cfg);
-	assert_int_equal(tcp_listen(c.t.s, &(struct ip_addr){0}, __builtin_bswap16(OUR_PORT),
-				    backlog, 1, &c.listener),
-			 0);
+	tc_listen(&c, backlog);
 }
 
 static void half_open(void)
@@ -29,14 +27,6 @@ static void accept_it(void)
 {
 	assert_int_equal(tcp_accept(c.t.s, c.listener, &c.conn), 0);
 	tc_state(&c, TCP_ESTABLISHED);
-}
-
-static uint32_t requests(void)
-{
-	struct stack_usage u;
-
-	stack_usage(c.t.s, &u);
-	return u.synreqs;
 }
 
 /* ---- SYN ---- */
@@ -124,7 +114,7 @@ static void test_tcp_listen_not_a_syn(void **state)
 	TX(&c, .flags = TH_RST, .seq = 7);
 	assert_int_equal(RX(&c, .flags = TH_SYN | TH_ACK, .ack = 7), DROP_BAD_ACK);
 	TX(&c, .flags = TH_RST, .seq = 7);
-	assert_int_equal(requests(), 0);
+	assert_int_equal(tc_usage(&c).synreqs, 0);
 	tc_close(&c);
 }
 
@@ -139,7 +129,7 @@ static void test_tcp_syn_repeated_answered_again(void **state)
 	ts_advance(&c.t, 700);
 	half_open();
 	assert_int_equal(c.iss, iss);
-	assert_int_equal(requests(), 1);
+	assert_int_equal(tc_usage(&c).synreqs, 1);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPSynRetrans), 1);
 	/* the timer starts again with it */
 	ts_advance(&c.t, 990);
@@ -165,10 +155,10 @@ static void test_tcp_synack_retransmitted_then_given_up(void **state)
 		TX(&c, .flags = TH_SYN | TH_ACK, .ack = 1);
 	}
 	ts_advance(&c.t, 31900);
-	assert_int_equal(requests(), 1);
+	assert_int_equal(tc_usage(&c).synreqs, 1);
 	ts_advance(&c.t, 200);
 	tc_tx_none(&c);
-	assert_int_equal(requests(), 0);
+	assert_int_equal(tc_usage(&c).synreqs, 0);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPSynRetrans), 5);
 	assert_int_equal(ts_mib(&c.t, MIB_Tcp_RetransSegs), 5);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPTimeouts), 6);
@@ -184,7 +174,7 @@ static void syn_queue_bound(const struct stack_cfg *cfg, uint32_t backlog, uint3
 		half_open();
 	assert_int_equal(RX(&c, .flags = TH_SYN), DROP_QUEUE_FULL);
 	tc_tx_none(&c);
-	assert_int_equal(requests(), bound);
+	assert_int_equal(tc_usage(&c).synreqs, bound);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPReqQFullDrop), 1);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_ListenDrops), 1);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_ListenOverflows), 0);
@@ -239,12 +229,12 @@ static void test_tcp_third_ack_no_tcb_request_stays(void **state)
 	while (!tcp_connect(c.t.s, &a, 0, c.t.now, &conn))
 		;
 	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1), DROP_NO_MEMORY);
-	assert_int_equal(requests(), 1);
+	assert_int_equal(tc_usage(&c).synreqs, 1);
 	tcp_abort(c.t.s, 0, c.t.now);
 	/* aborted before its SYN went out; the reports are taken so that its place is free */
 	tc_events(&c);
 	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1), DROP_NONE);
-	assert_int_equal(requests(), 0);
+	assert_int_equal(tc_usage(&c).synreqs, 0);
 	assert_int_equal(tcp_accept(c.t.s, c.listener, &c.conn), 0);
 	for (uint32_t i = 0; i < c.t.a.n_tcbs; i++)
 		tcp_abort(c.t.s, i, c.t.now);
@@ -292,7 +282,7 @@ static void test_tcp_third_ack_bad_ack_resets(void **state)
 	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 0), DROP_BAD_ACK);
 	TX(&c, .flags = TH_RST, .seq = 0);
 	assert_int_equal(RX(&c, .flags = TH_PSH, .seq = 1, .len = 5), DROP_BAD_STATE);
-	assert_int_equal(requests(), 1);
+	assert_int_equal(tc_usage(&c).synreqs, 1);
 	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1), DROP_NONE);
 	tc_close(&c);
 }
@@ -307,7 +297,7 @@ static void test_tcp_synreq_out_of_window_is_told_where_we_are(void **state)
 	TX(&c, .flags = TH_ACK, .seq = 1, .ack = 1);
 	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 0, .ack = 1), DROP_OUT_OF_WINDOW);
 	TX(&c, .flags = TH_ACK, .seq = 1, .ack = 1);
-	assert_int_equal(requests(), 1);
+	assert_int_equal(tc_usage(&c).synreqs, 1);
 	tc_close(&c);
 }
 
@@ -321,9 +311,9 @@ static void test_tcp_synreq_rst(void **state)
 	/* RFC 5961 §3.2: in the window is not enough */
 	assert_int_equal(RX(&c, .flags = TH_RST, .seq = 100), DROP_BAD_STATE);
 	TX(&c, .flags = TH_ACK, .seq = 1, .ack = 1);
-	assert_int_equal(requests(), 1);
+	assert_int_equal(tc_usage(&c).synreqs, 1);
 	assert_int_equal(RX(&c, .flags = TH_RST, .seq = 1), DROP_NONE);
-	assert_int_equal(requests(), 0);
+	assert_int_equal(tc_usage(&c).synreqs, 0);
 	assert_int_equal(ts_mib(&c.t, MIB_Tcp_AttemptFails), 1);
 	tc_close(&c);
 }
@@ -355,7 +345,7 @@ static void test_tcp_synreq_paws(void **state)
 	assert_int_equal(RX(&c, .flags = TH_SYN, .ts_val = 4999), DROP_PAWS);
 	TX(&c, .flags = TH_ACK, .seq = 1, .ack = 1);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_PAWSEstab), 2);
-	assert_int_equal(requests(), 1);
+	assert_int_equal(tc_usage(&c).synreqs, 1);
 	tc_close(&c);
 }
 

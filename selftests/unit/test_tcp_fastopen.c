@@ -28,9 +28,7 @@ static void serve(uint32_t bits, uint32_t queue)
 
 	cfg.limits.tcp_fastopen = bits;
 	tc_open(&c, &cfg);
-	assert_int_equal(tcp_listen(c.t.s, &(struct ip_addr){0}, __builtin_bswap16(OUR_PORT), 8, 1,
-				    &c.listener),
-			 0);
+	tc_listen(&c, 8);
 	assert_int_equal(tcp_listen_opt(c.t.s, c.listener, TOPT_FASTOPEN, queue), 0);
 }
 

@@ -41,14 +41,6 @@ static void establish(uint16_t port)
 	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1), DROP_NONE);
 }
 
-static struct stack_usage usage(void)
-{
-	struct stack_usage u;
-
-	stack_usage(c.t.s, &u);
-	return u;
-}
-
 /* ---- which listener ---- */
 
 static void test_tcp_listen_overlap_addr_in_use(void **state)
@@ -179,7 +171,7 @@ static void test_tcp_accept_queue_full_drops_third_ack(void **state)
 	half_open(5001);
 	/* as in Linux one more than the backlog is taken */
 	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1), DROP_NONE);
-	assert_int_equal(usage().tcbs, 2);
+	assert_int_equal(tc_usage(&c).tcbs, 2);
 	/* now a SYN is dropped */
 	c.rport = 5003;
 	assert_int_equal(RX(&c, .flags = TH_SYN), DROP_QUEUE_FULL);
@@ -195,12 +187,12 @@ static void test_tcp_accept_queue_full_drops_third_ack(void **state)
 	tc_tx_none(&c);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_ListenOverflows), 2);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_ListenDrops), 2);
-	assert_int_equal(usage().synreqs, 1);
+	assert_int_equal(tc_usage(&c).synreqs, 1);
 	tcp_listen_outside(c.t.s, c.listener, 0);
 	assert_int_equal(RX(&c, .flags = TH_ACK | TH_PSH, .seq = 1, .ack = 1, .len = 10),
 			 DROP_NONE);
-	assert_int_equal(usage().synreqs, 0);
-	assert_int_equal(usage().tcbs, 3);
+	assert_int_equal(tc_usage(&c).synreqs, 0);
+	assert_int_equal(tc_usage(&c).tcbs, 3);
 	tc_close(&c);
 }
 
@@ -215,7 +207,7 @@ static void test_tcp_accept_queue_full_abort_on_overflow_resets(void **state)
 	tcp_listen_outside(c.t.s, c.listener, 1);
 	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1), DROP_QUEUE_FULL);
 	TX(&c, .flags = TH_RST, .seq = 1);
-	assert_int_equal(usage().synreqs, 0);
+	assert_int_equal(tc_usage(&c).synreqs, 0);
 	tc_close(&c);
 }
 
@@ -285,12 +277,12 @@ static void test_tcp_unlisten_drops_requests_and_resets_queue(void **state)
 	half_iss = c.iss;
 	tcp_unlisten(c.t.s, c.listener, c.t.now);
 	ts_check(&c.t);
-	assert_int_equal(usage().synreqs, 0);
-	assert_int_equal(usage().listeners, 1);
+	assert_int_equal(tc_usage(&c).synreqs, 0);
+	assert_int_equal(tc_usage(&c).listeners, 1);
 	c.rport = 5000;
 	c.iss = iss;
 	TX(&c, .flags = TH_RST | TH_ACK, .seq = 1, .ack = 1);
-	assert_int_equal(usage().tcbs, 0);
+	assert_int_equal(tc_usage(&c).tcbs, 0);
 	/* what comes for it now is refused */
 	c.rport = 5001;
 	c.iss = half_iss;

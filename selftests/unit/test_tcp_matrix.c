@@ -133,13 +133,6 @@ static const struct class
 
 /* ---- a connection in each state ---- */
 
-static void listen_on(void)
-{
-	assert_int_equal(tcp_listen(c.t.s, &(struct ip_addr){0}, __builtin_bswap16(OUR_PORT), 8, 1,
-				    &c.listener),
-			 0);
-}
-
 /* 100 bytes each way are done and read; 10 of ours are out. */
 static void established(void)
 {
@@ -176,7 +169,7 @@ static void enter(int state)
 	case LI:
 	case RQ:
 		tc_open(&c, NULL);
-		listen_on();
+		tc_listen(&c, 8);
 		if (state == LI)
 			return;
 		RX(&c, .flags = TH_SYN);
@@ -256,9 +249,8 @@ static const char *state_name(int before)
 {
 	static const char *const by_tcb[TCP_STATE_MAX] = {"x",	"?",  "SS", "SR", "ES", "F1",
 							  "F2", "CW", "CG", "LA", "TW"};
-	struct stack_usage u;
+	const struct stack_usage u = tc_usage(&c);
 
-	stack_usage(c.t.s, &u);
 	if (before == CL || before == LI || before == RQ) {
 		if (u.tcbs)
 			return "ES";

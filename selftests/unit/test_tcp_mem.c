@@ -24,18 +24,10 @@ static struct stack_cfg cfg_mem(uint32_t low, uint32_t pressure, uint32_t high)
 	return cfg;
 }
 
-static struct stack_usage usage(void)
-{
-	struct stack_usage u;
-
-	stack_usage(c.t.s, &u);
-	return u;
-}
-
 /* Text in order until @chunks are in use; returns the number behind it. */
 static uint32_t fill(uint32_t seq, uint32_t chunks)
 {
-	while (usage().chunks < chunks) {
+	while (tc_usage(&c).chunks < chunks) {
 		assert_int_equal(DATA(seq, 1400), DROP_NONE);
 		seq += 1400;
 		tc_tx_all(&c);
@@ -60,15 +52,15 @@ static void test_tcp_mem_limits_follow_the_pool(void **state)
 	(void)state;
 	tc_open(&c, NULL);
 	n = c.t.a.n_chunks;
-	assert_int_equal(usage().mem_limit[0], n / 8 * 3);
-	assert_int_equal(usage().mem_limit[1], n / 2);
-	assert_int_equal(usage().mem_limit[2], n / 4 * 3);
+	assert_int_equal(tc_usage(&c).mem_limit[0], n / 8 * 3);
+	assert_int_equal(tc_usage(&c).mem_limit[1], n / 2);
+	assert_int_equal(tc_usage(&c).mem_limit[2], n / 4 * 3);
 	tc_close(&c);
 	setup(NULL);
 	tc_open(&c, &cfg);
-	assert_int_equal(usage().mem_limit[0], 1);
-	assert_int_equal(usage().mem_limit[1], 2);
-	assert_int_equal(usage().mem_limit[2], n - n / 8);
+	assert_int_equal(tc_usage(&c).mem_limit[0], 1);
+	assert_int_equal(tc_usage(&c).mem_limit[1], 2);
+	assert_int_equal(tc_usage(&c).mem_limit[2], n - n / 8);
 	tc_close(&c);
 }
 
@@ -80,16 +72,16 @@ static void test_tcp_mem_pressure_begins_above_and_ends_below(void **state)
 	(void)state;
 	tc_accept(&c, &cfg);
 	seq = fill(1, 4);
-	assert_false(usage().mem_pressure);
+	assert_false(tc_usage(&c).mem_pressure);
 	fill(seq, 5);
-	assert_true(usage().mem_pressure);
+	assert_true(tc_usage(&c).mem_pressure);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPMemoryPressures), 1);
 	ts_advance(&c.t, 300);
 	tc_recv(&c, 2 * CHUNK_SIZE);
-	assert_int_equal(usage().chunks, 3);
-	assert_true(usage().mem_pressure);
+	assert_int_equal(tc_usage(&c).chunks, 3);
+	assert_true(tc_usage(&c).mem_pressure);
 	tc_recv(&c, CHUNK_SIZE);
-	assert_false(usage().mem_pressure);
+	assert_false(tc_usage(&c).mem_pressure);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPMemoryPressures), 1);
 	assert_in_range(ts_mib(&c.t, MIB_TcpExt_TCPMemoryPressuresChrono), 299, 301);
 	tc_close(&c);
@@ -141,7 +133,7 @@ static void test_tcp_mem_pressure_buffers_do_not_grow(void **state)
 		tc_recv(&c, 1400);
 		tc_tx_all(&c);
 	}
-	assert_true(usage().mem_pressure);
+	assert_true(tc_usage(&c).mem_pressure);
 	assert_int_equal(tc_tcb(&c)->rcvbuf, rcvbuf);
 	tc_recv(&c, tcp_readable_bytes(c.t.s, c.conn));
 	for (int i = 0; i < 100; i++, seq += 1400) {
@@ -183,7 +175,7 @@ static void test_tcp_mem_pressure_writer_waits_and_is_woken(void **state)
 	assert_true(tcp_poll(c.t.s, c.conn) & EV_WRITABLE);
 	/* up to the limit, whatever the buffer */
 	assert_int_equal(tcp_send(c.t.s, c.conn, b, sizeof(b), 0, c.t.now), 10 * CHUNK_SIZE);
-	assert_int_equal(usage().chunks, 12);
+	assert_int_equal(tc_usage(&c).chunks, 12);
 	assert_int_equal(tcp_send(c.t.s, c.conn, b, sizeof(b), 0, c.t.now), -E_AGAIN);
 	while (ts_tx(&c.t, &c.o))
 		;
@@ -227,7 +219,7 @@ static void test_tcp_mem_high_out_of_order_goes_first(void **state)
 	gap = seq + 9000;
 	DATA(gap, 1400); /* in a chunk of its own: six */
 	tc_tx_all(&c);
-	assert_int_equal(usage().chunks, 6);
+	assert_int_equal(tc_usage(&c).chunks, 6);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_OfoPruned), 0);
 	/* nearer than the other: that one goes, which leaves a chunk for this one */
 	DATA(seq + 5000, 1400);
@@ -270,7 +262,7 @@ static void test_tcp_mem_in_order_displaces_out_of_order(void **state)
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_PruneCalled), 1);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPRcvQDrop), 0);
 	assert_int_equal(tc_tcb(&c)->ooo_bytes, 0);
-	assert_int_equal(usage().chunks, 480);
+	assert_int_equal(tc_usage(&c).chunks, 480);
 	tc_recv(&c, seq - 1);
 	tc_tx_all(&c);
 	tc_close(&c);
@@ -296,7 +288,7 @@ static void test_tcp_mem_last_chunks_are_for_empty_queues(void **state)
 		seq += 1400;
 		tc_tx_all(&c);
 	}
-	assert_int_equal(usage().chunks, 480);
+	assert_int_equal(tc_usage(&c).chunks, 480);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_RcvPruned), 1);
 	had = tcp_readable_bytes(c.t.s, first);
 	DATA(1 + had, 1400);
@@ -309,7 +301,7 @@ static void test_tcp_mem_last_chunks_are_for_empty_queues(void **state)
 	DATA(1, 1400);
 	tc_tx_all(&c);
 	assert_int_equal(c.last.ack, 1401);
-	assert_int_equal(usage().chunks, 481);
+	assert_int_equal(tc_usage(&c).chunks, 481);
 	tc_recv(&c, 1400);
 	/* all that was acknowledged is there */
 	c.rport--;
@@ -351,7 +343,7 @@ static void test_tcp_mem_high_orphan_aborted(void **state)
 	assert_true(ts_tx(&c.t, &c.o));
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPAbortOnMemory), 1);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPAbortOnTimeout), 0);
-	assert_int_equal(usage().orphans, 0);
+	assert_int_equal(tc_usage(&c).orphans, 0);
 	tc_close(&c);
 }
 

@@ -11,14 +11,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static uint32_t usage_tcbs(void)
-{
-	struct stack_usage u;
-
-	stack_usage(c.t.s, &u);
-	return u.tcbs;
-}
-
 /* ---- opening ---- */
 
 /* RFC 9293 MUST-14; RFC 7323 §2.2/2 */
@@ -85,7 +77,7 @@ static void test_tcp_syn_sent_retransmits_with_backoff(void **state)
 	assert_int_equal(tcp_error(c.t.s, c.conn), 0);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPSynRetrans), 6);
 	tcp_close(c.t.s, c.conn, c.t.now);
-	assert_int_equal(usage_tcbs(), 0);
+	assert_int_equal(tc_usage(&c).tcbs, 0);
 	tc_close(&c);
 }
 
@@ -191,8 +183,6 @@ static void test_tcp_passive_third_ack_establishes(void **state)
 /* RFC 9293 MUST-13 */
 static void test_tcp_fin_wait_1_ack_then_fin_time_wait(void **state)
 {
-	struct stack_usage u;
-
 	(void)state;
 	tc_accept(&c, NULL);
 	tcp_close(c.t.s, c.conn, c.t.now);
@@ -202,14 +192,12 @@ static void test_tcp_fin_wait_1_ack_then_fin_time_wait(void **state)
 	tc_state(&c, TCP_FIN_WAIT_2);
 	RX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 2);
 	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 2);
-	stack_usage(c.t.s, &u);
-	assert_int_equal(u.tcbs, 0);
-	assert_int_equal(u.timewaits, 1);
-	assert_int_equal(u.orphans, 0);
+	assert_int_equal(tc_usage(&c).tcbs, 0);
+	assert_int_equal(tc_usage(&c).timewaits, 1);
+	assert_int_equal(tc_usage(&c).orphans, 0);
 	assert_int_equal(tc_events(&c), EV_TIMEWAIT);
 	ts_advance(&c.t, 61000);
-	stack_usage(c.t.s, &u);
-	assert_int_equal(u.timewaits, 0);
+	assert_int_equal(tc_usage(&c).timewaits, 0);
 	tc_close(&c);
 }
 
@@ -226,7 +214,7 @@ static void test_tcp_fin_wait_1_fin_with_ack_time_wait(void **state)
 	assert_true(tc_events(&c) & EV_HUP); /* who sleeps in poll() is woken */
 	tc_recv(&c, 0);
 	tcp_close(c.t.s, c.conn, c.t.now);
-	assert_int_equal(usage_tcbs(), 0);
+	assert_int_equal(tc_usage(&c).tcbs, 0);
 	tc_close(&c);
 }
 
@@ -260,7 +248,7 @@ static void test_tcp_close_wait_close_last_ack_closed(void **state)
 	RX(&c, .flags = TH_ACK, .seq = 2, .ack = 101);
 	tc_state(&c, TCP_LAST_ACK);
 	RX(&c, .flags = TH_ACK, .seq = 2, .ack = 102);
-	assert_int_equal(usage_tcbs(), 0);
+	assert_int_equal(tc_usage(&c).tcbs, 0);
 	assert_int_equal(tc_events(&c), EV_FREED);
 	/* RFC 4022 tcpEstabResets: only those that go to CLOSED at once */
 	assert_int_equal(ts_mib(&c.t, MIB_Tcp_EstabResets), 0);
@@ -279,7 +267,7 @@ static void test_tcp_last_ack_held_becomes_closed(void **state)
 	assert_int_equal(tcp_error(c.t.s, c.conn), 0);
 	assert_true(tc_events(&c) & EV_HUP);
 	tcp_close(c.t.s, c.conn, c.t.now);
-	assert_int_equal(usage_tcbs(), 0);
+	assert_int_equal(tc_usage(&c).tcbs, 0);
 	tc_close(&c);
 }
 
@@ -418,7 +406,7 @@ static void test_tcp_accept_queue_rst_is_accepted(void **state)
 {
 	(void)state;
 	tc_open(&c, NULL);
-	tcp_listen(c.t.s, &(struct ip_addr){0}, __builtin_bswap16(OUR_PORT), 8, 1, &c.listener);
+	tc_listen(&c, 8);
 	RX(&c, .flags = TH_SYN);
 	TX(&c, .flags = TH_SYN | TH_ACK, .ack = 1);
 	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .len = 3);
@@ -428,7 +416,7 @@ static void test_tcp_accept_queue_rst_is_accepted(void **state)
 	tc_recv(&c, 3);
 	assert_int_equal(tcp_recv(c.t.s, c.conn, &(char){0}, 1, 0, c.t.now), -E_CONNRESET);
 	tcp_close(c.t.s, c.conn, c.t.now);
-	assert_int_equal(usage_tcbs(), 0);
+	assert_int_equal(tc_usage(&c).tcbs, 0);
 	tc_close(&c);
 }
 
@@ -441,7 +429,7 @@ static void test_tcp_abort_sends_rst_and_frees(void **state)
 	ts_check(&c.t);
 	TX(&c, .flags = TH_RST | TH_ACK, .seq = 1, .ack = 1);
 	tc_tx_none(&c);
-	assert_int_equal(usage_tcbs(), 0);
+	assert_int_equal(tc_usage(&c).tcbs, 0);
 	assert_int_equal(tc_events(&c), EV_FREED);
 	tc_close(&c);
 }
@@ -467,7 +455,7 @@ static void test_tcp_passive_first_answer_goes_whole(void **state)
 {
 	(void)state;
 	tc_open(&c, NULL);
-	tcp_listen(c.t.s, &(struct ip_addr){0}, __builtin_bswap16(OUR_PORT), 8, 1, &c.listener);
+	tc_listen(&c, 8);
 	RX(&c, .flags = TH_SYN);
 	TX(&c, .flags = TH_SYN | TH_ACK, .ack = 1);
 	ts_advance(&c.t, 20);

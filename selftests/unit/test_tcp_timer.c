@@ -13,22 +13,6 @@ static int setup(void **state)
 
 #define DATA_OUT TX(&c, .flags = TH_ACK | TH_PSH, .seq = 1, .ack = 1, .len = 10)
 
-static uint32_t usage_tcbs(void)
-{
-	struct stack_usage u;
-
-	stack_usage(c.t.s, &u);
-	return u.tcbs;
-}
-
-static uint32_t usage_timewaits(void)
-{
-	struct stack_usage u;
-
-	stack_usage(c.t.s, &u);
-	return u.timewaits;
-}
-
 /* Lets time pass, a second at a time, taking what is sent; returns seconds until CLOSED. */
 static uint32_t seconds_until_closed(uint32_t max)
 {
@@ -265,17 +249,17 @@ static void test_tcp_fin_wait_2_orphan_ends_after_fin_timeout(void **state)
 	TX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1);
 	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 2);
 	ts_advance(&c.t, 900);
-	assert_int_equal(usage_tcbs(), 1);
+	assert_int_equal(tc_usage(&c).tcbs, 1);
 	/* The rest of the time a record waits (test_tcp_timewait.c). */
 	ts_advance(&c.t, 200);
 	tc_tx_none(&c);
-	assert_int_equal(usage_tcbs(), 0);
+	assert_int_equal(tc_usage(&c).tcbs, 0);
 	assert_int_equal(tc_events(&c), EV_TIMEWAIT | EV_FIN_WAIT2);
 	ts_advance(&c.t, 58800);
-	assert_int_equal(usage_timewaits(), 1);
+	assert_int_equal(tc_usage(&c).timewaits, 1);
 	ts_advance(&c.t, 400);
 	tc_tx_none(&c);
-	assert_int_equal(usage_timewaits(), 0);
+	assert_int_equal(tc_usage(&c).timewaits, 0);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TW), 1);
 	tc_close(&c);
 }
@@ -292,7 +276,7 @@ static void test_tcp_fin_wait_2_held_has_no_timeout(void **state)
 	tcp_close(c.t.s, c.conn, c.t.now); /* now it has */
 	ts_advance(&c.t, 61000);
 	tc_tx_none(&c);
-	assert_int_equal(usage_tcbs(), 0);
+	assert_int_equal(tc_usage(&c).tcbs, 0);
 	tc_close(&c);
 }
 
@@ -304,7 +288,7 @@ static void test_tcp_orphan_gives_up_sooner(void **state)
 	DATA_OUT;
 	tcp_close(c.t.s, c.conn, c.t.now);
 	assert_in_range(seconds_until_closed(1000), 100, 210); /* 8 retries */
-	assert_int_equal(usage_tcbs(), 0);
+	assert_int_equal(tc_usage(&c).tcbs, 0);
 	tc_close(&c);
 }
 
@@ -317,9 +301,9 @@ static void test_tcp_orphan_zero_window_gives_up(void **state)
 	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .wnd = ZERO_WND);
 	tc_send(&c, 10);
 	tcp_close(c.t.s, c.conn, c.t.now);
-	for (s = 0; s < 3000 && usage_tcbs(); s++) { /* although the peer answers */
+	for (s = 0; s < 3000 && tc_usage(&c).tcbs; s++) { /* although the peer answers */
 		ts_advance(&c.t, 1000);
-		if (tc_tx_all(&c), usage_tcbs())
+		if (tc_tx_all(&c), tc_usage(&c).tcbs)
 			RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .wnd = ZERO_WND);
 	}
 	assert_in_range(s, 100, 1000);
@@ -349,10 +333,10 @@ static void test_tcp_linger2_ends_fin_wait_2(void **state)
 	TX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1);
 	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 2);
 	ts_advance(&c.t, 4900);
-	assert_int_equal(usage_tcbs(), 1);
+	assert_int_equal(tc_usage(&c).tcbs, 1);
 	ts_advance(&c.t, 200);
 	tc_tx_none(&c);
-	assert_int_equal(usage_tcbs(), 0);
+	assert_int_equal(tc_usage(&c).tcbs, 0);
 	tc_close(&c);
 }
 
@@ -368,10 +352,10 @@ static void test_tcp_linger2_not_below_the_round_trip(void **state)
 	tc_tcb(&c)->flags &= ~TCB_F_RTT_VALID;
 	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 2);
 	ts_advance(&c.t, 6900);
-	assert_int_equal(usage_tcbs(), 1);
+	assert_int_equal(tc_usage(&c).tcbs, 1);
 	ts_advance(&c.t, 200);
 	tc_tx_none(&c);
-	assert_int_equal(usage_tcbs(), 0);
+	assert_int_equal(tc_usage(&c).tcbs, 0);
 	tc_close(&c);
 }
 
@@ -388,7 +372,7 @@ static void test_tcp_linger2_negative_no_fin_wait_2(void **state)
 	TX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1);
 	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 2);
 	tc_tx_none(&c);
-	assert_int_equal(usage_tcbs(), 0);
+	assert_int_equal(tc_usage(&c).tcbs, 0);
 	tc_close(&c);
 
 	tc_accept(&c, NULL);
@@ -399,7 +383,7 @@ static void test_tcp_linger2_negative_no_fin_wait_2(void **state)
 	tc_state(&c, TCP_FIN_WAIT_2); /* while it is held nothing ends it; close() resets */
 	tcp_close(c.t.s, c.conn, c.t.now);
 	TX(&c, .flags = TH_ACK | TH_RST, .seq = 2, .ack = 1);
-	assert_int_equal(usage_tcbs(), 0);
+	assert_int_equal(tc_usage(&c).tcbs, 0);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPAbortOnLinger), 1);
 	tc_close(&c);
 }
@@ -452,6 +436,54 @@ static void test_tcp_keepalive_probes_do_not_end_an_orphan(void **state)
 	tc_close(&c);
 }
 
+/* RFC 9293 §3.8.6.1: how often the window was asked for says nothing of what is lost later. */
+static void test_tcp_window_opened_after_probes_begins_anew(void **state)
+{
+	uint32_t rto;
+
+	(void)state;
+	tc_accept(&c, NULL);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .wnd = ZERO_WND);
+	tc_send(&c, 10);
+	seconds_until_closed(10);
+	assert_true(tc_tcb(&c)->backoff > 1 && tc_tcb(&c)->probes > 1);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1);
+	DATA_OUT;
+	rto = tc_tcb(&c)->rto / 1000;
+	ts_advance(&c.t, rto - 2);
+	tc_tx_none(&c);
+	ts_advance(&c.t, 4);
+	DATA_OUT;
+	tc_close(&c);
+}
+
+/* As Linux: tcp_retries2 = 15 means 924.6 s, 8 retries of an orphan 102.2 s. */
+static void test_tcp_retries_are_a_time(void **state)
+{
+	static const struct {
+		uint32_t retries, ms;
+	} v[] = {{0, 200}, {8, 102200}, {9, 204600}, {10, 324600}, {15, 924600}};
+	struct mtime now;
+	struct tcb *t;
+
+	(void)state;
+	tc_connect(&c, NULL, 1);
+	t = tc_tcb(&c);
+	now = c.t.now;
+	t->rtx_first = ms_stamp(now);
+	for (uint32_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
+		c.t.s->cfg.limits.tcp_retries2 = v[i].retries;
+		assert_false(tcp_timer_rtx_over(c.t.s, t, mtime_add_ms(now, v[i].ms - 1)));
+		assert_true(tcp_timer_rtx_over(c.t.s, t, mtime_add_ms(now, v[i].ms)));
+	}
+	t->flags |= TCB_F_CLOSED;
+	assert_false(tcp_timer_rtx_over(c.t.s, t, mtime_add_ms(now, 102199)));
+	assert_true(tcp_timer_rtx_over(c.t.s, t, mtime_add_ms(now, 102200)));
+	t->flags &= ~TCB_F_CLOSED;
+	t->rtx_first = 0;
+	tc_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -475,6 +507,8 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_linger2_negative_no_fin_wait_2, setup),
 		cmocka_unit_test_setup(test_tcp_syn_limits_of_the_socket, setup),
 		cmocka_unit_test_setup(test_tcp_keepalive_probes_do_not_end_an_orphan, setup),
+		cmocka_unit_test_setup(test_tcp_window_opened_after_probes_begins_anew, setup),
+		cmocka_unit_test_setup(test_tcp_retries_are_a_time, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,14 +11,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static struct stack_usage usage(void)
-{
-	struct stack_usage u;
-
-	stack_usage(c.t.s, &u);
-	return u;
-}
-
 /* The only report that waits. */
 static struct stack_ev report(void)
 {
@@ -55,9 +47,9 @@ static void test_tcp_time_wait_enter_frees_tcb_and_reports(void **state)
 	tcp_set_cookie(c.t.s, c.conn, 77);
 	generation = tc_tcb(&c)->generation;
 	close_both();
-	assert_int_equal(usage().tcbs, 0);
-	assert_int_equal(usage().timewaits, 1);
-	assert_int_equal(usage().orphans, 0);
+	assert_int_equal(tc_usage(&c).tcbs, 0);
+	assert_int_equal(tc_usage(&c).timewaits, 1);
+	assert_int_equal(tc_usage(&c).orphans, 0);
 	ev = report();
 	assert_int_equal(ev.mask, EV_TIMEWAIT);
 	assert_int_equal(ev.conn, c.conn);
@@ -69,9 +61,9 @@ static void test_tcp_time_wait_enter_frees_tcb_and_reports(void **state)
 	assert_false(stack_event_next(c.t.s, &ev));
 
 	ts_advance(&c.t, 59900);
-	assert_int_equal(usage().timewaits, 1);
+	assert_int_equal(tc_usage(&c).timewaits, 1);
 	ts_advance(&c.t, 200);
-	assert_int_equal(usage().timewaits, 0);
+	assert_int_equal(tc_usage(&c).timewaits, 0);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TW), 1);
 	ev = report();
 	assert_int_equal(ev.mask, EV_FREED);
@@ -94,9 +86,9 @@ static void test_tcp_time_wait_fin_again_acked_and_starts_over(void **state)
 	assert_int_equal(c.opt.ts_val,
 			 tcp_ts_now(c.t.s, c.t.now) + tcp_ts_offset(c.t.s, &c.t.s->tws[0].a));
 	ts_advance(&c.t, 59000);
-	assert_int_equal(usage().timewaits, 1);
+	assert_int_equal(tc_usage(&c).timewaits, 1);
 	ts_advance(&c.t, 2000);
-	assert_int_equal(usage().timewaits, 0);
+	assert_int_equal(tc_usage(&c).timewaits, 0);
 	tc_close(&c);
 }
 
@@ -111,10 +103,10 @@ static void test_tcp_time_wait_only_exact_rst_ends_it(void **state)
 	assert_int_equal(RX(&c, .flags = TH_RST | TH_SYN, .seq = 2), DROP_OUT_OF_WINDOW);
 	assert_int_equal(RX(&c, .flags = TH_RST, .seq = 2, .ts_val = 4990), DROP_PAWS);
 	tc_tx_none(&c);
-	assert_int_equal(usage().timewaits, 1);
+	assert_int_equal(tc_usage(&c).timewaits, 1);
 	assert_int_equal(RX(&c, .flags = TH_RST, .seq = 2), DROP_NONE);
 	tc_tx_none(&c);
-	assert_int_equal(usage().timewaits, 0);
+	assert_int_equal(tc_usage(&c).timewaits, 0);
 	assert_int_equal(report().mask, EV_FREED);
 	tc_close(&c);
 }
@@ -130,7 +122,7 @@ static void test_tcp_time_wait_rfc1337_rst_ignored(void **state)
 	assert_int_equal(RX(&c, .flags = TH_RST, .seq = 2), DROP_OUT_OF_WINDOW);
 	assert_int_equal(RX(&c, .flags = TH_RST | TH_ACK, .seq = 2, .ack = 2), DROP_OUT_OF_WINDOW);
 	tc_tx_none(&c);
-	assert_int_equal(usage().timewaits, 1);
+	assert_int_equal(tc_usage(&c).timewaits, 1);
 	tc_close(&c);
 }
 
@@ -160,7 +152,7 @@ static void test_tcp_time_wait_syn_with_higher_number_begins_anew(void **state)
 	TX(&c, .flags = TH_SYN | TH_ACK, .ack = 4);
 	/* behind all that the peer may take for the old connection's */
 	assert_int_equal(c.iss, old + 2 + 65537);
-	assert_int_equal(usage().timewaits, 0);
+	assert_int_equal(tc_usage(&c).timewaits, 0);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TWRecycled), 1);
 	ev = report();
 	assert_int_equal(ev.mask, EV_FREED);
@@ -191,7 +183,7 @@ static void test_tcp_time_wait_syn_old_number(void **state)
 	enter_passive(NULL);
 	assert_int_equal(RX(&c, .flags = TH_SYN, .seq = (uint32_t)-1000), DROP_OUT_OF_WINDOW);
 	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 2);
-	assert_int_equal(usage().timewaits, 1);
+	assert_int_equal(tc_usage(&c).timewaits, 1);
 	tc_close(&c);
 }
 
@@ -211,7 +203,7 @@ static void test_tcp_time_wait_syn_timestamps_decide(void **state)
 	assert_int_equal(RX(&c, .flags = TH_SYN, .seq = (uint32_t)-1000, .ts_val = 5001),
 			 DROP_NONE);
 	TX(&c, .flags = TH_SYN | TH_ACK, .ack = (uint32_t)-999);
-	assert_int_equal(usage().timewaits, 0);
+	assert_int_equal(tc_usage(&c).timewaits, 0);
 	tc_close(&c);
 }
 
@@ -241,8 +233,8 @@ static void test_tcp_time_wait_bounded(void **state)
 	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1), DROP_NONE);
 	assert_int_equal(tcp_accept(c.t.s, c.listener, &c.conn), 0);
 	close_both();
-	assert_int_equal(usage().timewaits, 1);
-	assert_int_equal(usage().tcbs, 0);
+	assert_int_equal(tc_usage(&c).timewaits, 1);
+	assert_int_equal(tc_usage(&c).tcbs, 0);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPTimeWaitOverflow), 1);
 	ev = report();
 	assert_int_equal(ev.mask, EV_FREED);
@@ -265,9 +257,9 @@ static void test_tcp_time_wait_many_in_one_bucket(void **state)
 		assert_int_equal(tcp_accept(c.t.s, c.listener, &c.conn), 0);
 		close_both();
 	}
-	assert_int_equal(usage().timewaits, 16);
+	assert_int_equal(tc_usage(&c).timewaits, 16);
 	ts_advance(&c.t, 61000);
-	assert_int_equal(usage().timewaits, 0);
+	assert_int_equal(tc_usage(&c).timewaits, 0);
 	tc_close(&c);
 }
 
@@ -282,9 +274,9 @@ static void enter_fin_wait_2(void)
 	ts_advance(&c.t, 1100);
 	c.ts_val += 1100;
 	tc_tx_none(&c);
-	assert_int_equal(usage().tcbs, 0);
-	assert_int_equal(usage().timewaits, 1);
-	assert_int_equal(usage().orphans, 0);
+	assert_int_equal(tc_usage(&c).tcbs, 0);
+	assert_int_equal(tc_usage(&c).timewaits, 1);
+	assert_int_equal(tc_usage(&c).orphans, 0);
 	assert_int_equal(report().mask, EV_TIMEWAIT | EV_FIN_WAIT2);
 }
 
@@ -316,9 +308,9 @@ static void test_tcp_fin_wait_2_record_fin_begins_time_wait(void **state)
 	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 2);
 	assert_int_equal(record_state(), TCP_TIME_WAIT);
 	ts_advance(&c.t, 59000);
-	assert_int_equal(usage().timewaits, 1);
+	assert_int_equal(tc_usage(&c).timewaits, 1);
 	ts_advance(&c.t, 2000);
-	assert_int_equal(usage().timewaits, 0);
+	assert_int_equal(tc_usage(&c).timewaits, 0);
 	tc_close(&c);
 }
 
@@ -328,7 +320,7 @@ static void test_tcp_fin_wait_2_record_text_is_reset(void **state)
 	enter_fin_wait_2();
 	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 2, .len = 3);
 	TX(&c, .flags = TH_RST, .seq = 2);
-	assert_int_equal(usage().timewaits, 0);
+	assert_int_equal(tc_usage(&c).timewaits, 0);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPAbortOnData), 1);
 	tc_close(&c);
 }
@@ -347,10 +339,10 @@ static void test_tcp_fin_wait_2_record_only_exact_rst_ends_it(void **state)
 	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 1);
 	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 3, .len = 3), DROP_BAD_ACK);
 	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 1);
-	assert_int_equal(usage().timewaits, 1);
+	assert_int_equal(tc_usage(&c).timewaits, 1);
 	assert_int_equal(RX(&c, .flags = TH_RST, .seq = 1), DROP_NONE);
 	tc_tx_none(&c);
-	assert_int_equal(usage().timewaits, 0);
+	assert_int_equal(tc_usage(&c).timewaits, 0);
 	tc_close(&c);
 }
 
@@ -364,7 +356,7 @@ static void test_tcp_time_wait_syn_with_more_flags(void **state)
 	RX(&c, .flags = TH_SYN | TH_FIN, .seq = 1000);
 	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 2);
 	tc_tx_none(&c);
-	assert_int_equal(usage().timewaits, 1);
+	assert_int_equal(tc_usage(&c).timewaits, 1);
 	tc_close(&c);
 }
 
@@ -399,7 +391,7 @@ static void test_tcp_fin_wait_2_record_any_text_is_reset(void **state)
 		enter_fin_wait_2();
 		tc_rx(&c, &text[i]);
 		TX(&c, .flags = TH_RST, .seq = 2);
-		assert_int_equal(usage().timewaits, 0);
+		assert_int_equal(tc_usage(&c).timewaits, 0);
 		tc_close(&c);
 	}
 }
@@ -416,7 +408,7 @@ static void test_tcp_fin_wait_2_record_text_out_of_window(void **state)
 				 DROP_OUT_OF_WINDOW);
 		TX(&c, .flags = TH_ACK, .seq = 2, .ack = 1);
 	}
-	assert_int_equal(usage().timewaits, 1);
+	assert_int_equal(tc_usage(&c).timewaits, 1);
 	tc_close(&c);
 }
 
