@@ -22,10 +22,10 @@ static uint32_t established(struct tstack *t, uint16_t port)
 	ts_expect(t, &o);
 	ours = get_be16(o.l4);
 	iss = get_be32(o.l4 + 4);
-	assert_int_equal(ts_rx(t, &(struct spec){TCP_PKT, .sport = port, .dport = ours, .seq = 100,
-						 .ack = iss + 1, .flags = TH_SYN | TH_ACK,
-						 .wnd = 65535}),
-			 DROP_NONE);
+	assert_int_equal(
+		ts_rx(t, &(struct spec){TCP_PKT, .sport = port, .dport = ours, .seq = 100,
+					.ack = iss + 1, .flags = TH_SYN | TH_ACK, .wnd = 65535}),
+		DROP_NONE);
 	ts_expect(t, &o); /* the ACK */
 	ts_expect_none(t);
 	assert_true(stack_event_next(t->s, &ev));
@@ -264,7 +264,8 @@ static void test_stack_listener_event(void **state)
 	struct stack_ev ev;
 	struct out o;
 	uint32_t id, iss, conn;
-	struct spec x = {TCP_PKT, .sport = 5000, .dport = 80, .seq = 1, .flags = TH_SYN, .wnd = 999};
+	struct spec x = {TCP_PKT,  .sport = 5000,   .dport = 80,
+			 .seq = 1, .flags = TH_SYN, .wnd = 999};
 
 	(void)state;
 	open_with_peer(&t, NULL);
@@ -303,6 +304,7 @@ static void test_stack_addresses_come_and_go(void **state)
 	assert_int_equal(ts_event(&t, del), -E_NOENT);
 	assert_int_equal(ts_event(&t, add), 0);
 	assert_int_equal(ts_rx(&t, &(struct spec){GOOD, .dst = "10.0.0.7"}), DROP_NO_SOCKET);
+	assert_int_equal(ts_event(&t, add), 0); /* once more: it is the same one */
 	assert_int_equal(ts_event(&t, del), 0);
 	assert_int_equal(ts_rx(&t, &(struct spec){GOOD, .dst = "10.0.0.7"}), DROP_NOT_FOR_US);
 	assert_int_equal(ts_rx(&t, &(struct spec){GOOD}), DROP_NO_SOCKET);
@@ -410,6 +412,72 @@ static void test_stack_names_and_defaults(void **state)
 	assert_int_equal(l.ipfrag_time, 30);
 }
 
+/* Initial numbers, ports and cookies: none follows from another, all from what nobody knows. */
+static void test_stack_secrets_are_all_keyed(void **state)
+{
+	struct stack_cfg c = ts_cfg();
+	uint64_t key[2][8];
+	struct tstack t;
+
+	(void)state;
+	for (uint64_t n = 0; n < 2; n++) {
+		const struct stack *s;
+
+		c.key[1] = 77 + n;
+		ts_open(&t, &c);
+		s = t.s;
+		memcpy(key[n], s->isn_key, 16);
+		memcpy(key[n] + 2, s->port_key, 16);
+		memcpy(key[n] + 4, s->cookie_key, 16);
+		memcpy(key[n] + 6, s->fo_key, 16);
+		ts_close(&t);
+	}
+	for (uint32_t i = 0; i < 8; i++) {
+		assert_true(key[0][i] && key[0][i] != key[1][i]);
+		for (uint32_t k = 0; k < i; k++)
+			assert_true(key[0][i] != key[0][k]);
+	}
+}
+
+/* What a configuration does not say is as in Linux. */
+static void test_stack_defaults(void **state)
+{
+	struct stack_cfg c = ts_cfg();
+	struct tstack t;
+	struct out o;
+
+	(void)state;
+	c.limits.port_lo = c.limits.port_hi = 0;
+	c.limits.ip_default_ttl = 0;
+	open_with_peer(&t, &c);
+	assert_int_equal(t.s->cfg.limits.port_lo, 32768);
+	assert_int_equal(t.s->cfg.limits.port_hi, 60999);
+	ts_rx(&t, &(struct spec){ICMP_PKT, .type = 8});
+	ts_expect(&t, &o);
+	assert_int_equal(o.ttl, 64);
+	ts_close(&t);
+}
+
+/* Packets that wait for the driver are as many as there may be, and no more. */
+static void test_stack_packets_to_send_are_bounded(void **state)
+{
+	struct stack_cfg c = ts_cfg();
+	struct tstack t;
+	struct out o;
+	uint32_t n = 0;
+
+	(void)state;
+	c.n_pending = 16;
+	open_with_peer(&t, &c);
+	for (uint32_t i = 0; i < 20; i++)
+		ts_rx(&t, &(struct spec){ICMP_PKT, .type = 8});
+	assert_int_equal(t.s->n_pending, 16);
+	while (ts_tx(&t, &o))
+		n++;
+	assert_int_equal(n, 16);
+	ts_close(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -427,6 +495,9 @@ int main(void)
 		cmocka_unit_test(test_stack_init_touches_little),
 		cmocka_unit_test(test_stack_check_finds_damage),
 		cmocka_unit_test(test_stack_names_and_defaults),
+		cmocka_unit_test(test_stack_secrets_are_all_keyed),
+		cmocka_unit_test(test_stack_defaults),
+		cmocka_unit_test(test_stack_packets_to_send_are_bounded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

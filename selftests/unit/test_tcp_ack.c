@@ -425,6 +425,22 @@ static void test_tcp_recovery_partial_ack_deflates(void **state)
 	tc_close(&c);
 }
 
+/* RFC 6298 §3: the time is that of a whole segment; an ACK of a part of it says nothing. */
+static void test_tcp_rtt_of_a_whole_segment(void **state)
+{
+	(void)state;
+	start(2);
+	SEG(0), LAST(1);
+	tc_tcb(&c)->srtt = 0;
+	ts_advance(&c.t, 20);
+	ACK(101);
+	assert_int_equal(tc_tcb(&c)->srtt, 0);
+	ts_advance(&c.t, 30);
+	ACK(END(1));
+	assert_int_equal(tc_tcb(&c)->srtt, 50000);
+	tc_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -450,6 +466,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_taken_event_leaves_no_work, setup),
 		cmocka_unit_test_setup(test_tcp_writable_after_a_third_is_free, setup),
 		cmocka_unit_test_setup(test_tcp_recovery_partial_ack_deflates, setup),
+		cmocka_unit_test_setup(test_tcp_rtt_of_a_whole_segment, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

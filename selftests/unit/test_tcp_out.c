@@ -187,6 +187,33 @@ static void test_tcp_resets_are_rate_limited(void **state)
 	tc_close(&c);
 }
 
+/* RFC 4022 tcpOutSegs, tcpRetransSegs; Linux's TCPOrigDataSent: as many as there are on the wire */
+static void test_tcp_segments_out_are_counted(void **state)
+{
+	(void)state;
+	open_gso(65536);
+	ts_check(&c.t);
+	tc_send(&c, 3 * 1460); /* one packet, exactly three segments */
+	TX(&c, .flags = TH_ACK | TH_PSH, .seq = 1, .ack = 1, .len = 3 * 1460);
+	assert_int_equal(ts_mib(&c.t, MIB_Tcp_OutSegs), 1 + 3); /* and a SYN-ACK */
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1 + 3 * 1460);
+	tc_send(&c, 1461);
+	TX(&c, .flags = TH_ACK | TH_PSH, .seq = 4381, .ack = 1, .len = 1461);
+	assert_int_equal(ts_mib(&c.t, MIB_Tcp_OutSegs), 1 + 3 + 2);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPOrigDataSent), 3 + 2);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1 + 3 * 1460 + 1461);
+	tcp_shutdown(c.t.s, c.conn, false, true, c.t.now);
+	TX(&c, .flags = TH_ACK | TH_FIN, .seq = 5842, .ack = 1);
+	assert_int_equal(ts_mib(&c.t, MIB_Tcp_OutSegs), 1 + 3 + 2 + 1);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPOrigDataSent), 3 + 2 + 1);
+	assert_int_equal(ts_mib(&c.t, MIB_Tcp_RetransSegs), 0);
+	ts_advance(&c.t, 1100);
+	TX(&c, .flags = TH_ACK | TH_FIN, .seq = 5842, .ack = 1);
+	assert_int_equal(ts_mib(&c.t, MIB_Tcp_RetransSegs), 1);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPOrigDataSent), 3 + 2 + 1);
+	tc_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -199,6 +226,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_neighbour_moves_segments_follow, setup),
 		cmocka_unit_test_setup(test_tcp_no_route_loses_segment, setup),
 		cmocka_unit_test_setup(test_tcp_resets_are_rate_limited, setup),
+		cmocka_unit_test_setup(test_tcp_segments_out_are_counted, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -202,6 +202,85 @@ static void test_tcp_put_options_round_trip(void **state)
 	}
 }
 
+/* RFC 7413 §4.1.1, and §4.1.1 of RFC 6994 for who sends it as an experiment: as on the wire */
+static void test_tcp_fastopen_option_on_the_wire(void **state)
+{
+	static const struct {
+		uint8_t fo;
+		bool exp;
+		uint8_t len, b[24];
+	} v[] = {
+		{1, false, 4, {34, 2, 1, 1}},
+		{5, false, 8, {34, 6, 'a', 'b', 'c', 'd', 1, 1}},
+		{17, false, 20,
+		 "\x22\x12"
+		 "abcdefghijklmnop\x01\x01"},
+		{1, true, 4, {254, 4, 0xf9, 0x89}},
+		{9, true, 12,
+		 "\xfe\x0c\xf9\x89"
+		 "abcdefgh"},
+	};
+	/* 2, 3, 5 and 18 bytes are no cookies; another experiment is none of ours */
+	static const uint8_t no[][20] = {{34, 4, 'a', 'b'},
+					 {34, 5, 'a', 'b', 'c'},
+					 {34, 7, 'a', 'b', 'c', 'd', 'e'},
+					 "\x22\x14"
+					 "abcdefghijklmnopqr",
+					 {254, 4, 0xf9, 0x88}};
+	struct tcp_seg g;
+	uint8_t b[40];
+
+	(void)state;
+	for (uint32_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
+		struct tcp_options o = {
+			.fo = v[i].fo, .fo_exp = v[i].exp, .fo_cookie = "abcdefghijklmnop"};
+
+		assert_int_equal(tcp_put_options(b, &o, true), v[i].len);
+		assert_memory_equal(b, v[i].b, v[i].len);
+		assert_int_equal(tcp_put_options(b, &o, false), 0);
+		assert_int_equal(parse(TH_SYN, v[i].b, v[i].len, 0, &g), DROP_NONE);
+		assert_int_equal(g.o.fo, v[i].fo);
+		assert_int_equal(g.o.fo_exp, v[i].exp);
+		assert_memory_equal(g.o.fo_cookie, o.fo_cookie, v[i].fo - 1u);
+		assert_int_equal(parse(TH_ACK, v[i].b, v[i].len, 0, &g), DROP_NONE);
+		assert_int_equal(g.o.fo, 0);
+	}
+	for (uint32_t i = 0; i < sizeof(no) / sizeof(no[0]); i++) {
+		assert_int_equal(parse(TH_SYN, no[i], sizeof(no[i]), 0, &g), DROP_NONE);
+		assert_int_equal(g.o.fo, 0);
+	}
+}
+
+/* What others have to understand: kinds, lengths, order and padding (RFC 9293 §3.2) */
+static void test_tcp_put_options_on_the_wire(void **state)
+{
+	static const uint8_t syn[] = {2, 4,  4, 210, 4, 2,  8, 10, 0, 0,
+				      0, 77, 0, 0,   0, 88, 1, 3,  3, 5};
+	static const uint8_t plain[] = {1, 1, 4, 2};
+	static const uint8_t ack[] = {1, 1, 8, 10, 0, 0, 0, 77, 0, 0, 0, 88,
+				      1, 1, 5, 10, 0, 0, 0, 1,	0, 0, 0, 2};
+	struct tcp_options o = {.mss = 1234,
+				.has_wscale = true,
+				.wscale = 5,
+				.has_ts = true,
+				.sack_ok = true,
+				.ts_val = 77,
+				.ts_ecr = 88,
+				.n_sack = 1,
+				.sack = {{1, 2}}};
+	uint8_t b[40];
+
+	(void)state;
+	assert_int_equal(tcp_put_options(b, &o, true), sizeof(syn));
+	assert_memory_equal(b, syn, sizeof(syn));
+	assert_int_equal(tcp_put_options(b, &o, false), sizeof(ack));
+	assert_memory_equal(b, ack, sizeof(ack));
+	o.mss = 0;
+	o.has_wscale = o.has_ts = false;
+	assert_int_equal(tcp_put_options(b, &o, true), sizeof(plain));
+	assert_memory_equal(b, plain, sizeof(plain));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -217,6 +296,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_tcp_parse_bad_checksum_counted, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_tcp_put_options_round_trip, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_tcp_fastopen_option_on_the_wire, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_tcp_put_options_on_the_wire, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

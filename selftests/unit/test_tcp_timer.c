@@ -332,11 +332,12 @@ static void test_tcp_linger2_ends_fin_wait_2(void **state)
 	tcp_close(c.t.s, c.conn, c.t.now);
 	TX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1);
 	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 2);
-	ts_advance(&c.t, 4900);
-	assert_int_equal(tc_usage(&c).tcbs, 1);
-	ts_advance(&c.t, 200);
+	ts_advance(&c.t, 1001);
 	tc_tx_none(&c);
-	assert_int_equal(tc_usage(&c).tcbs, 0);
+	ts_advance(&c.t, 3899);
+	assert_int_equal(tc_usage(&c).timewaits, 1);
+	ts_advance(&c.t, 200);
+	assert_int_equal(tc_usage(&c).timewaits, 0);
 	tc_close(&c);
 }
 
@@ -351,11 +352,12 @@ static void test_tcp_linger2_not_below_the_round_trip(void **state)
 	tc_tcb(&c)->rto = 2000000;
 	tc_tcb(&c)->flags &= ~TCB_F_RTT_VALID;
 	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 2);
-	ts_advance(&c.t, 6900);
-	assert_int_equal(tc_usage(&c).tcbs, 1);
-	ts_advance(&c.t, 200);
+	ts_advance(&c.t, 1001);
 	tc_tx_none(&c);
-	assert_int_equal(tc_usage(&c).tcbs, 0);
+	ts_advance(&c.t, 5899);
+	assert_int_equal(tc_usage(&c).timewaits, 1); /* a record waits for the rest of it */
+	ts_advance(&c.t, 200);
+	assert_int_equal(tc_usage(&c).timewaits, 0);
 	tc_close(&c);
 }
 
@@ -484,6 +486,22 @@ static void test_tcp_retries_are_a_time(void **state)
 	tc_close(&c);
 }
 
+/* RFC 9293 MUST-26: what is outstanding, or waits for a window, is not probed for life as well. */
+static void test_tcp_keepalive_not_while_data_waits(void **state)
+{
+	(void)state;
+	for (int shut = 0; shut < 2; shut++) {
+		keepalive_on();
+		tcp_setopt(c.t.s, c.conn, TOPT_KEEPIDLE, 2, c.t.now);
+		if (shut)
+			RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .wnd = ZERO_WND);
+		tc_send(&c, 10);
+		assert_int_equal(seconds_until_closed(60), 60);
+		assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPKeepAlive), 0);
+		tc_close(&c);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -509,6 +527,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_keepalive_probes_do_not_end_an_orphan, setup),
 		cmocka_unit_test_setup(test_tcp_window_opened_after_probes_begins_anew, setup),
 		cmocka_unit_test_setup(test_tcp_retries_are_a_time, setup),
+		cmocka_unit_test_setup(test_tcp_keepalive_not_while_data_waits, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
