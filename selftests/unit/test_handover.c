@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* handover.c: connections that change stacks in every state with all that they hold. */
 #include "handover_world.h"
+#include "user/core/tcp_info.h"
 
 static void test_export_takes_next_hop_along(void **state)
 {
@@ -294,6 +295,33 @@ static void test_handover_application_asks_for_the_way_after_r1(void **state)
 	finish();
 }
 
+static void test_handover_what_it_tells_of_itself_goes_along(void **state)
+{
+	struct tcp_info_out was, is;
+
+	(void)state;
+	start();
+	tc_send(&c, 100);
+	tc_tx_all(&c);
+	ts_advance(&c.t, 1000);
+	tc_tx_all(&c);
+	RX(&c, .flags = TH_ACK, .seq = 21, .ack = 1, .len = 10);
+	tc_tx_all(&c);
+	assert_true(tcp_info(c.t.s, c.conn, c.t.now, &was));
+	assert_true(was.bytes_retrans >= 100 && was.rcv_ooopack == 1 && was.total_rto);
+	assert_true(was.busy_time == 1000000 && was.min_rtt != UINT32_MAX);
+	move();
+	ts_advance(&c.t, 100);
+	assert_true(tcp_info(c.t.s, c.conn, c.t.now, &is));
+	assert_true(is.bytes_retrans == was.bytes_retrans && is.rcv_ooopack == 1 &&
+		    is.bytes_sent == was.bytes_sent && is.total_rto == was.total_rto);
+	assert_int_equal(is.data_segs_out, was.data_segs_out);
+	assert_int_equal(is.data_segs_in, was.data_segs_in);
+	assert_int_equal(is.min_rtt, was.min_rtt);
+	assert_true(is.busy_time == was.busy_time + 100000); /* it still is */
+	finish();
+}
+
 static void test_handover_own_export_can_be_taken_back(void **state)
 {
 	uint32_t generation, back;
@@ -388,6 +416,7 @@ int main(void)
 		cmocka_unit_test_setup(test_handover_time_wait_closed_becomes_record, setup),
 		cmocka_unit_test_setup(test_handover_neighbour_is_known_to_the_application, setup),
 		cmocka_unit_test_setup(test_handover_application_asks_for_the_way_after_r1, setup),
+		cmocka_unit_test_setup(test_handover_what_it_tells_of_itself_goes_along, setup),
 		cmocka_unit_test_setup(test_handover_own_export_can_be_taken_back, setup),
 		cmocka_unit_test_setup(test_export_cancel_goes_on_here, setup),
 		cmocka_unit_test_setup(test_export_refuses, setup),

@@ -42,7 +42,7 @@ static void test_tcp_rtt_samples_give_rto(void **state)
 	assert_int_equal(t->srtt, 100000);
 	assert_int_equal(t->rttvar, 50000);
 	assert_int_equal(t->rto, 300000); /* 100 + max(4 * 50, 200) */
-	tcp_rtt_sample(t, 500000);
+	tcp_rtt_sample(t, 500000, c.t.now);
 	assert_int_equal(t->rttvar, 50000 - 12500 + 100000);
 	assert_int_equal(t->srtt, 100000 - 12500 + 62500);
 	assert_int_equal(t->rto, 150000 + 4 * 137500);

@@ -99,6 +99,7 @@ struct rate {
 	uint32_t epoch_us, epoch_bytes; /* BBR's own: ACKs that come merged */
 	/* ... and over several round trips, when .lt_on: what was delivered and lost since .lt_us
 	 */
+	uint32_t last_bytes, last_us; /* the last sample */
 	uint32_t lost, lt_lost, lt_delivered, lt_us;
 	uint8_t lt_rounds;
 	bool lt_on;
@@ -113,6 +114,8 @@ void rate_close(struct stack *s, struct tcb *t, struct board *b);
 void rate_sent(struct stack *s, struct tcb *t, struct board *b, struct mtime now);
 /* Fills in the sample that an ACK gives; the scoreboard has taken it in. */
 void rate_ack(const struct board_ack *a, struct cc_ack *c);
+/* The last sample, in bytes per second; 0: none. */
+uint64_t rate_last(const struct stack *s, const struct board *b);
 /* The program writes; did it leave the connection without data before? */
 void rate_app_limited(const struct stack *s, struct tcb *t);
 
@@ -136,6 +139,7 @@ struct board_ack {
 	uint64_t sent_last; /* ns, of what was sent last of all; 0: none */
 	bool sent_unsure;   /* … which of its copies has arrived, or when it was sent */
 	bool original;	    /* bytes below .recover have arrived that were sent only once */
+	bool late;	    /* … which others have overtaken */
 	bool sacked;	    /* SACK blocks told something new */
 };
 void board_ack(struct board_ack *a);

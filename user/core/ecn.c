@@ -123,8 +123,10 @@ bool tcp_ecn_echo(struct stack *s, struct tcb *t, const struct tcp_seg *g, uint3
 	     ece = g->flags & TH_ECE && !(g->flags & TH_SYN) && t->opt & TCB_OPT_ECN;
 	uint32_t mss = tcp_eff_mss(t), flight = t->snd_max - t->snd_una + acked;
 
-	if (ece)
+	if (ece && acked) {
 		stack_count(s, MIB_TcpExt_TCPDeliveredCE, (acked + mss - 1) / mss);
+		tcb_rare(s, t)->delivered_ce += (acked + mss - 1) / mss;
+	}
 	if (cc->marks)
 		cc->marks(t, acked, ece);
 	if (!ece || t->cc_state != CC_OPEN)

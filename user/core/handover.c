@@ -19,7 +19,7 @@
 	 TCB_F_URG_VALID | TCB_F_URG_READ | TCB_F_URG_SND | TCB_F_ECE | TCB_F_CWR)
 #define OPT_KNOWN                                                                                  \
 	(TCB_OPT_WSCALE | TCB_OPT_TS | TCB_OPT_SACK | TCB_OPT_ECN | TCB_OPT_SYN_DATA |             \
-	 TCB_OPT_SYNACK)
+	 TCB_OPT_SYNACK | TCB_OPT_RARE)
 #define SOCKOPT_KNOWN                                                                              \
 	(TCB_NODELAY | TCB_CORK | TCB_KEEPALIVE | TCB_LINGER | TCB_QUICKACK | TCB_RCVBUF_LOCK |    \
 	 TCB_SNDBUF_LOCK | TCB_OOBINLINE)
@@ -32,6 +32,7 @@ static void export(struct stack *s, struct tcb *t)
 	if (s->cfg.role == STACK_FULL)
 		tcp_link_ready(s, t, s->now);
 	tcp_unlink(s, t);
+	tcp_chrono_stop(s, t, s->now);
 	tcb_work_put(s, t, s->now);
 	/* A connection that was closed here is to be closed once more by the importer. */
 	if (t->flags & TCB_F_CLOSED)
@@ -317,6 +318,8 @@ static void clamp_times(struct tcb *t, struct mtime now)
 	t->rtx_first = clamp_past(t->rtx_first, now);
 	t->last_rcv = clamp_past(t->last_rcv, now);
 	t->last_snd = clamp_past(t->last_snd, now);
+	t->last_data = clamp_past(t->last_data, now);
+	t->min_rtt_ms = clamp_past(t->min_rtt_ms, now);
 	t->t_rtx = clamp_deadline(t->t_rtx, now, TCP_RTO_MAX_US / 1000);
 	t->t_delack = clamp_stamp(t->t_delack, now, 1000);
 	t->t_keep = clamp_stamp(t->t_keep, now, 32767u * 1000);
@@ -383,9 +386,10 @@ static void work_adopt(struct stack *s, struct tcb *t, const struct tcb *c)
 }
 
 /* From a checked copy to a TCB of ours with empty queues, in no list. */
-static void tcb_adopt(struct stack *s, struct tcb *t, const struct tcb *c, uint64_t cookie,
+static void tcb_adopt(struct stack *s, struct tcb *t, const struct tcb_copy *copy, uint64_t cookie,
 		      struct mtime now)
 {
+	const struct tcb *c = &copy->t;
 	uint32_t generation = t->generation;
 	bool app = s->cfg.role == STACK_APP;
 
@@ -402,6 +406,9 @@ static void tcb_adopt(struct stack *s, struct tcb *t, const struct tcb *c, uint6
 	t->hash_next = 0;
 	t->timer = (struct wheel_node){SHM_NIL, SHM_NIL, SHM_NIL};
 	work_adopt(s, t, c);
+	t->opt &= (uint8_t)~TCB_OPT_RARE;
+	if (c->opt & TCB_OPT_RARE)
+		*tcb_rare(s, t) = copy->r;
 	t->ev_mask = 0;
 	t->tx_head = SHM_NIL;
 	t->rx_head = t->ooo_head = SHM_NIL;
@@ -425,9 +432,10 @@ static int queues_copy(struct stack *s, struct tcb *t, const struct tcb *c,
 	return err;
 }
 
-static int adopt(struct stack *s, const struct arena_view *from, const struct tcb *c,
+static int adopt(struct stack *s, const struct arena_view *from, const struct tcb_copy *copy,
 		 uint64_t cookie, struct mtime now, uint32_t *conn)
 {
+	const struct tcb *c = &copy->t;
 	struct tcb *t;
 	char why[64];
 	int err;
@@ -443,7 +451,7 @@ static int adopt(struct stack *s, const struct arena_view *from, const struct tc
 	if (*conn == SHM_NIL)
 		return -E_NOBUFS;
 	t = tcb_at(s, *conn);
-	tcb_adopt(s, t, c, cookie, now);
+	tcb_adopt(s, t, copy, cookie, now);
 	err = queues_copy(s, t, c, from);
 	if (err)
 		goto err_release;
@@ -467,9 +475,10 @@ err_release:
 }
 
 /* What stack_export_ended() gave: an error, and what was received before it. */
-static int adopt_ended(struct stack *s, const struct arena_view *from, const struct tcb *c,
+static int adopt_ended(struct stack *s, const struct arena_view *from, const struct tcb_copy *copy,
 		       uint64_t cookie, struct mtime now, uint32_t *conn)
 {
+	const struct tcb *c = &copy->t;
 	struct tcb *t;
 	char why[64];
 	int err;
@@ -480,7 +489,7 @@ static int adopt_ended(struct stack *s, const struct arena_view *from, const str
 	if (*conn == SHM_NIL)
 		return -E_NOBUFS;
 	t = tcb_at(s, *conn);
-	tcb_adopt(s, t, c, cookie, now);
+	tcb_adopt(s, t, copy, cookie, now);
 	t->flags &= TCB_F_FIN_RCVD;
 	t->opt &= (uint8_t)~TCB_OPT_SYNACK;
 	t->snd_una = t->snd_nxt = t->snd_max;
@@ -506,8 +515,8 @@ static int take(struct stack *s, const struct arena_view *from, uint32_t idx, ui
 		tcb_peek(from, idx, &copy);
 		if (c->generation == generation &&
 		    (c->owner == TCB_EXPORTED || (rescue && c->owner == TCB_MINE)))
-			err = c->state == TCP_CLOSED ? adopt_ended(s, from, c, cookie, now, conn)
-						     : adopt(s, from, c, cookie, now, conn);
+			err = c->state == TCP_CLOSED ? adopt_ended(s, from, &copy, cookie, now, conn)
+						     : adopt(s, from, &copy, cookie, now, conn);
 	}
 	if (err)
 		MIB(s, Td_HandOverRefused);

@@ -93,10 +93,32 @@ struct mtime tcb_work_put(struct stack *s, struct tcb *t, struct mtime now)
 	return MTIME_NEVER;
 }
 
+static struct tcb_rare *rare_at(const struct stack *s, uint32_t i)
+{
+	return (struct tcb_rare *)(void *)(work_at(s, 0) + s->a.n_tcbs) + i;
+}
+
+struct tcb_rare *tcb_rare(struct stack *s, struct tcb *t)
+{
+	struct tcb_rare *r = rare_at(s, tcb_index(s, t));
+
+	if (!(t->opt & TCB_OPT_RARE))
+		memset(r, 0, sizeof(*r));
+	t->opt |= TCB_OPT_RARE;
+	return r;
+}
+
+const struct tcb_rare *tcb_rare_had(const struct stack *s, const struct tcb *t)
+{
+	return t->opt & TCB_OPT_RARE ? rare_at(s, tcb_index(s, t)) : NULL;
+}
+
 void tcb_peek(const struct arena_view *from, uint32_t conn, struct tcb_copy *c)
 {
 	const uint64_t works = (uint64_t)from->n_tcbs * sizeof(struct tcb);
 	const uint64_t end = works + (uint64_t)from->n_tcbs * sizeof(struct tcb_work);
+	const struct tcb_rare *rare =
+		(const void *)((const uint8_t *)from->tcbs + end); /* of the first one */
 	uint64_t at;
 
 	memset(c, 0, sizeof(*c));
@@ -109,6 +131,8 @@ void tcb_peek(const struct arena_view *from, uint32_t conn, struct tcb_copy *c)
 	} else {
 		c->t.work = 0;
 	}
+	if (c->t.opt & TCB_OPT_RARE)
+		memcpy(&c->r, rare + conn, sizeof(c->r));
 }
 
 void tcb_release(struct stack *s, uint32_t idx)

@@ -10,6 +10,9 @@
 
 uint32_t tcb_alloc(struct stack *s); /* zeroed, generation set, owner TCB_MINE, links SHM_NIL */
 void tcb_release(struct stack *s, uint32_t idx); /* its chunks must be gone, out of all lists */
+/* To write to; and to read, NULL: all of it is 0. */
+struct tcb_rare *tcb_rare(struct stack *s, struct tcb *t);
+const struct tcb_rare *tcb_rare_had(const struct stack *s, const struct tcb *t);
 struct tcb_work *tcb_work_make(struct stack *s, struct tcb *t);
 /* Ends it where nothing is under way; where it may end later without more to come: when. */
 struct mtime tcb_work_put(struct stack *s, struct tcb *t, struct mtime now);

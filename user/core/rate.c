@@ -121,6 +121,15 @@ void rate_ack(const struct board_ack *a, struct cc_ack *c)
 	c->sample_us = acking > m->sent_us ? acking : m->sent_us;
 	c->prior_delivered = m->delivered;
 	c->app_limited = m->app_limited;
+	r->last_bytes = c->sample_bytes;
+	r->last_us = c->sample_us;
+}
+
+uint64_t rate_last(const struct stack *s, const struct board *b)
+{
+	const struct rate *r = rate_get(s, b);
+
+	return r && r->last_us ? r->last_bytes * 1000000ull / r->last_us : 0;
 }
 
 void rate_app_limited(const struct stack *s, struct tcb *t)

@@ -50,6 +50,7 @@ enum tcb_owner {
 #define TCB_OPT_TS (1u << 1)
 #define TCB_OPT_SACK (1u << 2)
 #define TCB_OPT_ECN (1u << 3)
+#define TCB_OPT_RARE (1u << 4)     /* its struct tcb_rare means something */
 #define TCB_OPT_FASTOPEN (1u << 6) /* SYN-SENT: RFC 7413, a cookie or the wish for one goes along */
 #define TCB_OPT_SYNACK (1u << 5)   /* RFC 7413, passive: open, but our SYN-ACK is not acknowledged */
 #define TCB_OPT_SYN_DATA (1u << 7) /* text in our SYN was acknowledged */
@@ -223,9 +224,12 @@ struct tcb {
 	uint64_t rcv_mss : 16; /* estimate of what the peer sends, for delayed ACKs */
 	uint64_t bytes_received : 48;
 	uint64_t oow_ms : 16; /* when a bare out-of-window segment was last answered, low bits */
-	uint32_t segs_out, segs_in;
+	uint32_t segs_out, segs_in, data_segs_out, data_segs_in;
+	uint32_t last_data; /* when the last text came */
+	uint32_t min_rtt, min_rtt_ms; /* µs, of the last five minutes; 0: none yet; when it was seen */
+	uint32_t busy_ms; /* there was something to send, or outstanding; till .chrono_ms */
 };
-_Static_assert(sizeof(struct tcb) <= 320, "the budget of an idle connection");
+_Static_assert(sizeof(struct tcb) <= 344, "the budget of an idle connection");
 _Static_assert(sizeof(struct tcb) % 8 == 0, "TCBs stand in an array");
 
 /*
@@ -262,15 +266,36 @@ struct tcb_work {
 	uint32_t urg_seq;    /* TCB_F_URG: number of the peer's urgent byte (tcp_urg.c) */
 	uint32_t snd_up;     /* TCB_F_URG_SND: RFC 9293's SND.UP, one beyond our urgent byte */
 	uint8_t urg_byte;    /* TCB_F_URG_VALID */
-	uint8_t pad[3];
+	uint8_t chrono; /* enum chrono: what sending waits for, since .chrono_ms */
+	uint8_t pad[2];
 	/* TCB_F_UNDO with SACK: of struct undo, while there is no scoreboard */
 	uint32_t kept_cwnd, kept_ssthresh, kept_again;
-	uint32_t pad2;
+	uint32_t chrono_ms; /* ms_stamp() */
 };
 _Static_assert(sizeof(struct tcb_work) % 8 == 0, "tcb.work counts in 8 bytes");
 
+/*
+ * For TCP_INFO: what most connections never have. The arena has one for each TCB, behind the works
+ * and by the same index; while TCB_OPT_RARE is not set it is not touched, and all of it counts as 0.
+ */
+struct tcb_rare {
+	uint64_t bytes_retrans;
+	uint32_t delivered_ce, dsack_dups, reord_seen, rcv_ooopack;
+	uint32_t rwnd_ms, sndbuf_ms; /* of .busy_ms */
+	uint32_t rto_ms;	     /* from the first timeout to what acknowledged something */
+	uint16_t rtos, rto_recoveries;
+};
+_Static_assert(sizeof(struct tcb_rare) % 8 == 0, "they stand in an array");
+
+enum chrono {
+	CHRONO_NONE,
+	CHRONO_BUSY,
+	CHRONO_RWND,   /* the peer's window is used up */
+	CHRONO_SNDBUF, /* all is sent, and the program waits for room in a buffer that is full */
+};
+
 /* What the arena has for one connection. */
-#define TCB_ROOM (sizeof(struct tcb) + sizeof(struct tcb_work))
+#define TCB_ROOM (sizeof(struct tcb) + sizeof(struct tcb_work) + sizeof(struct tcb_rare))
 
 /* Only where there is one. Of a TCB of our own, or of a copy that stands before a copy of it. */
 static inline struct tcb_work *tcb_work(const struct tcb *t)
@@ -284,6 +309,7 @@ static inline struct tcb_work *tcb_work(const struct tcb *t)
 struct tcb_copy {
 	struct tcb t;
 	struct tcb_work w; /* while .t.work is set */
+	struct tcb_rare r; /* while TCB_OPT_RARE is */
 };
 
 static inline uint32_t tcb_max_pacing(const struct tcb *t)

@@ -8,6 +8,7 @@
 
 #define TCP_DELACK_MS 40u /* at least, as far as there is nothing to go along with */
 #define TCP_DELACK_MAX_MS 200u
+#define TCP_MIN_RTT_WIN_MS 300000u /* Linux's tcp_min_rtt_wlen */
 #define TCP_RTO_MIN_US 200000u
 #define TCP_RTO_MAX_US 120000000u
 #define TCP_RTO_INIT_US 1000000u
@@ -62,7 +63,15 @@ static inline uint16_t tcp_syn_window(uint32_t rcvbuf)
 	return rcvbuf / 2 < 65535 ? (uint16_t)(rcvbuf / 2) : 65535;
 }
 /* One round trip of @us was measured (RFC 6298). */
-void tcp_rtt_sample(struct tcb *t, uint32_t us);
+void tcp_rtt_sample(struct tcb *t, uint32_t us, struct mtime now);
+/* The least of five minutes, as Linux has it. */
+static inline void tcp_rtt_least(struct tcb *t, uint32_t us, struct mtime now)
+{
+	if (t->min_rtt && us > t->min_rtt && ms_ago(t->min_rtt_ms, now) < TCP_MIN_RTT_WIN_MS)
+		return;
+	t->min_rtt = us ? us : 1;
+	t->min_rtt_ms = ms_stamp(now);
+}
 /* Frees everything of it, reports EV_FREED for orphans. */
 void tcp_conn_free(struct stack *s, struct tcb *t, struct mtime now);
 /* Ends it with @err (positive errno, 0: none): CLOSED, events; frees it if it is an orphan. */
@@ -228,7 +237,10 @@ void tcp_kick(struct stack *s, struct tcb *t, struct mtime now);
 /* tcp_out.c: finds the next hop where it is not known. May it be sent to? */
 bool tcp_link_ready(struct stack *s, struct tcb *t, struct mtime now);
 
-bool tcp_sleeping(const struct stack *s, const struct tcb *t, struct mtime now);
+bool tcp_sleeping(struct stack *s, struct tcb *t, struct mtime now);
+
+/* Sending waits for nothing from here on: the connection is about to change hands. */
+void tcp_chrono_stop(struct stack *s, struct tcb *t, struct mtime now);
 
 /* Wakes no later than at @when. */
 void tcp_arm(struct stack *s, struct tcb *t, struct mtime when);

@@ -17,11 +17,12 @@
  * RFC 6298 §2. As Linux, the variance counts for at least the minimal RTO, so that the peer's
  * delayed ACK does not cause a retransmission.
  */
-void tcp_rtt_sample(struct tcb *t, uint32_t us)
+void tcp_rtt_sample(struct tcb *t, uint32_t us, struct mtime now)
 {
 	uint32_t var;
 
 	us = tcp_min(tcp_max(us, 1), TCP_RTO_MAX_US);
+	tcp_rtt_least(t, us, now);
 	if (!t->srtt) {
 		t->srtt = us;
 		t->rttvar = us / 2;
@@ -110,6 +111,14 @@ static void cwnd_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g,
 	cc_of(s, t)->ack(t, a, now);
 }
 
+static void count_rto(struct stack *s, struct tcb *t)
+{
+	struct tcb_rare *r = tcb_rare(s, t);
+
+	r->rtos += r->rtos < UINT16_MAX;
+	r->rto_recoveries += !t->rtx_first && r->rto_recoveries < UINT16_MAX;
+}
+
 /*
  * The way may have changed (RFC 1122 §3.3.1.4): it is looked up again at each timeout, and from R1 on
  * the neighbour is asked, too. An application has who knows about both do that.
@@ -135,6 +144,7 @@ void tcp_rto_expired(struct stack *s, struct tcb *t, struct mtime now)
 	uint8_t was = t->cc_state;
 
 	MIB(s, TcpExt_TCPTimeouts);
+	count_rto(s, t);
 	if (b) {
 		frto_begin(t, b, was);
 		if (!t->rtx_first && was != CC_RECOVERY)
@@ -214,9 +224,11 @@ void tcp_ack_new(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct
 	t->snd_nxt = seq_max(t->snd_nxt, t->snd_una);
 	t->dupacks = 0;
 	if (rtt) {
-		tcp_rtt_sample(t, rtt);
+		tcp_rtt_sample(t, rtt, now);
 		t->backoff = 0; /* RFC 6298 §5.7; without a sample it stays (Karn) */
 	}
+	if (t->rtx_first && t->cc_state == CC_LOSS)
+		tcb_rare(s, t)->rto_ms += ms_ago(t->rtx_first, now);
 	tcp_timer_data_acked(t, now);
 	if ((t->opt & TCB_OPT_ECN || cc_get(t->cc)->marks) && tcp_ecn_echo(s, t, g, acked, now))
 		a.cwnd_limited = false; /* no growth by an ACK that says so */

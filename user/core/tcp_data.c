@@ -276,6 +276,7 @@ static void data_out_of_order(struct stack *s, struct tcb *t, const struct tcp_s
 		MIB(s, TcpExt_RcvPruned);
 	if (ooo_insert(s, t, g->seq, g->p, g->data_off, g->len)) {
 		MIB(s, TcpExt_TCPOFOQueue);
+		tcb_rare(s, t)->rcv_ooopack++;
 		rcvbuf_hole(s, t, g->seq + g->len);
 	} else {
 		MIB(s, TcpExt_TCPOFODrop);

@@ -203,7 +203,7 @@ static void synack_acked(struct stack *s, struct tcb *t, struct mtime now)
 {
 	t->opt &= (uint8_t)~TCB_OPT_SYNACK;
 	if (t->flags & TCB_F_RTT_VALID && tcb_work(t)->rtt_seq == t->iss + 1) {
-		tcp_rtt_sample(t, us_stamp(now) - tcb_work(t)->rtt_time);
+		tcp_rtt_sample(t, us_stamp(now) - tcb_work(t)->rtt_time, now);
 		t->flags &= ~TCB_F_RTT_VALID;
 	}
 	t->rtx_first = 0;
@@ -252,6 +252,8 @@ static void heard(struct tcb *t, const struct tcp_seg *g, struct mtime now)
 	if (g->len)
 		tcp_delack_learn(t, ms_ago(t->last_rcv, now));
 	t->last_rcv = ms_stamp(now);
+	if (g->len)
+		t->last_data = t->last_rcv;
 	t->probes = 0;
 }
 
@@ -342,6 +344,7 @@ enum drop tcp_conn_input(struct stack *s, struct tcb *t, struct tcp_seg *g, stru
 	enum drop d = DROP_NONE;
 
 	t->segs_in++;
+	t->data_segs_in += !!g->len;
 	if (t->state == TCP_SYN_SENT)
 		d = input_syn_sent(s, t, g, now);
 	else if (!input_predicted(s, t, g, now))

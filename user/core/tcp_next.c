@@ -289,8 +289,57 @@ void tcp_arm(struct stack *s, struct tcb *t, struct mtime when)
 	wheel_set(s, TIMER_ID(TK_CONN, tcb_index(s, t)), when);
 }
 
+/*
+ * What sending waits for, as Linux tells it in TCP_INFO; tcp_sleeping() lets none pass by here for
+ * whom it may have changed.
+ */
+static enum chrono chrono_of(const struct tcb *t, const struct tcp_next *n)
+{
+	uint32_t flight = t->snd_max - t->snd_una, room, unsent;
+
+	if (!flight && !t->tx_bytes)
+		return CHRONO_NONE;
+	if (n->cwnd_limited || n->paced)
+		return CHRONO_BUSY;
+	if (t->tx_bytes <= flight)
+		return t->flags & TCB_F_TX_FULL && !(t->flags & TCB_F_CWND_LIMITED)
+			       ? CHRONO_SNDBUF
+			       : CHRONO_BUSY;
+	unsent = t->tx_bytes - flight;
+	room = t->snd_wnd > flight ? t->snd_wnd - flight : 0;
+	return room < tcp_min(unsent, tcp_eff_mss(t)) ? CHRONO_RWND : CHRONO_BUSY;
+}
+
+static void chrono_set(struct stack *s, struct tcb *t, enum chrono c, struct mtime now)
+{
+	struct tcb_work *w = tcb_work(t);
+	uint32_t ms = ms_ago(w->chrono_ms, now);
+
+	if (w->chrono && ms) {
+		t->busy_ms += ms;
+		if (w->chrono == CHRONO_RWND)
+			tcb_rare(s, t)->rwnd_ms += ms;
+		else if (w->chrono == CHRONO_SNDBUF)
+			tcb_rare(s, t)->sndbuf_ms += ms;
+	}
+	w->chrono = (uint8_t)c;
+	w->chrono_ms = ms_stamp(now);
+}
+
+void tcp_chrono_stop(struct stack *s, struct tcb *t, struct mtime now)
+{
+	if (t->work && tcb_work(t)->chrono)
+		chrono_set(s, t, CHRONO_NONE, now);
+}
+
 void tcp_sleep(struct stack *s, struct tcb *t, struct tcp_next n, struct mtime now)
 {
+	if (t->work) {
+		enum chrono c = chrono_of(t, &n);
+
+		if (c != tcb_work(t)->chrono)
+			chrono_set(s, t, c, now);
+	}
 	if (n.act == TCP_ACT_NONE && !n.paced && blocked(t)) {
 		/* RFC 9293 §3.8.6.1: probe the window from now on */
 		t->flags |= TCB_F_PROBING;
@@ -310,13 +359,14 @@ void tcp_rearm(struct stack *s, struct tcb *t, struct mtime now)
 
 /*
  * What most calls find: nothing to do, and the timer fires soon enough for all that there is to
- * wait for. Where this says so, tcp_next() and tcp_sleep() would change nothing.
+ * wait for. Where this says so, tcp_next() and tcp_sleep() would change nothing more.
  */
-bool tcp_sleeping(const struct stack *s, const struct tcb *t, struct mtime now)
+bool tcp_sleeping(struct stack *s, struct tcb *t, struct mtime now)
 {
 	const uint32_t busy = TCB_F_ACK_NOW | TCB_F_RTX | TCB_F_RST_SEND | TCB_F_TX_FULL;
 	const struct board *b = tcp_board(s, t);
 	struct mtime when;
+	enum chrono c;
 
 	if (t->state != TCP_ESTABLISHED || t->flags & busy || tcp_unsent(t) || (b && b->lost) ||
 	    t->timer.slot == SHM_NIL)
@@ -324,6 +374,9 @@ bool tcp_sleeping(const struct stack *s, const struct tcb *t, struct mtime now)
 	if (t->work && t->snd_una == t->snd_max && !(t->flags & TCB_F_WORK_NOW))
 		return false; /* it may not need that any longer */
 	when = first_deadline(t, b, now);
+	c = t->tx_bytes ? CHRONO_BUSY : CHRONO_NONE; /* nothing is unsent */
+	if (t->work && tcb_work(t)->chrono != c)
+		chrono_set(s, t, c, now);
 	return when.ns > now.ns &&
 	       (mtime_is_never(when) ||
 		(int32_t)(t->t_armed - (uint32_t)(when.ns >> WHEEL_SHIFT)) <= 0);

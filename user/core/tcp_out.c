@@ -281,11 +281,15 @@ static void count_sent(struct stack *s, struct tcb *t, uint32_t len, bool again)
 	uint32_t mss = tcp_eff_mss(t), n = len > mss ? (len + mss - 1) / mss : 1;
 
 	t->segs_out += n;
+	t->data_segs_out += len ? n : 0;
 	s->a.mib[again ? MIB_Tcp_RetransSegs : MIB_Tcp_OutSegs] += n;
-	if (again)
+	if (again) {
 		t->total_retrans += n;
-	else if (len)
+		if (len)
+			tcb_rare(s, t)->bytes_retrans += len;
+	} else if (len) {
 		s->a.mib[MIB_TcpExt_TCPOrigDataSent] += n;
+	}
 }
 
 /* A data or FIN segment is about to be sent from @seq on; it may be one that was sent before. */

@@ -84,6 +84,12 @@ static bool ambiguous(const struct board_ack *a, const struct seg_run *r, uint32
 	return rtt < a->b->min_rtt;
 }
 
+static void heard_once(struct tcb *t, struct board *b, uint32_t rtt, struct mtime now)
+{
+	b->min_rtt = tcp_min(b->min_rtt, rtt);
+	tcp_rtt_least(t, rtt, now);
+}
+
 void rack_heard(struct board_ack *a, const struct seg_run *r, uint32_t end)
 {
 	uint32_t rtt = us_since(r->xmit, a->now);
@@ -91,10 +97,14 @@ void rack_heard(struct board_ack *a, const struct seg_run *r, uint32_t end)
 
 	if (!(r->flags & SEG_AGAIN)) {
 		if (!(r->flags & SEG_MERGED))
-			b->min_rtt = tcp_min(b->min_rtt, rtt);
-		if (seq_lt(end, b->fack) && !(a->t->flags & TCB_F_REORDER)) {
-			MIB(a->s, TcpExt_TCPSACKReorder);
+			heard_once(a->t, b, rtt, a->now);
+		if (seq_lt(end, b->fack)) {
+			if (!(a->t->flags & TCB_F_REORDER))
+				MIB(a->s, TcpExt_TCPSACKReorder);
 			a->t->flags |= TCB_F_REORDER;
+			if (!a->late) /* one event, as Linux counts it */
+				tcb_rare(a->s, a->t)->reord_seen++;
+			a->late = true;
 		}
 	}
 	b->fack = seq_max(b->fack, end);
@@ -461,6 +471,9 @@ void tcp_sack_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, uint3
 	bool dsack = dsack_first(s, g);
 
 	if (dsack) {
+		uint32_t mss = tcp_eff_mss(t), len = g->o.sack[0].end - g->o.sack[0].start;
+
+		tcb_rare(s, t)->dsack_dups += len > mss ? (len + mss - 1) / mss : 1;
 		reo_widen(t, b);
 		if (b)
 			undo_dsack(t, b, &g->o.sack[0]);

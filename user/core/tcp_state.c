@@ -61,7 +61,7 @@ void tcp_set_state(struct stack *s, struct tcb *t, enum tcp_state to, struct mti
 	count_edge(s, t, from, to);
 	switch (to) {
 	case TCP_ESTABLISHED:
-		t->last_rcv = ms_stamp(now);
+		t->last_rcv = t->last_data = ms_stamp(now);
 		break;
 	case TCP_FIN_WAIT_2:
 		if (t->flags & TCB_F_CLOSED)
@@ -116,7 +116,7 @@ static void tcb_init(struct stack *s, struct tcb *t, const struct tcp_addr_pair 
 	t->cc = cc_default(s);
 	t->cwnd = cc_initial_window(TCP_MSS_DEFAULT);
 	t->ssthresh = INT32_MAX;
-	t->last_rcv = ms_stamp(now);
+	t->last_rcv = t->last_data = ms_stamp(now);
 }
 
 uint32_t tcp_conn_create(struct stack *s, const struct tcp_addr_pair *a, struct mtime now)
@@ -183,7 +183,7 @@ void tcp_syn_received(struct stack *s, struct tcb *t, uint32_t irs, const struct
 void tcp_established(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct mtime now)
 {
 	if (t->flags & TCB_F_RTT_VALID)
-		tcp_rtt_sample(t, us_stamp(now) - tcb_work(t)->rtt_time);
+		tcp_rtt_sample(t, us_stamp(now) - tcb_work(t)->rtt_time, now);
 	if (t->syn_retries) { /* RFC 5681 §3.1, RFC 6298 §5.7: the SYN was lost */
 		t->cwnd = tcp_eff_mss(t);
 		if (!t->srtt)

@@ -150,6 +150,7 @@ bool undo_try(struct board_ack *a, bool acked, bool recovered)
 		take_back(a, MIB_TcpExt_TCPDSACKUndo);
 	} else if (t->cc_state == CC_RECOVERY && !copies_out(a->b)) {
 		t->flags |= TCB_F_REORDER; /* the hole was only late */
+		tcb_rare(a->s, t)->reord_seen++;
 		take_back(a, MIB_TcpExt_TCPPartialUndo);
 	} else {
 		return false;

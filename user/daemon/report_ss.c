@@ -103,7 +103,9 @@ static void put_info(struct jbuf *j, const struct tcb *t, const struct tcp_info_
 	jb_bool(j, "ecn", o->opt & TCB_OPT_ECN);
 	jb_bool(j, "wscale", o->opt & TCB_OPT_WSCALE);
 #define PUT(field) jb_u64(j, #field, o->field)
-	PUT(snd_wscale), PUT(rcv_wscale), PUT(rto), PUT(ato), PUT(rtt), PUT(rttvar), PUT(min_rtt);
+	PUT(snd_wscale), PUT(rcv_wscale), PUT(rto), PUT(ato), PUT(rtt), PUT(rttvar);
+	if (o->min_rtt != UINT32_MAX)
+		PUT(min_rtt);
 	PUT(snd_mss), PUT(rcv_mss), PUT(advmss), PUT(pmtu);
 	PUT(snd_cwnd), PUT(snd_ssthresh), PUT(snd_wnd), PUT(rcv_wnd), PUT(rcv_space),
 		PUT(rcv_ssthresh);
@@ -111,6 +113,9 @@ static void put_info(struct jbuf *j, const struct tcb *t, const struct tcp_info_
 	PUT(probes), PUT(backoff), PUT(reordering), PUT(reord_seen), PUT(notsent_bytes);
 	PUT(bytes_acked), PUT(bytes_received), PUT(segs_out), PUT(segs_in);
 	PUT(last_data_sent), PUT(last_data_recv), PUT(last_ack_recv);
+	PUT(data_segs_out), PUT(data_segs_in), PUT(bytes_sent), PUT(bytes_retrans), PUT(delivered);
+	PUT(delivered_ce), PUT(dsack_dups), PUT(rcv_ooopack), PUT(rcv_rtt);
+	PUT(busy_time), PUT(rwnd_limited), PUT(sndbuf_limited);
 #undef PUT
 	jb_close(j, '}');
 }
@@ -130,7 +135,7 @@ static void put_mem(struct jbuf *j, const struct tcb *t)
 
 /* @t and @b are copies, or ours. */
 static void put_conn(struct daemon *d, struct report *r, const struct tcb *t, const struct board *b,
-		     uint32_t conn, const struct app *a)
+		     const struct tcb_rare *rare, uint32_t conn, const struct app *a)
 {
 	const struct tcp_addr_pair p = {t->local, t->remote, t->local_port, t->remote_port};
 	struct jbuf *j = &r->j;
@@ -138,7 +143,7 @@ static void put_conn(struct daemon *d, struct report *r, const struct tcb *t, co
 
 	row_open(j, &(struct row){tcp_state_name(t->state), t->rx_bytes, t->tx_bytes, &p, a});
 	if (r->type == CTL_SS) {
-		tcp_info_of(t, b, stack_mtu(d->stack, t->netif), d->now, &o);
+		tcp_info_of(t, b, rare, stack_mtu(d->stack, t->netif), d->now, &o);
 		jb_str(j, "interface", t->netif < d->n_ifs ? d->ifs[t->netif].name : NULL);
 		jb_u64(j, "conn", conn);
 		jb_u64(j, "generation", t->generation);
@@ -213,7 +218,8 @@ static bool put_own(struct daemon *d, struct report *r)
 	while (!piece_full(&r->j)) {
 		if (!stack_next_conn(d->stack, &r->it, &conn))
 			return true;
-		put_conn(d, r, tcp_get(d->stack, conn), tcp_scoreboard(d->stack, conn), conn, NULL);
+		put_conn(d, r, tcp_get(d->stack, conn), tcp_scoreboard(d->stack, conn),
+			 tcp_rare(d->stack, conn), conn, NULL);
 	}
 	return false;
 }
@@ -243,7 +249,7 @@ static bool put_handed(struct daemon *d, struct report *r)
 			       sizeof(board));
 			b = (const struct board *)(const void *)board;
 		}
-		put_conn(d, r, &c.t, b, rec->conn, a);
+		put_conn(d, r, &c.t, b, c.t.opt & TCB_OPT_RARE ? &c.r : NULL, rec->conn, a);
 	}
 	return r->it >= d->recs.used;
 }

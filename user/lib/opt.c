@@ -424,8 +424,18 @@ static uint8_t info_options(uint8_t opt)
 	       (opt & TCB_OPT_SYN_DATA ? TCPI_OPT_SYN_DATA : 0);
 }
 
+/* As the running kernel has it; the headers that we are built with may end at .tcpi_snd_wnd. */
+struct info {
+	uint8_t head[offsetof(struct tcp_info, tcpi_snd_wnd) + sizeof(uint32_t)];
+	uint32_t rcv_wnd, rehash;
+	uint16_t total_rto, total_rto_recoveries;
+	uint32_t total_rto_time;
+};
+_Static_assert(sizeof(struct info) == 248, "linux/tcp.h");
+
 static int get_info(struct sock *sk, void *val, socklen_t *len)
 {
+	struct info more = {.rcv_wnd = 0};
 	struct tcp_info i = {.tcpi_state = socket_state(sk)};
 	struct tcp_info_out o;
 
@@ -435,7 +445,7 @@ static int get_info(struct sock *sk, void *val, socklen_t *len)
 		i.tcpi_sacked = sk->extra->l.backlog;
 	}
 	if (!conn_get(sk->c) || !tcp_info(eng.stack, sk->c.conn, clock_now(), &o))
-		return put_out(val, len, &i, sizeof(i));
+		goto out;
 	i.tcpi_state = o.state;
 	i.tcpi_ca_state = o.ca_state;
 	i.tcpi_retransmits = o.retransmits;
@@ -452,9 +462,19 @@ static int get_info(struct sock *sk, void *val, socklen_t *len)
 	COPY(advmss), COPY(reordering), COPY(rcv_space), COPY(total_retrans);
 	COPY(bytes_acked), COPY(bytes_received), COPY(segs_out), COPY(segs_in);
 	COPY(notsent_bytes), COPY(min_rtt), COPY(reord_seen), COPY(snd_wnd);
-	COPY(pacing_rate), COPY(max_pacing_rate);
+	COPY(pacing_rate), COPY(max_pacing_rate), COPY(delivery_rate);
+	COPY(rcv_rtt), COPY(data_segs_in), COPY(data_segs_out), COPY(bytes_sent);
+	COPY(bytes_retrans), COPY(delivered), COPY(delivered_ce), COPY(dsack_dups);
+	COPY(rcv_ooopack), COPY(busy_time), COPY(rwnd_limited), COPY(sndbuf_limited);
 #undef COPY
-	return put_out(val, len, &i, sizeof(i));
+	i.tcpi_delivery_rate_app_limited = o.delivery_rate_app_limited;
+	more.rcv_wnd = o.rcv_wnd;
+	more.total_rto = o.total_rto;
+	more.total_rto_recoveries = o.total_rto_recoveries;
+	more.total_rto_time = o.total_rto_time;
+out:
+	memcpy(more.head, &i, sizeof(more.head));
+	return put_out(val, len, &more, sizeof(more));
 }
 
 static int get_cc(struct sock *sk, void *val, socklen_t *len)
