@@ -181,12 +181,13 @@ static void test_cubic_hystart_leaves_slow_start_by_delay(void **state)
 	uint32_t before;
 
 	(void)state;
+	t.snd_una = 0x90000000; /* any number may be the first */
 	cc_cubic.init(&t, now);
 	hystart_round(20000);
 	hystart_round(20000);
 	before = t.cwnd;
 	assert_in_range(before, 36 * MSS, 41 * MSS);
-	hystart_round(24100); /* 20 ms and the 4 ms of MIN_RTT_THRESH */
+	hystart_round(24000); /* 20 ms and the 4 ms of MIN_RTT_THRESH */
 	assert_in_range(t.cwnd, before + 7 * MSS + 27 * MSS / 4, before + 9 * MSS + 32 * MSS / 4);
 	assert_int_equal(t.ssthresh, CC_SSTHRESH_INIT);
 	for (int i = 0; i < 3; i++)
@@ -291,6 +292,27 @@ static void test_cc_idle_back_to_initial_window(void **state)
 	assert_int_equal(t.cwnd, 3 * MSS);
 }
 
+/* RFC 9406 §4.2: N_RTT_SAMPLE is 8: fewer samples of a round say nothing. */
+static void test_cubic_hystart_wants_eight_samples(void **state)
+{
+	const struct hystart *h = &CC_PRIV(&t, struct cubic)->hystart;
+
+	(void)state;
+	cc_cubic.init(&t, now);
+	hystart_round(20000);
+	for (int i = 0; i < 8; i++) {
+		assert_false(h->css_base);
+		t.snd_una += 100;
+		cc_cubic.ack(&t,
+			     &(struct cc_ack){.acked = 100,
+					      .rtt_us = 30000,
+					      .in_flight = t.cwnd,
+					      .cwnd_limited = true},
+			     now);
+	}
+	assert_true(h->css_base);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -308,6 +330,7 @@ int main(void)
 		cmocka_unit_test_setup(test_undo_restores_window_threshold_and_curve, setup),
 		cmocka_unit_test_setup(test_cubic_time_without_use_does_not_count, setup),
 		cmocka_unit_test_setup(test_cc_idle_back_to_initial_window, setup),
+		cmocka_unit_test_setup(test_cubic_hystart_wants_eight_samples, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

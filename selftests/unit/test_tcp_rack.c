@@ -133,6 +133,7 @@ static void test_tcp_rack_lost_retransmission(void **state)
 	SACK(1, AT(1), AT(12));
 	assert_int_equal(tc_tx_all(&c) > 0, 1);
 	assert_true(ts_mib(&c.t, MIB_TcpExt_TCPFastRetrans) >= 2);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPLostRetransmit), 1);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPTimeouts), 0);
 	tc_close(&c);
 }
@@ -167,6 +168,9 @@ static void test_tcp_tlp_last_segment(void **state)
 	ts_advance(&c.t, 6);
 	SEG(2);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPTimeouts), 0);
+	/* What has been reduced for is not reduced for again (§7.4.2). */
+	ACK(AT(4));
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPLossProbeRecovery), 0);
 	tc_close(&c);
 }
 
@@ -280,6 +284,67 @@ static void test_tcp_board_full_keeps_times_apart(void **state)
 	}
 }
 
+/* @n runs of 1000 bytes of which no two neighbours are alike. */
+static void fill_board(struct board *b, uint32_t n)
+{
+	static const uint8_t flags[4] = {SEG_SACKED, 0, SEG_SACKED, SEG_LOST};
+
+	memset(b, 0, CHUNK_SIZE);
+	for (uint32_t i = 0; i < n; i++)
+		board_sent(b, i * 1000, (i + 1) * 1000, (struct mtime){(i + 1) * NS_PER_MS});
+	for (uint32_t i = 0; i < n; i++) {
+		b->r[i].flags = flags[i % 4];
+		b->sacked += i % 2 ? 0 : 1000;
+		b->lost += i % 4 == 3 ? 1000 : 0;
+	}
+	assert_int_equal(b->n, n);
+}
+
+/* Where runs cannot be merged what is new is one with the last one, which counts as sent again. */
+static void test_tcp_board_without_room_stays_right(void **state)
+{
+	static union {
+		struct board b;
+		uint8_t chunk[CHUNK_SIZE];
+	} u;
+	struct board *b = &u.b;
+
+	(void)state;
+	for (uint32_t spare = 8; spare <= 12; spare++) {
+		uint32_t n = BOARD_MAX - spare, end = n * 1000;
+		struct tcb t = {.snd_max = end + 500, .snd_nxt = end + 500};
+
+		fill_board(b, n);
+		board_sent(b, end, end + 500, (struct mtime){9 * NS_PER_S});
+		assert_true(board_sane(&t, b));
+		assert_int_equal(b->n, spare == 8 ? n : n + 1);
+		assert_int_equal(b->r[b->n - 1].seq, spare == 8 ? end - 1000 : end);
+		assert_int_equal(b->r[b->n - 1].xmit, 9 * NS_PER_S);
+		/* and the next, which finds the last one as it was left, and the other kinds */
+		t.snd_max = t.snd_nxt = end + 700;
+		board_sent(b, end + 500, end + 700, (struct mtime){10 * NS_PER_S});
+		assert_true(board_sane(&t, b));
+	}
+	for (uint32_t kind = 0; kind < 3; kind++) {
+		uint32_t n = BOARD_MAX - 8, end = n * 1000, last = n - 1;
+		struct tcb t = {.snd_max = end + 500, .snd_nxt = end + 500};
+
+		fill_board(b, n);
+		b->sacked -= b->r[last].flags & SEG_SACKED ? 1000 : 0;
+		b->lost -= b->r[last].flags & SEG_LOST ? 1000 : 0;
+		b->r[last].flags = kind == 1   ? SEG_SACKED
+				   : kind == 2 ? SEG_LOST | SEG_AGAIN
+					       : SEG_AGAIN;
+		b->r[last - 1].flags =
+			b->r[last - 1].flags & SEG_SACKED ? SEG_SACKED : b->r[last - 1].flags;
+		b->sacked += kind == 1 ? 1000 : 0;
+		b->lost += kind == 2 ? 1000 : 0;
+		board_sent(b, end, end + 500, (struct mtime){9 * NS_PER_S});
+		assert_true(board_sane(&t, b));
+		assert_int_equal(b->r[b->first + b->n - 1].flags & (SEG_SACKED | SEG_LOST), 0);
+	}
+}
+
 /* As many pieces as a peer likes: the scoreboard stays in its chunk and right. */
 static void test_tcp_board_bounded(void **state)
 {
@@ -295,6 +360,66 @@ static void test_tcp_board_bounded(void **state)
 	ACK(AT(10));
 	assert_int_equal(tc_tcb(&c)->n_chunks, 0);
 	tc_close(&c);
+}
+
+/* RFC 6937 §3: each recovery counts for itself what has arrived and what was sent. */
+static void test_tcp_prr_begins_anew(void **state)
+{
+	(void)state;
+	start(40);
+	SACK(1, AT(1), AT(4));
+	tc_tx_all(&c);
+	ts_advance(&c.t, 20);
+	ACK(AT(10));
+	assert_int_equal(tc_tcb(&c)->cc_state, CC_OPEN);
+	assert_true(board()->prr_delivered > 0);
+	tc_tx_all(&c);
+	ts_advance(&c.t, 20);
+	SACK(AT(10), AT(11), AT(14));
+	assert_int_equal(tc_tcb(&c)->cc_state, CC_RECOVERY);
+	assert_true(board()->prr_delivered <= 3 * 1460);
+	tc_tx_all(&c);
+	tc_close(&c);
+}
+
+/* RFC 5681 §3.1: after a timeout cwnd grows from one segment on; that all is acknowledged is no
+ * reason to jump to ssthresh, as at the end of fast recovery. */
+static void test_tcp_end_of_loss_is_no_end_of_recovery(void **state)
+{
+	(void)state;
+	start(10);
+	SACK(1, AT(3), AT(10));
+	tc_tx_all(&c);
+	ts_advance(&c.t, 3000);
+	assert_true(tc_take(&c));
+	assert_int_equal(tc_tcb(&c)->cc_state, CC_LOSS);
+	assert_int_equal(tc_tcb(&c)->ssthresh, 5 * 1460);
+	ACK(AT(10));
+	assert_int_equal(tc_tcb(&c)->cc_state, CC_OPEN);
+	assert_true(tc_tcb(&c)->cwnd < 5 * 1460);
+	tc_close(&c);
+}
+
+/* RFC 8985 §6.2, step 4: 16 recoveries without a DSACK narrow the window again. */
+static void test_tcp_rack_window_narrows(void **state)
+{
+	(void)state;
+	for (uint8_t left = 0; left < 2; left++) {
+		start(10);
+		RX(&c, .flags = TH_ACK, .seq = 1, .ack = AT(2), .sack = {{AT(0), AT(1)}});
+		assert_int_equal(tc_tcb(&c)->reo_mult, 1);
+		assert_int_equal(tc_tcb(&c)->reo_persist, 16);
+		tc_tcb(&c)->reo_persist = left + 1;
+		SACK(AT(2), AT(3), AT(9));
+		ts_advance(&c.t, 20);
+		SEG(2);
+		assert_int_equal(tc_tcb(&c)->cc_state, CC_RECOVERY);
+		ACK(AT(10));
+		assert_int_equal(tc_tcb(&c)->cc_state, CC_OPEN);
+		assert_int_equal(tc_tcb(&c)->reo_persist, left);
+		assert_int_equal(tc_tcb(&c)->reo_mult, left);
+		tc_close(&c);
+	}
 }
 
 int main(void)
@@ -314,7 +439,11 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_sack_reneging, setup),
 		cmocka_unit_test_setup(test_tcp_sack_nonsense_ignored, setup),
 		cmocka_unit_test_setup(test_tcp_board_full_keeps_times_apart, setup),
+		cmocka_unit_test_setup(test_tcp_board_without_room_stays_right, setup),
 		cmocka_unit_test_setup(test_tcp_board_bounded, setup),
+		cmocka_unit_test_setup(test_tcp_prr_begins_anew, setup),
+		cmocka_unit_test_setup(test_tcp_end_of_loss_is_no_end_of_recovery, setup),
+		cmocka_unit_test_setup(test_tcp_rack_window_narrows, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
