@@ -87,7 +87,8 @@ struct ctl_register_reply {
 	uint32_t rx_size, tx_size, fill_size, comp_size;
 	uint32_t fill_target;
 	uint32_t pad;
-	uint64_t seed[2]; /* for the engine's keys */
+	uint64_t seed[2];   /* for the engine's keys */
+	uint64_t ts_key[2]; /* stack_cfg.ts_key */
 	struct arena_layout own, daemon;
 	struct ctl_reg_if ifs[TD_MAX_NETIFS];
 	char name[64];

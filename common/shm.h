@@ -262,7 +262,7 @@ struct arena_hdr {
 	uint32_t routes_seq;
 	uint64_t keeper_runs; /* times that the keeper thread had to run the engine */
 	uint32_t n_born;      /* TCBs from this index on never had a connection of TCB_BORN_HERE */
-	uint32_t pad;
+	uint32_t n_tws_used;  /* TIME_WAIT records from this index on were never used */
 };
 
 struct arena_layout {
@@ -277,10 +277,13 @@ struct arena_layout {
 	uint64_t tcbs;		 /* struct tcb[n_tcbs], struct tcb_work[n_tcbs] */
 	uint64_t chunk_hdrs;	 /* struct chunk_hdr[n_chunks] */
 	uint64_t chunks;	 /* CHUNK_SIZE * n_chunks */
+	uint64_t tws;		 /* struct timewait[n_tws], an application's */
 	uint32_t n_tcbs;
 	uint32_t n_chunks;
 	uint32_t n_neighs;
+	uint32_t n_tws;
 	uint32_t tcb_size; /* sizeof(struct tcb) of the builder: must equal the user's */
+	uint32_t pad;
 };
 
 /* ---- UMEM frames and their owners ---- */

@@ -55,6 +55,9 @@ elif mode == "fork":               # before: one accepted, one waiting; the chil
     s.close()
     os.wait()
     say("end")
+elif mode == "bye":                # closes first
+    while True:
+        s.accept()[0].close()
 elif mode == "mute":               # accepts and says nothing
     keep = []
     while True:
@@ -92,6 +95,11 @@ elif mode == "again":              # the same pair, as soon as the connection is
         ask(s)
         if i % 8 == 0:
             time.sleep(.15)        # so old that the daemon knows of it
+        s.close()
+elif mode == "bye":                # closes second
+    for _ in range(n):
+        s = one()
+        assert s.recv(10) == b""
         s.close()
 elif mode == "hold":               # until a line comes; then once more, and to the end
     s = [one() for _ in range(n)]
@@ -131,8 +139,7 @@ hold() { # PORT N: clients that wait for a line in fd 8
 }
 said() { wait_for 20 grep -q "$2" "$TMP/$1"; }
 
-echo "listen_in_app = 1" >"$TMP/conf"
-attach --config "$TMP/conf" || die "attach"
+attach || die "attach"
 
 # ---- short connections ----
 check "a server listens" server echo 7001
@@ -184,6 +191,14 @@ check "and one more" client 7003 short 1
 check "the parent sees it end" said fork end
 
 # ---- death ----
+check "a server that closes first" server bye 7005
+pid=$PID
+check "200 connections, which it has in TIME_WAIT" client 7005 bye 200
+check "the daemon does not know of them" status_is ".slow_path.time_wait < 10"
+kill -9 "$pid"
+check "after its death it does" wait_for 20 status_is ".slow_path.time_wait >= 200"
+check "and keeps the kernel from answering for them" sh -c "[ \$('$TANDEM' flows '$TD' --json | jq length) -ge 200 ]"
+wait "$pid" 2>/dev/null
 check "a server that says nothing" server mute 7004
 pid=$PID
 start_a timeout 60 python3 "$TMP/client.py" $IP_B 7004 dies 20 >"$TMP/dies" 2>&1

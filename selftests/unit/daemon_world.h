@@ -25,6 +25,7 @@
 #define W_PORTS 64u
 #define W_APPS 4u
 #define W_TCBS 256u
+#define W_TWS 32u
 #define W_CHUNKS 512u
 
 static struct {
@@ -305,7 +306,7 @@ static struct app *w_app(uint16_t slot)
 	struct net_event up = {.kind = NET_LINK_UP, .mtu = 1500};
 	struct arena_view v;
 
-	arena_layout_make(&l, W_TCBS, W_CHUNKS, 0);
+	arena_layout_make(&l, W_TCBS, W_CHUNKS, 0, W_TWS);
 	assert_int_equal(arena_create(&a->arena, &l, slot), 0);
 	a->slot = slot;
 	a->view = arena_view(&a->arena);

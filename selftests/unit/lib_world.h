@@ -125,7 +125,7 @@ static void host_init(struct host *h, const char *addr, uint8_t mac, const char 
 	struct arena_layout lay;
 	struct arena_view v;
 
-	arena_layout_make(&lay, N_TCBS, N_CHUNKS, N_NEIGHS);
+	arena_layout_make(&lay, N_TCBS, N_CHUNKS, N_NEIGHS, 0);
 	assert_int_equal(arena_create(&h->arena, &lay, 0), 0);
 	v = arena_view(&h->arena);
 	h->bufs = calloc(N_PKTS, PKT_ROOM);
@@ -594,7 +594,7 @@ static void app_init(void)
 	struct arena_layout lay;
 	struct arena_view v;
 
-	arena_layout_make(&lay, N_TCBS, N_CHUNKS, N_NEIGHS);
+	arena_layout_make(&lay, N_TCBS, N_CHUNKS, N_NEIGHS, 0);
 	assert_int_equal(arena_create(&eng.own, &lay, 1), 0);
 	eng.daemon_view = arena_view(&w.dmn.arena);
 	eng.to_daemon = arena_ring_to_daemon(&eng.own);

@@ -319,6 +319,112 @@ static void test_adopted_before_the_listener_goes(void **state)
 	w_close();
 }
 
+static uint32_t our_timewaits(void)
+{
+	struct stack_usage u;
+
+	stack_usage(w.t.s, &u);
+	return u.timewaits;
+}
+
+/* As born(), and closed by the application, then by the peer: it is in TIME_WAIT there. */
+static void born_and_gone(struct app *a, uint16_t sport)
+{
+	uint32_t conn = born(a, sport);
+	struct spec fin = {
+		TCP_PKT,	     .sport = sport, .dport = listen_port, .seq = CLIENT_ISS + 1,
+		.ack = app_iss + 2, .flags = TH_FIN | TH_ACK, .wnd = 65535};
+
+	tcp_set_cookie(w.apps[1].s, conn, 0);
+	tcp_close(w.apps[1].s, conn, w.t.now);
+	app_out();
+	assert_int_equal(app_rx(&fin), DROP_NONE);
+	app_out();
+}
+
+/* The peer's FIN once more, for which our stack has an answer. */
+static void fin_again_is_acked(uint16_t sport)
+{
+	memset(&w.last, 0, sizeof(w.last));
+	w_rx(&(struct spec){TCP_PKT, .sport = sport, .dport = listen_port, .seq = CLIENT_ISS + 1,
+			    .ack = app_iss + 2, .flags = TH_FIN | TH_ACK, .wnd = 65535});
+	assert_int_equal(w.n_rst, 0);
+	assert_int_equal(w.last.l4[13], TH_ACK);
+	assert_int_equal(get_be32(w.last.l4 + 8), CLIENT_ISS + 2);
+}
+
+/* TIME_WAIT outlives its process, and the listener, in our stack. */
+static void test_time_wait_outlives_its_process(void **state)
+{
+	struct app *a;
+
+	(void)state;
+	w_open();
+	a = front_app(0);
+	for (uint16_t p = 5000; p < 5010; p++)
+		born_and_gone(a, p);
+	assert_int_equal(our_timewaits(), 0);
+	app_ends(a);
+	assert_int_equal(our_timewaits(), 10);
+	assert_int_equal(w.d.recs.n, 10);
+	assert_int_equal(record(5003)->state, REC_TIMEWAIT);
+	assert_int_equal(flow(5003)->slot, TD_SLOT_DAEMON);
+	fin_again_is_acked(5009);
+	ts_advance(&w.t, 61000);
+	w_round();
+	assert_int_equal(our_timewaits(), 0);
+	assert_int_equal(w.d.recs.n, 0);
+	w_close();
+}
+
+static void test_time_wait_outlives_its_listener(void **state)
+{
+	struct app *a;
+
+	(void)state;
+	w_open();
+	a = front_app(0);
+	born_and_gone(a, 5000);
+	front_adopt_timewaits(&w.d, a);
+	assert_int_equal(listener_unlisten(&w.d, a, lr.id), 0);
+	assert_int_equal(our_timewaits(), 1);
+	fin_again_is_acked(5000);
+	/* A second look, without the listener, finds nothing. */
+	front_adopt_timewaits(&w.d, a);
+	app_ends(a);
+	assert_int_equal(our_timewaits(), 1);
+	w_close();
+}
+
+/* Records that no honest application could have. */
+static void test_time_wait_lies(void **state)
+{
+	struct arena_hdr *h;
+	struct timewait *r;
+	struct app *a;
+
+	(void)state;
+	w_open();
+	a = front_app(0);
+	h = (struct arena_hdr *)(void *)a->arena.base;
+	for (uint16_t p = 5000; p < 5007; p++)
+		born_and_gone(a, p);
+	born(a, 5007); /* alive, and has a record as well */
+	r = a->view.tws;
+	assert_int_equal(h->n_tws_used, 7);
+	r[0].a.local_port ^= 0x100; /* not its port */
+	r[1].a.local = ip("10.9.9.9"); /* not ours */
+	r[2].a.remote = (struct ip_addr){0};
+	r[3].a.remote_port = 0;
+	r[4].used = 0;
+	r[5].a.remote_port = htons(5007);
+	h->n_tws_used = UINT32_MAX;
+	app_ends(a);
+	assert_int_equal(our_timewaits(), 1);
+	assert_non_null(record(5006));
+	w_close();
+}
+
 /* What our stack remembers of the pair's former life would refuse the connection when it is given.
  */
 static void test_told_ends_our_time_wait(void **state)
@@ -398,6 +504,9 @@ int main(void)
 		cmocka_unit_test(test_told_lies),
 		cmocka_unit_test(test_death_ends_what_was_untold),
 		cmocka_unit_test(test_adopted_before_the_listener_goes),
+		cmocka_unit_test(test_time_wait_outlives_its_process),
+		cmocka_unit_test(test_time_wait_outlives_its_listener),
+		cmocka_unit_test(test_time_wait_lies),
 		cmocka_unit_test(test_told_ends_our_time_wait),
 		cmocka_unit_test(test_unknown_pair_goes_to_the_front),
 	};

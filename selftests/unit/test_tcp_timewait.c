@@ -412,6 +412,65 @@ static void test_tcp_fin_wait_2_record_text_out_of_window(void **state)
 	tc_close(&c);
 }
 
+/* A record that was an application's goes on here: for how long, and with whose timestamps. */
+static void test_rescued_record_goes_on(void **state)
+{
+	struct timewait r;
+
+	(void)state;
+	c.ts = true;
+	enter_passive(NULL);
+	r = c.t.s->tws[0];
+	assert_false(r.born_app);
+	assert_int_equal(stack_rescue_timewait(c.t.s, &r, c.t.now), -E_ADDRINUSE);
+	timewait_free(c.t.s, 0);
+	r.born_app = 1;
+	assert_int_equal(stack_rescue_timewait(c.t.s, &r, c.t.now), 0);
+	assert_int_equal(RX(&c, .flags = TH_FIN | TH_ACK, .seq = 1, .ack = 2), DROP_NONE);
+	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 2);
+	assert_int_not_equal(tcp_ts_offset_app(c.t.s, &r.a), tcp_ts_offset(c.t.s, &r.a));
+	assert_int_equal(c.opt.ts_val,
+			 tcp_ts_now(c.t.s, c.t.now) + tcp_ts_offset_app(c.t.s, &r.a));
+	ts_advance(&c.t, 59900);
+	assert_int_equal(usage().timewaits, 1);
+	ts_advance(&c.t, 200);
+	assert_int_equal(usage().timewaits, 0);
+	/* Of one in FIN-WAIT-2: as long as the peer may take to close. */
+	r.fin_wait2 = 1;
+	assert_int_equal(stack_rescue_timewait(c.t.s, &r, c.t.now), 0);
+	ts_advance(&c.t, c.t.s->cfg.limits.tcp_fin_timeout * 1000ul - 200);
+	assert_int_equal(usage().timewaits, 1);
+	ts_advance(&c.t, 400);
+	assert_int_equal(usage().timewaits, 0);
+	tc_close(&c);
+}
+
+static void test_rescued_record_makes_sense(void **state)
+{
+	struct timewait good, r;
+
+	(void)state;
+	enter_passive(NULL);
+	good = c.t.s->tws[0];
+	timewait_free(c.t.s, 0);
+	r = good;
+	r.a.local = r.a.remote;
+	assert_int_equal(stack_rescue_timewait(c.t.s, &r, c.t.now), -E_BADMSG);
+	r = good;
+	memset(&r.a.remote, 0, sizeof(r.a.remote));
+	assert_int_equal(stack_rescue_timewait(c.t.s, &r, c.t.now), -E_BADMSG);
+	r = good;
+	r.a.local_port = 0;
+	assert_int_equal(stack_rescue_timewait(c.t.s, &r, c.t.now), -E_BADMSG);
+	r = good;
+	r.a.remote_port = 0;
+	assert_int_equal(stack_rescue_timewait(c.t.s, &r, c.t.now), -E_BADMSG);
+	c.t.s->cfg.limits.tcp_max_tw_buckets = 0;
+	assert_int_equal(stack_rescue_timewait(c.t.s, &good, c.t.now), -E_NOSPC);
+	assert_int_equal(usage().timewaits, 0);
+	tc_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -435,6 +494,8 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_time_wait_ack_moves_the_peers_clock, setup),
 		cmocka_unit_test_setup(test_tcp_fin_wait_2_record_any_text_is_reset, setup),
 		cmocka_unit_test_setup(test_tcp_fin_wait_2_record_text_out_of_window, setup),
+		cmocka_unit_test_setup(test_rescued_record_goes_on, setup),
+		cmocka_unit_test_setup(test_rescued_record_makes_sense, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

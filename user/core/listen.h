@@ -4,6 +4,7 @@
 #define TANDEM_CORE_LISTEN_H
 
 #include "tcp_seg.h"
+#include "timewait_entry.h"
 
 /* tcp_listen.c: listeners, SYN queue, accept queue */
 struct listener {
@@ -119,21 +120,10 @@ void fastopen_syn_lost(struct stack *s, const struct tcb *t, struct mtime now);
 void fastopen_synack(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct mtime now);
 
 /*
- * tcp_timewait.c: compact records, ≤ 64 bytes. While a program still holds the socket, the
+ * tcp_timewait.c: compact records (timewait_entry.h). While a program still holds the socket, the
  * connection stays a TCB in state TIME_WAIT (in an application's stack always, but for connections
  * that nobody else knows of); timewait_enter() is for orphans, in that state or in FIN-WAIT-2.
  */
-struct timewait {
-	struct tcp_addr_pair a;
-	uint32_t snd_nxt, rcv_nxt;
-	uint32_t ts_recent;
-	struct wheel_node timer;
-	uint32_t hash_next : 28; /* index + 1, 0: last */
-	uint32_t fin_wait2 : 1;	 /* the peer has not sent its FIN yet */
-	uint32_t has_ts : 1;	 /* timestamps are on; our offset is tcp_ts_offset() */
-	uint32_t used : 1;
-};
-_Static_assert(sizeof(struct timewait) <= 64, "FEATURES T10");
 uint32_t timewait_lookup(const struct stack *s, const struct tcp_addr_pair *a);
 /* Turns @t into a record and frees it; where there is no room it is just freed (counted). */
 void timewait_enter(struct stack *s, struct tcb *t, struct mtime now);

@@ -127,10 +127,12 @@ struct stack_cfg {
 	enum stack_role role;
 	uint16_t slot;	    /* our slot, for logs and checks */
 	uint64_t key[2];    /* seed of hash, ISN (RFC 6528), ports, jitter */
+	/* Of timestamp offsets of connections that begin in a STACK_APP; the same for all of a host. */
+	uint64_t ts_key[2];
 	struct stack_limits limits;
 	uint32_t n_listeners; /* pool sizes; the arena gives TCBs and chunks */
 	uint32_t n_synreqs;   /* half-open connections in all */
-	uint32_t n_tw;	      /* TIME_WAIT records */
+	uint32_t n_tw;	      /* TIME_WAIT records; where the arena has them not more than there */
 	uint32_t n_routes;
 	uint32_t n_udp; /* UDP sockets */
 	uint32_t n_pending;   /* packets held in all: for neighbours, replies not yet taken */
@@ -140,6 +142,8 @@ struct stack_cfg {
 };
 
 /* The arena as its owner maps it: base addresses and sizes, from common/shm.h. */
+struct timewait;
+
 struct arena_view {
 	struct tcb *tcbs;
 	uint32_t n_tcbs;
@@ -149,6 +153,10 @@ struct arena_view {
 	struct neigh *neighs; /* own table (STACK_FULL) or the daemon's (STACK_APP) */
 	uint32_t n_neighs;
 	uint64_t *mib; /* [MIB_MAX] */
+	/* An application's TIME_WAIT records; NULL: the stack keeps them in its private memory. */
+	struct timewait *tws;
+	uint32_t n_tws;
+	uint32_t *tws_used; /* records from this index on were never used; the stack writes it */
 };
 
 /* Bytes of private memory for stack_init(). Lazily touched: give it untouched zero pages. */
@@ -157,7 +165,7 @@ size_t stack_mem_size(const struct stack_cfg *cfg, const struct arena_view *a);
 /*
  * @mem: stack_mem_size() bytes, zeroed, 64-byte aligned, lives as long as the stack.
  * @pool: packets to send from; the caller refills it.
- * The arena's TCBs and chunks must be zeroed memory; all become this stack's.
+ * The arena's TCBs, chunks and records must be zeroed memory; all become this stack's.
  */
 struct stack *stack_init(void *mem, const struct stack_cfg *cfg, const struct arena_view *a,
 			 struct pkt_pool *pool, struct mtime now);
@@ -550,6 +558,12 @@ int stack_export_done(struct stack *s, uint32_t conn, uint32_t generation);
  * TCB_BORN_HERE, too.
  */
 void tcp_told(struct stack *s, uint32_t conn, bool counted);
+/*
+ * Goes on with a TIME_WAIT record that was another stack's, for the whole time that a new one has.
+ * @r: a copy. -EBADMSG: it makes no sense, -EADDRINUSE: this stack knows the pair, -ENOSPC:
+ * tcp_max_tw_buckets.
+ */
+int stack_rescue_timewait(struct stack *s, const struct timewait *r, struct mtime now);
 /* Has this stack a connection, request or TIME_WAIT record of the pair? */
 bool stack_knows_pair(const struct stack *s, const struct tcp_addr_pair *a);
 /*

@@ -188,6 +188,8 @@ uint32_t tcp_isn(const struct stack *s, const struct tcp_addr_pair *a,
 		 struct mtime now); /* RFC 6528 */
 /* Added to our timestamp clock; the same for each incarnation of a pair (RFC 7323 §5.4). */
 uint32_t tcp_ts_offset(const struct stack *s, const struct tcp_addr_pair *a);
+/* The offset of a connection that began in an application, with whom nobody shares the other key. */
+uint32_t tcp_ts_offset_app(const struct stack *s, const struct tcp_addr_pair *a);
 /* The largest segment for a route of @mtu to @dst: what a SYN announces. */
 uint16_t tcp_mtu_mss(uint32_t mtu, const struct ip_addr *dst);
 /* Shift to offer, for a receive buffer that starts with @rcvbuf; 0 where scaling is off. */

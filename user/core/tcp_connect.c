@@ -21,8 +21,16 @@ uint32_t tcp_isn(const struct stack *s, const struct tcp_addr_pair *a, struct mt
 	return (uint32_t)pair_hash(s, a) + syncookie_isn_clock(now.ns);
 }
 
+uint32_t tcp_ts_offset_app(const struct stack *s, const struct tcp_addr_pair *a)
+{
+	return (uint32_t)syncookie_pair_hash(s->cfg.ts_key, &a->local, &a->remote, a->local_port,
+					     a->remote_port);
+}
+
 uint32_t tcp_ts_offset(const struct stack *s, const struct tcp_addr_pair *a)
 {
+	if (s->cfg.role == STACK_APP)
+		return tcp_ts_offset_app(s, a);
 	return (uint32_t)(pair_hash(s, a) >> 32);
 }
 

@@ -27,6 +27,27 @@ uint32_t timewait_lookup(const struct stack *s, const struct tcp_addr_pair *a)
 	return SHM_NIL;
 }
 
+/* Puts @r, of which the pair and the numbers are filled in, in a free place. SHM_NIL: none. */
+static uint32_t timewait_put(struct stack *s, const struct timewait *r)
+{
+	uint32_t i = SHM_NIL, b = timewait_bucket(s, &r->a);
+
+	if (free_list_in_use(&s->tw_free) < s->cfg.limits.tcp_max_tw_buckets)
+		i = free_list_get(&s->tw_free);
+	if (i == SHM_NIL) {
+		MIB(s, TcpExt_TCPTimeWaitOverflow);
+		return SHM_NIL;
+	}
+	s->tws[i] = *r;
+	s->tws[i].timer.slot = SHM_NIL;
+	s->tws[i].hash_next = s->tw_buckets[b] & 0x7ffffffu;
+	s->tws[i].used = 1;
+	s->tw_buckets[b] = i + 1;
+	if (s->a.tws_used)
+		WRITE_ONCE(*s->a.tws_used, s->tw_free.used);
+	return i;
+}
+
 static void timewait_arm(struct stack *s, uint32_t i, struct mtime now)
 {
 	wheel_set(s, TIMER_ID(TK_TIMEWAIT, i), mtime_add_ns(now, TCP_TIMEWAIT_S * NS_PER_S));
@@ -44,37 +65,29 @@ void timewait_enter(struct stack *s, struct tcb *t, struct mtime now)
 		.cookie = tcb_cookie(t),
 		.pair = {t->local, t->remote, t->local_port, t->remote_port},
 	};
-	uint32_t i = SHM_NIL, b;
-	struct timewait *w;
+	struct timewait r = {
+		.a = ev.pair,
+		.snd_nxt = t->snd_max,
+		.rcv_nxt = t->rcv_nxt,
+		.ts_recent = t->ts_recent,
+		.has_ts = !!(t->opt & TCB_OPT_TS),
+		.born_app = t->opt & TCB_OPT_TS && t->ts_offset == tcp_ts_offset_app(s, &ev.pair),
+		.fin_wait2 = fin_wait2,
+	};
+	uint32_t i;
 
 	if (fin_wait2) {
 		ev.mask |= EV_FIN_WAIT2;
 		tcp_set_state(s, t, TCP_TIME_WAIT, now);
 	}
-	if (free_list_in_use(&s->tw_free) < s->cfg.limits.tcp_max_tw_buckets)
-		i = free_list_get(&s->tw_free);
+	i = timewait_put(s, &r);
 	if (i == SHM_NIL) {
-		MIB(s, TcpExt_TCPTimeWaitOverflow);
 		ev.mask = EV_FREED;
 		if (s->cfg.role == STACK_FULL)
 			stack_report(s, &ev);
 		tcp_conn_free(s, t, now);
 		return;
 	}
-	b = timewait_bucket(s, &ev.pair);
-	w = &s->tws[i];
-	*w = (struct timewait){
-		.a = ev.pair,
-		.snd_nxt = t->snd_max,
-		.rcv_nxt = t->rcv_nxt,
-		.ts_recent = t->ts_recent,
-		.timer.slot = SHM_NIL,
-		.hash_next = s->tw_buckets[b] & 0xfffffffu,
-		.has_ts = !!(t->opt & TCB_OPT_TS),
-		.fin_wait2 = fin_wait2,
-		.used = 1,
-	};
-	s->tw_buckets[b] = i + 1;
 	if (fin_wait2)
 		wheel_set(s, TIMER_ID(TK_TIMEWAIT, i), mtime_add_ns(now, left));
 	else
@@ -83,6 +96,27 @@ void timewait_enter(struct stack *s, struct tcb *t, struct mtime now)
 		stack_report(s, &ev);
 	/* In state TIME_WAIT it goes without an EV_FREED. */
 	tcp_conn_free(s, t, now);
+}
+
+int stack_rescue_timewait(struct stack *s, const struct timewait *r, struct mtime now)
+{
+	uint32_t i;
+
+	if (!addr_is_local(s, &r->a.local) || ip_addr_is_any(&r->a.remote) ||
+	    ip_addr_is_v4(&r->a.local) != ip_addr_is_v4(&r->a.remote) || !r->a.local_port ||
+	    !r->a.remote_port)
+		return -E_BADMSG;
+	if (stack_knows_pair(s, &r->a))
+		return -E_ADDRINUSE;
+	i = timewait_put(s, r);
+	if (i == SHM_NIL)
+		return -E_NOSPC;
+	if (r->fin_wait2)
+		wheel_set(s, TIMER_ID(TK_TIMEWAIT, i),
+			  mtime_add_ns(now, s->cfg.limits.tcp_fin_timeout * NS_PER_S));
+	else
+		timewait_arm(s, i, now);
+	return 0;
 }
 
 /* The end of the pair's last trace. */
@@ -121,7 +155,8 @@ static void send_ack(struct stack *s, const struct timewait *w, const struct tcp
 {
 	struct tcp_options o = {
 		.has_ts = w->has_ts,
-		.ts_val = tcp_ts_now(s, now) + tcp_ts_offset(s, &w->a),
+		.ts_val = tcp_ts_now(s, now) +
+			  (w->born_app ? tcp_ts_offset_app(s, &w->a) : tcp_ts_offset(s, &w->a)),
 		.ts_ecr = w->ts_recent,
 	};
 

@@ -88,7 +88,8 @@ static int open_memory(struct daemon *d, struct app *a)
 	struct arena_layout l;
 	int err;
 
-	arena_layout_make(&l, d->cfg.max_connections, d->cfg.buffer_chunks, 0);
+	arena_layout_make(&l, d->cfg.max_connections, d->cfg.buffer_chunks, 0,
+			  d->cfg.limits.tcp_max_tw_buckets);
 	err = arena_create(&a->arena, &l, a->slot);
 	if (err)
 		return err;
@@ -205,6 +206,7 @@ uint32_t app_reply(struct daemon *d, struct app *a, struct ctl_register_reply *r
 	r->fill_target = d->fill_target;
 	if (getrandom(r->seed, sizeof(r->seed), 0) != sizeof(r->seed))
 		log_err("getrandom: %s", strerror(errno));
+	memcpy(r->ts_key, d->ts_key, sizeof(r->ts_key));
 	r->own = a->arena.lay;
 	r->daemon = d->arena.lay;
 	snprintf(r->name, sizeof(r->name), "%s", d->opt.name);
@@ -308,6 +310,7 @@ void app_gone(struct daemon *d, struct app *a)
 	a->wake = false;
 	watch_del(d, &a->bell);
 	front_adopt(d, a);
+	front_adopt_timewaits(d, a);
 	listener_app_gone(d, a);
 	udp_app_gone(d, a);
 	for (int m = 0; m < MIB_MAX; m++)

@@ -46,7 +46,7 @@
 	X(syncookies_xdp, BOOL, syncookies_xdp, 0, 1, "1",                                         \
 	  "While the SYN queue of a listener overflows, the XDP program answers its SYNs by "      \
 	  "cookies itself, where tcp_syncookies allows them.")                                     \
-	X(listen_in_app, BOOL, listen_in_app, 0, 1, "0",                                           \
+	X(listen_in_app, BOOL, listen_in_app, 0, 1, "1",                                           \
 	  "A listener that one process has alone shakes hands in that process, not in the "        \
 	  "daemon.")                                                                               \
 	X(tcp_abort_on_overflow, BOOL, limits.tcp_abort_on_overflow, 0, 1, "0",                    \

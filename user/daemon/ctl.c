@@ -211,8 +211,10 @@ static void on_listener(struct daemon *d, struct client *c, const void *msg)
 		err = tcp_fastopen_known(d->stack, &req.addr, d->now) ? 0 : -ENOENT;
 		break;
 	case CTL_UNLISTEN:
-		if (req.proto != IPPROTO_UDP)
+		if (req.proto != IPPROTO_UDP) {
 			front_adopt(d, a);
+			front_adopt_timewaits(d, a);
+		}
 		/* fall through */
 	case CTL_UNBIND:
 		err = req.proto == IPPROTO_UDP ? udp_unclaim(d, a, req.id)

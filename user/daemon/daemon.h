@@ -217,6 +217,7 @@ struct daemon {
 	/* applications and listeners */
 	struct app *apps[TD_MAX_SLOTS];
 	uint32_t slots; /* all in use are below */
+	uint64_t ts_key[2]; /* stack_cfg.ts_key */
 	struct group *groups;
 	uint32_t n_fronts; /* groups with .front_slot */
 	struct group **by_core; /* [n_core_listeners] */
@@ -358,6 +359,8 @@ void front_update(struct daemon *d, struct group *g);
 void front_told(struct daemon *d, struct app *a, const struct shm_msg *m);
 /* Makes records of all connections of @a that it has not told of, while it waits or is dead. */
 void front_adopt(struct daemon *d, struct app *a);
+/* The same for what is in TIME_WAIT; before listeners of @a end, or @a itself has ended. */
+void front_adopt_timewaits(struct daemon *d, struct app *a);
 /* Its member is about to be freed. */
 void front_forget(struct daemon *d, struct member *m);
 /* Who else than our stack may know this pair, of which there is no record; NULL: nobody. */

@@ -12,6 +12,7 @@
  * Invariants: .front listens, alone, in .front_slot; d->n_fronts groups have a .front_slot.
  */
 #include <string.h>
+#include "user/core/timewait_entry.h"
 #include "daemon.h"
 
 static void set_slot(struct daemon *d, struct group *g, uint16_t slot)
@@ -182,6 +183,35 @@ void front_adopt(struct daemon *d, struct app *a)
 		if (m)
 			adopt(d, m, i, READ_ONCE(t->generation), &k, waits);
 	}
+}
+
+void front_adopt_timewaits(struct daemon *d, struct app *a)
+{
+	const struct arena_hdr *h = (const struct arena_hdr *)(const void *)a->arena.base;
+	uint32_t used = READ_ONCE(h->n_tws_used), n = 0, r;
+
+	if (!d->n_fronts)
+		return;
+	for (uint32_t i = 0; i < used && i < a->view.n_tws; i++) {
+		struct timewait w;
+		struct flow_key k;
+
+		/* It may be changing while we look. */
+		memcpy(&w, (const void *)&a->view.tws[i], sizeof(w));
+		k = flow_key_of(&w.a);
+		if (!w.used || !way_in(d, a, &k) || recs_find(&d->recs, &k) != SHM_NIL ||
+		    stack_rescue_timewait(d->stack, &w, d->now))
+			continue;
+		n++;
+		/* Without an entry a late FIN would reach the kernel where no listener is left. */
+		r = rec_new(d, &k, TD_SLOT_DAEMON, REC_TIMEWAIT);
+		if (r == SHM_NIL)
+			continue;
+		rec_at(d, r)->conn = TD_NO_CONN;
+		rec_set_flow(d, r, TD_SLOT_DAEMON, FLOW_CLOSING);
+	}
+	if (n)
+		log_debug("application %u: %u connections in TIME_WAIT taken over", a->slot, n);
 }
 
 struct app *front_of(struct daemon *d, const struct tcp_addr_pair *p)

@@ -235,7 +235,7 @@ static int open_arena(struct daemon *d)
 	int err;
 
 	arena_layout_make(&l, d->cfg.max_connections, d->cfg.buffer_chunks,
-			  d->cfg.limits.gc_thresh3);
+			  d->cfg.limits.gc_thresh3, 0);
 	err = arena_create(&d->arena, &l, TD_SLOT_DAEMON);
 	if (err)
 		return err;
@@ -282,8 +282,10 @@ static int open_stack(struct daemon *d)
 	if (err)
 		return err;
 	port_set_filter(d->port, filter_packet, d);
-	if (getrandom(sc.key, sizeof(sc.key), 0) != sizeof(sc.key))
+	if (getrandom(sc.key, sizeof(sc.key), 0) != sizeof(sc.key) ||
+	    getrandom(sc.ts_key, sizeof(sc.ts_key), 0) != sizeof(sc.ts_key))
 		return -EIO;
+	memcpy(d->ts_key, sc.ts_key, sizeof(d->ts_key));
 	d->stack_mem_len = stack_mem_size(&sc, &d->view);
 	d->stack_mem = mmap(NULL, d->stack_mem_len, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

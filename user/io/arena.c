@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * arena.h: the layout of an arena, and its memory. Offsets are made here from the three counts
+ * arena.h: the layout of an arena, and its memory. Offsets are made here from the counts
  * and taken from nobody; a layout that came over the control socket must be the one that its own
  * counts give.
  */
@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include "common/flow.h"
 #include "user/core/neigh_entry.h"
+#include "user/core/timewait_entry.h"
 #include "arena.h"
 #include "memfd.h"
 #include "rofile.h"
@@ -20,6 +21,7 @@
 #define MAX_TCBS (1u << 26)
 #define MAX_CHUNKS (1u << 28)
 #define MAX_NEIGHS (1u << 24)
+#define MAX_TWS (1u << 26)
 #define PAGE 4096u
 
 static uint64_t place(uint64_t *end, uint64_t len)
@@ -31,7 +33,7 @@ static uint64_t place(uint64_t *end, uint64_t len)
 }
 
 void arena_layout_make(struct arena_layout *l, uint32_t n_tcbs, uint32_t n_chunks,
-		       uint32_t n_neighs)
+		       uint32_t n_neighs, uint32_t n_tws)
 {
 	uint64_t end = 0;
 
@@ -39,6 +41,7 @@ void arena_layout_make(struct arena_layout *l, uint32_t n_tcbs, uint32_t n_chunk
 	l->n_tcbs = n_tcbs;
 	l->n_chunks = n_chunks;
 	l->n_neighs = n_neighs;
+	l->n_tws = n_tws;
 	l->tcb_size = sizeof(struct tcb);
 	place(&end, sizeof(struct arena_hdr));
 	l->to_daemon = place(&end, sizeof(struct shm_msg_ring));
@@ -51,6 +54,7 @@ void arena_layout_make(struct arena_layout *l, uint32_t n_tcbs, uint32_t n_chunk
 	l->tcbs = place(&end, TCB_ROOM * (uint64_t)n_tcbs);
 	l->chunk_hdrs = place(&end, sizeof(struct chunk_hdr) * (uint64_t)n_chunks);
 	l->chunks = place(&end, (uint64_t)CHUNK_SIZE * n_chunks);
+	l->tws = place(&end, sizeof(struct timewait) * (uint64_t)n_tws);
 	l->size = end;
 }
 
@@ -58,9 +62,10 @@ bool arena_layout_ok(const struct arena_layout *l)
 {
 	struct arena_layout want;
 
-	if (l->n_tcbs > MAX_TCBS || l->n_chunks > MAX_CHUNKS || l->n_neighs > MAX_NEIGHS)
+	if (l->n_tcbs > MAX_TCBS || l->n_chunks > MAX_CHUNKS || l->n_neighs > MAX_NEIGHS ||
+	    l->n_tws > MAX_TWS)
 		return false;
-	arena_layout_make(&want, l->n_tcbs, l->n_chunks, l->n_neighs);
+	arena_layout_make(&want, l->n_tcbs, l->n_chunks, l->n_neighs, l->n_tws);
 	return memcmp(l, &want, sizeof(want)) == 0;
 }
 
@@ -196,7 +201,12 @@ struct arena_view arena_view(const struct arena *a)
 				   .n_chunks = a->lay.n_chunks,
 				   .neighs = at(a, a->lay.neighs),
 				   .n_neighs = a->lay.n_neighs,
-				   .mib = at(a, a->lay.mib)};
+				   .mib = at(a, a->lay.mib),
+				   .tws = a->lay.n_tws ? at(a, a->lay.tws) : NULL,
+				   .n_tws = a->lay.n_tws,
+				   .tws_used = a->lay.n_tws
+						       ? &((struct arena_hdr *)a->base)->n_tws_used
+						       : NULL};
 }
 
 struct shm_msg_ring *arena_ring_to_daemon(const struct arena *a)

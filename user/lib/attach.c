@@ -452,6 +452,7 @@ static int start_stack(const struct ctl_register_reply *r)
 		.role = STACK_APP,
 		.slot = (uint16_t)r->slot,
 		.key = {r->seed[0], r->seed[1]},
+		.ts_key = {r->ts_key[0], r->ts_key[1]},
 		.n_pending = APP_PENDING,
 		.n_udp = APP_UDP,
 		.n_listeners = APP_LISTENERS,
@@ -465,7 +466,7 @@ static int start_stack(const struct ctl_register_reply *r)
 
 	memcpy(&eng.limits, r->limits, sizeof(eng.limits));
 	sc.limits = eng.limits;
-	sc.n_tw = eng.limits.tcp_max_tw_buckets;
+	sc.n_tw = own.n_tws;
 	memcpy(eng.cc, r->default_cc, sizeof(eng.cc) - 1);
 	/* The application reads the neighbours that the daemon keeps. */
 	own.neighs = eng.daemon_view.neighs;
