@@ -184,7 +184,7 @@ static void test_trim_gives_pages_back(void **state)
 {
 	struct arena_layout l;
 
-	arena_layout_make(&l, 100, 5000, 10);
+	arena_layout_make(&l, 100, 5000, 10, 0);
 	for (uint32_t slot = 0; slot < 2; slot++) {
 		struct stack_cfg cfg = {.role = STACK_APP};
 		struct mtime now = {NS_PER_S};
