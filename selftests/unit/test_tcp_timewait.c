@@ -432,16 +432,16 @@ static void test_rescued_record_goes_on(void **state)
 	assert_int_equal(c.opt.ts_val,
 			 tcp_ts_now(c.t.s, c.t.now) + tcp_ts_offset_app(c.t.s, &r.a));
 	ts_advance(&c.t, 59900);
-	assert_int_equal(usage().timewaits, 1);
+	assert_int_equal(tc_usage(&c).timewaits, 1);
 	ts_advance(&c.t, 200);
-	assert_int_equal(usage().timewaits, 0);
+	assert_int_equal(tc_usage(&c).timewaits, 0);
 	/* Of one in FIN-WAIT-2: as long as the peer may take to close. */
 	r.fin_wait2 = 1;
 	assert_int_equal(stack_rescue_timewait(c.t.s, &r, c.t.now), 0);
 	ts_advance(&c.t, c.t.s->cfg.limits.tcp_fin_timeout * 1000ul - 200);
-	assert_int_equal(usage().timewaits, 1);
+	assert_int_equal(tc_usage(&c).timewaits, 1);
 	ts_advance(&c.t, 400);
-	assert_int_equal(usage().timewaits, 0);
+	assert_int_equal(tc_usage(&c).timewaits, 0);
 	tc_close(&c);
 }
 
@@ -467,7 +467,7 @@ static void test_rescued_record_makes_sense(void **state)
 	assert_int_equal(stack_rescue_timewait(c.t.s, &r, c.t.now), -E_BADMSG);
 	c.t.s->cfg.limits.tcp_max_tw_buckets = 0;
 	assert_int_equal(stack_rescue_timewait(c.t.s, &good, c.t.now), -E_NOSPC);
-	assert_int_equal(usage().timewaits, 0);
+	assert_int_equal(tc_usage(&c).timewaits, 0);
 	tc_close(&c);
 }
 
