@@ -406,6 +406,48 @@ static void test_syncookie_flags_of_the_ack_are_not_the_syn_s(void **state)
 	tc_close(&c);
 }
 
+/* Where our timestamps are off there is nothing that would bring the other options back. */
+static void test_syncookie_without_our_timestamps(void **state)
+{
+	struct stack_cfg cfg = ts_cfg();
+
+	(void)state;
+	cfg.limits.tcp_timestamps = 0;
+	c.ts = c.sack = true;
+	c.wscale = 1 + 9;
+	open_full(&cfg);
+	get_cookie();
+	assert_true(!c.opt.has_wscale && !c.opt.has_ts && !c.opt.sack_ok);
+	assert_int_equal(c.opt.mss, 1460);
+	/* One that was not agreed on brings no options, whatever stands in it. */
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1), DROP_BAD_ACK);
+	tc_tx_all(&c);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .wnd = 100, .no_ts = true);
+	assert_int_equal(tcp_accept(c.t.s, c.listener, &c.conn), 0);
+	assert_int_equal(tc_tcb(&c)->opt, 0);
+	assert_int_equal(tc_tcb(&c)->snd_wnd, 100);
+	tc_close(&c);
+}
+
+/* Who asks is told of the first cookie, and not of each: a flood sends many. */
+static void test_syncookie_is_told_once(void **state)
+{
+	struct stack_ev ev;
+
+	(void)state;
+	open_full(NULL);
+	for (int round = 0; round < 2; round++) {
+		get_cookie();
+		assert_false(stack_event_next(c.t.s, &ev)); /* nobody asked */
+		tcp_listen_watch(c.t.s, c.listener);
+		get_cookie();
+		assert_true(stack_event_next(c.t.s, &ev));
+		assert_int_equal(ev.mask, EV_ACCEPT | EV_COOKIES);
+		assert_int_equal(ev.listener, c.listener);
+	}
+	tc_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -427,6 +469,8 @@ int main(void)
 				       setup),
 		cmocka_unit_test_setup(test_syncookie_first_period_is_keyed, setup),
 		cmocka_unit_test_setup(test_syncookie_flags_of_the_ack_are_not_the_syn_s, setup),
+		cmocka_unit_test_setup(test_syncookie_without_our_timestamps, setup),
+		cmocka_unit_test_setup(test_syncookie_is_told_once, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

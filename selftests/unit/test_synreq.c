@@ -404,6 +404,24 @@ static void test_tcp_defer_accept_time_over_ack_establishes(void **state)
 	tc_close(&c);
 }
 
+/* From where no route leads back nothing is kept, either. */
+static void test_tcp_syn_without_a_way_back_is_dropped(void **state)
+{
+	struct spec x = {TCP_PKT, .src = FAR_IP, .sport = PEER_PORT, .dport = OUR_PORT,
+			 .flags = TH_SYN};
+
+	(void)state;
+	open_listener(NULL, 8);
+	assert_int_equal(ts_event(&c.t, (struct net_event){.kind = NET_ROUTE_DEL,
+							   .addr = ip("0.0.0.0"),
+							   .gw = ip(GW_IP)}),
+			 0);
+	assert_int_not_equal(ts_rx(&c.t, &x), DROP_NONE);
+	assert_int_equal(tc_usage(&c).synreqs, 0);
+	ts_expect_none(&c.t);
+	tc_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -427,6 +445,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_synreq_challenges_are_limited, setup),
 		cmocka_unit_test_setup(test_tcp_defer_accept_waits_for_data, setup),
 		cmocka_unit_test_setup(test_tcp_defer_accept_time_over_ack_establishes, setup),
+		cmocka_unit_test_setup(test_tcp_syn_without_a_way_back_is_dropped, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -340,6 +340,11 @@ static void test_tcp_listen_options_are_inherited(void **state)
 		assert_int_equal(tcp_getopt(c.t.s, c.conn, opts[i].opt, &v), 0);
 		assert_int_equal(v, opts[i].value);
 	}
+	/* Buffers that were asked for stay as they are (socket(7)). */
+	tc_tcb(&c)->cwnd = 1 << 20;
+	tcp_sndbuf_tune(c.t.s, tc_tcb(&c));
+	assert_int_equal(tc_tcb(&c)->sndbuf, 60000);
+	assert_true(tc_tcb(&c)->sockopt & TCB_RCVBUF_LOCK);
 	tc_close(&c);
 }
 
@@ -400,6 +405,42 @@ static void test_tcp_opt_check_ranges(void **state)
 	tc_close(&c);
 }
 
+/* Of listeners with news the others are told of still, in order, whichever is closed. */
+static void test_tcp_unlisten_leaves_the_others_events(void **state)
+{
+	uint32_t id[3];
+	struct stack_ev ev;
+
+	(void)state;
+	for (uint32_t gone = 0; gone < 3; gone++) {
+		tc_open(&c, NULL);
+		for (uint16_t i = 0; i < 3; i++) {
+			assert_int_equal(do_listen(NULL, (uint16_t)(80 + i), 8, &id[i]), 0);
+			c.lport = (uint16_t)(80 + i);
+			establish(5000);
+		}
+		tcp_unlisten(c.t.s, id[gone], c.t.now);
+		ts_expect(&c.t, &c.o); /* a reset */
+		c.lport =
+			(uint16_t)(80 + (gone +
+					 2) % 3); /* news of one that is queued, and of a new one */
+		establish(5001);
+		assert_int_equal(do_listen(NULL, 99, 8, &id[gone]), 0);
+		c.lport = 99;
+		establish(5000);
+		for (uint32_t i = 0, n = 0; n < 3; n++) {
+			i += i == gone;
+			while (stack_event_next(c.t.s, &ev) && !(ev.mask & EV_ACCEPT))
+				;
+			assert_int_equal(ev.mask, EV_ACCEPT);
+			assert_int_equal(ev.listener, n == 2 ? id[gone] : id[i++]);
+		}
+		while (stack_event_next(c.t.s, &ev))
+			assert_false(ev.mask & EV_ACCEPT);
+		tc_close(&c);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -419,6 +460,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_listen_options_are_inherited, setup),
 		cmocka_unit_test_setup(test_tcp_listen_maxseg_is_announced, setup),
 		cmocka_unit_test_setup(test_tcp_opt_check_ranges, setup),
+		cmocka_unit_test_setup(test_tcp_unlisten_leaves_the_others_events, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -60,11 +60,12 @@ bool cookie_syn(struct stack *s, const struct tcp_seg *ack, struct tcp_seg *syn,
 	uint32_t mss = syncookie_check(cookie_keys(s, now), &id, ack->ack - 1), ts;
 	struct tcp_addr_pair a = tcp_seg_pair(ack);
 
-	if (!mss)
+	/* As Linux: what says that there were timestamps, where there are none, is not of ours. */
+	if (!mss || (ack->o.has_ts && !s->cfg.limits.tcp_timestamps))
 		return false;
 	*syn = *ack;
 	syn->seq--;
-	syn->flags &= (uint8_t)~(TH_ECE | TH_CWR);
+	syn->flags &= (uint8_t) ~(TH_ECE | TH_CWR);
 	syn->o = (struct tcp_options){.mss = (uint16_t)mss};
 	if (ack->o.has_ts) {
 		ts = ack->o.ts_ecr - tcp_ts_offset(s, &a);
