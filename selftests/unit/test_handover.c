@@ -400,6 +400,99 @@ static void test_export_reset_to_be_sent_refused(void **state)
 	finish();
 }
 
+/*
+ * One that was reset before it was handed over: accept(2) returns it all the same, its text can be
+ * read, then comes the error, as with the kernel's sockets.
+ */
+static void test_handover_of_one_that_has_ended(void **state)
+{
+	uint32_t generation, to;
+	struct tcb *t;
+
+	(void)state;
+	start();
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .len = 3);
+	tc_send(&c, 100);
+	tc_tx_all(&c);
+	assert_int_equal(stack_export_ended(c.t.s, c.conn), -E_NOTCONN); /* it lives */
+	RX(&c, .flags = TH_RST, .seq = 4);
+	assert_int_equal(stack_export(c.t.s, c.conn), -E_NOTCONN);
+	assert_int_equal(stack_export_ended(c.t.s, c.conn), 0);
+	t = tc_tcb(&c);
+	generation = t->generation;
+	/* What the other side says of it is of no use here. */
+	t->flags |= TCB_F_RTX | TCB_F_RST_SEND | TCB_F_FIN_QUEUED | TCB_F_CLOSED;
+	t->opt |= TCB_OPT_SYNACK;
+	t->t_rtx = t->t_delack = t->t_keep = 1;
+	assert_int_equal(import(c.conn, generation, &to), 0);
+	assert_int_equal(ts_mib(&app, MIB_Tcp_CurrEstab), 0);
+	assert_int_equal(stack_export_done(c.t.s, c.conn, generation), 0);
+	assert_int_equal(usage(&c.t).tcbs, 0);
+	swap_stacks();
+	c.conn = to;
+	t = tc_tcb(&c);
+	assert_int_equal(t->state, TCP_CLOSED);
+	assert_int_equal(t->flags, 0);
+	assert_false(t->opt & TCB_OPT_SYNACK);
+	assert_int_equal(tcb_cookie(t), 9);
+	assert_int_equal(t->snd_una, t->snd_max);
+	assert_int_equal(tcp_unsent_bytes(c.t.s, to), 0);
+	tc_recv(&c, 3);
+	assert_int_equal(tcp_recv(c.t.s, to, &(char){0}, 1, 0, c.t.now), -E_CONNRESET);
+	tc_recv(&c, 0);
+	ts_advance(&c.t, 1000);
+	tc_tx_none(&c);
+	tcp_close(c.t.s, to, c.t.now);
+	assert_int_equal(usage(&c.t).tcbs, 0);
+	assert_int_equal(usage(&c.t).chunks, 0);
+	finish();
+}
+
+/* Only one that ended by an error has something to say, and only a program needs to hear it. */
+static void test_handover_of_one_that_has_ended_refused(void **state)
+{
+	uint32_t generation, to;
+	struct tcb *t, good;
+
+	(void)state;
+	start();
+	assert_int_equal(stack_export_ended(c.t.s, 999999), -E_BADF);
+	RX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1, .len = 3);
+	tcp_shutdown(c.t.s, c.conn, false, true, c.t.now);
+	tc_tx_all(&c);
+	RX(&c, .flags = TH_ACK, .seq = 5, .ack = 2);
+	tc_state(&c, TCP_CLOSED);
+	assert_int_equal(stack_export_ended(c.t.s, c.conn), -E_NOTCONN); /* in peace */
+	tc_tcb(&c)->err = E_CONNRESET;
+	assert_int_equal(stack_export_ended(c.t.s, c.conn), 0);
+	t = tc_tcb(&c);
+	good = *t;
+	generation = t->generation;
+	assert_int_equal(stack_import(c.t.s, &c.t.s->a, c.conn, generation, 0, c.t.now, &to),
+			 -E_BADMSG);
+	t->err = 0;
+	assert_int_equal(import(c.conn, generation, &to), -E_BADMSG);
+	*t = good;
+	t->netif = STACK_MAX_NETIFS;
+	assert_int_equal(import(c.conn, generation, &to), -E_BADMSG);
+	*t = good;
+	t->rx_bytes = UINT32_MAX;
+	assert_int_equal(import(c.conn, generation, &to), -E_BADMSG);
+	*t = good;
+	t->rx_bytes--;
+	assert_int_equal(import(c.conn, generation, &to), -E_BADMSG);
+	*t = good;
+	assert_int_equal(usage(&app).tcbs, 0);
+	assert_int_equal(usage(&app).chunks, 0);
+	/* Taken back it is as it was. */
+	assert_int_equal(stack_export_cancel(c.t.s, c.conn, generation, c.t.now), 0);
+	tc_state(&c, TCP_CLOSED);
+	assert_int_equal(tcp_error(c.t.s, c.conn), E_CONNRESET);
+	tc_recv(&c, 3);
+	tcp_close(c.t.s, c.conn, c.t.now);
+	finish();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -421,6 +514,8 @@ int main(void)
 		cmocka_unit_test_setup(test_export_cancel_goes_on_here, setup),
 		cmocka_unit_test_setup(test_export_refuses, setup),
 		cmocka_unit_test_setup(test_export_reset_to_be_sent_refused, setup),
+		cmocka_unit_test_setup(test_handover_of_one_that_has_ended, setup),
+		cmocka_unit_test_setup(test_handover_of_one_that_has_ended_refused, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

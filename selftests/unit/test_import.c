@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * handover.c: what an importer makes of memory that makes no sense, and what is left of a program that
- * has died.
+ * handover.c: what an importer makes of memory that makes no sense, and what is left of a program
+ * that has died.
  */
 #include "handover_world.h"
 
@@ -404,6 +404,46 @@ static void test_reset_flow_sends_rst(void **state)
 	finish();
 }
 
+/* Times and windows that are possible, but not where they stand. */
+static void test_import_what_is_outstanding_has_its_time(void **state)
+{
+	struct tcb *t, good;
+	const struct tcb *n;
+	uint32_t conn, mss;
+
+	(void)state;
+	t = frozen();
+	good = *t;
+	mss = tcp_eff_mss(t);
+	t->t_rtx = 0; /* though something is outstanding */
+	t->rtx_first = ms_stamp(mtime_add_ms(app.now, 5000));
+	t->flags |= TCB_F_ACK_DELAYED;
+	t->t_delack = 0;
+	t->cwnd = UINT32_MAX;
+	t->ssthresh = 2 * mss - 1;
+	t->cc_state = CC_LOSS;
+	t->recover = t->snd_max + 1;
+	assert_int_equal(import(c.conn, t->generation, &conn), 0);
+	n = tcp_get(app.s, conn);
+	assert_int_equal(n->t_rtx, mtime_add_us(app.now, n->rto).ns);
+	assert_true(ms_ago(n->rtx_first, app.now) < 1000);
+	assert_int_equal(n->t_delack, ms_stamp(app.now));
+	assert_int_equal(n->cwnd, 1u << 30);
+	assert_int_equal(n->ssthresh, 2 * mss);
+	assert_int_equal(n->cc_state, CC_LOSS);
+	assert_int_equal(n->recover, n->snd_max);
+	tcp_abort(app.s, conn, app.now);
+	*t = good;
+	t->recover = t->snd_una; /* in it: it stays */
+	t->cc_state = CC_LOSS;
+	assert_int_equal(import(c.conn, t->generation, &conn), 0);
+	assert_int_equal(tcp_get(app.s, conn)->recover, good.snd_una);
+	tcp_abort(app.s, conn, app.now);
+	*t = good;
+	assert_int_equal(stack_export_done(c.t.s, c.conn, t->generation), 0);
+	finish();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -419,6 +459,7 @@ int main(void)
 		cmocka_unit_test_setup(test_rescue_live_connection, setup),
 		cmocka_unit_test_setup(test_rescue_closes_as_the_kernel_would, setup),
 		cmocka_unit_test_setup(test_reset_flow_sends_rst, setup),
+		cmocka_unit_test_setup(test_import_what_is_outstanding_has_its_time, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

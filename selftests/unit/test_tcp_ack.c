@@ -441,6 +441,25 @@ static void test_tcp_rtt_of_a_whole_segment(void **state)
 	tc_close(&c);
 }
 
+/* RFC 7661 §4.3: what the peer's window holds back says nothing of the path. */
+static void test_tcp_cwnd_does_not_grow_by_the_peers_window(void **state)
+{
+	(void)state;
+	tc_accept(&c, NULL);
+	tcp_setopt(c.t.s, c.conn, TOPT_SNDBUF, 200000, c.t.now);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .wnd = 2 * 1460);
+	tc_send(&c, 30 * 1460);
+	for (uint32_t i = 0; i < 10; i++) {
+		SEG(2 * i), SEG(2 * i + 1);
+		tc_tx_none(&c);
+		ts_advance(&c.t, 20);
+		RX(&c, .flags = TH_ACK, .seq = 1, .ack = END(2 * i + 2), .wnd = 2 * 1460);
+	}
+	assert_int_equal(tc_tcb(&c)->cwnd, 10 * 1460);
+	tc_tx_all(&c);
+	tc_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -467,6 +486,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_writable_after_a_third_is_free, setup),
 		cmocka_unit_test_setup(test_tcp_recovery_partial_ack_deflates, setup),
 		cmocka_unit_test_setup(test_tcp_rtt_of_a_whole_segment, setup),
+		cmocka_unit_test_setup(test_tcp_cwnd_does_not_grow_by_the_peers_window, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

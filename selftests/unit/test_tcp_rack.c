@@ -267,20 +267,21 @@ static void test_tcp_board_full_keeps_times_apart(void **state)
 		uint8_t chunk[CHUNK_SIZE];
 	} u;
 	const uint32_t n = 4 * BOARD_MAX;
+	const uint64_t t0 = 1000 * NS_PER_S;
 	struct board *b = &u.b;
 	uint32_t k = 0;
 
 	(void)state;
 	memset(&u, 0, sizeof(u));
 	for (uint32_t i = 0; i < n; i++)
-		board_sent(b, i * 1000, (i + 1) * 1000, (struct mtime){(i + 1) * NS_PER_MS});
+		board_sent(b, i * 1000, (i + 1) * 1000, (struct mtime){t0 + i * NS_PER_MS});
 	assert_int_equal(b->end, n * 1000);
 	assert_true(b->n < BOARD_MAX);
 	for (uint32_t i = 0; i < n; i++) {
 		while (board_run_end(b, k) <= i * 1000)
 			k++;
-		assert_in_range(b->r[k].xmit, (i + 1) * NS_PER_MS,
-				(i + 1) * NS_PER_MS + n * NS_PER_MS / 64);
+		assert_in_range(b->r[k].xmit, t0 + i * NS_PER_MS,
+				t0 + i * NS_PER_MS + n * NS_PER_MS / 64);
 	}
 }
 
@@ -325,23 +326,24 @@ static void test_tcp_board_without_room_stays_right(void **state)
 		board_sent(b, end + 500, end + 700, (struct mtime){10 * NS_PER_S});
 		assert_true(board_sane(&t, b));
 	}
+	/* whatever the last one is */
 	for (uint32_t kind = 0; kind < 3; kind++) {
-		uint32_t n = BOARD_MAX - 8, end = n * 1000, last = n - 1;
+		static const uint8_t last[3] = {SEG_AGAIN, SEG_SACKED, SEG_LOST | SEG_AGAIN};
+		uint32_t n = BOARD_MAX - 8, end = n * 1000;
 		struct tcb t = {.snd_max = end + 500, .snd_nxt = end + 500};
 
 		fill_board(b, n);
-		b->sacked -= b->r[last].flags & SEG_SACKED ? 1000 : 0;
-		b->lost -= b->r[last].flags & SEG_LOST ? 1000 : 0;
-		b->r[last].flags = kind == 1   ? SEG_SACKED
-				   : kind == 2 ? SEG_LOST | SEG_AGAIN
-					       : SEG_AGAIN;
-		b->r[last - 1].flags =
-			b->r[last - 1].flags & SEG_SACKED ? SEG_SACKED : b->r[last - 1].flags;
-		b->sacked += kind == 1 ? 1000 : 0;
-		b->lost += kind == 2 ? 1000 : 0;
+		b->r[n - 2].flags = kind == 1 ? SEG_AGAIN : SEG_SACKED;
+		b->r[n - 1].flags = last[kind];
+		b->sacked = b->lost = 0;
+		for (uint32_t i = 0; i < n; i++) {
+			b->sacked += b->r[i].flags & SEG_SACKED ? 1000 : 0;
+			b->lost += b->r[i].flags & SEG_LOST ? 1000 : 0;
+		}
 		board_sent(b, end, end + 500, (struct mtime){9 * NS_PER_S});
 		assert_true(board_sane(&t, b));
-		assert_int_equal(b->r[b->first + b->n - 1].flags & (SEG_SACKED | SEG_LOST), 0);
+		assert_int_equal(b->n, n);
+		assert_int_equal(b->r[n - 1].flags, SEG_AGAIN);
 	}
 }
 
@@ -422,6 +424,72 @@ static void test_tcp_rack_window_narrows(void **state)
 	}
 }
 
+/* RFC 8985 §6.2, step 1: the round trip is that of what was sent last, and sent once only. */
+static void test_tcp_board_ack_samples_the_newest(void **state)
+{
+	static union {
+		struct board b;
+		uint8_t chunk[CHUNK_SIZE];
+	} u;
+	const struct mtime now = {50 * NS_PER_MS};
+	struct tcp_seg g = {.o.n_sack = 1, .o.sack = {{2000, 3000}}};
+	struct tcb t = {.snd_max = 3000, .snd_nxt = 3000};
+	struct board_ack a;
+
+	(void)state;
+	for (int again = 0; again < 3; again++) {
+		memset(&u, 0, sizeof(u));
+		t.snd_una = 0;
+		for (uint32_t i = 0; i < 3; i++)
+			board_sent(&u.b, i * 1000, (i + 1) * 1000,
+				   (struct mtime){10 * (i + 1) * NS_PER_MS});
+		for (int i = 0; i < again; i++)
+			u.b.r[2 - i].flags = SEG_AGAIN;
+		t.snd_una = 1000;
+		a = (struct board_ack){.t = &t, .b = &u.b, .g = &g, .now = now};
+		board_ack(&a);
+		assert_int_equal(a.delivered, 2000);
+		assert_int_equal(a.sent_last, 30 * NS_PER_MS);
+		assert_int_equal(a.sent_unsure, again != 0);
+		assert_int_equal(a.newest_end, again ? 1000 : 3000);
+		assert_int_equal(a.newest_rtt, again ? 40000 : 20000);
+	}
+}
+
+/* RFC 5681 §3.1 with SACK: in order and without loss cwnd grows by what is acknowledged. */
+static void test_tcp_slow_start_with_scoreboard(void **state)
+{
+	(void)state;
+	start(40);
+	ACK(AT(2));
+	assert_int_equal(tc_tcb(&c)->cwnd, 12 * 1460);
+	assert_int_equal(tc_tx_all(&c), 4);
+	ACK(AT(5));
+	assert_int_equal(tc_tcb(&c)->cwnd, 15 * 1460);
+	assert_int_equal(tc_tcb(&c)->bytes_acked, 5 * 1460);
+	tc_tx_all(&c);
+	ACK(tc_tcb(&c)->snd_max - c.iss); /* all of it: the scoreboard goes */
+	assert_null(tcp_board(c.t.s, tc_tcb(&c)));
+	assert_int_equal(tc_tcb(&c)->cwnd, 30 * 1460);
+	tc_tx_all(&c);
+	tc_close(&c);
+}
+
+/* RFC 8985 §7.3: a probe is for the end of what was sent, not for when recovery is under way. */
+static void test_tcp_tlp_not_in_recovery(void **state)
+{
+	(void)state;
+	start(10);
+	SACK(1, AT(1), AT(9));
+	SEG(0);
+	tc_tx_all(&c);
+	assert_int_equal(tc_tcb(&c)->cc_state, CC_RECOVERY);
+	ts_advance(&c.t, 100);
+	tc_tx_none(&c);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPLossProbes), 0);
+	tc_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -444,6 +512,9 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_prr_begins_anew, setup),
 		cmocka_unit_test_setup(test_tcp_end_of_loss_is_no_end_of_recovery, setup),
 		cmocka_unit_test_setup(test_tcp_rack_window_narrows, setup),
+		cmocka_unit_test_setup(test_tcp_board_ack_samples_the_newest, setup),
+		cmocka_unit_test_setup(test_tcp_slow_start_with_scoreboard, setup),
+		cmocka_unit_test_setup(test_tcp_tlp_not_in_recovery, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

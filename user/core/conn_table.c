@@ -109,7 +109,6 @@ void conn_table_del(struct stack *s, uint32_t conn)
 	for (; *link; link = &s->a.tcbs[*link - 1].hash_next) {
 		if (*link == conn + 1) {
 			*link = t->hash_next;
-			t->hash_next = 0;
 			s->conn_n--;
 			return;
 		}

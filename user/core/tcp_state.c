@@ -48,7 +48,6 @@ static void timers_off(struct stack *s, struct tcb *t)
 	t->t_rtx = t->t_delack = t->t_keep = 0;
 	t->flags &=
 		~(TCB_F_ACK_NOW | TCB_F_ACK_DELAYED | TCB_F_PROBING | TCB_F_RTX | TCB_F_RTT_VALID);
-	t->ack_owed = 0;
 	wheel_del(s, TIMER_ID(TK_CONN, tcb_index(s, t)));
 }
 
