@@ -6,12 +6,12 @@
 # daemon's), as a table and as JSON in build/bench-programs.json.
 #
 #   $NS_A  eth0 10.77.0.1/24 ──── veth ──── eth0 10.77.0.2/24  $NS_B
-#          wrk, redis-benchmark, bench_app  nginx, redis-server, memcached
+#          wrk, redis-benchmark, bench_app  nginx, redis-server, memcached, haproxy
 #
-# Server and client have a CPU each. ROUNDS (5), SECONDS_EACH (3), ONLY ("nginx redis memcached").
+# Server and client have a CPU each. ROUNDS (5), SECONDS_EACH (3), ONLY ("nginx redis memcached haproxy").
 
 . "$(dirname "$0")/../selftests/lib.sh"
-: "${ROUNDS:=5}" "${SECONDS_EACH:=3}" "${ONLY=nginx redis memcached}"
+: "${ROUNDS:=5}" "${SECONDS_EACH:=3}" "${ONLY=nginx redis memcached haproxy}"
 setup
 # Where wrk closes first, what it leaves in TIME_WAIT must not make its kernel search for free ports.
 in_a sysctl -qw net.ipv4.tcp_tw_reuse=1 net.ipv4.ip_local_port_range="1024 65535"
@@ -22,7 +22,7 @@ mkdir "$root"
 head -c 1000 /dev/urandom >"$root/small"
 echo "socket_mode = 0666" >"$TMP/tandem.conf" # memcached gives up root before it opens a socket
 needed=
-for p in nginx redis-server redis-benchmark memcached wrk; do
+for p in nginx redis-server redis-benchmark memcached haproxy wrk; do
 	command -v $p >/dev/null || needed="$needed $p"
 done
 [ -z "$needed" ] || die "not installed:$needed; run make deps"
@@ -52,7 +52,7 @@ record() {
 	jq -r --arg what "$stack $test" '"  \($what): \(.rate | round)/s, p50 \(.p50_us) us, p99 \(.p99_us) us"' <<<"$line"
 }
 
-wrk_json() { # PATH OPTIONS...
+wrk_json() { # PORT PATH OPTIONS...
 	cat >"$TMP/wrk.lua" <<-'END'
 		done = function(s, l, r)
 		  local bad = s.errors.connect + s.errors.read + s.errors.write + s.errors.status + s.errors.timeout
@@ -60,7 +60,7 @@ wrk_json() { # PATH OPTIONS...
 		    s.requests / (s.duration / 1e6), s.requests, l:percentile(50), l:percentile(99), bad))
 		end
 	END
-	client wrk -t 1 -c 64 -d "$SECONDS_EACH" -s "$TMP/wrk.lua" "${@:2}" "http://$IP_B:80$1" |
+	client wrk -t 1 -c 64 -d "$SECONDS_EACH" -s "$TMP/wrk.lua" "${@:3}" "http://$IP_B:$1$2" |
 		sed -n 's/^JSON//p' | jq -ce 'select(.errors == 0)'
 }
 
@@ -91,8 +91,8 @@ bench_nginx() {
 	nginx_conf "$root" "$IP_B:80" off >"$TMP/nginx.conf"
 	run_server "$TMP/log" nginx -e "$TMP/nginx.log" -c "$TMP/nginx.conf"
 	up 80 "$TMP/log"
-	record "nginx keep-alive" "$SERVER" wrk_json /small
-	record "nginx close" "$SERVER" wrk_json /small -H "Connection: close"
+	record "nginx keep-alive" "$SERVER" wrk_json 80 /small
+	record "nginx close" "$SERVER" wrk_json 80 /small -H "Connection: close"
 	stop "$SERVER"
 }
 
@@ -122,6 +122,25 @@ assert s.recv(100) == b'STORED\r\n'" || die "memcached stores nothing"
 	done
 }
 
+# It answers by itself, with two threads.
+bench_haproxy() {
+	cat >"$TMP/haproxy.cfg" <<-END
+		global
+		    nbthread 2
+		defaults
+		    mode http
+		    timeout client 10s
+		frontend f
+		    bind $IP_B:81
+		    http-request return status 200 content-type text/plain string "$(head -c 750 "$root/small" | base64 -w 0)"
+	END
+	run_server "$TMP/log" haproxy -db -f "$TMP/haproxy.cfg"
+	up 81 "$TMP/log"
+	record "haproxy keep-alive, 2 threads" "$SERVER" wrk_json 81 /
+	record "haproxy close, 2 threads" "$SERVER" wrk_json 81 / -H "Connection: close"
+	stop "$SERVER"
+}
+
 round() {
 	local what
 	for stack in kernel tandem; do
@@ -149,7 +168,7 @@ jq -r 'def x: . * 100 | round / 100 | "\(.) x"; def r: . * 100 | round / 100;
 	.results[] | [.test, "\(.kernel.rate | round)/s", "\(.tandem.rate | round)/s (\(.ratio.rate | x))",
 	"\(.kernel.p99_us)", "\(.tandem.p99_us) (\(.ratio.p99 | x))",
 	"\(.kernel.cpu_us | r)", "\(.tandem.cpu_us | r) (\(.ratio.cpu | x))"] | @tsv' "$B/bench-programs.json" | awk -F'\t' '
-	BEGIN { f = "  %-24s %12s %22s %10s %18s %8s %18s\n"
+	BEGIN { f = "  %-30s %12s %22s %10s %18s %8s %18s\n"
 		printf f, "test", "kernel", "tandem", "p99 us", "tandem", "CPU us", "tandem" }
 	{ printf f, $1, $2, $3, $4, $5, $6, $7 }'
 echo "  all values: $B/bench-programs.json"

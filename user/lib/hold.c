@@ -19,7 +19,7 @@
 
 #define HOLD_US 50u
 #define HOLD_MAX 16u
-#define WATCH_US 400u
+#define WATCH_US 500u
 #define WATCH_IDLE 40u	 /* looks in vain before the watch ends */
 #define DEMAND 8u	 /* times that something could have been held ... */
 #define DEMAND_MS 10u	 /* ... within so long, for a watch to begin */
