@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # The daemon is killed (SIGKILL). What goes on, what is told, and that `tandem attach` starts anew at
-# once, without a detach, while programs of the dead one still run.
+# once, without a detach, while programs of the dead one still run: they go on with the new one.
 #
 #   $NS_A  eth0 10.77.0.1/24 ──── veth ──── eth0 10.77.0.2/24  $NS_B
-#          steady.py ─► :7, :9              tandem ─► echo_server :7   dies with its daemon
+#          steady.py ─► :7, :9              tandem ─► echo_server :7   listens again
 #                                           the kernel ─► echo.py :9   does not notice
 
 . "$(dirname "$0")/../lib.sh"
@@ -46,7 +46,8 @@ c, _ = l.accept()
 while data := c.recv(64):
     c.sendall(data)
 END
-# Listens, takes a connection, reads it to its end, accepts once more; says what it gets.
+# Listens, takes a connection, reads it to its end, accepts once more, when that is to be had; says
+# what it gets.
 cat >"$TMP/told.py" <<'END'
 import errno, select, socket, sys
 def name(e):
@@ -64,14 +65,20 @@ try:
     print("read", len(c.recv(64)))
 except OSError as e:
     print("read", name(e))
+p = select.poll()
+p.register(l, select.POLLIN)
+print("poll", p.poll(0))
+l.setblocking(False)
 try:
     l.accept()
     print("accept ok")
 except OSError as e:
     print("accept", name(e))
-p = select.poll()
-p.register(l, select.POLLIN)
-print("poll", bool(p.poll(5000)[0][1] & select.POLLERR))
+l.setblocking(True)
+print("waits", flush=True)
+print("ready", p.poll(20000)[0][1] == select.POLLIN)
+c, _ = l.accept()
+c.sendall(c.recv(64))
 try:
     socket.create_connection((sys.argv[2], 9999), 5)
     print("connect ok")
@@ -129,20 +136,23 @@ echo "# after $(($(now_ms) - start)) ms"
 check "it says what it found" grep -q '^  removed what a daemon that died' "$TMP/attach"
 check "the connection of before has ended" wait_for 10 not alive "$steady"
 check "by a reset" grep -q '^ConnectionResetError' "$TMP/steady"
-check "the program is told" wait_for 10 grep -q '^told' "$TMP/told"
+check "the program is told" wait_for 10 grep -q '^waits' "$TMP/told"
 check "of its connection: ECONNRESET" grep -q '^read ECONNRESET' "$TMP/told"
-check "accept(): ENETDOWN" grep -q '^accept ENETDOWN' "$TMP/told"
-check "poll(): POLLERR" grep -q '^poll True' "$TMP/told"
-check "connect(): ENETDOWN" grep -q '^connect ENETDOWN' "$TMP/told"
-check "its UDP socket goes on" wait_for 10 udp_answers
+check "poll(): nobody is there" grep -q '^poll \[\]' "$TMP/told"
+check "accept(): EAGAIN" grep -q '^accept EAGAIN' "$TMP/told"
+check "both programs are the new daemon's" wait_for 10 status_is '.applications | length == 2'
+check "they listen again" wait_for 10 status_is '[.listeners[].port] | sort == [7, 8]'
+check "the server that was there before answers" asks 7
+check "over tandem" status_is '[.listeners[] | select(.port == 7).handed_over] == [1]'
+check "and the other one" asks 8
+check "which has seen it come" wait_for 10 grep -q '^told' "$TMP/told"
+check "by poll()" grep -q '^ready True' "$TMP/told"
+check "connect() works: the kernel over there refuses" grep -q '^connect ECONNREFUSED' "$TMP/told"
+check "its UDP port is tandem's again" status_is '[.udp[].port] == [8]'
+check "and answers" wait_for 10 udp_answers
 check "and it ends" wait_for 10 not alive "$told"
-stop "$server"
-check "a new server on the same port" serve_on "$TMP/echo2" "$B/tools/echo_server" --addr $IP_B --port 7
-check "answers" asks 7
-check "over tandem" status_is '.applications | length == 1'
 
 # Again, with a program that cannot let go.
-server=$PID
 kill_daemon
 kill -STOP "$server"
 check "a stopped program keeps the queue: attach fails" not attach
@@ -150,17 +160,52 @@ check "and says so" grep -q 'does not let go' "$TMP/attach"
 check "the kernel's connection goes on" goes_on "$TMP/ours"
 kill -CONT "$server"
 check "and again when it runs" attach
-stop "$server"
+check "and listens" wait_for 10 status_is '[.listeners[].port] == [7]'
+check "and answers" asks 7
 
-# Clearing up without starting anew.
-serve_on "$TMP/echo3" "$B/tools/echo_server" --addr $IP_B --port 7 || exit 1
-server=$PID
+# Clearing up without starting anew at once.
 kill_daemon
 check "detach clears up what it left" detach
 check "attach after that" attach
+check "the server of the first daemon listens" wait_for 10 status_is '[.listeners[].port] == [7]'
+check "and answers" asks 7
+
+# A daemon that ends in good order.
+check "detach while it runs" detach
+used=$(cpu_us "$server")
+check "and attach" attach
+check "the server listens" wait_for 10 status_is '[.listeners[].port] == [7]'
+check "and answers" asks 7
+check "it did not spin meanwhile" [ $(($(cpu_us "$server") - used)) -lt 1000000 ]
 stop "$server"
-check "a server once more" serve_on "$TMP/echo4" "$B/tools/echo_server" --addr $IP_B --port 7
+check "a new server on the same port" serve_on "$TMP/echo2" "$B/tools/echo_server" --addr $IP_B --port 7
+server=$PID
 check "answers" asks 7
+
+# Its port is another's meanwhile.
+serve_on "$TMP/robbed" "$TANDEM" run -- python3 -c "import errno, socket
+l = socket.create_server(('$IP_B', 6))
+print('listening', flush=True)
+try:
+    l.accept()
+except OSError as e:
+    print('accept', errno.errorcode[e.errno], flush=True)" || exit 1
+robbed=$PID
+kill_daemon
+check "detach, with a program that waits in accept()" detach
+start_b python3 -c "import signal, socket
+l = socket.create_server(('$IP_B', 6))
+print('taken', flush=True)
+signal.pause()" >"$TMP/thief"
+thief=$PID
+check "a program of the kernel's takes its port" wait_for 10 grep -q taken "$TMP/thief"
+check "attach" attach
+check "the program ends" wait_for 10 not alive "$robbed"
+check "its accept() said why" grep -q '^accept EADDRINUSE' "$TMP/robbed"
+check "so did a message" grep -q 'port 6 cannot be listened on any more' "$TMP/robbed"
+check "others listen" wait_for 10 status_is '[.listeners[].port] == [7]'
+stop "$thief"
+stop "$server"
 kill -TERM "$kernels"
 wait "$kernels"
 tail -n 1 "$TMP/ours" | sed 's/^/# the kernel: /'

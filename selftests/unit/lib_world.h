@@ -41,6 +41,9 @@ static struct {
 	uint32_t drop_every; /* each n-th packet between the stacks is lost; 0: none */
 	uint32_t n_given, n_gone, n_acked, n_refused, n_cancelled;
 	uint32_t n_stale; /* packets that the library passed on to the daemon */
+	/* of a daemon that is replaced (world_replace_daemon()) */
+	uint16_t refused_port;
+	uint32_t n_attempts, n_listens, n_binds, last_fastopen;
 } world;
 
 struct frame {
@@ -552,6 +555,12 @@ static int ctl_listen(const struct ctl_listen *req, struct ctl_listen_reply *r)
 	r->port = req->port ? req->port : htons(40000);
 	r->index = SHM_NIL;
 	r->id = 1000;
+	if (world.refused_port && ntohs(req->port) == world.refused_port)
+		r->hdr.error = -EADDRINUSE;
+	world.n_binds += req->hdr.type == CTL_BIND;
+	world.n_listens += req->hdr.type == CTL_LISTEN;
+	if (r->hdr.error)
+		return r->hdr.error;
 	if (req->hdr.type == CTL_BIND)
 		return ntohs(req->port) == 666 ? -EACCES : 0;
 	if (req->hdr.type == CTL_BACKLOG)
@@ -562,6 +571,7 @@ static int ctl_listen(const struct ctl_listen *req, struct ctl_listen_reply *r)
 		tcp_unlisten(w.dmn.stack, req->id - 1, clock_now());
 		return 0;
 	}
+	world.last_fastopen = req->fastopen;
 	err = tcp_listen(w.dmn.stack, &req->addr, r->port, req->backlog, 0, &id);
 	r->id = id + 1;
 	r->index = id;
@@ -578,8 +588,9 @@ static void *ctl_main(void *arg)
 				       ? sizeof(r)
 				       : sizeof(r.hdr);
 
-		r.hdr = (struct ctl_hdr){CTL_MAGIC, CTL_VERSION, req.hdr.type, 0, len};
-		r.hdr.error = ctl_listen(&req, &r);
+		int err = ctl_listen(&req, &r);
+
+		r.hdr = (struct ctl_hdr){CTL_MAGIC, CTL_VERSION, req.hdr.type, err, len};
 		send(w.ctl_fd, &r, len, MSG_NOSIGNAL);
 	}
 	return arg;
@@ -609,8 +620,6 @@ static void app_init(void)
 	v = arena_view(&eng.own);
 	v.neighs = eng.daemon_view.neighs;
 	v.n_neighs = eng.daemon_view.n_neighs;
-	w.app_bufs = calloc(N_PKTS, PKT_ROOM);
-	pool_init(&w.app_pool, w.app_pkts, w.app_bufs);
 	port_open(&eng.port, &pc);
 	eng.stack_mem_len = stack_mem_size(&cfg, &v);
 	eng.stack_mem = mmap(NULL, eng.stack_mem_len, PROT_READ | PROT_WRITE,
@@ -624,11 +633,20 @@ static void app_init(void)
 	eng.state = ENGINE_UP;
 }
 
+static void ctl_start(void)
+{
+	int sv[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv), 0);
+	w.ctl_fd = sv[1];
+	eng.ctl_fd = sv[0];
+	assert_int_equal(pthread_create(&w.ctl, NULL, ctl_main, NULL), 0);
+}
+
 static inline int world_setup(void **state)
 {
 	static const uint16_t ports[] = {PEER_ECHO_PORT, PEER_DISCARD_PORT, PEER_MUTE_PORT};
 	struct ip_addr any = {0};
-	int sv[2];
 	uint32_t id;
 
 	(void)state;
@@ -640,12 +658,41 @@ static inline int world_setup(void **state)
 	host_init(&w.peer, PEER_ADDR, 2, WORLD_ADDR);
 	for (size_t i = 0; i < ARRAY_SIZE(ports); i++)
 		assert_int_equal(tcp_listen(w.peer.stack, &any, htons(ports[i]), 1024, 0, &id), 0);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv), 0);
-	w.ctl_fd = sv[1];
-	eng.ctl_fd = sv[0];
-	assert_int_equal(pthread_create(&w.ctl, NULL, ctl_main, NULL), 0);
+	w.app_bufs = calloc(N_PKTS, PKT_ROOM);
+	pool_init(&w.app_pool, w.app_pkts, w.app_bufs);
+	ctl_start();
 	app_init();
 	return 0;
+}
+
+/* In place of eng_attach_again(). */
+static inline int world_attach_again(void (*leave)(void))
+{
+	struct frame *f;
+
+	if (++world.n_attempts < 3)
+		return -ENODEV;
+	leave();
+	pthread_join(w.ctl, NULL);
+	close(w.ctl_fd);
+	while ((f = queue_get(&w.to_app)))
+		free(f);
+	eng_detach();
+	host_free(&w.dmn);
+	host_init(&w.dmn, WORLD_ADDR, 1, PEER_ADDR);
+	memset(w.flow, 0, sizeof(w.flow));
+	ctl_start();
+	app_init();
+	eng.n_attached++;
+	return 0;
+}
+
+/* The daemon is lost: the third time that the library looks there is another, without @port. */
+static inline void world_replace_daemon(uint16_t port)
+{
+	world.refused_port = port;
+	world.n_attempts = world.n_listens = world.n_binds = world.last_fastopen = 0;
+	attach_again = world_attach_again;
 }
 
 static inline int world_teardown(void **state)
@@ -656,6 +703,7 @@ static inline int world_teardown(void **state)
 	world.daemon_stuck = false;
 	world.drop_every = 0;
 	tandem_exit();
+	attach_again = eng_attach_again;
 	pthread_join(w.ctl, NULL);
 	close(w.ctl_fd);
 	close(w.timer_fd);

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
+#include <linux/tcp.h>
 
 static bool none_parts(void *arg)
 {
@@ -116,8 +117,26 @@ static bool is_cut(void *ctx)
 	return eng.cut;
 }
 
-/* What a dead daemon had left is cleared away: all of that ends, and everybody is told. */
-static void test_daemon_lost_and_replaced(void **state)
+static bool is_attached(void *ctx)
+{
+	(void)ctx;
+	return !eng.daemon_gone;
+}
+
+/* A directory with a file in the control socket's place, which the engine takes for its own. */
+static void run_dir_make(char *dir)
+{
+	struct stat st;
+
+	assert_non_null(mkdtemp(dir));
+	eng.run_dir = open(dir, O_PATH | O_DIRECTORY);
+	close(openat(eng.run_dir, CTL_SOCKET_NAME, O_CREAT | O_WRONLY, 0600));
+	assert_int_equal(fstatat(eng.run_dir, CTL_SOCKET_NAME, &st, 0), 0);
+	eng.ctl_ino = st.st_ino;
+}
+
+/* What a dead daemon had left is cleared away: connections end, listeners have nobody. */
+static void test_daemon_lost_and_cleared_away(void **state)
 {
 	int fd = connected_to(PEER_ECHO_PORT), rest = connected_to(PEER_ECHO_PORT), ls;
 	int late = sock_open(0);
@@ -125,16 +144,11 @@ static void test_daemon_lost_and_replaced(void **state)
 	char dir[] = "/tmp/td-XXXXXX", buf[8];
 	struct epoll_event ev = {.events = EPOLLIN}, got;
 	int ep = tandem_epoll_create();
-	struct stat st;
 
 	(void)state;
 	ls = listening_on(8000, SOCK_NONBLOCK);
 	assert_int_equal(tandem_epoll_ctl(ep, EPOLL_CTL_ADD, ls, &ev), 0);
-	assert_non_null(mkdtemp(dir));
-	eng.run_dir = open(dir, O_PATH | O_DIRECTORY);
-	close(openat(eng.run_dir, CTL_SOCKET_NAME, O_CREAT | O_WRONLY, 0600));
-	assert_int_equal(fstatat(eng.run_dir, CTL_SOCKET_NAME, &st, 0), 0);
-	eng.ctl_ino = st.st_ino;
+	run_dir_make(dir);
 	assert_int_equal(tandem_send(rest, "unread", 6, 0), 6);
 	world.daemon_stuck = true;
 	shutdown(eng.ctl_fd, SHUT_RDWR);
@@ -148,9 +162,8 @@ static void test_daemon_lost_and_replaced(void **state)
 	assert_int_equal(tandem_recv(fd, buf, 5, 0), 0);
 	assert_fails((int)tandem_send(fd, "x", 1, MSG_NOSIGNAL), EPIPE);
 	assert_int_equal(get_int(rest, SOL_SOCKET, SO_ERROR), ECONNRESET);
-	assert_fails(tandem_accept(ls, NULL, NULL), ENETDOWN);
-	assert_int_equal(tandem_epoll_wait(ep, &got, 1, 1000), 1);
-	assert_true(got.events & EPOLLERR);
+	assert_fails(tandem_accept(ls, NULL, NULL), EAGAIN);
+	assert_int_equal(tandem_epoll_wait(ep, &got, 1, 0), 0);
 	assert_fails(do_connect_to(late, PEER_ECHO_PORT), ENETDOWN);
 	tandem_close(late);
 	tandem_close(fd);
@@ -159,6 +172,60 @@ static void test_daemon_lost_and_replaced(void **state)
 	tandem_close(ep);
 	close(eng.run_dir);
 	eng.run_dir = -1;
+	rmdir(dir);
+}
+
+/* Then there is a new one: listeners listen there, with what they had; new sockets work. */
+static void test_daemon_replaced(void **state)
+{
+	int fd = connected_to(PEER_ECHO_PORT), quiet = connected_to(PEER_ECHO_PORT);
+	int bound = sock_open(0), refused = sock_open(SOCK_NONBLOCK), ls, new;
+	struct sockaddr_in sin = addr_of("0.0.0.0", 8001), bad = addr_of("0.0.0.0", 668);
+	struct epoll_event ev = {.events = EPOLLIN}, got;
+	char dir[] = "/tmp/td-XXXXXX", c;
+	int ep = tandem_epoll_create(), queue = 3;
+
+	(void)state;
+	ls = listening_on(8000, SOCK_NONBLOCK);
+	assert_int_equal(tandem_epoll_ctl(ep, EPOLL_CTL_ADD, ls, &ev), 0);
+	assert_int_equal(tandem_setsockopt(ls, IPPROTO_TCP, TCP_FASTOPEN, &queue, sizeof(queue)), 0);
+	assert_int_equal(tandem_bind(bound, (struct sockaddr *)&sin, sizeof(sin)), 0);
+	assert_int_equal(tandem_bind(refused, (struct sockaddr *)&bad, sizeof(bad)), 0);
+	assert_int_equal(tandem_listen(refused, 5), 0);
+	run_dir_make(dir);
+	shutdown(eng.ctl_fd, SHUT_RDWR);
+	assert_int_equal(unlinkat(eng.run_dir, CTL_SOCKET_NAME, 0), 0);
+	world_until(is_cut, NULL);
+	assert_fails((int)tandem_recv(fd, &c, 1, 0), ECONNRESET);
+	/* Not at each look is one there. */
+	world_replace_daemon(668);
+	world_until(is_attached, NULL);
+	assert_int_equal(world.n_attempts, 3);
+	assert_fails((int)tandem_recv(quiet, &c, 1, 0), ECONNRESET);
+	assert_int_equal(tandem_recv(quiet, &c, 1, 0), 0);
+	assert_int_equal(tandem_recv(fd, &c, 1, 0), 0);
+	assert_int_equal(world.n_listens, 2);
+	assert_int_equal(world.last_fastopen, 3);
+	assert_int_equal(world.n_binds, 1);
+	assert_fails(tandem_accept(refused, NULL, NULL), EADDRINUSE);
+	assert_fails(tandem_accept(refused, NULL, NULL), EINVAL);
+	assert_int_equal(tandem_epoll_wait(ep, &got, 1, 0), 0);
+	peer_connect(8000);
+	assert_int_equal(tandem_epoll_wait(ep, &got, 1, 5000), 1);
+	assert_int_equal(got.events, EPOLLIN);
+	new = tandem_accept(ls, NULL, NULL);
+	assert_true(new >= 0);
+	tandem_close(new);
+	new = connected_to(PEER_ECHO_PORT);
+	assert_int_equal(tandem_send(new, "x", 1, 0), 1);
+	assert_int_equal(tandem_recv(new, &c, 1, 0), 1);
+	tandem_close(new);
+	tandem_close(refused);
+	tandem_close(bound);
+	tandem_close(quiet);
+	tandem_close(fd);
+	tandem_close(ls);
+	tandem_close(ep);
 	rmdir(dir);
 }
 
@@ -239,7 +306,8 @@ int main(void)
 		WORLD_TEST(test_exit_gives_what_has_not_parted),
 		WORLD_TEST(test_full_ring_loses_nothing),
 		WORLD_TEST(test_daemon_lost),
-		WORLD_TEST(test_daemon_lost_and_replaced),
+		WORLD_TEST(test_daemon_lost_and_cleared_away),
+		WORLD_TEST(test_daemon_replaced),
 		WORLD_TEST(test_threads_leader_and_follower),
 		WORLD_TEST(test_close_wakes_blocked_thread),
 	};

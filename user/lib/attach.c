@@ -535,21 +535,17 @@ static void open_run_dir(void)
 	eng.ctl_ino = st.st_ino;
 }
 
-int eng_attach(const char *name)
+static void detach(void);
+
+/* To the daemon eng.name, all but the keeper. */
+static int attach(void)
 {
 	struct ctl_register_reply r;
 	uint32_t n_fds = 0;
 	int fds[CTL_REG_MAX_FDS];
 	int err;
 
-	last_error[0] = '\0';
-	if (eng.forbidden & SANDBOX_NO_ATTACH)
-		return fail(-EPERM, "the program's own seccomp filter forbids calls that attaching "
-				    "takes: it has to have its first socket before");
-	err = choose(name, eng.name, sizeof(eng.name));
-	if (err)
-		return err;
-	eng.bell_daemon = eng.bell_app = eng.keeper_w.efd = -1;
+	eng.run_dir = eng.bell_daemon = eng.bell_app = -1;
 	for (uint32_t i = 0; i < TD_MAX_NETIFS; i++)
 		eng.gso_fd[i] = -1;
 	eng.ctl_fd = dial(eng.name);
@@ -573,19 +569,61 @@ int eng_attach(const char *name)
 		goto out;
 	}
 	set_busy_poll(&r);
-	eng.pid = getpid();
-	eng.daemon_gone = eng.cut = false;
-	err = keeper_start();
-	if (err)
-		fail(err, "no keeper thread: %s", strerror(-err));
 out:
 	for (uint32_t i = 0; i < n_fds; i++)
 		if (fds[i] >= 0)
 			close(fds[i]);
 	if (err)
-		eng_detach();
+		detach();
 	return err;
 }
+
+int eng_attach(const char *name)
+{
+	int err;
+
+	last_error[0] = '\0';
+	if (eng.forbidden & SANDBOX_NO_ATTACH)
+		return fail(-EPERM, "the program's own seccomp filter forbids calls that attaching "
+				    "takes: it has to have its first socket before");
+	err = choose(name, eng.name, sizeof(eng.name));
+	if (err)
+		return err;
+	eng.keeper_w.efd = -1;
+	err = attach();
+	if (err)
+		return err;
+	eng.pid = getpid();
+	eng.daemon_gone = eng.cut = false;
+	eng.n_attached++;
+	err = keeper_start();
+	if (err) {
+		fail(err, "no keeper thread: %s", strerror(-err));
+		eng_detach();
+	}
+	return err;
+}
+
+int eng_attach_again(void (*leave)(void))
+{
+	struct attachment old = eng.attached, new;
+	int err;
+
+	memset(&eng.attached, 0, sizeof(eng.attached));
+	err = eng.forbidden & SANDBOX_NO_ATTACH ? -EPERM : attach();
+	new = eng.attached;
+	eng.attached = old;
+	if (err)
+		return err;
+	leave();
+	detach();
+	eng.attached = new;
+	eng.daemon_gone = eng.cut = false;
+	eng.n_attached++;
+	return 0;
+}
+
+int (*attach_again)(void (*leave)(void)) = eng_attach_again;
 
 static void close_gso(void)
 {
@@ -594,7 +632,7 @@ static void close_gso(void)
 	eng.n_ifs = 0;
 }
 
-void eng_detach(void)
+static void detach(void)
 {
 	if (eng.port)
 		port_close(eng.port);
@@ -620,9 +658,7 @@ void eng_detach(void)
 	close_gso();
 	close_fd(&eng.bell_daemon);
 	close_fd(&eng.bell_app);
-	close_fd(&eng.keeper_w.efd);
 	close_fd(&eng.run_dir);
-	spare_efds_free();
 	if (eng.own.base)
 		arena_close(&eng.own);
 	if (eng.daemon.base)
@@ -633,6 +669,13 @@ void eng_detach(void)
 	memset(&eng.daemon, 0, sizeof(eng.daemon));
 	memset(&eng.umem, 0, sizeof(eng.umem));
 	close_fd(&eng.ctl_fd);
+}
+
+void eng_detach(void)
+{
+	detach();
+	close_fd(&eng.keeper_w.efd);
+	spare_efds_free();
 }
 
 void eng_forked(void)

@@ -5,6 +5,8 @@
  * is ever lost: what finds its ring full waits in eng.out, in order.
  */
 #include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <sys/epoll.h>
@@ -48,6 +50,25 @@ int fd_private(int fd)
 	if (n >= 0 && private_hook)
 		private_hook(n);
 	return n;
+}
+
+static void (*tell_hook)(bool trouble, const char *text);
+
+void lib_tell_hook(void (*hook)(bool trouble, const char *text))
+{
+	tell_hook = hook;
+}
+
+void lib_tell(bool trouble, const char *fmt, ...)
+{
+	char text[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (tell_hook)
+		tell_hook(trouble, text);
 }
 
 void fd_signal(int efd)
@@ -161,6 +182,7 @@ void eng_daemon_lost(void)
 		return;
 	eng.daemon_gone = true;
 	eng.heir_next = clock_now();
+	eng.heir_wait_ms = 0;
 	eng.out.len = 0;
 	eng.imports.len = 0;
 	eng.n_given = 0;
@@ -609,15 +631,22 @@ int eng_start_late(void)
 	return start(NULL);
 }
 
-int eng_enter(void)
+static void enter(void)
 {
 	pthread_mutex_lock(&eng.lock);
+	if (eng.daemon_gone)
+		heir_attach(clock_now());
+}
+
+int eng_enter(void)
+{
+	enter();
 	return eng.state == ENGINE_UP ? 0 : start(NULL);
 }
 
 int eng_enter_up(void)
 {
-	pthread_mutex_lock(&eng.lock);
+	enter();
 	return eng.state == ENGINE_UP ? 0 : eng.state == ENGINE_LATE ? start(NULL) : -EBADF;
 }
 

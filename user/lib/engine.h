@@ -242,6 +242,9 @@ int64_t fastopen_send(struct sock *sk, const struct msghdr *m, bool nonblock);
 int deferred_connect(struct sock *sk);
 int sock_set_owner(struct sock *sk, pid_t owner); /* a process, less than 0: a group */
 int listener_update(struct sock *sk); /* tells the daemon backlog and options */
+/* A new daemon: the listener, which is in eng.listeners, listens there, or the port is bound. */
+int listener_again(struct sock *sk);
+void bind_again(struct sock *sk);
 void sock_ended(struct sock *sk);     /* events say error or end: tell the daemon if it is dead */
 int sock_take_error(struct sock *sk); /* positive errno, SO_ERROR */
 /* Puts an imported connection on the accept queue. -ENOMEM */
@@ -294,6 +297,8 @@ int64_t udp_recvmsg(struct sock *sk, struct msghdr *msg, int flags);
 int64_t udp_sendmsg(struct sock *sk, const struct msghdr *msg, int flags, bool flush);
 /* Of any socket: the kernel socket that it receives from, too; -1: none. */
 int sock_kernel_fd(const struct sock *sk);
+/* In a new stack, with a new daemon. */
+void udp_again(struct sock *sk);
 /* An event of the stack about it. */
 void udp_stack_event(struct sock *sk, uint32_t mask);
 /* ---- sockets of several processes (share.c) ---- */
@@ -406,39 +411,54 @@ struct hold {
 	uint32_t misses, hits;
 };
 
+/* What attaching gives. By these names in struct engine, and as one, which another can replace. */
+#define ATTACHMENT_FIELDS                                                                          \
+	int run_dir;	  /* the daemon's */                                                       \
+	uint64_t ctl_ino; /* of its control socket in there */                                     \
+	int ctl_fd, bell_daemon, bell_app;                                                         \
+	int ifindex[TD_MAX_NETIFS];                                                                \
+	int gso_fd[TD_MAX_NETIFS];                                                                 \
+	uint32_t n_ifs;                                                                            \
+	bool has_lo;  /* one of them is lo */                                                      \
+	bool foreign; /* the interfaces are in another network namespace than we are */            \
+	struct umem umem;                                                                          \
+	struct arena own, daemon;                                                                  \
+	struct arena_view daemon_view;                                                             \
+	struct xsk *xsks;                                                                          \
+	struct umem_queue *uqs;                                                                    \
+	uint32_t n_queues;                                                                         \
+	struct port *port;                                                                         \
+	struct stack *stack;                                                                       \
+	void *stack_mem;                                                                           \
+	size_t stack_mem_len;                                                                      \
+	struct shm_msg_ring *to_daemon, *to_app;                                                   \
+	struct shm_pkt_ring *pkts_to_daemon, *pkts_to_app;                                         \
+	struct shm_listener *shm_listeners;                                                        \
+	struct stack_limits limits;                                                                \
+	char cc[16];
+
+struct attachment {
+	ATTACHMENT_FIELDS
+};
+
 struct engine {
 	pthread_mutex_t lock;
 	enum engine_state state;
 	bool daemon_gone;
 	bool cut;		/* what it had left is not ours any more: heir.c */
-	struct mtime heir_next; /* when to look for that again */
-	int run_dir;		/* the daemon's */
-	uint64_t ctl_ino;	/* of its control socket in there */
+	struct mtime heir_next; /* when to look for that, or for the next daemon, again */
+	uint32_t heir_wait_ms;	/* and how long after that */
 	pid_t pid;
 	char name[64];
 
 	/* attach.c */
-	int ctl_fd, bell_daemon, bell_app;
-	int ifindex[TD_MAX_NETIFS];
-	int gso_fd[TD_MAX_NETIFS];
-	uint32_t n_ifs;
-	bool has_lo;  /* one of them is lo */
-	bool foreign; /* the interfaces are in another network namespace than we are */
-	struct umem umem;
-	struct arena own, daemon;
-	struct arena_view daemon_view;
-	struct xsk *xsks;
-	struct umem_queue *uqs;
-	uint32_t n_queues;
-	struct port *port;
-	struct stack *stack;
-	void *stack_mem;
-	size_t stack_mem_len;
-	struct shm_msg_ring *to_daemon, *to_app;
-	struct shm_pkt_ring *pkts_to_daemon, *pkts_to_app;
-	struct shm_listener *shm_listeners;
-	struct stack_limits limits;
-	char cc[16];
+	union {
+		struct attachment attached;
+		struct {
+			ATTACHMENT_FIELDS
+		};
+	};
+	uint32_t n_attached; /* times: tells what stood in the stack before from what does now */
 
 	/* engine.c */
 	pid_t sigurg[8]; /* owners who are to get it as soon as the lock is free */
@@ -490,6 +510,7 @@ struct engine {
 	uint32_t n_any; /* waiters with .any_packet */
 	struct mtime doze_until, doze_since;
 	bool expelling;
+	bool spinning; /* a thread that does not hold the lock looks at the rings */
 	int *spare_efds;
 	uint32_t n_spare, max_spare;
 	uint32_t busy_poll_us;
@@ -550,10 +571,14 @@ void conn_end(struct conn_ref c, bool abort, struct mtime now);
 void conn_give(struct conn_ref c);
 const struct tcb *conn_get(struct conn_ref c); /* NULL: not there any more */
 /* Tells the daemon to drop the flow entry. */
-/* heir.c: while the daemon is dead, whether somebody takes its place; when to look next. */
-void heir_look(struct mtime now);
-struct mtime heir_deadline(void);
 void conn_gone(struct conn_ref c, const struct tcp_addr_pair *a);
+/*
+ * heir.c: while the daemon is dead. Looks whether what it left is still ours, ends that if not;
+ * attaches to the next one where no call is in the middle of something; when either is due.
+ */
+void heir_look(struct mtime now);
+void heir_attach(struct mtime now);
+struct mtime heir_deadline(void);
 /* ENGINE_LATE: attaches. -errno */
 int eng_start_late(void);
 /* In a child of fork(): the engine is its parent's. */
@@ -564,6 +589,12 @@ void eng_wind_up(void);
 /* attach.c: no lock needed but the engine's */
 int eng_attach(const char *name);
 void eng_detach(void); /* closes and unmaps everything */
+/*
+ * Attaches to the daemon that has the place of the one that is lost. -errno: all is as before. While
+ * both attachments are there, @leave is called with the old one in eng.
+ */
+int eng_attach_again(void (*leave)(void));
+extern int (*attach_again)(void (*leave)(void)); /* for tests */
 void eng_forked(void); /* in a child of fork(): closes its copies of the descriptors */
 int ctl_share(struct ctl_share *req, uint32_t *shared, int *fds, uint32_t *n_fds);
 int ctl_take(int fd, uint64_t cookie, struct ctl_take_reply *reply);
@@ -584,6 +615,8 @@ void keeper_unpark(void);
  * own. Returns the new one (@fd itself where that is not possible); -1 stays -1.
  */
 int fd_private(int fd);
+/* To the user, if anybody prints it (lib_tell_hook()). */
+void lib_tell(bool trouble, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void fd_signal(int efd);
 void fd_drain(int efd);
 

@@ -35,14 +35,17 @@ static void rest(int timeout_ms)
 /* Sleeps as the leader would; false when the program has come back. */
 static bool stand_in(void)
 {
-	struct arena_hdr *h = (struct arena_hdr *)(void *)eng.own.base;
 	struct mtime now = clock_now();
+	struct arena_hdr *h;
 	uint32_t runs;
 
 	if (eng.leader || eng.keeper_stop || eng.state != ENGINE_UP)
 		return false;
+	if (eng.daemon_gone)
+		heir_attach(now);
 	eng_run(now);
 	runs = eng.runs;
+	h = (struct arena_hdr *)(void *)eng.own.base;
 	WRITE_ONCE(h->keeper_runs, h->keeper_runs + 1);
 	eng.keeper_on = true;
 	waiter_doze(&eng.keeper_w, now, MTIME_NEVER, NULL, 0);

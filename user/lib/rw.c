@@ -144,7 +144,7 @@ static int recv_refused(struct sock *sk, bool nonblock)
 	}
 	if (sk->err && (!conn_get(sk->c) || !tcp_readable_bytes(eng.stack, sk->c.conn)))
 		return -sock_take_error(sk);
-	return sk->state == SK_CONNECTED && conn_get(sk->c) ? 0 : -ENOTCONN;
+	return sk->state == SK_CONNECTED ? 0 : -ENOTCONN;
 }
 
 /* Never blocks (Linux: tcp_recv_urg()). */
@@ -186,7 +186,8 @@ static int64_t do_recv(struct sock *sk, const struct iovec *iov, size_t n, int f
 	if (flags & MSG_OOB)
 		return recv_oob(sk, iov, n, flags);
 	r = len < 0 ? len : recv_refused(sk, nonblock);
-	if (r || !len)
+	/* What is left of one that ended with its daemon is its end. */
+	if (r || !len || !conn_get(sk->c))
 		return r;
 	target = recv_target(sk, (size_t)len, flags);
 	for (;;) {

@@ -216,31 +216,67 @@ static void listen_options(const struct sock *sk, struct ctl_listen *req)
 		req->fastopen = (uint32_t)o->topt[TOPT_FASTOPEN];
 }
 
-static int start_listening(struct sock *sk, struct ctl_listen *req)
+/* With the daemon and in our stack; @sk is about to be in eng.listeners, or is there. */
+static int ask_to_listen(struct sock *sk, struct ctl_listen *req)
 {
-	struct sock_extra *x = sock_need_extra(sk);
-	struct sock_listen *l;
+	struct sock_listen *l = &sk->extra->l;
 	struct ctl_listen_reply rep;
-	int err;
+	int err = ctl_call(req, CTL_LISTEN, &rep);
 
-	if (!x)
-		return -ENOBUFS;
-	err = ctl_call(req, CTL_LISTEN, &rep);
 	if (err)
 		return err;
-	x->bind_id = SHM_NIL;
-	sk->bound = true;
-	x->local_port = rep.port;
-	l = &x->l;
+	sk->extra->bind_id = SHM_NIL;
+	sk->extra->local_port = rep.port;
 	l->id = rep.id;
 	l->index = rep.index;
 	l->backlog = req->backlog < eng.limits.somaxconn ? req->backlog : eng.limits.somaxconn;
-	l->next = eng.listeners;
+	listen_begin(sk, req, &rep.addr);
+	return 0;
+}
+
+static void listen_request(const struct sock *sk, struct ctl_listen *req)
+{
+	req->addr = ip_addr_v4(sock_extra(sk)->local_addr);
+	req->port = sock_extra(sk)->local_port;
+	req->flags = listen_flags(sk) | listen_flag(sk);
+	listen_options(sk, req);
+	req->cc = sock_cc(sk);
+}
+
+static int start_listening(struct sock *sk, struct ctl_listen *req)
+{
+	int err = sock_need_extra(sk) ? ask_to_listen(sk, req) : -ENOBUFS;
+
+	if (err)
+		return err;
+	sk->bound = true;
+	sk->extra->l.next = eng.listeners;
 	eng.listeners = sk;
 	sk->state = SK_LISTEN;
 	sk->err = 0;
-	listen_begin(sk, req, &rep.addr);
 	return 0;
+}
+
+int listener_again(struct sock *sk)
+{
+	struct ctl_listen req = {
+		.proto = IPPROTO_TCP, .id = SHM_NIL, .backlog = sk->extra->l.backlog};
+
+	listen_request(sk, &req);
+	return ask_to_listen(sk, &req);
+}
+
+void bind_again(struct sock *sk)
+{
+	struct ctl_listen req = {.proto = IPPROTO_TCP,
+				 .addr = ip_addr_v4(sk->extra->local_addr),
+				 .port = sk->extra->local_port,
+				 .id = SHM_NIL,
+				 .flags = listen_flags(sk)};
+	struct ctl_listen_reply rep;
+
+	/* Who has the port now, listen() or connect() will say. */
+	sk->extra->bind_id = ctl_call(&req, CTL_BIND, &rep) ? SHM_NIL : rep.id;
 }
 
 int listener_update(struct sock *sk)
@@ -268,11 +304,7 @@ static int do_listen(struct sock *sk, int backlog)
 	}
 	if (sk->state != SK_NEW && sk->state != SK_FAILED)
 		return -EINVAL;
-	req.addr = ip_addr_v4(sock_extra(sk)->local_addr);
-	req.port = sock_extra(sk)->local_port;
-	req.flags = listen_flags(sk) | listen_flag(sk);
-	listen_options(sk, &req);
-	req.cc = sock_cc(sk);
+	listen_request(sk, &req);
 	return start_listening(sk, &req);
 }
 
@@ -391,11 +423,11 @@ static int accept_now(struct sock *sk, struct sockaddr *addr, socklen_t *len, in
 		l->twin_next = false;
 		if (k >= 0)
 			return k;
-		if (!l->aq_len && (errno != EAGAIN || !eng.cut))
+		if (!l->aq_len)
 			return -errno;
 	}
 	if (!l->aq_len)
-		return eng.cut ? -ENETDOWN : -EAGAIN;
+		return -EAGAIN;
 	l->twin_next = true;
 	return accept_one(sk, addr, len, flags);
 }
@@ -424,7 +456,8 @@ static int do_accept(struct sock *sk, struct sockaddr *addr, socklen_t *len, int
 		if (r)
 			return r;
 	}
-	return -EINVAL;
+	/* One whose port was lost with its daemon has an error. */
+	return sk->err ? -sock_take_error(sk) : -EINVAL;
 }
 
 void lib_set_twin(int fd, int kfd)

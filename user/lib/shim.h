@@ -18,6 +18,9 @@ void lib_private_fds(void (*hook)(int fd));
 /* Makes @fd one of these: moves it out of the program's way. Its new number; -1 stays -1. */
 int lib_private_fd(int fd);
 
+/* @hook prints what the engine has to say: @trouble, or what is of interest to who looks closely. */
+void lib_tell_hook(void (*hook)(bool trouble, const char *text));
+
 /* Of the interfaces that the engine is attached to: are they in another network namespace than we?
  */
 bool lib_is_foreign(void);

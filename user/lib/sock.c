@@ -110,8 +110,6 @@ uint32_t sock_poll(struct sock *sk)
 		e = EPOLLOUT | EPOLLWRNORM | (sk->deferred ? 0 : EPOLLHUP);
 		break;
 	case SK_LISTEN:
-		if (eng.cut)
-			return EPOLLIN | EPOLLRDNORM | EPOLLERR | EPOLLHUP;
 		return sk->extra->l.aq_len ? EPOLLIN | EPOLLRDNORM : 0;
 	case SK_UDP:
 		return udp_poll_events(sk);
@@ -196,6 +194,8 @@ int sock_wait(struct sock *sk, struct mtime until)
 	if (file_is_open(&sk->f) && (sk->state == SK_AWAY || sk->state == SK_TAKING))
 		err = share_take(sk);
 	sk->busy++;
+	if (!r && !err && sk->state == SK_CONNECTED && !conn_get(sk->c) && sk->err)
+		err = -sock_take_error(sk); /* it has ended with its daemon */
 	return r ? r : err;
 }
 
@@ -367,6 +367,7 @@ static void linger(struct sock *sk)
 	struct waiter w = WAITER_INIT;
 	struct mtime now = clock_now(), until;
 	const struct tcb *t = conn_get(sk->c);
+	uint32_t attached = eng.n_attached;
 
 	if (sk->state != SK_CONNECTED || sk->shared || !t || !(t->sockopt & TCB_LINGER) ||
 	    !t->linger || tcp_readable_bytes(eng.stack, sk->c.conn))
@@ -379,6 +380,8 @@ static void linger(struct sock *sk)
 		w.woken = false;
 		if (waiter_sleep(&w, until, NULL, 0))
 			break;
+		if (eng.n_attached != attached)
+			sk->c.conn = SHM_NIL; /* heir.c does not find it any more */
 	}
 }
 

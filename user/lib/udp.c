@@ -201,6 +201,18 @@ no_udp:
 	return err;
 }
 
+void udp_again(struct sock *sk)
+{
+	struct sock_udp *u = udp_of(sk);
+
+	u->claim_id = SHM_NIL;
+	u->claimed = (struct sockaddr_in){0};
+	u->refused = (struct mtime){0};
+	/* As many as before: there is room. */
+	if (!udp_open(eng.stack, sock_cookie(sk), &u->id))
+		udp_sync(sk);
+}
+
 int lib_udp_adopt(int kfd)
 {
 	int r = eng_enter(), copy = r ? -1 : fcntl(kfd, F_DUPFD_CLOEXEC, 0);

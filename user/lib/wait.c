@@ -147,7 +147,7 @@ static uint32_t spin_bound_ns(void)
  */
 static bool spin_pays(void)
 {
-	if (!eng.busy_poll_us)
+	if (!eng.busy_poll_us || eng.daemon_gone)
 		return false;
 	if (eng.spin_hold) {
 		eng.spin_hold--;
@@ -195,6 +195,7 @@ static bool spin(struct waiter *w, struct mtime now, struct mtime until)
 	struct mtime end = mtime_min(mtime_min(limit, until), stack_deadline(eng.stack));
 	bool hit = false;
 
+	eng.spinning = true;
 	eng_unlock();
 	do {
 		for (int i = 0; i < 32 && !hit; i++) {
@@ -203,6 +204,7 @@ static bool spin(struct waiter *w, struct mtime now, struct mtime until)
 		}
 	} while (!hit && mtime_before(clock_now(), end));
 	pthread_mutex_lock(&eng.lock);
+	eng.spinning = false;
 	if (hit || !mtime_before(end, limit))
 		spun(hit);
 	return hit || mtime_before(end, limit);
@@ -277,6 +279,7 @@ int waiter_doze(struct waiter *w, struct mtime now, struct mtime until, struct p
 		unsigned n_extra)
 {
 	struct pollfd local[LOCAL_FDS], *fds = local;
+	uint32_t attached = eng.n_attached;
 	unsigned n;
 	int r;
 
@@ -307,7 +310,7 @@ int waiter_doze(struct waiter *w, struct mtime now, struct mtime until, struct p
 	eng_flush_lazy();
 	port_rest(eng.port);
 	r = sleep_ppoll(w, fds, n + n_extra, now, until);
-	if (r > 0) {
+	if (r > 0 && eng.n_attached == attached) {
 		/* A keeper that a leader has replaced meanwhile leaves the doorbell to it. */
 		if (fds[1].revents && eng.dozer == w)
 			fd_drain(eng.bell_app);
@@ -396,9 +399,12 @@ static int lead(struct waiter *w, struct mtime until, struct pollfd *extra, unsi
 	bool idle = false; /* nothing has come since @start */
 
 	for (;;) {
-		bool got = eng_run(now);
+		bool got;
 		int r;
 
+		if (eng.daemon_gone)
+			heir_attach(now);
+		got = eng_run(now);
 		if (got && idle) {
 			waited(mtime_diff_ns(now, start));
 			start = now;

@@ -61,6 +61,14 @@ static void complain(const char *fmt, ...)
 	va_end(ap);
 }
 
+static void tell(bool trouble, const char *text)
+{
+	if (trouble)
+		complain("%s", text);
+	else
+		shim_note("%s", text);
+}
+
 /* ---- attaching ---- */
 
 static void keep_private(int fd)
@@ -295,6 +303,7 @@ __attribute__((constructor)) static void begin(void)
 	fall_back = fb && strcmp(fb, "kernel") == 0;
 	own_pid = getpid();
 	lib_private_fds(keep_private);
+	lib_tell_hook(tell);
 	lib_share_hooks(number_of);
 	pthread_atfork(before_fork, forked_parent, forked_child);
 	adopt_all();
