@@ -658,6 +658,67 @@ static void test_synflood_switched_off(void **state)
 	w_close();
 }
 
+/* What a peer sends in fragments is limited by the flags of the whole, and by nothing else. */
+static void test_filter_limits_resets_in_fragments(void **state)
+{
+	static const struct {
+		uint8_t flags;
+		uint32_t least, most;
+	} v[] = {{TH_ACK, 4000, 4000}, {TH_RST, 1, 3000}, {TH_RST | TH_ACK, 0, 0}};
+	struct spec seg = {TCP_PKT, .sport = 5000, .seq = CLIENT_ISS + 1, .len = 16};
+
+	(void)state;
+	w_open();
+	start_listener(w_app(1), 0, 0);
+	seg.dport = listen_port;
+	handed_over(w.d.apps[1], 5000);
+	udp_begin(&w.d);
+	for (uint32_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
+		w.n_injected = 0;
+		seg.flags = v[i].flags;
+		for (uint32_t n = 0; n < 4000; n++) {
+			seg.frag_off = 0;
+			seg.frag_len = 24;
+			w_rx(&seg);
+			seg.frag_off = 24;
+			seg.frag_len = 12;
+			w_rx(&seg);
+		}
+		assert_in_range(w.n_injected, v[i].least, v[i].most);
+	}
+	w_close();
+}
+
+/* A peer that uses its pair again at once may be faster than the word that the old one is gone. */
+static void test_filter_syn_after_the_end_begins_anew(void **state)
+{
+	struct spec syn = {TCP_PKT, .sport = 5000, .seq = CLIENT_ISS + 100000, .flags = TH_SYN};
+	struct shm_msg m = {.op = SHM_CONN_GONE,
+			    .local = ip(OUR_IP),
+			    .remote = ip(PEER_IP),
+			    .remote_port = htons(5000)};
+	struct app *a;
+
+	(void)state;
+	w_open();
+	a = w_app(1);
+	start_listener(a, 0, 0);
+	syn.dport = listen_port;
+	m.local_port = htons(listen_port);
+	m.conn = handed_over(a, 5000);
+	m.generation = tcp_get(w.apps[1].s, m.conn)->generation;
+	shm_msg_push(a->to_daemon, &m);
+	/* A segment of the old one does not look. */
+	syn.flags = TH_ACK;
+	assert_int_equal(w_packet(&syn), PORT_TAKEN);
+	assert_non_null(record(5000));
+	syn.flags = TH_SYN;
+	assert_int_equal(w_packet(&syn), PORT_TO_STACK);
+	w_round();
+	assert_int_equal(w.last.l4[13], TH_SYN | TH_ACK);
+	w_close();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -679,6 +740,8 @@ int main(void)
 		cmocka_unit_test(test_doubt_is_answered_with_the_way),
 		cmocka_unit_test(test_filter_survives_noise),
 		cmocka_unit_test(test_records_against_a_model),
+		cmocka_unit_test(test_filter_limits_resets_in_fragments),
+		cmocka_unit_test(test_filter_syn_after_the_end_begins_anew),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

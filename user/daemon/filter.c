@@ -42,7 +42,7 @@ static struct ip_addr addr_at(const uint8_t *p)
 struct peek {
 	struct ip_addr src, dst;
 	uint8_t proto;
-	bool fragment, first;
+	bool fragment;
 	uint32_t l3; /* its offset in the frame */
 	const uint8_t *l4;
 	uint32_t l4_len; /* of it that is there */
@@ -62,7 +62,6 @@ static bool peek_ip(const uint8_t *p, uint32_t len, struct peek *k)
 	k->dst = addr_at(p + 16);
 	k->proto = p[9];
 	k->fragment = frag & 0x3fff;
-	k->first = !(frag & 0x1fff);
 	k->l4 = p + hlen;
 	k->l4_len = len - hlen;
 	return true;
@@ -250,7 +249,7 @@ bool filter_segment(void *ctx, const struct pkt *p)
 	if (r->state != REC_OFFERED && r->state != REC_TAKEN)
 		return false;
 	if (d->inject_from == r->slot)
-		return true; /* round and round it would go */
+		return true;		   /* round and round it would go */
 	if (!(flags & 6) || take_token(d)) /* SYN, RST */
 		filter_pass_copy(d, p, d->apps[r->slot]);
 	return true;
