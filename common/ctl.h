@@ -11,9 +11,10 @@
 #include "addr.h"
 #include "shm.h"
 #include "flow.h"
+#include "fo_keys.h"
 
 #define CTL_MAGIC 0x74644354u
-#define CTL_VERSION 2u
+#define CTL_VERSION 3u
 #define CTL_RUN_DIR "/run/tandem"
 #define CTL_SOCKET_NAME "control"
 #define CTL_MAX_MSG 65536u
@@ -22,7 +23,7 @@ enum ctl_type {
 	CTL_REGISTER = 1, /* -> ctl_register_reply and descriptors */
 	CTL_LISTEN,	  /* ctl_listen -> ctl_listen_reply */
 	CTL_UNLISTEN,	  /* ctl_listen (.id) -> ctl_hdr */
-	CTL_BACKLOG,	  /* ctl_listen (.id .backlog .defer_accept .fastopen) -> ctl_hdr */
+	CTL_BACKLOG,	  /* ctl_listen (.id .backlog .defer_accept .fastopen .fo_keys) -> ctl_hdr */
 	/*
 	 * ctl_listen: reserve an address and port for a later listen or connect. UDP: with the
 	 * descriptor of a socket that is bound there, what comes to it is the application's from
@@ -38,6 +39,8 @@ enum ctl_type {
 	CTL_DETACH,   /* privileged: take everything away and end; reply when that is done */
 	CTL_SHARE,    /* ctl_share -> ctl_share_reply and a descriptor for each that is shared */
 	CTL_TAKE,     /* ctl_take and one of these -> ctl_take_reply, then perhaps messages */
+	/* ctl_listen -> ctl_listen_reply (.fo_keys): those of listeners without keys of their own */
+	CTL_FASTOPEN_KEY,
 };
 
 struct ctl_hdr {
@@ -116,6 +119,7 @@ struct ctl_listen {
 	uint32_t flags;
 	uint32_t defer_accept; /* s */
 	uint32_t fastopen;     /* TCP_FASTOPEN */
+	struct fo_keys fo_keys; /* TCP_FASTOPEN_KEY; .n 0: the daemon's */
 };
 
 struct ctl_listen_reply {
@@ -125,6 +129,7 @@ struct ctl_listen_reply {
 	uint16_t pad;
 	uint32_t id;	/* for UNLISTEN, and in SHM_CONN_NEW messages */
 	uint32_t index; /* of the shm_listener in the application's arena */
+	struct fo_keys fo_keys; /* FASTOPEN_KEY */
 };
 
 /*

@@ -118,6 +118,7 @@
 	X(TcpExt, TCPFastOpenActiveFail)                                                           \
 	X(TcpExt, TCPFastOpenPassive)                                                              \
 	X(TcpExt, TCPFastOpenPassiveFail)                                                          \
+	X(TcpExt, TCPFastOpenPassiveAltKey)                                                        \
 	X(TcpExt, TCPFastOpenListenOverflow)                                                       \
 	X(TcpExt, TCPFastOpenCookieReqd)                                                           \
 	X(TcpExt, TCPFastOpenBlackhole)                                                            \

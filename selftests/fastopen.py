@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """TCP fast open: a server and a client for selftests/netns/fastopen.sh.
 
-fastopen.py serve ADDRESS PORT        answers each connection's first text with it, and tells of it
+fastopen.py serve ADDRESS PORT [KEYS] answers each connection's first text with it, and tells of it
 fastopen.py CALL ADDRESS PORT [SIZE]  a connection whose first SIZE bytes are sent by CALL: sendto,
                                       connect (TCP_FASTOPEN_CONNECT), nonblock (sendto) or plain
 """
@@ -11,6 +11,7 @@ import struct
 import sys
 
 TCP_FASTOPEN_CONNECT = 30
+TCP_FASTOPEN_KEY = 33
 SYN_DATA = 32
 
 
@@ -25,12 +26,15 @@ def take(s, n):
     return got
 
 
-def serve(addr):
+def serve(addr, keys):
     s = socket.socket()
     s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     s.bind(addr)
     s.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, 5)
     s.listen(20)
+    if keys:  # of a listener, as who changes them does
+        s.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN_KEY, keys)
+        assert s.getsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN_KEY, 64) == keys
     print("listening", flush=True)
     while True:
         c, _ = s.accept()
@@ -77,6 +81,6 @@ def call(how, addr, size):
 
 address = (sys.argv[2], int(sys.argv[3]))
 if sys.argv[1] == "serve":
-    serve(address)
+    serve(address, bytes.fromhex("".join(sys.argv[4:])))
 else:
     call(sys.argv[1], address, int(sys.argv[4]) if len(sys.argv) > 4 else 100)

@@ -159,6 +159,28 @@ static void one_option(int fd, const char *name, int level, int opt, int set)
 #define OPT(level, opt, set) OPT_ON(fd, level, opt, set)
 
 /* A port of its own for bind(), or only when it is connected; one port for several peers. */
+/* One key or two, and what comes back; a socket without its own has the namespace's. */
+static void fastopen_keys(int fd)
+{
+	uint8_t key[48], got[48];
+	socklen_t len = sizeof(got);
+
+	for (size_t i = 0; i < sizeof(key); i++)
+		key[i] = (uint8_t)(i * 37);
+	T(setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_KEY, key, 15));
+	T(setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_KEY, key, 48));
+	T(setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_KEY, key, 16));
+	T(getsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_KEY, got, &len));
+	printf("%d bytes, %s\n", (int)len, memcmp(got, key, 16) ? "others" : "the same");
+	T(setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_KEY, key, 32));
+	len = sizeof(got);
+	T(getsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_KEY, got, &len));
+	printf("%d bytes, %s\n", (int)len, memcmp(got, key, 32) ? "others" : "the same");
+	len = 20;
+	T(getsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_KEY, got, &len));
+	printf("%d bytes\n", (int)len);
+}
+
 static void local_ports(void)
 {
 	struct sockaddr_in own = sin_of(own_addr, 0), good = sin_of(peer_addr, PEER_PORT), got;
@@ -200,6 +222,7 @@ static void local_ports(void)
 	OPT_ON(a, IPPROTO_TCP, TCP_FASTOPEN, 5);
 	OPT_ON(a, IPPROTO_TCP, TCP_FASTOPEN, -1);
 	OPT_ON(a, IPPROTO_TCP, TCP_FASTOPEN, 0);
+	fastopen_keys(a);
 	T(close(a));
 }
 

@@ -22,7 +22,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	return 0;
 }
 
-enum kind { U32, POW2, BOOL, OCTAL, TRIPLE, PORTS, CLAIM, LEVEL, CC, GROUP };
+enum kind { U32, POW2, BOOL, OCTAL, TRIPLE, PORTS, FO_KEYS, CLAIM, LEVEL, CC, GROUP };
 
 static void check(const char *name, enum kind k, const void *at, uint32_t min, uint32_t max)
 {
@@ -45,6 +45,9 @@ static void check(const char *name, enum kind k, const void *at, uint32_t min, u
 	case PORTS:
 		FZ_CHECK(!(p[0] | p[1]) || (p[0] >= min && p[0] <= p[1] && p[1] <= max), "%s",
 			 name); /* 0 0: the kernel's */
+		break;
+	case FO_KEYS:
+		FZ_CHECK(((const struct fo_keys *)at)->n <= FO_KEYS_MAX, "%s", name);
 		break;
 	case CLAIM:
 		FZ_CHECK(v[0] <= 1);

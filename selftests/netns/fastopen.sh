@@ -26,6 +26,7 @@ ours() { "$TANDEM" stat "$TD" --json | jq ".counters.TcpExtTCPFastOpen$1"; }
 kernels() { in_a cat /proc/net/netstat | awk -v c="TCPFastOpen$1" '$1 == "TcpExt:" { if (n++) print $i; else for (i = 1; $i != c; i++) ; }'; }
 
 start_b "$TANDEM" run --on "$TD" -- python3 "$TOP/selftests/fastopen.py" serve $IP_B 8000 >"$TMP/server_b"
+server_b=$PID
 start_a python3 "$TOP/selftests/fastopen.py" serve $IP_A 8000 >"$TMP/server_a"
 wait_for 10 grep -q listening "$TMP/server_a" && wait_for 10 grep -q listening "$TMP/server_b" || die "servers"
 
@@ -49,5 +50,42 @@ check "the kernel's of the server" [ "$(kernels Passive)" = 4 ]
 in_a sysctl -qw net.ipv4.tcp_fastopen_key=00000001-00000002-00000003-00000004
 check "a cookie that is not good any more" says "same in the SYN False" on_b sendto $IP_A 8000
 check "and then the new one" says "same in the SYN True" on_b sendto $IP_A 8000
+
+# ---- keys: the kernel's, which outlive the daemon; the server's own ----
+
+key() { in_b sysctl -n net.ipv4.tcp_fastopen_key; }
+check "the kernel has been given a key" [ "$(key)" != 00000000-00000000-00000000-00000000 ]
+restart() { # SERVER-OPTIONS...: daemon and server
+	stop "$server_b"
+	detach >/dev/null || return 1
+	attach --config "$TMP/conf" || return 1
+	serve_b "$@"
+}
+serve_b() {
+	start_b "$TANDEM" run --on "$TD" -- python3 "$TOP/selftests/fastopen.py" serve $IP_B 8000 "$@" >"$TMP/server_b"
+	server_b=$PID
+	wait_for 10 grep -q listening "$TMP/server_b"
+}
+check "a new daemon" restart
+check "… takes the cookies of the one before" says "same in the SYN True" on_a sendto $IP_B 8000
+stop "$server_b"
+detach >/dev/null
+in_b sysctl -qw net.ipv4.tcp_fastopen=3
+start_b python3 "$TOP/selftests/fastopen.py" serve $IP_B 8000 >"$TMP/server_b"
+server_b=$PID
+wait_for 10 grep -q listening "$TMP/server_b"
+check "the kernel's server takes them, too" says "same in the SYN True" on_a sendto $IP_B 8000
+stop "$server_b"
+attach --config "$TMP/conf" || die "attach"
+one=00112233445566778899aabbccddeeff two=ffeeddccbbaa99887766554433221100
+check "a server with a key of its own" serve_b $one
+check "… does not" says "same in the SYN False" on_a sendto $IP_B 8000
+check "… but its own" says "same in the SYN True" on_a sendto $IP_B 8000
+stop "$server_b"
+check "it changes keys" serve_b $two$one
+check "… takes those of the old key" says "same in the SYN True" on_a sendto $IP_B 8000
+check "… and gives a new one" says "same in the SYN True" on_a sendto $IP_B 8000
+check "… as it counts" says "1 3" echo "$(ours PassiveAltKey) $(ours Passive)"
+stop "$server_b"
 check "no flow is left but those in TIME_WAIT" wait_for 10 flows_live 0
 check "detach" detach

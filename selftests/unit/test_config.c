@@ -57,6 +57,13 @@ static void test_values_of_each_kind(void **state)
 	assert_int_equal(c.limits.tcp_rmem[1], 6000);
 	assert_int_equal(c.limits.tcp_rmem[2], 7000);
 	assert_int_equal(line(&c, "ip_local_port_range = 1025 65535"), 0);
+	assert_int_equal(line(&c, "tcp_fastopen_key = 03020100-07060504-0b0a0908-0f0e0d0c,"
+				  "13121110-17161514-1b1a1918-1f1e1d1c"), 0);
+	assert_int_equal(c.fo_keys.n, 2);
+	for (uint8_t i = 0; i < 32; i++)
+		assert_int_equal(c.fo_keys.key[i / 16][i % 16], i);
+	assert_int_equal(line(&c, "tcp_fastopen_key = kernel"), 0);
+	assert_int_equal(c.fo_keys.n, 0);
 	assert_int_equal(c.limits.port_lo, 1025);
 	assert_int_equal(c.limits.port_hi, 65535);
 	assert_int_equal(line(&c, "claim = all"), 0);
@@ -123,6 +130,10 @@ static void test_errors_say_what_is_allowed(void **state)
 	refused("tcp_rmem = 4096 5000 6000 7000", "three ascending");
 	refused("tcp_rmem = 6000 5000 7000", "three ascending");
 	refused("ip_local_port_range = 60000 50000", "two ascending");
+	refused("tcp_fastopen_key = 00112233-44556677-8899aabb", "one or two keys");
+	refused("tcp_fastopen_key = 00112233-44556677-8899aabb-ccddeefg", "one or two keys");
+	refused("tcp_fastopen_key = 00112233-44556677-8899aabb-ccddeeff,", "one or two keys");
+	refused("tcp_fastopen_key = 0011223344556677-8899aabb-ccddeeff", "one or two keys");
 	refused("ip_local_port_range = 1 65536", "two ascending");
 	refused("claim = some", "bound, all");
 	refused("log_level = loud", "error, warning, info, debug");

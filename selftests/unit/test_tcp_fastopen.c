@@ -76,6 +76,58 @@ static void test_fastopen_server_delivers_before_handshake(void **state)
 	tc_close(&c);
 }
 
+/* RFC 7413 §4.1.2/2: keys can change: the old one's cookies are good for a while, and replaced */
+static void test_fastopen_server_second_key(void **state)
+{
+	struct fo_keys k = {.n = 1, .key = {{1, 2, 3}, {4, 5, 6}}}, got;
+	struct tcp_options old;
+	uint8_t first[FO_KEY_LEN];
+
+	(void)state;
+	serve(2, 5);
+	assert_int_equal(stack_set_fastopen_keys(c.t.s, &k), 0);
+	ask_cookie();
+	old = c.fo;
+	memcpy(first, k.key[0], sizeof(first));
+	memcpy(k.key[0], k.key[1], sizeof(first));
+	memcpy(k.key[1], first, sizeof(first));
+	k.n = 2;
+	assert_int_equal(stack_set_fastopen_keys(c.t.s, &k), 0);
+	stack_fastopen_keys(c.t.s, &got);
+	assert_memory_equal(&got, &k, sizeof(k));
+	fast(100);
+	TX(&c, .flags = TH_SYN | TH_ACK, .ack = 101);
+	assert_int_equal(c.opt.fo, 9); /* a new one, of the first key */
+	assert_memory_not_equal(c.opt.fo_cookie, old.fo_cookie, 8);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPFastOpenPassiveAltKey), 1);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPFastOpenPassive), 1);
+	c.fo = c.opt;
+	RX(&c, .flags = TH_RST, .seq = 101);
+	tcp_close(c.t.s, c.conn, c.t.now);
+	c.rport++;
+	fast(100);
+	TX(&c, .flags = TH_SYN | TH_ACK, .ack = 101);
+	assert_int_equal(c.opt.fo, 0);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPFastOpenPassiveAltKey), 1);
+	RX(&c, .flags = TH_RST, .seq = 101);
+	tcp_close(c.t.s, c.conn, c.t.now);
+	c.rport++;
+	/* A listener may have keys of its own. */
+	k.n = 1;
+	memset(k.key[0], 7, FO_KEY_LEN);
+	assert_int_equal(tcp_listen_fastopen_keys(c.t.s, c.listener, &k), 0);
+	RX(&c, .flags = TH_SYN, .len = 100);
+	TX(&c, .flags = TH_SYN | TH_ACK, .ack = 1);
+	assert_int_equal(c.opt.fo, 9);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPFastOpenPassiveFail), 1);
+	k.n = 3;
+	assert_int_equal(tcp_listen_fastopen_keys(c.t.s, c.listener, &k), -E_INVAL);
+	assert_int_equal(tcp_listen_fastopen_keys(c.t.s, 999, &k), -E_INVAL);
+	assert_int_equal(stack_set_fastopen_keys(c.t.s, &(struct fo_keys){.n = 0}), -E_INVAL);
+	c.conn = SHM_NIL;
+	tc_close(&c);
+}
+
 /* RFC 7413 §4.2.2/2: a cookie that is not this client's: only the SYN is acknowledged */
 static void test_fastopen_server_wrong_cookie(void **state)
 {
@@ -540,6 +592,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_fastopen_server_delivers_before_handshake, setup),
+		cmocka_unit_test_setup(test_fastopen_server_second_key, setup),
 		cmocka_unit_test_setup(test_fastopen_server_wrong_cookie, setup),
 		cmocka_unit_test_setup(test_fastopen_server_cookie_of_another_address, setup),
 		cmocka_unit_test_setup(test_fastopen_server_off, setup),

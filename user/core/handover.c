@@ -19,7 +19,7 @@
 	 TCB_F_URG_VALID | TCB_F_URG_READ | TCB_F_URG_SND | TCB_F_ECE | TCB_F_CWR)
 #define OPT_KNOWN                                                                                  \
 	(TCB_OPT_WSCALE | TCB_OPT_TS | TCB_OPT_SACK | TCB_OPT_ECN | TCB_OPT_SYN_DATA |             \
-	 TCB_OPT_SYNACK | TCB_OPT_RARE)
+	 TCB_OPT_SYNACK | TCB_OPT_RARE | TCB_OPT_FASTOPEN)
 #define SOCKOPT_KNOWN                                                                              \
 	(TCB_NODELAY | TCB_CORK | TCB_KEEPALIVE | TCB_LINGER | TCB_QUICKACK | TCB_RCVBUF_LOCK |    \
 	 TCB_SNDBUF_LOCK | TCB_OOBINLINE)
@@ -350,6 +350,8 @@ static void clamp_options(const struct stack *s, struct tcb *t)
 	if (mtu)
 		t->mss = (uint16_t)tcp_min(t->mss, tcp_mtu_mss(mtu, &t->remote));
 	t->opt &= OPT_KNOWN;
+	if (!(t->opt & TCB_OPT_SYNACK))
+		t->opt &= (uint8_t)~TCB_OPT_FASTOPEN;
 	t->sockopt &= SOCKOPT_KNOWN;
 	t->queue = t->queue < TD_MAX_QUEUES ? t->queue : 0;
 	t->ttl = t->ttl ? t->ttl : (uint8_t)l->ip_default_ttl;
@@ -491,7 +493,7 @@ static int adopt_ended(struct stack *s, const struct arena_view *from, const str
 	t = tcb_at(s, *conn);
 	tcb_adopt(s, t, copy, cookie, now);
 	t->flags &= TCB_F_FIN_RCVD;
-	t->opt &= (uint8_t)~TCB_OPT_SYNACK;
+	t->opt &= (uint8_t)~(TCB_OPT_SYNACK | TCB_OPT_FASTOPEN);
 	t->snd_una = t->snd_nxt = t->snd_max;
 	t->t_rtx = t->t_delack = t->t_keep = 0;
 	err = queue_copy(s, t, Q_RX, from, c->rx_head, c->rx_bytes);

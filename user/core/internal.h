@@ -73,6 +73,7 @@ struct stack {
 	uint32_t n_orphans, n_exported;
 	uint16_t ip_id;
 	uint64_t isn_key[2], port_key[2], cookie_key[2], fo_key[2];
+	struct fo_keys fo_keys;
 	struct fo_entry *fo_cache; /* [FO_CACHE] */
 	struct mtime fo_off_until; /* black hole */
 	uint32_t fo_off_times;

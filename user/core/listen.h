@@ -26,6 +26,7 @@ struct listener {
 	uint16_t user_mss, sockopt;
 	uint32_t defer_accept; /* s */
 	uint32_t fastopen, fo_len; /* TCP_FASTOPEN, and how many there are */
+	struct fo_keys fo_keys;	   /* of its own; .n 0: the stack's */
 	uint8_t ttl, tos;
 	uint8_t cc; /* index + 1; 0: default */
 	bool ev_queued;
@@ -106,14 +107,16 @@ struct fo_entry {
 	bool exp;
 };
 /*
- * A SYN for a listener: is it to be opened at once? If not, *@reply may hold what the SYN-ACK's
- * option is to say.
+ * A SYN for a listener: is it to be opened at once? *@reply may hold what the SYN-ACK's option is to
+ * say, also if it is: a cookie of the key that makes cookies now.
  */
 bool fastopen_syn(struct stack *s, const struct listener *l, const struct tcp_seg *g,
 		  struct tcp_options *reply);
 /* Our SYN: fills in the option; returns how many bytes of text go along. */
 uint32_t fastopen_syn_out(struct stack *s, const struct tcb *t, struct tcp_options *o,
 			  struct mtime now);
+/* Our SYN-ACK of a connection with TCB_OPT_FASTOPEN: fills in the option. */
+void fastopen_synack_out(const struct stack *s, const struct tcb *t, struct tcp_options *o);
 /* Our SYN has to be sent again. */
 void fastopen_syn_lost(struct stack *s, const struct tcb *t, struct mtime now);
 /* The answer to our SYN; takes what it acknowledges off the send queue. */

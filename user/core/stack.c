@@ -117,7 +117,7 @@ struct stack *stack_init(void *mem, const struct stack_cfg *cfg, const struct ar
 			 struct pkt_pool *pool, struct mtime now)
 {
 	struct stack *s = mem;
-	uint64_t seed[9];
+	uint64_t seed[11];
 
 	layout(s, mem, cfg, a);
 	s->cfg = *cfg;
@@ -137,13 +137,15 @@ struct stack *stack_init(void *mem, const struct stack_cfg *cfg, const struct ar
 	s->lev_head = s->lev_tail = s->reasm_head = s->reasm_tail = SHM_NIL;
 	s->uev_head = s->uev_tail = SHM_NIL;
 	/* Keys of their own, so that what one shows says nothing of the others. */
-	for (uint64_t i = 0; i < 9; i++)
+	for (uint64_t i = 0; i < 11; i++)
 		seed[i] = siphash_24(s->cfg.key, &i, sizeof(i));
 	memcpy(s->isn_key, seed, sizeof(s->isn_key));
 	memcpy(s->port_key, seed + 2, sizeof(s->port_key));
 	s->ip_id = (uint16_t)seed[4];
 	memcpy(s->cookie_key, seed + 5, sizeof(s->cookie_key));
 	memcpy(s->fo_key, seed + 7, sizeof(s->fo_key));
+	memcpy(s->fo_keys.key[0], seed + 9, FO_KEY_LEN);
+	s->fo_keys.n = 1;
 	s->cookies.period = UINT64_MAX; /* none: no keys yet */
 	return s;
 }

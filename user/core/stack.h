@@ -21,6 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdbool.h>
+#include "common/fo_keys.h"
 #include "common/flow.h"
 #include "common/mib.h"
 #include "common/shm.h"
@@ -303,6 +304,11 @@ int tcp_listen(struct stack *s, const struct ip_addr *local, uint16_t port, uint
 	       uint64_t cookie, uint32_t *id_out);
 int tcp_listen_backlog(struct stack *s, uint32_t id, uint32_t backlog);
 int tcp_listen_opt(struct stack *s, uint32_t id, enum tcp_opt opt, int64_t value);
+/* Keys of its own (.n 0: the stack's). -EINVAL: no listener, or more than there can be. */
+int tcp_listen_fastopen_keys(struct stack *s, uint32_t id, const struct fo_keys *k);
+/* The keys of all others; random until they are set. */
+int stack_set_fastopen_keys(struct stack *s, const struct fo_keys *k);
+void stack_fastopen_keys(const struct stack *s, struct fo_keys *k);
 /*
  * Connections that were accepted by the stack but not yet by the program, and
  * stand elsewhere (in an application): they count against the backlog, too.

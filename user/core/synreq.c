@@ -344,7 +344,8 @@ static void conn_fill(struct stack *s, struct tcb *t, const struct synreq *r, st
  * has heard of it. Its SYN-ACK is sent as the TCB's first segment, and again until it is
  * acknowledged. False: no memory.
  */
-static bool fastopen_open(struct stack *s, uint32_t listener, struct tcp_seg *g, struct mtime now)
+static bool fastopen_open(struct stack *s, uint32_t listener, struct tcp_seg *g,
+			  const struct tcp_options *fo, struct mtime now)
 {
 	struct tcp_seg ack = *g;
 	struct synreq r;
@@ -361,6 +362,10 @@ static bool fastopen_open(struct stack *s, uint32_t listener, struct tcp_seg *g,
 	ack.ack = r.iss + 1;
 	tcp_established(s, t, &ack, now); /* with the SYN's window, which is not scaled */
 	t->opt |= TCB_OPT_SYNACK;
+	if (fo->fo && !fo->fo_exp) {
+		t->opt |= TCB_OPT_FASTOPEN;
+		memcpy(tcb_rare(s, t)->fo_cookie, fo->fo_cookie, sizeof(tcb_rare(s, t)->fo_cookie));
+	}
 	t->t_rtx = now.ns;
 	accept_queue_add(s, listener, t);
 	s->listeners[listener].fo_len++;
@@ -411,7 +416,7 @@ static enum drop syn_input(struct stack *s, uint32_t listener, struct tcp_seg *g
 	if (full)
 		return cookie_answer(s, listener, g, mss, now);
 	if (!app && fastopen_syn(s, l, g, &fo)) {
-		if (fastopen_open(s, listener, g, now))
+		if (fastopen_open(s, listener, g, &fo, now))
 			return DROP_NONE;
 		MIB(s, TcpExt_TCPFastOpenPassiveFail);
 	}

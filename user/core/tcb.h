@@ -51,7 +51,8 @@ enum tcb_owner {
 #define TCB_OPT_SACK (1u << 2)
 #define TCB_OPT_ECN (1u << 3)
 #define TCB_OPT_RARE (1u << 4)     /* its struct tcb_rare means something */
-#define TCB_OPT_FASTOPEN (1u << 6) /* SYN-SENT: RFC 7413, a cookie or the wish for one goes along */
+/* SYN-SENT: RFC 7413, a cookie or the wish for one goes along; with SYNACK: a new one does */
+#define TCB_OPT_FASTOPEN (1u << 6)
 #define TCB_OPT_SYNACK (1u << 5)   /* RFC 7413, passive: open, but our SYN-ACK is not acknowledged */
 #define TCB_OPT_SYN_DATA (1u << 7) /* text in our SYN was acknowledged */
 /* tcb.sockopt: set by the application */
@@ -284,6 +285,7 @@ struct tcb_rare {
 	uint32_t rwnd_ms, sndbuf_ms; /* of .busy_ms */
 	uint32_t rto_ms;	     /* from the first timeout to what acknowledged something */
 	uint16_t rtos, rto_recoveries;
+	uint8_t fo_cookie[8]; /* not for TCP_INFO: TCB_OPT_FASTOPEN, what our SYN-ACK gives */
 };
 _Static_assert(sizeof(struct tcb_rare) % 8 == 0, "they stand in an array");
 

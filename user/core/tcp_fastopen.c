@@ -21,15 +21,87 @@
 
 /* ---- server ---- */
 
-/* RFC 7413 §4.1.2: only who knows the key can make it; it is bound to the client's address. */
-static void cookie_make(const struct stack *s, const struct tcp_seg *g, struct tcp_options *o)
+static uint64_t le64(const uint8_t *p)
 {
-	const struct ip_addr in[2] = {g->ip->src, g->ip->dst};
-	uint64_t h = siphash_24(s->fo_key, in, sizeof(in));
+	uint64_t v = 0;
+
+	for (int i = 7; i >= 0; i--)
+		v = v << 8 | p[i];
+	return v;
+}
+
+/*
+ * RFC 7413 §4.1.2: only who knows the key can make it; it is bound to the client's address. It is
+ * the one that Linux makes with this key, so that servers of both kinds can stand for one address.
+ */
+static void cookie_make(const uint8_t key[FO_KEY_LEN], const struct ip_addr *client,
+			const struct ip_addr *server, struct tcp_options *o)
+{
+	const uint64_t k[2] = {le64(key), le64(key + 8)};
+	const struct ip_addr in6[2] = {*client, *server};
+	const uint32_t in4[2] = {ip_addr_to_v4(client), ip_addr_to_v4(server)};
+	uint64_t h = ip_addr_is_v4(client) ? siphash_24(k, in4, sizeof(in4))
+					   : siphash_24(k, in6, sizeof(in6));
 
 	o->fo = 1 + FO_COOKIE_LEN;
-	o->fo_exp = g->o.fo_exp;
-	memcpy(o->fo_cookie, &h, FO_COOKIE_LEN);
+	for (uint32_t i = 0; i < FO_COOKIE_LEN; i++)
+		o->fo_cookie[i] = (uint8_t)(h >> 8 * i);
+}
+
+static const struct fo_keys *keys_of(const struct stack *s, const struct listener *l)
+{
+	return l->fo_keys.n ? &l->fo_keys : &s->fo_keys;
+}
+
+int stack_set_fastopen_keys(struct stack *s, const struct fo_keys *k)
+{
+	if (!k->n || k->n > FO_KEYS_MAX)
+		return -E_INVAL;
+	s->fo_keys = *k;
+	return 0;
+}
+
+void stack_fastopen_keys(const struct stack *s, struct fo_keys *k)
+{
+	*k = s->fo_keys;
+}
+
+int tcp_listen_fastopen_keys(struct stack *s, uint32_t id, const struct fo_keys *k)
+{
+	if (id >= s->cfg.n_listeners || !s->listeners[id].used || k->n > FO_KEYS_MAX)
+		return -E_INVAL;
+	s->listeners[id].fo_keys = *k;
+	return 0;
+}
+
+/* Is the cookie in @g one of ours? By the second key: the client is to have a new one. */
+static bool cookie_good(struct stack *s, const struct listener *l, const struct tcp_seg *g,
+			struct tcp_options *reply)
+{
+	const struct fo_keys *k = keys_of(s, l);
+	struct tcp_options mine;
+
+	for (uint32_t i = 0; i < k->n; i++) {
+		cookie_make(k->key[i], &g->ip->src, &g->ip->dst, &mine);
+		if (g->o.fo != mine.fo || memcmp(g->o.fo_cookie, mine.fo_cookie, FO_COOKIE_LEN))
+			continue;
+		if (i)
+			MIB(s, TcpExt_TCPFastOpenPassiveAltKey);
+		else
+			reply->fo = 0;
+		return true;
+	}
+	return false;
+}
+
+void fastopen_synack_out(const struct stack *s, const struct tcb *t, struct tcp_options *o)
+{
+	const struct tcb_rare *r = tcb_rare_had(s, t);
+
+	if (!r)
+		return;
+	o->fo = 1 + FO_COOKIE_LEN;
+	memcpy(o->fo_cookie, r->fo_cookie, FO_COOKIE_LEN);
 }
 
 static uint32_t queue_max(const struct stack *s, const struct listener *l)
@@ -60,11 +132,10 @@ bool fastopen_syn(struct stack *s, const struct listener *l, const struct tcp_se
 		return true;
 	if (!g->o.fo)
 		return false;
-	cookie_make(s, g, reply);
-	if (g->o.fo == reply->fo && !memcmp(g->o.fo_cookie, reply->fo_cookie, FO_COOKIE_LEN)) {
-		reply->fo = 0;
+	cookie_make(keys_of(s, l)->key[0], &g->ip->src, &g->ip->dst, reply);
+	reply->fo_exp = g->o.fo_exp;
+	if (cookie_good(s, l, g, reply))
 		return true;
-	}
 	if (g->o.fo > 1)
 		MIB(s, TcpExt_TCPFastOpenPassiveFail);
 	return false;

@@ -201,7 +201,7 @@ static bool ack_of_syn(struct stack *s, struct tcb *t, struct tcp_seg *g, enum d
 /* Fast open: the handshake is complete. */
 static void synack_acked(struct stack *s, struct tcb *t, struct mtime now)
 {
-	t->opt &= (uint8_t)~TCB_OPT_SYNACK;
+	t->opt &= (uint8_t)~(TCB_OPT_SYNACK | TCB_OPT_FASTOPEN);
 	if (t->flags & TCB_F_RTT_VALID && tcb_work(t)->rtt_seq == t->iss + 1) {
 		tcp_rtt_sample(t, us_stamp(now) - tcb_work(t)->rtt_time, now);
 		t->flags &= ~TCB_F_RTT_VALID;

@@ -61,7 +61,10 @@ static void syn_options(struct stack *s, const struct tcb *t, struct tcp_options
 	o->has_wscale = t->opt & TCB_OPT_WSCALE;
 	o->wscale = t->rcv_wscale;
 	o->sack_ok = t->opt & TCB_OPT_SACK;
-	fastopen_syn_out(s, t, o, now);
+	if (t->state == TCP_SYN_SENT)
+		fastopen_syn_out(s, t, o, now);
+	else if (t->opt & TCB_OPT_FASTOPEN)
+		fastopen_synack_out(s, t, o);
 }
 
 /* Options that not every segment has. SACK blocks go into bare ACKs only. */

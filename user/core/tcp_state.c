@@ -282,7 +282,7 @@ void tcp_conn_drop(struct stack *s, struct tcb *t, int err, struct mtime now)
 		return;
 	}
 	if (t->flags & TCB_F_ACCEPT_QUEUED && t->opt & TCB_OPT_SYNACK) {
-		t->opt &= (uint8_t)~TCB_OPT_SYNACK;
+		t->opt &= (uint8_t)~(TCB_OPT_SYNACK | TCB_OPT_FASTOPEN);
 		tcp_fastopen_done(s, t->listener);
 	}
 	if (err) {

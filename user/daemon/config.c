@@ -9,7 +9,7 @@
 #include <syslog.h>
 #include "config.h"
 
-enum kind { U32, POW2, BOOL, OCTAL, TRIPLE, PORTS, CLAIM, LEVEL, CC, GROUP };
+enum kind { U32, POW2, BOOL, OCTAL, TRIPLE, PORTS, FO_KEYS, CLAIM, LEVEL, CC, GROUP };
 
 struct key {
 	const char *name;
@@ -68,6 +68,9 @@ static void allowed(const struct key *k, char *out, size_t len)
 	case PORTS:
 		snprintf(out, len, "kernel, or two ascending numbers from %u to %u", k->min,
 			 k->max);
+		break;
+	case FO_KEYS:
+		snprintf(out, len, "kernel, or one or two keys of 32 hexadecimal digits");
 		break;
 	case CLAIM:
 		snprintf(out, len, "bound, all");
@@ -161,6 +164,11 @@ static bool set_value(struct config *c, const struct key *k, const char *text)
 		ports[0] = (uint16_t)v[0];
 		ports[1] = (uint16_t)v[1];
 		memcpy(at, ports, sizeof(ports));
+		return true;
+	case FO_KEYS:
+		if (strcmp(text, "kernel"))
+			return fo_keys_parse(text, at);
+		memset(at, 0, sizeof(struct fo_keys));
 		return true;
 	case CLAIM:
 		v[0] = !strcmp(text, "all");

@@ -96,6 +96,9 @@
 	X(tcp_fastopen, U32, limits.tcp_fastopen, 0, 0x7ff, "1",                                   \
 	  "Fast open (RFC 7413), the sum of: 1: clients; 2: servers that ask for it; 4: clients "  \
 	  "without a cookie; 512: servers without one; 1024: all servers.")                        \
+	X(tcp_fastopen_key, FO_KEYS, fo_keys, 0, 0, "kernel",                                      \
+	  "Key of a server's fast open cookies, and the one of before; kernel: the network "       \
+	  "namespace's own setting.")                                                              \
 	X(tcp_fastopen_blackhole_timeout_sec, U32, limits.tcp_fastopen_blackhole_timeout_sec, 0,   \
 	  86400, "0", "Seconds without fast open for clients after two such SYNs were lost.")      \
 	X(tcp_challenge_ack_limit, U32, limits.tcp_challenge_ack_limit, 1, 1u << 30, "1000",       \
@@ -128,8 +131,11 @@ struct config {
 	uint32_t socket_group; /* gid */
 	uint32_t log_level;    /* LOG_* */
 	char cc[16];
+	struct fo_keys fo_keys; /* .n 0: the kernel's */
 };
 
+/* As in net.ipv4.tcp_fastopen_key: one or two of "%08x-%08x-%08x-%08x", with a comma. */
+bool fo_keys_parse(const char *text, struct fo_keys *k);
 void config_default(struct config *c);
 /* 0, or -EINVAL (-errno of the file) with a sentence in @why: file, line, and what is allowed. */
 int config_load(struct config *c, const char *path, char *why, size_t len);

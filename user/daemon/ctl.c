@@ -46,6 +46,7 @@ static size_t size_of(uint16_t type)
 	case CTL_BIND:
 	case CTL_UNBIND:
 	case CTL_FASTOPEN:
+	case CTL_FASTOPEN_KEY:
 		return sizeof(struct ctl_listen);
 	case CTL_STATUS:
 	case CTL_STAT:
@@ -209,6 +210,11 @@ static void on_listener(struct daemon *d, struct client *c, const void *msg)
 		break;
 	case CTL_FASTOPEN:
 		err = tcp_fastopen_known(d->stack, &req.addr, d->now) ? 0 : -ENOENT;
+		break;
+	case CTL_FASTOPEN_KEY:
+		stack_fastopen_keys(d->stack, &r.fo_keys);
+		err = 0;
+		with_id = true;
 		break;
 	case CTL_UNLISTEN:
 		if (req.proto != IPPROTO_UDP) {

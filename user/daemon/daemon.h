@@ -428,6 +428,8 @@ void udp_app_gone(struct daemon *d, struct app *a);
 void udp_recheck(struct daemon *d);
 struct jbuf;
 void udp_report(const struct daemon *d, struct jbuf *j); /* an array "udp" */
+/* fokey.c: the stack's are those of the configuration, or of the kernel, as they are now. */
+void fo_keys_refresh(struct daemon *d);
 void udp_resolve(struct daemon *d, const struct shm_msg *m);
 /* Who gets datagrams between these two ends; NULL: no application. */
 struct app *udp_owner(struct daemon *d, const struct tcp_addr_pair *a);

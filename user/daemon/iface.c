@@ -294,6 +294,8 @@ static int open_stack(struct daemon *d)
 		return -ENOMEM;
 	}
 	d->stack = stack_init(d->stack_mem, &sc, &d->view, port_pool(d->port), d->now);
+	if (d->stack)
+		fo_keys_refresh(d);
 	udp_begin(d);
 	d->n_core_listeners = N_LISTENERS;
 	d->by_core = calloc(N_LISTENERS, sizeof(struct group *));

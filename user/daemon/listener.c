@@ -313,6 +313,10 @@ static void listen_options(struct daemon *d, uint32_t id, const struct ctl_liste
 {
 	tcp_listen_opt(d->stack, id, TOPT_DEFER_ACCEPT, req->defer_accept);
 	tcp_listen_opt(d->stack, id, TOPT_FASTOPEN, req->fastopen);
+	if (req->fastopen && !req->fo_keys.n)
+		fo_keys_refresh(d);
+	if (req->fo_keys.n)
+		tcp_listen_fastopen_keys(d->stack, id, &req->fo_keys);
 }
 
 /* The group's first one: the core's listener, then the port's entry. */

@@ -233,8 +233,10 @@ int reload_config(struct daemon *d)
 	d->cfg.log_level = c.log_level;
 	d->cfg.busy_poll_us = c.busy_poll_us;
 	d->cfg.limits = c.limits;
+	d->cfg.fo_keys = c.fo_keys;
+	fo_keys_refresh(d);
 	log_set_level((int)c.log_level);
-	log_info("settings read again: the log level holds now, limits for new applications");
+	log_info("settings read again: log level and fast open keys hold now, limits for new applications");
 	return 0;
 }
 

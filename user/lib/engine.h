@@ -175,6 +175,7 @@ struct sock_extra {
 	uint16_t peer_port;
 	pid_t owner;	      /* F_SETOWN: gets SIGURG; 0: nobody */
 	struct sock_opts o;   /* until there is a connection */
+	struct fo_keys fo_keys; /* TCP_FASTOPEN_KEY */
 	struct sock_listen l; /* state SK_LISTEN */
 	int twin;	      /* the kernel's listening socket beside it; -1 */
 	uint32_t share_id;    /* for SHM_CONN_WANT; 0: the descriptor is to be shown */

@@ -268,6 +268,18 @@ static int set_fo_connect(struct sock *sk, const void *val, socklen_t len)
 	return 0;
 }
 
+/* One key, or two: the first makes cookies, and those of both are good. */
+static int set_fo_key(struct sock *sk, const void *val, socklen_t len)
+{
+	if (len != FO_KEY_LEN && len != FO_KEYS_MAX * FO_KEY_LEN)
+		return -EINVAL;
+	if (!sock_need_extra(sk))
+		return -ENOBUFS;
+	memcpy(sk->extra->fo_keys.key, val, len);
+	sk->extra->fo_keys.n = len / FO_KEY_LEN;
+	return sk->state == SK_LISTEN ? listener_update(sk) : 0;
+}
+
 static int do_setsockopt(struct sock *sk, int level, int name, const void *val, socklen_t len)
 {
 	const struct opt_desc *d = find(level, name);
@@ -284,6 +296,8 @@ static int do_setsockopt(struct sock *sk, int level, int name, const void *val, 
 		return set_cc(sk, val, len);
 	if (level == IPPROTO_TCP && name == TCP_FASTOPEN_CONNECT)
 		return set_fo_connect(sk, val, len);
+	if (level == IPPROTO_TCP && name == TCP_FASTOPEN_KEY)
+		return set_fo_key(sk, val, len);
 	if (level == IPPROTO_IP && name == IP_BIND_ADDRESS_NO_PORT)
 		return set_no_port(sk, val, len);
 	return -ENOPROTOOPT;
@@ -486,6 +500,19 @@ static int get_cc(struct sock *sk, void *val, socklen_t *len)
 	return put_out(val, len, name, sizeof(name));
 }
 
+static int get_fo_key(struct sock *sk, void *val, socklen_t *len)
+{
+	struct ctl_listen_reply rep = {.fo_keys = sock_extra(sk)->fo_keys};
+	struct ctl_listen req = {.id = SHM_NIL};
+	int err = rep.fo_keys.n ? 0 : ctl_call(&req, CTL_FASTOPEN_KEY, &rep);
+
+	if (err)
+		return err;
+	if (rep.fo_keys.n > FO_KEYS_MAX)
+		return -EPROTO;
+	return put_out(val, len, rep.fo_keys.key, rep.fo_keys.n * FO_KEY_LEN);
+}
+
 static int do_getsockopt(struct sock *sk, int level, int name, void *val, socklen_t *len)
 {
 	const struct opt_desc *d = find(level, name);
@@ -506,6 +533,8 @@ static int do_getsockopt(struct sock *sk, int level, int name, void *val, sockle
 		return get_cc(sk, val, len);
 	if (level == IPPROTO_TCP && name == TCP_FASTOPEN_CONNECT)
 		return put_int(val, len, sk->fo_connect, false);
+	if (level == IPPROTO_TCP && name == TCP_FASTOPEN_KEY)
+		return get_fo_key(sk, val, len);
 	if (level == IPPROTO_IP && name == IP_BIND_ADDRESS_NO_PORT)
 		return put_int(val, len, sk->no_port, true);
 	return level == SOL_SOCKET || level == IPPROTO_TCP || level == IPPROTO_IP ? -ENOPROTOOPT

@@ -214,6 +214,7 @@ static void listen_options(const struct sock *sk, struct ctl_listen *req)
 		req->defer_accept = (uint32_t)o->topt[TOPT_DEFER_ACCEPT];
 	if (o->set & 1u << TOPT_FASTOPEN)
 		req->fastopen = (uint32_t)o->topt[TOPT_FASTOPEN];
+	req->fo_keys = sock_extra(sk)->fo_keys;
 }
 
 /* With the daemon and in our stack; @sk is about to be in eng.listeners, or is there. */
