@@ -66,6 +66,8 @@ static void test_values_of_each_kind(void **state)
 	assert_int_equal(c.fo_keys.n, 0);
 	assert_int_equal(c.limits.port_lo, 1025);
 	assert_int_equal(c.limits.port_hi, 65535);
+	assert_int_equal(line(&c, "ip_local_port_range = kernel"), 0);
+	assert_true(!c.limits.port_lo && !c.limits.port_hi);
 	assert_int_equal(line(&c, "claim = all"), 0);
 	assert_int_equal(c.claim_all, 1);
 	assert_int_equal(line(&c, "log_level = debug"), 0);
@@ -114,6 +116,8 @@ static void test_errors_say_what_is_allowed(void **state)
 	refused("somaxcon = 5", "'somaxconn'");
 	refused("SOMAXCONN = 5", "no key 'SOMAXCONN'");
 	refused("tcp_ack = 1", "'tcp_sack'");
+	refused("maxconn = 1", "'somaxconn'");
+	refused("mysomaxconn = 1", "'somaxconn'");
 	refused("= 5", "no key ''");
 	refused("somaxconn", "KEY = VALUE");
 	for (size_t i = 0; i < sizeof(bad_numbers) / sizeof(bad_numbers[0]); i++) {

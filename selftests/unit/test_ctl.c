@@ -463,6 +463,80 @@ static void test_json_structure(void **state)
 	jb_free(&j);
 }
 
+/* Asks on behalf of a registered application; the whole reply in @r. */
+static int asked(int fd, uint16_t type, struct ctl_listen *m, struct ctl_listen_reply *r)
+{
+	ssize_t n;
+
+	m->hdr = hdr(type, sizeof(*m));
+	memset(r, 0, sizeof(*r));
+	assert_int_equal(send(fd, m, sizeof(*m), MSG_NOSIGNAL), sizeof(*m));
+	serve();
+	n = recv(fd, r, sizeof(*r), MSG_DONTWAIT);
+	assert_true(n >= (ssize_t)sizeof(r->hdr));
+	assert_int_equal(r->hdr.len, n);
+	assert_int_equal(r->hdr.type, type);
+	return r->hdr.error;
+}
+
+static void test_requests_of_an_application(void **state)
+{
+	struct ctl_listen m = {.proto = IPPROTO_TCP, .id = SHM_NIL, .backlog = 5};
+	struct ctl_listen_reply r;
+	struct ctl_register reg = {.hdr = hdr(CTL_REGISTER, sizeof(reg)), .comm = "test"};
+	uint32_t id;
+	struct app *a;
+	int fd;
+
+	(void)state;
+	open_ctl();
+	fd = dial();
+	assert_int_equal(ask(fd, &reg, sizeof(reg)).error, 0);
+	a = w.d.apps[1];
+	assert_non_null(a);
+	assert_int_equal(a->pid, getpid());
+	assert_int_equal(a->uid, getuid());
+	assert_int_equal(ask(fd, &reg, sizeof(reg)).error, -EISCONN);
+
+	assert_int_equal(asked(fd, CTL_LISTEN, &m, &r), 0);
+	assert_int_equal(r.hdr.len, sizeof(r));
+	assert_int_not_equal(r.port, 0);
+	id = r.id;
+	m.port = r.port;
+	assert_int_equal(asked(fd, CTL_LISTEN, &m, &r), -EADDRINUSE);
+	assert_int_equal(r.hdr.len, sizeof(r.hdr));
+	assert_int_equal(a->n_listening, 1);
+	m.id = id;
+	m.backlog = 9;
+	assert_int_equal(asked(fd, CTL_BACKLOG, &m, &r), 0);
+	assert_int_equal(r.hdr.len, sizeof(r.hdr));
+	assert_int_equal(asked(fd, CTL_UNLISTEN, &m, &r), 0);
+	assert_int_equal(a->n_listening, 0);
+	assert_int_equal(w.n_ports, 0);
+	assert_true(asked(fd, CTL_UNLISTEN, &m, &r) < 0);
+
+	m.port = 0;
+	assert_int_equal(asked(fd, CTL_BIND, &m, &r), 0);
+	assert_int_equal(r.hdr.len, sizeof(r));
+	assert_int_not_equal(r.port, 0);
+	m.id = r.id;
+	assert_int_equal(asked(fd, CTL_UNBIND, &m, &r), 0);
+
+	m.addr = ip(PEER_IP);
+	assert_int_equal(asked(fd, CTL_FASTOPEN, &m, &r), -ENOENT);
+	w.t.s->cfg.limits.tcp_fastopen = 1 | 4; /* without cookies */
+	assert_int_equal(asked(fd, CTL_FASTOPEN, &m, &r), 0);
+
+	/* The connection is the application's life. */
+	assert_int_equal(a->stage, APP_ALIVE);
+	close(fd);
+	serve();
+	assert_int_not_equal(a->stage, APP_ALIVE);
+	while (w.d.apps[1] && w.d.apps[1]->stage == APP_ENDING)
+		app_removals(&w.d);
+	close_ctl();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -478,6 +552,7 @@ int main(void)
 		cmocka_unit_test(test_who_does_not_read_is_dropped),
 		cmocka_unit_test(test_json_strings),
 		cmocka_unit_test(test_json_structure),
+		cmocka_unit_test(test_requests_of_an_application),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

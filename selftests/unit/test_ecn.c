@@ -2,6 +2,7 @@
 /* ecn.c and cc_dctcp.c, by the clauses of RFC 3168 and RFC 8257, and by what Linux's tcp_ecn says.
  */
 #include "lib_tcp.h"
+#include "user/core/board.h"
 #include "user/core/cc.h"
 
 static struct conv c;
@@ -213,6 +214,18 @@ static void test_ecn_marks_out_of_order_count_and_without_agreement_do_not(void 
 
 /* ---- the sender: one reduction for each window, and CWR ---- */
 
+/* Of ten segments out, thirty to send, the first two were marked, the peer says. */
+static const struct tcb *marked(void)
+{
+	start();
+	tc_send(&c, 30 * 1460);
+	assert_int_equal(tc_tx_all(&c), 10);
+	ts_advance(&c.t, 20);
+	RX(&c, .flags = TH_ACK | TH_ECE, .seq = 1, .ack = AT(2));
+	assert_int_equal(tc_tcb(&c)->ssthresh, 5 * 1460); /* reno */
+	return tc_tcb(&c);
+}
+
 /* RFC 3168 §6.1.2/1, §6.1.2/2 */
 static void test_ecn_echo_reduces_once_per_window(void **state)
 {
@@ -221,13 +234,7 @@ static void test_ecn_echo_reduces_once_per_window(void **state)
 
 	(void)state;
 	c.sack = false;
-	start();
-	t = tc_tcb(&c);
-	tc_send(&c, 30 * 1460);
-	assert_int_equal(tc_tx_all(&c), 10);
-	ts_advance(&c.t, 20);
-	RX(&c, .flags = TH_ACK | TH_ECE, .seq = 1, .ack = AT(2));
-	assert_int_equal(t->ssthresh, 5 * 1460); /* reno */
+	t = marked();
 	assert_int_equal(t->cwnd, 5 * 1460);
 	tc_tx_none(&c);
 	RX(&c, .flags = TH_ACK | TH_ECE, .seq = 1, .ack = AT(4));
@@ -253,13 +260,7 @@ static void test_ecn_echo_reduces_while_acks_come(void **state)
 
 	(void)state;
 	c.sack = true;
-	start();
-	t = tc_tcb(&c);
-	tc_send(&c, 30 * 1460);
-	assert_int_equal(tc_tx_all(&c), 10);
-	ts_advance(&c.t, 20);
-	RX(&c, .flags = TH_ACK | TH_ECE, .seq = 1, .ack = AT(2));
-	assert_int_equal(t->ssthresh, 5 * 1460); /* reno */
+	t = marked();
 	/* RFC 6937: a segment for every second one that arrives, until that much is out */
 	TX(&c, .flags = TH_ACK | TH_CWR, .seq = AT(10), .ack = 1, .len = 1460);
 	assert_int_equal(c.o.tos & 3, ECT0);
@@ -288,6 +289,8 @@ static void test_ecn_echo_reduces_while_acks_come(void **state)
 	tc_tx_all(&c);
 	RX(&c, .flags = TH_ACK | TH_ECE, .seq = 1, .ack = AT(17)); /* the next one */
 	assert_true(t->ssthresh < cwnd);
+	/* each counts for itself what has arrived */
+	assert_true(tcp_board(c.t.s, t)->prr_delivered <= 4 * 1460);
 	tc_close(&c);
 }
 

@@ -719,6 +719,39 @@ static void test_filter_syn_after_the_end_begins_anew(void **state)
 	w_close();
 }
 
+/* What the program announces fits every interface: it knows of no routes. lo is no way to a peer.
+ */
+static void test_synflood_mss_fits_all_interfaces(void **state)
+{
+	struct port_val v;
+	struct group *g;
+
+	(void)state;
+	w_open();
+	w.d.cfg.syncookies_xdp = 1;
+	start_listener(w_app(1), 0, 0);
+	g = w.d.groups;
+	w.d.ifs[0].settings.mtu = 9000;
+	w.d.ifs[1] = w.d.ifs[2] = w.d.ifs[0];
+	w.d.ifs[1].settings.mtu = 1400;
+	w.d.ifs[2].settings.mtu = 1000;
+	w.d.ifs[2].loopback = true;
+	w.d.n_ifs = 3;
+	v = listener_port_val(&w.d, g);
+	assert_int_equal(v.cookies.on, 0); /* no flood */
+	g->flooded = true;
+	v = listener_port_val(&w.d, g);
+	assert_int_equal(v.slot, TD_SLOT_DAEMON);
+	assert_int_equal(v.cookies.on, 1);
+	assert_int_equal(v.cookies.mss, 1360);
+	/* Where there is nothing else, it is. */
+	w.d.ifs[0] = w.d.ifs[2];
+	w.d.n_ifs = 1;
+	assert_int_equal(listener_port_val(&w.d, g).cookies.mss, 960);
+	g->flooded = false;
+	w_close();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -742,6 +775,7 @@ int main(void)
 		cmocka_unit_test(test_records_against_a_model),
 		cmocka_unit_test(test_filter_limits_resets_in_fragments),
 		cmocka_unit_test(test_filter_syn_after_the_end_begins_anew),
+		cmocka_unit_test(test_synflood_mss_fits_all_interfaces),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

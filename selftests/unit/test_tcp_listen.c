@@ -441,6 +441,70 @@ static void test_tcp_unlisten_leaves_the_others_events(void **state)
 	}
 }
 
+/* Who goes elsewhere before anybody accepts it leaves the others in order, wherever it stood. */
+static void test_tcp_accept_queue_closes_up(void **state)
+{
+	uint32_t conn[4], got;
+
+	(void)state;
+	for (uint32_t gone = 0; gone < 3; gone++) {
+		uint32_t it = 0;
+
+		open_listener(NULL, 8);
+		for (uint16_t i = 0; i < 3; i++) {
+			establish((uint16_t)(5000 + i));
+			assert_true(stack_next_conn(c.t.s, &it, &conn[i]));
+		}
+		assert_int_equal(stack_export(c.t.s, conn[gone]), 0);
+		ts_check(&c.t);
+		establish(5003);
+		assert_true(stack_next_conn(c.t.s, &it, &conn[3]));
+		for (uint32_t i = 0; i < 4; i++) {
+			if (i == gone)
+				continue;
+			assert_int_equal(tcp_accept(c.t.s, c.listener, &got), 0);
+			assert_int_equal(got, conn[i]);
+		}
+		assert_int_equal(tcp_accept(c.t.s, c.listener, &got), -E_AGAIN);
+		assert_int_equal(
+			stack_export_done(c.t.s, conn[gone], tcb_at(c.t.s, conn[gone])->generation),
+			0);
+		tc_close(&c);
+	}
+}
+
+/* As many listeners as there may be, closed in any order: the others are still found. */
+static void test_tcp_unlisten_in_any_order(void **state)
+{
+	const struct ip_addr us = ip(OUR_IP);
+	uint32_t id[64], n = 0;
+
+	(void)state;
+	for (uint32_t step = 1; step < 8; step += 2) {
+		tc_open(&c, NULL);
+		for (n = 0; n < 64 && !do_listen(NULL, (uint16_t)(100 + n), 8, &id[n]); n++)
+			;
+		assert_in_range(n, 2, 63);
+		for (uint32_t gone = 0; gone < n; gone++) {
+			uint32_t i = gone * step % n;
+
+			tcp_unlisten(c.t.s, id[i], c.t.now);
+			ts_check(&c.t);
+			for (uint32_t k = 0; k < n; k++) {
+				bool here = true;
+
+				for (uint32_t g = 0; g <= gone; g++)
+					here &= g * step % n != k;
+				assert_int_equal(
+					listener_lookup(c.t.s, &us,
+							__builtin_bswap16((uint16_t)(100 + k))),
+					here ? id[k] : SHM_NIL);
+			}
+		}
+		tc_close(&c);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -461,6 +525,8 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_listen_maxseg_is_announced, setup),
 		cmocka_unit_test_setup(test_tcp_opt_check_ranges, setup),
 		cmocka_unit_test_setup(test_tcp_unlisten_leaves_the_others_events, setup),
+		cmocka_unit_test_setup(test_tcp_accept_queue_closes_up, setup),
+		cmocka_unit_test_setup(test_tcp_unlisten_in_any_order, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

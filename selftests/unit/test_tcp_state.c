@@ -180,6 +180,23 @@ static void test_tcp_passive_third_ack_establishes(void **state)
 
 /* ---- closing ---- */
 
+/* Ours only; nothing was sent before. */
+static void half_close(void)
+{
+	tcp_shutdown(c.t.s, c.conn, false, true, c.t.now);
+	TX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1);
+}
+
+/* A program still has it. The peer's FIN is number 1, ours as well. */
+static void time_wait_held(const struct stack_cfg *cfg)
+{
+	tc_accept(&c, cfg);
+	half_close();
+	RX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 2);
+	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 2);
+	tc_state(&c, TCP_TIME_WAIT);
+}
+
 /* RFC 9293 MUST-13 */
 static void test_tcp_fin_wait_1_ack_then_fin_time_wait(void **state)
 {
@@ -204,12 +221,7 @@ static void test_tcp_fin_wait_1_ack_then_fin_time_wait(void **state)
 static void test_tcp_fin_wait_1_fin_with_ack_time_wait(void **state)
 {
 	(void)state;
-	tc_accept(&c, NULL);
-	tcp_shutdown(c.t.s, c.conn, false, true, c.t.now);
-	TX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1);
-	RX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 2);
-	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 2);
-	tc_state(&c, TCP_TIME_WAIT); /* held: still a TCB */
+	time_wait_held(NULL); /* held: still a TCB */
 	assert_true(tcp_poll(c.t.s, c.conn) & EV_HUP);
 	assert_true(tc_events(&c) & EV_HUP); /* who sleeps in poll() is woken */
 	tc_recv(&c, 0);
@@ -222,8 +234,7 @@ static void test_tcp_fin_wait_1_fin_closing_time_wait(void **state)
 {
 	(void)state;
 	tc_accept(&c, NULL);
-	tcp_shutdown(c.t.s, c.conn, false, true, c.t.now);
-	TX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1);
+	half_close();
 	RX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1);
 	tc_state(&c, TCP_CLOSING);
 	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 2);
@@ -276,8 +287,7 @@ static void test_tcp_time_wait_held_ends_after_2msl(void **state)
 {
 	(void)state;
 	tc_accept(&c, NULL);
-	tcp_shutdown(c.t.s, c.conn, false, true, c.t.now);
-	TX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1);
+	half_close();
 	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 2);
 	RX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 2, .len = 5);
 	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 7);
@@ -295,22 +305,11 @@ static void test_tcp_time_wait_held_ends_after_2msl(void **state)
 	tc_close(&c);
 }
 
-/* The peer's FIN is number 1, ours as well. */
-static void time_wait_held(const struct stack_cfg *cfg)
-{
-	c.ts = true;
-	tc_accept(&c, cfg);
-	tcp_shutdown(c.t.s, c.conn, false, true, c.t.now);
-	TX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1);
-	RX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 2);
-	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 2);
-	tc_state(&c, TCP_TIME_WAIT);
-}
-
 /* The program finds what it would after 2 MSL: no error. */
 static void test_tcp_time_wait_held_only_exact_rst_ends_it(void **state)
 {
 	(void)state;
+	c.ts = true;
 	time_wait_held(NULL);
 	RX(&c, .flags = TH_RST, .seq = 3);
 	RX(&c, .flags = TH_RST, .seq = 1);
@@ -332,6 +331,7 @@ static void test_tcp_time_wait_held_rfc1337_rst_ignored(void **state)
 
 	(void)state;
 	cfg.limits.tcp_rfc1337 = 1;
+	c.ts = true;
 	time_wait_held(&cfg);
 	RX(&c, .flags = TH_RST, .seq = 2);
 	tc_tx_none(&c);
@@ -342,11 +342,7 @@ static void test_tcp_time_wait_held_rfc1337_rst_ignored(void **state)
 static void test_tcp_time_wait_held_syn_begins_anew(void **state)
 {
 	(void)state;
-	tc_accept(&c, NULL);
-	tcp_shutdown(c.t.s, c.conn, false, true, c.t.now);
-	TX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1);
-	RX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 2);
-	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 2);
+	time_wait_held(NULL);
 	RX(&c, .flags = TH_SYN, .seq = 100000);
 	tc_state(&c, TCP_CLOSED);
 	TX(&c, .flags = TH_SYN | TH_ACK, .ack = 100001);
