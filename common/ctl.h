@@ -21,7 +21,12 @@
 
 enum ctl_type {
 	CTL_REGISTER = 1, /* -> ctl_register_reply and descriptors */
-	CTL_LISTEN,	  /* ctl_listen -> ctl_listen_reply */
+	/*
+	 * ctl_listen -> ctl_listen_reply. With the descriptor of a listener's share that a former
+	 * daemon of this name has made (CTL_SHARE): it stands for this listener from now on. Where
+	 * another process has done so before, ours is one more that has taken it (CTL_TAKE).
+	 */
+	CTL_LISTEN,
 	CTL_UNLISTEN,	  /* ctl_listen (.id) -> ctl_hdr */
 	CTL_BACKLOG,	  /* ctl_listen (.id .backlog .defer_accept .fastopen .fo_keys) -> ctl_hdr */
 	/*

@@ -306,6 +306,73 @@ static void test_the_port_is_free_at_once(void **state)
 	w_close();
 }
 
+/* A daemon ends, and another begins: what stood for the listener can do so again, more than once. */
+static void test_a_new_daemon_lets_it_stand_for_the_listener(void **state)
+{
+	struct ctl_listen req = {.proto = IPPROTO_TCP, .backlog = 8, .id = SHM_NIL};
+	struct ctl_listen_reply ra, rb;
+	struct app *a, *b;
+	int fd, other;
+
+	(void)state;
+	two_open();
+	fd = dup(two.fd);
+	req.port = two.ra.port;
+	for (int i = 0; i < 3; i++) {
+		w_close();
+		w_open();
+		a = w_app(1);
+		b = w_app(2);
+		/* Ids of this one mean nothing in the other one's names. */
+		other = share(a, CTL_SHARE_LISTENER, start_listener(a, 0, 0).id, 0);
+		assert_int_equal(listener_listen_again(&w.d, b, &req, fd, &rb), 0);
+		assert_int_equal(listener_listen_again(&w.d, a, &req, fd, &ra), 0);
+		assert_int_equal(ra.port, two.ra.port);
+		listen_port = ntohs(ra.port);
+		client_connects(5000);
+		assert_int_equal(shm(a, ra.index)->pending, 1);
+		assert_int_equal(shm(b, rb.index)->pending, 1);
+		shm(a, ra.index)->want = 1;
+		w_round();
+		next_msg(a, SHM_CONN_NEW);
+		close(other);
+	}
+	assert_int_equal(w.n_ports, 2);
+	close(two.fd);
+	all_close(fd);
+	assert_int_equal(w.n_ports, 0);
+	w_close();
+}
+
+static void test_what_is_no_descriptor_of_ours_stands_for_nothing(void **state)
+{
+	struct sockaddr_un names[] = {
+		{.sun_family = AF_UNIX, .sun_path = "\0" CTL_SHARE_PREFIX "other/00000000"},
+		{.sun_family = AF_UNIX, .sun_path = "\0some"},
+	};
+	struct ctl_listen req = {.proto = IPPROTO_TCP, .backlog = 8, .id = SHM_NIL};
+	struct ctl_listen_reply r;
+	struct app *a;
+	int fd;
+
+	(void)state;
+	w_open();
+	a = w_app(1);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		assert_int_equal(bind(fd, (struct sockaddr *)&names[i], sizeof(names[i])), 0);
+		assert_int_equal(listen(fd, 1), 0);
+		assert_int_equal(listener_listen_again(&w.d, a, &req, fd, &r), -EBADF);
+		close(fd);
+	}
+	/* Nor does it give a right to a port. */
+	a->uid = 1000;
+	req.port = htons(80);
+	assert_int_equal(listener_listen_again(&w.d, a, &req, 0, &r), -EACCES);
+	assert_null(w.d.groups);
+	w_close();
+}
+
 /* ---- who may take it ---- */
 
 static void test_only_who_holds_it_takes_it(void **state)
@@ -561,6 +628,8 @@ int main(void)
 		cmocka_unit_test(test_sharing_takes_the_queue_along),
 		cmocka_unit_test(test_the_listener_lives_as_long_as_somebody_has_it),
 		cmocka_unit_test(test_the_port_is_free_at_once),
+		cmocka_unit_test(test_a_new_daemon_lets_it_stand_for_the_listener),
+		cmocka_unit_test(test_what_is_no_descriptor_of_ours_stands_for_nothing),
 		cmocka_unit_test(test_only_who_holds_it_takes_it),
 		cmocka_unit_test(test_a_closed_connection_ends_with_its_last_holder),
 		cmocka_unit_test(test_the_last_holder_may_go_before_it_says_so),

@@ -193,7 +193,8 @@ static void on_listener(struct daemon *d, struct client *c, const void *msg)
 		messages_all(d, a);
 	switch (a ? req.hdr.type : 0) {
 	case CTL_LISTEN:
-		err = listener_listen(d, a, &req, &r);
+		err = c->fd < 0 ? listener_listen(d, a, &req, &r)
+				: listener_listen_again(d, a, &req, c->fd, &r);
 		with_id = true;
 		break;
 	case CTL_BIND:

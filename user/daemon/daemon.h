@@ -62,6 +62,7 @@ struct share {
 	uint32_t id;
 	uint32_t kind;	 /* enum ctl_share_kind */
 	uint64_t cookie; /* SO_COOKIE of what they hold */
+	bool adopted;	 /* a former daemon has made that: its name has another id */
 	/* a listener */
 	struct group *group;
 	struct share *next; /* of its group */
@@ -244,7 +245,7 @@ struct daemon {
 	uint64_t cookies_seen;	 /* SYNs that it has answered until .flood_look */
 	/* share.c */
 	struct share **shares; /* by index */
-	uint32_t n_shares, max_shares;
+	uint32_t n_shares, max_shares, n_adopted;
 	struct share *waiting; /* those that somebody wants to take */
 
 	/* ctl.c */
@@ -393,6 +394,9 @@ int listener_bind(struct daemon *d, struct app *a, const struct ctl_listen *req,
 		  struct ctl_listen_reply *r);
 int listener_listen(struct daemon *d, struct app *a, const struct ctl_listen *req,
 		    struct ctl_listen_reply *r);
+/* The same with @fd, which stands for the listener since a former daemon: CTL_LISTEN. */
+int listener_listen_again(struct daemon *d, struct app *a, const struct ctl_listen *req, int fd,
+			  struct ctl_listen_reply *r);
 int listener_backlog(struct daemon *d, struct app *a, const struct ctl_listen *req);
 int listener_unlisten(struct daemon *d, struct app *a, uint32_t id);
 void listener_app_gone(struct daemon *d, struct app *a);
@@ -452,6 +456,9 @@ void share_request(struct daemon *d, struct app *a, const struct ctl_share *req,
 		   struct ctl_share_reply *r, int *fds, uint32_t *n_fds);
 /* @a takes what @fd stands for. -errno */
 int share_take(struct daemon *d, struct app *a, int fd, uint64_t cookie, struct ctl_take_reply *r);
+struct share *share_by_fd(struct daemon *d, int fd); /* NULL: it is none of ours */
+/* The descriptor @fd, which a former daemon has made, stands for @a's listener. */
+int share_adopt(struct daemon *d, struct app *a, uint32_t listener, int fd);
 /* SHM_CONN_WANT: the same by who has shown the descriptor before. */
 void share_want(struct daemon *d, struct app *a, const struct shm_msg *m);
 /* The share that record @i belongs to; NULL. */

@@ -410,6 +410,29 @@ int listener_listen(struct daemon *d, struct app *a, const struct ctl_listen *re
 	return err;
 }
 
+int listener_listen_again(struct daemon *d, struct app *a, const struct ctl_listen *req, int fd,
+			  struct ctl_listen_reply *r)
+{
+	struct share *sh = share_by_fd(d, fd);
+	struct ctl_take_reply t;
+	int err;
+
+	if (sh) {
+		err = sh->kind == CTL_SHARE_LISTENER ? listener_join(d, a, sh, &t) : -EBADF;
+		if (!err)
+			*r = (struct ctl_listen_reply){
+				.addr = t.addr, .port = t.port, .id = t.id, .index = t.index};
+		return err;
+	}
+	err = req->id == SHM_NIL ? listener_listen(d, a, req, r) : -EINVAL;
+	if (err)
+		return err;
+	err = share_adopt(d, a, r->id, fd);
+	if (err)
+		listener_unlisten(d, a, r->id);
+	return err;
+}
+
 int listener_backlog(struct daemon *d, struct app *a, const struct ctl_listen *req)
 {
 	struct member *m = member_get(a, req->id);

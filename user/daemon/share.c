@@ -109,24 +109,43 @@ err_close:
 	return err;
 }
 
-/* Which share is this a descriptor of? The name says it, the cookie proves it. */
-static struct share *share_by_fd(struct daemon *d, int fd)
+/* The name of a share's descriptor that a daemon of our name has made, its id in it, and the cookie. */
+static bool look_at(const struct daemon *d, int fd, struct sockaddr_un *sun, socklen_t *len,
+		    unsigned *id, uint64_t *cookie)
 {
-	struct sockaddr_un sun = {0};
-	socklen_t len = sizeof(sun) - 1, clen = sizeof(uint64_t);
+	socklen_t clen = sizeof(*cookie);
+	char prefix[sizeof(sun->sun_path)];
+	int n = snprintf(prefix, sizeof(prefix), CTL_SHARE_PREFIX "%s/",
+			 d->opt.name ? d->opt.name : "");
+
+	memset(sun, 0, sizeof(*sun));
+	*len = sizeof(*sun) - 1;
+	return fd >= 0 && !getsockname(fd, (struct sockaddr *)sun, len) &&
+	       sun->sun_family == AF_UNIX && !sun->sun_path[0] && (size_t)n < sizeof(prefix) &&
+	       !strncmp(sun->sun_path + 1, prefix, (size_t)n) &&
+	       sscanf(sun->sun_path + 1 + n, "%8x", id) == 1 &&
+	       !getsockopt(fd, SOL_SOCKET, SO_COOKIE, cookie, &clen);
+}
+
+/* Which share is this a descriptor of? The name says it, the cookie proves it. */
+struct share *share_by_fd(struct daemon *d, int fd)
+{
+	struct sockaddr_un sun;
 	struct share *sh;
 	uint64_t cookie;
+	socklen_t len;
 	unsigned id;
-	char *p;
 
-	if (fd < 0 || getsockname(fd, (struct sockaddr *)&sun, &len) || sun.sun_family != AF_UNIX ||
-	    getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &clen))
-		return NULL;
-	p = sun.sun_path[0] ? NULL : strrchr(sun.sun_path + 1, '/');
-	if (!p || sscanf(p + 1, "%8x", &id) != 1)
+	if (!look_at(d, fd, &sun, &len, &id, &cookie))
 		return NULL;
 	sh = share_get(d, id);
-	return sh && sh->cookie == cookie ? sh : NULL;
+	if (sh && sh->cookie == cookie)
+		return sh;
+	/* The name of one that was adopted has the id that it had before. */
+	for (uint32_t i = 0; d->n_adopted && i < d->max_shares; i++)
+		if (d->shares[i] && d->shares[i]->adopted && d->shares[i]->cookie == cookie)
+			return d->shares[i];
+	return NULL;
 }
 
 /* ---- making and ending ---- */
@@ -162,6 +181,7 @@ static void share_free(struct daemon *d, struct share *sh)
 	watch_del(d, &sh->w);
 	d->shares[sh->id & INDEX_MASK] = NULL;
 	d->n_shares--;
+	d->n_adopted -= sh->adopted;
 	free(sh->holders);
 	free(sh);
 }
@@ -196,12 +216,12 @@ static void on_hang_up(struct daemon *d, struct watch *w, uint32_t events)
 		share_gone(d, (struct share *)w);
 }
 
-static int share_new(struct daemon *d, uint32_t kind, struct share **out, int *theirs)
+/* Not in the table yet. */
+static int share_alloc(struct daemon *d, uint32_t kind, struct share **out)
 {
 	static uint32_t serial;
 	int64_t i = free_index(d);
 	struct share *sh;
-	int err;
 
 	if (i < 0)
 		return (int)i;
@@ -212,15 +232,76 @@ static int share_new(struct daemon *d, uint32_t kind, struct share **out, int *t
 	sh->id = (uint32_t)i | ++serial << INDEX_BITS;
 	sh->kind = kind;
 	sh->rec = sh->pool = SHM_NIL;
+	*out = sh;
+	return 0;
+}
+
+static void share_enter(struct daemon *d, struct share *sh)
+{
+	d->shares[sh->id & INDEX_MASK] = sh;
+	d->n_shares++;
+	d->n_adopted += sh->adopted;
+}
+
+static int share_new(struct daemon *d, uint32_t kind, struct share **out, int *theirs)
+{
+	struct share *sh;
+	int err = share_alloc(d, kind, &sh);
+
+	if (err)
+		return err;
 	err = make_pair(d, sh, theirs);
 	if (err) {
 		free(sh);
 		return err;
 	}
-	d->shares[i] = sh;
-	d->n_shares++;
+	share_enter(d, sh);
 	*out = sh;
 	return 0;
+}
+
+/*
+ * A connection to it as make_pair() has. Those of former daemons wait there to this day, which is
+ * what the backlog is for.
+ */
+static int connect_again(struct daemon *d, struct share *sh, int fd)
+{
+	struct sockaddr_un sun;
+	socklen_t len;
+	unsigned id;
+	int err;
+
+	if (!look_at(d, fd, &sun, &len, &id, &sh->cookie))
+		return -EBADF;
+	sh->w.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (sh->w.fd < 0)
+		return -errno;
+	err = listen(fd, SOMAXCONN) || connect(sh->w.fd, (struct sockaddr *)&sun, len)
+		      ? -errno
+		      : watch_add(d, &sh->w, 0);
+	if (err)
+		close(sh->w.fd);
+	return err;
+}
+
+int share_adopt(struct daemon *d, struct app *a, uint32_t listener, int fd)
+{
+	struct share *sh;
+	int err = share_alloc(d, CTL_SHARE_LISTENER, &sh);
+
+	if (err)
+		return err;
+	err = connect_again(d, sh, fd);
+	if (err) {
+		free(sh);
+		return err;
+	}
+	sh->adopted = true;
+	share_enter(d, sh);
+	err = listener_share(d, a, listener, sh);
+	if (err)
+		share_free(d, sh);
+	return err;
 }
 
 void share_free_all(struct daemon *d)

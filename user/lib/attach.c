@@ -312,7 +312,7 @@ static int request(int fd, struct ctl_register_reply *r, int *fds, uint32_t *n_f
 	};
 	ssize_t n;
 
-	prctl(PR_GET_NAME, req.comm);
+	memcpy(req.comm, eng.comm, sizeof(req.comm));
 	n = transact(fd, &req.hdr, -1, r, sizeof(*r), fds, n_fds);
 	if (n == -EPROTO)
 		return fail(-EPROTO, "the daemon and this library differ in version; this is %s",
@@ -590,6 +590,7 @@ int eng_attach(const char *name)
 	if (err)
 		return err;
 	eng.keeper_w.efd = -1;
+	prctl(PR_GET_NAME, eng.comm);
 	err = attach();
 	if (err)
 		return err;

@@ -183,6 +183,7 @@ void eng_daemon_lost(void)
 	eng.daemon_gone = true;
 	eng.heir_next = clock_now();
 	eng.heir_wait_ms = 0;
+	eng.heir_busy = false;
 	eng.out.len = 0;
 	eng.imports.len = 0;
 	eng.n_given = 0;
@@ -634,7 +635,7 @@ int eng_start_late(void)
 static void enter(void)
 {
 	pthread_mutex_lock(&eng.lock);
-	if (eng.daemon_gone)
+	if (heir_is_due())
 		heir_attach(clock_now());
 }
 

@@ -305,6 +305,7 @@ void udp_stack_event(struct sock *sk, uint32_t mask);
 /* ---- sockets of several processes (share.c) ---- */
 
 bool share_enabled(void); /* by the shim */
+int share_fd(const struct sock *sk); /* a number of a shared socket's; -1 */
 /* An SK_AWAY or SK_TAKING socket comes to this process. 0: look at its state, or -errno. */
 int share_take(struct sock *sk);
 /* Gives a shared connection up without closing it. False: it is to be closed as any other. */
@@ -449,8 +450,11 @@ struct engine {
 	bool cut;		/* what it had left is not ours any more: heir.c */
 	struct mtime heir_next; /* when to look for that, or for the next daemon, again */
 	uint32_t heir_wait_ms;	/* and how long after that */
+	bool heir_busy;		/* attached, but not every listener listens again */
+	struct mtime heir_end;	/* when that is given up */
 	pid_t pid;
 	char name[64];
+	char comm[16]; /* the program's thread that attached first, which has the program's name */
 
 	/* attach.c */
 	union {
@@ -580,6 +584,10 @@ void conn_gone(struct conn_ref c, const struct tcp_addr_pair *a);
 void heir_look(struct mtime now);
 void heir_attach(struct mtime now);
 struct mtime heir_deadline(void);
+static inline bool heir_is_due(void)
+{
+	return eng.daemon_gone || eng.heir_busy;
+}
 /* ENGINE_LATE: attaches. -errno */
 int eng_start_late(void);
 /* In a child of fork(): the engine is its parent's. */

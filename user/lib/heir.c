@@ -28,6 +28,7 @@
 #define LOOK_MS 100u
 #define WAIT_MS 20u /* for the next daemon, at first, and at most */
 #define WAIT_MAX_MS 1000u
+#define OTHERS_MS 15000u /* for other processes of a listener */
 #define RST_BATCH 32u /* fewer than a port has packets for */
 #define OUTPUT_TRIES 64
 
@@ -136,22 +137,39 @@ static void leave_stack(void)
 	hold_let_go();
 }
 
-static void listeners_again(void)
+/*
+ * One of several processes, which may not have the port (any more), waits for another that has the
+ * right, or may be first: once the daemon knows the share, showing its descriptor is enough.
+ */
+static bool wait_for_others(const struct sock *sk, int err, struct mtime now)
+{
+	return sk->shared && (err == -EACCES || err == -EADDRINUSE) &&
+	       mtime_before(now, eng.heir_end);
+}
+
+static void listeners_again(struct mtime now)
 {
 	struct sock *next;
 
+	eng.heir_busy = false;
 	for (struct sock *sk = eng.listeners; sk; sk = next) {
-		int err = sk->shared ? -ENETDOWN : listener_again(sk);
+		int err = sk->extra->l.id == SHM_NIL ? listener_again(sk) : 0;
 
 		next = sk->extra->l.next;
 		if (eng.daemon_gone)
 			return; /* there will be another one */
 		if (!err)
 			continue;
+		if (wait_for_others(sk, err, now)) {
+			eng.heir_busy = true;
+			continue;
+		}
 		lib_tell(true, "port %u cannot be listened on any more, after its daemon has been "
 			 "restarted: %s", ntohs(sk->extra->local_port), strerror(-err));
 		listener_lost(sk, -err);
 	}
+	if (eng.n_shared_l)
+		listeners_want();
 }
 
 static void sockets_again(void)
@@ -166,19 +184,33 @@ static void sockets_again(void)
 	}
 }
 
-void heir_attach(struct mtime now)
+static void look_later(struct mtime now)
 {
-	if (!eng.cut || eng.state != ENGINE_UP || eng.spinning || hopeless() ||
-	    mtime_before(now, eng.heir_next))
-		return;
 	eng.heir_wait_ms = eng.heir_wait_ms ? eng.heir_wait_ms * 2 : WAIT_MS;
 	if (eng.heir_wait_ms > WAIT_MAX_MS)
 		eng.heir_wait_ms = WAIT_MAX_MS;
 	eng.heir_next = mtime_add_ms(now, eng.heir_wait_ms);
+}
+
+void heir_attach(struct mtime now)
+{
+	if (eng.state != ENGINE_UP || mtime_before(now, eng.heir_next))
+		return;
+	if (!eng.daemon_gone) {
+		look_later(now);
+		listeners_again(now);
+		return;
+	}
+	if (!eng.cut || eng.spinning || hopeless())
+		return;
+	look_later(now);
 	if (attach_again(leave_stack))
 		return;
 	lib_tell(false, "attached again, to a new daemon");
-	listeners_again();
+	eng.heir_wait_ms = 0;
+	look_later(now);
+	eng.heir_end = mtime_add_ms(now, OTHERS_MS);
+	listeners_again(now);
 	sockets_again();
 	/* It sleeps on what was the old one's. */
 	if (eng.dozer)

@@ -41,7 +41,7 @@ static bool stand_in(void)
 
 	if (eng.leader || eng.keeper_stop || eng.state != ENGINE_UP)
 		return false;
-	if (eng.daemon_gone)
+	if (heir_is_due())
 		heir_attach(now);
 	eng_run(now);
 	runs = eng.runs;

@@ -222,7 +222,7 @@ static int ask_to_listen(struct sock *sk, struct ctl_listen *req)
 {
 	struct sock_listen *l = &sk->extra->l;
 	struct ctl_listen_reply rep;
-	int err = ctl_call(req, CTL_LISTEN, &rep);
+	int err = ctl_call_fd(req, CTL_LISTEN, &rep, share_fd(sk));
 
 	if (err)
 		return err;

@@ -37,6 +37,11 @@ bool share_enabled(void)
 	return fd_of != NULL;
 }
 
+int share_fd(const struct sock *sk)
+{
+	return sk->shared && fd_of ? fd_of(sk->f.handle) : -1;
+}
+
 /* ---- giving away ---- */
 
 bool conn_give_keep(struct conn_ref c)
@@ -150,6 +155,9 @@ static int take_begin(struct sock *sk)
 		return -EBADF;
 	sock_set_cookie(sk);
 	err = ctl_take(fd, sock_cookie(sk), &r);
+	/* Of a daemon that is no more: so was the connection. */
+	if (err == -EBADF && sk->connect_seen)
+		err = -ECONNRESET;
 	if (err)
 		return err;
 	share_flags_of(sk, fd);
@@ -239,7 +247,7 @@ static struct shm_listener *shm_of(const struct sock *sk)
 
 static bool pending(const struct sock *sk)
 {
-	return !sk->extra->l.aq_len && READ_ONCE(shm_of(sk)->pending);
+	return sk->extra->l.id != SHM_NIL && !sk->extra->l.aq_len && READ_ONCE(shm_of(sk)->pending);
 }
 
 static void ask(struct sock *sk)
@@ -257,7 +265,7 @@ void listeners_want(void)
 	bool look = false;
 
 	for (struct sock *sk = eng.listeners; sk; sk = sk->extra->l.next) {
-		bool want = sk->shared && file_wanted(&sk->f);
+		bool want = sk->shared && sk->extra->l.id != SHM_NIL && file_wanted(&sk->f);
 
 		if (want == sk->extra->l.want)
 			continue;

@@ -303,7 +303,7 @@ int waiter_doze(struct waiter *w, struct mtime now, struct mtime until, struct p
 		until = mtime_min(until, listeners_stale(now));
 	if (eng_backlog())
 		until = mtime_min(until, mtime_add_us(now, BACKLOG_RETRY_US));
-	if (eng.daemon_gone)
+	if (heir_is_due())
 		until = mtime_min(until, heir_deadline());
 	eng.doze_until = until;
 	w->asleep = true;
@@ -402,7 +402,7 @@ static int lead(struct waiter *w, struct mtime until, struct pollfd *extra, unsi
 		bool got;
 		int r;
 
-		if (eng.daemon_gone)
+		if (heir_is_due())
 			heir_attach(now);
 		got = eng_run(now);
 		if (got && idle) {
