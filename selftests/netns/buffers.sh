@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Memory of many connections that have data. Buffers are taken as data come, in the application, in the daemon
 # while it waits there, for sending as for receiving, and the memory goes back to the system when the data were
-# read or acknowledged. tools/hoard compares every byte.
+# read or acknowledged. With a small tcp_mem: windows shrink, memory stays bounded, new connections are
+# turned away, and of those that were accepted every byte arrives in the end. tools/hoard compares.
 #
 #   $NS_A  eth0 10.77.0.1/24 ──── veth ──── eth0 10.77.0.2/24  $NS_B
 #          kernel's sockets                 hoard on libtandem
@@ -52,6 +53,9 @@ done_with() { # PID...
 	for p in "$@"; do stop "$p"; done
 	wait_for 30 flows_live 0
 }
+mib() { "$TANDEM" stat "$TD" --json | jq ".counters.TcpExt$1 // 0"; }
+
+# ---- given back ----
 
 attached
 N=3000 EACH=20000
@@ -98,5 +102,52 @@ echo "# $(arena_bytes "$theirs") bytes in the application's arena"
 check "all is read by the peer, and right" read_all $N $EACH
 check "… and the memory is given back" wait_for 30 arena_at_most "$theirs" $((N * 640 + REST))
 echo "# $(arena_bytes "$theirs") bytes are left"
+done_with "$filler" "$app"
+check "detach" detach
+
+# ---- tcp_mem ----
+
+HIGH=3072
+echo "tcp_mem = 1024 2048 $HIGH" >"$TMP/tcp_mem.conf"
+attached --config "$TMP/tcp_mem.conf"
+N=1000 EACH=100000
+# A sixth above the limit for data that were asked for before, and for each that has none what one segment needs.
+most=$(((HIGH * 7 / 6 + 2 * N) * 4096 + N * 1024))
+hold $N $EACH
+fill $N $EACH
+check "$N connections to a server that does not read, with a tcp_mem of $((HIGH * 4)) KB, are open" opened
+check "it comes under pressure" wait_for 30 status_is '.applications[0].mem_pressure'
+# How many of the kernel's sockets may send more than four segments (of a window of 0 ss says nothing).
+wide() {
+	in_a ss -tinH state established "dport = :$PORT" | grep -o 'snd_wnd:[0-9]*' | cut -d: -f2 |
+		awk '$1 > 4 * 1460 { n++ } END { print n + 0 }'
+}
+shrunk() { [ "$(wide)" -le $((N / 20)) ]; }
+check "windows shrink" wait_for 60 shrunk
+echo "# $(wide) windows of $N are wider than four segments; $(arena_bytes "$theirs") bytes in the application's arena, $most at most"
+check "the memory stays bounded" arena_at_most "$theirs" $most
+sleep 2 # in which the kernel sends again and again what was not taken
+check "… and goes on to" arena_at_most "$theirs" $most
+"$TANDEM" stat "$TD" | grep -E 'MemoryPressures|Prune|RcvPruned|RcvQDrop|OFODrop|ZeroWindow|ListenDrops' | sed 's/^/# /'
+check "nothing is lost: all is read, and right" read_all $N $EACH
+check "the pressure is over" wait_for 30 status_is '.applications[0].mem_pressure | not'
+check "… and the memory given back" wait_for 30 arena_at_most "$theirs" $((N * 640 + REST))
+done_with "$filler" "$app"
+
+# The daemon's own: connections wait there with their data. At the limit SYNs are dropped.
+N=2500 EACH=30000
+most=$(((HIGH * 7 / 6 + 2 * N) * 4096 + N * 1024))
+hold $N $EACH
+kill -STOP "$app"
+fill $N $EACH
+check "of $N connections to a server that is stopped some are turned away" \
+	wait_for 30 status_is '.slow_path.mem_pressure and .slow_path.chunks >= '$HIGH
+turned_away() { [ "$(mib ListenDrops)" -gt 0 ]; }
+check "… which is counted" wait_for 10 turned_away
+echo "# ListenDrops $(mib ListenDrops); $(arena_bytes "$own") bytes in the daemon's arena, $most at most"
+check "the daemon's memory stays bounded" arena_at_most "$own" $most
+kill -CONT "$app"
+check "all come through in the end, and nothing is lost" read_all $N $EACH
+check "the memory is given back" wait_for 30 arena_at_most "$own" $REST
 done_with "$filler" "$app"
 check "detach" detach

@@ -216,6 +216,9 @@ struct wire_dir {
 	uint8_t wscale;
 	uint32_t iss, max;     /* behind all that it has sent */
 	uint32_t ack, edge;    /* the highest that it has acknowledged, and allowed */
+	uint32_t now_edge;     /* as it is: where there was no memory it may have moved left */
+	uint32_t syn_wnd;      /* what its SYN promised */
+	uint64_t unkept;       /* promises that found no memory */
 	uint32_t steps, silly; /* of the edge */
 	uint64_t sent_at, passed_at; /* the last frame that it sent; that the link did not lose, ns */
 };

@@ -4,7 +4,8 @@
  * that a peer cannot see broken in its own stack alone. One record for each connection and
  * direction, begun anew by each SYN.
  *
- *	- the window's right edge never moves left (RFC 9293 §3.8.6, SHLD-14)
+ *	- the window's right edge never moves left (RFC 9293 §3.8.6, SHLD-14), unless text that it had
+ *	  promised to take found no memory
  *	- the acknowledgement number never goes back, and never beyond what the peer has sent
  *	- no data beyond the right edge that has ever been announced to the sender, but a probe's
  *byte
@@ -116,16 +117,33 @@ static uint32_t scaled(const struct wire_dir *d, const struct wire_dir *peer, co
 		       : g->wnd;
 }
 
+static uint64_t unkept_promises(const struct world *w, const struct ip_addr *a)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < 2; i++) {
+		struct ip_addr own = host_addr(i);
+
+		if (ip_addr_eq(&own, a))
+			n += host_mib(&w->host[i], MIB_TcpExt_TCPRcvQDrop);
+	}
+	return n;
+}
+
 static void check_edge(struct world *w, struct wire_dir *d, const struct wire_dir *peer,
 		       const struct seg *g)
 {
 	uint32_t edge = g->ack + scaled(d, peer, g);
 	uint32_t grain = d->has_wscale ? 1u << d->wscale : 1;
+	uint64_t unkept = unkept_promises(w, &d->pair.local);
 
 	if (!d->acked) {
+		d->unkept = unkept;
 		d->acked = true;
 		d->ack = g->ack;
-		d->edge = edge;
+		d->edge = d->now_edge = edge;
+		if (peer && peer->syn)
+			d->edge = seq_max(edge, peer->iss + 1 + d->syn_wnd);
 		return;
 	}
 	if (seq_lt(g->ack, d->ack))
@@ -137,19 +155,23 @@ static void check_edge(struct world *w, struct wire_dir *d, const struct wire_di
 	if (g->flags & F_SYN && g->wnd == 0xffff)
 		return;
 	/* Rounding to the scale's unit may take that much back (RFC 7323 §2.4). */
-	if (seq_lt(edge + grain, d->edge))
-		world_fail(w, "window's right edge moves left by %u", d->edge - edge);
+	if (seq_lt(edge + grain, d->now_edge) && unkept == d->unkept)
+		world_fail(w, "window's right edge moves left by %u", d->now_edge - edge);
 	if (peer && peer->syn && seq_gt(g->ack, peer->max))
 		world_fail(w, "acknowledges %u bytes that were not sent", g->ack - peer->max);
 	d->ack = g->ack;
-	if (seq_le(edge, d->edge))
+	if (unkept != d->unkept && seq_lt(edge, d->now_edge))
+		d->now_edge = edge;
+	d->unkept = unkept;
+	if (seq_le(edge, d->now_edge))
 		return;
 	/* An edge that creeps while the window is nearly closed is what MUST-39 forbids. */
-	if (edge - d->edge >= grain) {
+	if (edge - d->now_edge >= grain) {
 		d->steps++;
-		d->silly += edge - d->edge < 200 && scaled(d, peer, g) < 536;
+		d->silly += edge - d->now_edge < 200 && scaled(d, peer, g) < 536;
 	}
-	d->edge = edge;
+	d->now_edge = edge;
+	d->edge = seq_max(d->edge, edge);
 }
 
 static void check_data(struct world *w, struct wire_dir *d, const struct wire_dir *peer,
@@ -215,6 +237,7 @@ void wire_check(struct world *w, const struct frame *f)
 	peer = dir_find(w, &back, false);
 	if (g.flags & F_SYN && (!d->syn || d->iss != g.seq)) {
 		*d = (struct wire_dir){.pair = g.pair, .syn = true, .iss = g.seq, .max = g.seq + 1};
+		d->syn_wnd = g.wnd;
 		d->has_wscale = g.has_wscale;
 		d->wscale = g.wscale;
 		/* An old SYN that comes again is answered anew: the other end may not be in that.

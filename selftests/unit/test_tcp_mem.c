@@ -315,6 +315,40 @@ static void test_tcp_mem_last_chunks_are_for_empty_queues(void **state)
 	tc_close(&c);
 }
 
+/*
+ * However large the pool: a third above the limit is the end. What was promised beyond is not taken, which
+ * a window of 0 says, and reading opens it at once.
+ */
+static void test_tcp_mem_promise_without_memory_shuts_the_window(void **state)
+{
+	struct stack_cfg cfg = cfg_mem(10, 20, 30);
+	uint32_t seq = 1, had;
+
+	(void)state;
+	cfg.limits.tcp_rmem[1] = cfg.limits.tcp_rmem[2] = 8u << 20;
+	c.wscale = 8;
+	tc_accept(&c, &cfg);
+	while (!ts_mib(&c.t, MIB_TcpExt_TCPRcvQDrop)) {
+		DATA(seq, 1400);
+		seq += 1400;
+		tc_tx_all(&c);
+	}
+	assert_int_equal(tc_usage(&c).chunks, 35);
+	had = tcp_readable_bytes(c.t.s, c.conn);
+	assert_int_equal(c.last.ack, 1 + had);
+	assert_int_equal(c.last.wnd, 0);
+	assert_int_equal(DATA(seq, 1400), DROP_OUT_OF_WINDOW);
+	tc_tx_all(&c);
+	assert_int_equal(c.last.wnd, 0);
+	tc_recv(&c, had);
+	tc_tx_all(&c);
+	assert_int_equal(c.last.ack, 1 + had);
+	assert_true(c.last.wnd > 0);
+	DATA(1 + had, 1400);
+	tc_recv(&c, 1400);
+	tc_close(&c);
+}
+
 /* close() with much to send while memory is out: a reset, as in Linux */
 static void test_tcp_mem_high_orphan_aborted(void **state)
 {
@@ -359,6 +393,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_mem_high_out_of_order_goes_first, setup),
 		cmocka_unit_test_setup(test_tcp_mem_in_order_displaces_out_of_order, setup),
 		cmocka_unit_test_setup(test_tcp_mem_last_chunks_are_for_empty_queues, setup),
+		cmocka_unit_test_setup(test_tcp_mem_promise_without_memory_shuts_the_window, setup),
 		cmocka_unit_test_setup(test_tcp_mem_high_orphan_aborted, setup),
 	};
 

@@ -243,6 +243,17 @@ static uint32_t queue_in_order(struct stack *s, struct tcb *t, const struct tcp_
 	return n;
 }
 
+/*
+ * For what was promised there is no memory. As Linux, at the cost of SHLD-14: a window of 0 keeps the
+ * peer from sending again and again in vain, and is opened when something is read; of a promise kept
+ * there would be nothing to tell then, and the peer's timeouts double.
+ */
+static void shut(struct tcb *t)
+{
+	if (t->ooo_head == SHM_NIL)
+		t->rcv_adv = t->rcv_nxt;
+}
+
 void tcp_data_in_order(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct mtime now)
 {
 	bool hole = t->ooo_head != SHM_NIL;
@@ -256,6 +267,7 @@ void tcp_data_in_order(struct stack *s, struct tcb *t, const struct tcp_seg *g, 
 	if (n < g->len) {
 		MIB(s, TcpExt_TCPRcvQDrop);
 		tcp_ack_now(t);
+		shut(t);
 	}
 	if (hole) {
 		ooo_merge(s, t);

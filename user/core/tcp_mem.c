@@ -8,9 +8,10 @@
  * what came out of order counts for less than what came in order, and a writer gets no more than
  * tcp_wmem[1], at the limit no more than tcp_wmem[0].
  *
- * What lies between tcp_mem[2] and the end of the pool is for text that was asked for: half of it
- * for all, the other half only for connections whose receive queue is empty, so that each one can
- * go on whatever the others hold. Nothing that was acknowledged is ever given up.
+ * What lies beyond tcp_mem[2], a third of it, or less where the pool ends before, is for text that was
+ * asked for: half of that for all, what is left of the pool only for connections whose receive queue
+ * is empty, so that each one can go on whatever the others hold. Nothing that was acknowledged is
+ * ever given up.
  */
 #include "tcp.h"
 
@@ -54,12 +55,15 @@ bool tcp_mem_high(const struct stack *s)
 	return free_list_in_use(&s->chunk_free) >= s->mem_limit[2];
 }
 
-/* From here on chunks are for empty receive queues only. */
+/*
+ * From here on chunks are for empty receive queues only. What was promised by windows before they
+ * shrank gets a sixth of the limit: beyond that it is not acknowledged, and comes again.
+ */
 static uint32_t last_reserve(const struct stack *s)
 {
-	uint32_t high = s->mem_limit[2];
+	uint32_t high = s->mem_limit[2], rest = s->chunk_free.size - high;
 
-	return high + (s->chunk_free.size - high) / 2;
+	return high + tcp_min(rest, high / 3 + 1) / 2;
 }
 
 /* ---- receiving ---- */
@@ -96,8 +100,8 @@ bool tcp_mem_out_of_order(const struct stack *s, const struct tcb *t)
 uint32_t tcp_mem_window_tight(const struct stack *s, const struct tcb *t, uint32_t space)
 {
 	if (space < t->rcvbuf / 4 || tcp_mem_high(s))
-		return tcp_min(space, 4u * t->rcv_mss);
-	return space;
+		space = tcp_min(space, 4u * t->rcv_mss);
+	return tcp_mem_high(s) ? tcp_min(space, tcp_mem_in_order(s, t)) : space;
 }
 
 /* ---- sending ---- */
