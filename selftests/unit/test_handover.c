@@ -493,6 +493,57 @@ static void test_handover_of_one_that_has_ended_refused(void **state)
 	finish();
 }
 
+/*
+ * The program's word on whose a packet is stands in memory that others may write: it counts for
+ * the very pair only.
+ */
+static void test_application_checks_the_programs_hint(void **state)
+{
+	const struct spec good = {
+		TCP_PKT,	   .src = PEER_IP,  .dst = OUR_IP, .sport = PEER_PORT,
+		.dport = OUR_PORT, .flags = TH_ACK, .len = 10,	   .wnd = 1000};
+	struct spec x[] = {good, good, good, good, good};
+	uint8_t b[200];
+
+	(void)state;
+	start();
+	move();
+	x[0].sport++;
+	x[1].dport++;
+	x[2].src = FAR_IP;
+	x[3].dst = "10.0.0.7";
+	for (uint32_t i = 0; i < 4; i++) {
+		assert_int_equal(ts_event(&c.t, (struct net_event){.kind = NET_ADDR_ADD,
+								   .addr = ip("10.0.0.7"),
+								   .plen = 24}),
+				 0);
+		x[i].seq = PEER_ISS + 1;
+		x[i].ack = c.iss + 1;
+		for (int told = 0; told < 2; told++) {
+			struct pkt p = {.nfrags = 1, .len = ts_build(b, &x[i])};
+
+			p.conn = told ? c.conn : TD_NO_CONN;
+			p.generation = tc_tcb(&c)->generation;
+			p.frag[0] = (struct pkt_frag){.p = b, .len = p.len, .frame = SHM_NIL};
+			assert_int_equal(stack_input(c.t.s, &p, c.t.now), DROP_STALE_FLOW);
+			assert_int_equal(tc_tcb(&c)->rx_bytes, 0);
+		}
+	}
+	x[4].seq = PEER_ISS + 1;
+	x[4].ack = c.iss + 1;
+	for (uint32_t generation = 0; generation < 2; generation++) {
+		struct pkt p = {.nfrags = 1, .len = ts_build(b, &x[4]), .conn = c.conn};
+
+		p.generation = tc_tcb(&c)->generation - generation;
+		p.frag[0] = (struct pkt_frag){.p = b, .len = p.len, .frame = SHM_NIL};
+		assert_int_equal(stack_input(c.t.s, &p, c.t.now),
+				 generation ? DROP_OUT_OF_WINDOW : DROP_NONE);
+		assert_int_equal(tc_tcb(&c)->rx_bytes, 10);
+	}
+	tc_tx_all(&c);
+	finish();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -516,6 +567,7 @@ int main(void)
 		cmocka_unit_test_setup(test_export_reset_to_be_sent_refused, setup),
 		cmocka_unit_test_setup(test_handover_of_one_that_has_ended, setup),
 		cmocka_unit_test_setup(test_handover_of_one_that_has_ended_refused, setup),
+		cmocka_unit_test_setup(test_application_checks_the_programs_hint, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

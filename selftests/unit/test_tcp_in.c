@@ -177,7 +177,11 @@ static void test_tcp_established_ancient_timestamp_accepted(void **state)
 	(void)state;
 	c.ts = true;
 	tc_accept(&c, NULL);
-	c.t.now.ns += 25ull * 24 * 3600 * NS_PER_S;
+	c.t.now.ns += 24ull * 24 * 3600 * NS_PER_S - NS_PER_MS;
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .len = 10, .ts_val = 4000),
+			 DROP_PAWS);
+	tc_tx_all(&c);
+	c.t.now.ns += NS_PER_MS;
 	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .len = 10, .ts_val = 4000),
 			 DROP_NONE);
 	tc_recv(&c, 10);
@@ -289,6 +293,30 @@ static void test_tcp_established_icmp_hard_error_ignored(void **state)
 	tc_close(&c);
 }
 
+/* RFC 5927 §7.2: a path that carries less is believed down to 552 bytes, Linux's min_pmtu. */
+static void test_tcp_icmp_mtu_has_a_least(void **state)
+{
+	static const struct {
+		uint32_t told, mss;
+	} v[] = {{9000, 1460}, {1500, 1460}, {1000, 960}, {1400, 960}, {552, 512}, {68, 512}};
+	struct tcp_addr_pair a;
+
+	(void)state;
+	tc_accept(&c, NULL);
+	a = (struct tcp_addr_pair){tc_tcb(&c)->local, tc_tcb(&c)->remote, tc_tcb(&c)->local_port,
+				   tc_tcb(&c)->remote_port};
+	tc_send(&c, 1460);
+	tc_tx_all(&c);
+	for (uint32_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
+		tcp_icmp(c.t.s, &a, c.iss + 1, E_MSGSIZE, v[i].told, c.t.now);
+		ts_check(&c.t);
+		assert_int_equal(tc_tcb(&c)->mss, v[i].mss);
+		tc_tx_all(&c);
+	}
+	tc_state(&c, TCP_ESTABLISHED);
+	tc_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -308,6 +336,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_icmp_fragmentation_needed_lowers_mss, setup),
 		cmocka_unit_test_setup(test_tcp_syn_sent_icmp_error_fails, setup),
 		cmocka_unit_test_setup(test_tcp_established_icmp_hard_error_ignored, setup),
+		cmocka_unit_test_setup(test_tcp_icmp_mtu_has_a_least, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

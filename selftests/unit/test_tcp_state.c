@@ -296,6 +296,7 @@ static void test_tcp_time_wait_held_ends_after_2msl(void **state)
 	RX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 2, .len = 5);
 	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 7);
 	ts_advance(&c.t, 59000);
+	tc_tx_none(&c);
 	tc_state(&c, TCP_TIME_WAIT);
 	ts_advance(&c.t, 1500);
 	tc_tx_none(&c);

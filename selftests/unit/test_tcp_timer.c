@@ -249,6 +249,7 @@ static void test_tcp_fin_wait_2_orphan_ends_after_fin_timeout(void **state)
 	TX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1);
 	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 2);
 	ts_advance(&c.t, 900);
+	tc_tx_none(&c);
 	assert_int_equal(tc_usage(&c).tcbs, 1);
 	/* The rest of the time a record waits (test_tcp_timewait.c). */
 	ts_advance(&c.t, 200);
@@ -269,9 +270,12 @@ static void test_tcp_fin_wait_2_held_has_no_timeout(void **state)
 	(void)state;
 	tc_accept(&c, NULL);
 	tcp_shutdown(c.t.s, c.conn, false, true, c.t.now);
+	tc_events(&c);
 	TX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1);
 	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 2);
+	assert_int_equal(tc_events(&c), EV_WRITABLE); /* all has arrived: who lingers is woken */
 	ts_advance(&c.t, 1000000);
+	tc_tx_none(&c);
 	tc_state(&c, TCP_FIN_WAIT_2);
 	tcp_close(c.t.s, c.conn, c.t.now); /* now it has */
 	ts_advance(&c.t, 61000);
