@@ -246,6 +246,7 @@ if have memcached; then
 	check "memcached listens" up 11211
 	check "memcached, 2 threads: 50 clients store and get" direct in_a timeout 30 python3 "$TMP/mc.py" $IP_B
 	ends memcached "$server"
+	check "its threads have waited to the end" not grep -q '\[warn\]' "$TMP/mc.log"
 fi
 
 # ---- iperf3 ----

@@ -383,7 +383,7 @@ void ports_refresh(struct daemon *d);
 bool port_reserved(const struct daemon *d, uint16_t port); /* network order */
 /*
  * May the application use this port (network order), as the kernel's ip_unprivileged_port_start
- * says? Below that it was root when it attached, and has CAP_NET_BIND_SERVICE still.
+ * says? Below that it has CAP_NET_BIND_SERVICE now (docs/architecture.md, "Who may take a socket over").
  */
 bool port_allowed(const struct app *a, uint16_t port);
 /* Binds a socket of the kernel, which so says whether it has the port; @fd may be NULL. -errno */

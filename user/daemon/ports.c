@@ -13,23 +13,18 @@
 #include <unistd.h>
 #include <linux/capability.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include "daemon.h"
 
 #define SYSCTL "/proc/sys/net/ipv4/"
 #define REFRESH_MS 1000u
 
-/*
- * SO_PEERCRED tells who has connected; what that process may do now is in its status. Of one that
- * our PID namespace does not show nothing else is known.
- */
-static bool still_privileged(pid_t pid)
+static bool has_cap(pid_t pid)
 {
 	char path[32], line[128];
 	uint64_t caps = 0;
 	FILE *f;
 
-	if (pid <= 0)
-		return true;
 	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
 	f = fopen(path, "re");
 	while (f && fgets(line, sizeof(line), f)) {
@@ -41,6 +36,36 @@ static bool still_privileged(pid_t pid)
 	return caps >> CAP_NET_BIND_SERVICE & 1;
 }
 
+/*
+ * Is what it has a right of @uid's, in our user namespace? Who executes a program that gives it more
+ * (set-user-ID, file capabilities) is not dumpable, so that root owns its directory: that program has
+ * not asked, who has our socket still has. Nobody can come back to this namespace from one of his
+ * own, where he has all capabilities.
+ */
+static bool of_its_own(pid_t pid, uid_t uid)
+{
+	struct stat dir, ns, ours;
+	char path[48];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
+	if (stat(path, &ns) || stat("/proc/self/ns/user", &ours))
+		return false;
+	path[strlen(path) - strlen("/ns/user")] = '\0';
+	return ns.st_ino == ours.st_ino && ns.st_dev == ours.st_dev && !stat(path, &dir) &&
+	       dir.st_uid == uid;
+}
+
+/*
+ * SO_PEERCRED tells who has connected; what that process may do now is in its status. Of one that
+ * our PID namespace does not show nothing else is known.
+ */
+static bool privileged(const struct app *a)
+{
+	if (a->uid == 0)
+		return a->pid <= 0 || has_cap(a->pid);
+	return a->pid > 0 && has_cap(a->pid) && of_its_own(a->pid, a->uid);
+}
+
 bool port_allowed(const struct app *a, uint16_t port)
 {
 	unsigned start = 1024;
@@ -48,7 +73,7 @@ bool port_allowed(const struct app *a, uint16_t port)
 
 	if (!port || ntohs(port) >= 1024)
 		return true;
-	if (a->uid == 0 && still_privileged(a->pid))
+	if (privileged(a))
 		return true;
 	f = fopen("/proc/sys/net/ipv4/ip_unprivileged_port_start", "re");
 	if (f && fscanf(f, "%u", &start) != 1)

@@ -755,6 +755,9 @@ __attribute__((destructor(101))) static void at_exit(void)
 	    pthread_mutex_timedlock(&eng.lock, &ts))
 		return;
 	eng.state = ENGINE_DEAD;
+	eng.exiting = true;
+	waiters_expel();
+	eng.exiting = false;
 	eng_wind_up();
 	pthread_mutex_unlock(&eng.lock);
 }

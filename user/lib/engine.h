@@ -88,6 +88,8 @@ int waiter_doze(struct waiter *w, struct mtime now, struct mtime until, struct p
  * longjmp()? The lists that lead to its stack cannot be followed any more then. Needs no lock.
  */
 bool waiter_abandoned(void);
+/* Drops the lock and does not return: the process ends, and threads that waited wait on, as in the kernel. */
+void wait_for_the_end(void) __attribute__((noreturn));
 /* Would every handler that this program has restart an interrupted call? Needs no lock. */
 bool signals_restart(void);
 /* The other threads that are in waiter_sleep() return with -EBADF; waits until they have. */
@@ -515,6 +517,7 @@ struct engine {
 	uint32_t n_any; /* waiters with .any_packet */
 	struct mtime doze_until, doze_since;
 	bool expelling;
+	bool exiting; /* exit() is under way, in another thread than those that wait */
 	bool spinning; /* a thread that does not hold the lock looks at the rings */
 	int *spare_efds;
 	uint32_t n_spare, max_spare;

@@ -545,6 +545,13 @@ static void list_del(struct waiter *w)
 	*(w->next ? &w->next->prev : &eng.last_waiter) = w->prev;
 }
 
+void wait_for_the_end(void)
+{
+	eng_unlock();
+	for (;;)
+		pause();
+}
+
 int waiter_sleep(struct waiter *w, struct mtime until, struct pollfd *extra, unsigned n_extra)
 {
 	bool fresh = true;
@@ -582,6 +589,8 @@ int waiter_sleep(struct waiter *w, struct mtime until, struct pollfd *extra, uns
 	efd_put(w);
 	w->efd = -1;
 	leave_watch();
+	if (r == -EBADF && eng.exiting)
+		wait_for_the_end();
 	return w->woken || r > 0 ? 0 : r;
 }
 
