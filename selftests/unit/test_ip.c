@@ -26,6 +26,30 @@ static void test_ip_good_packet_is_delivered(void **state)
 	ts_close(&t);
 }
 
+/* Each packet counts once: what an application has passed on it has counted, and a bad checksum is seen late. */
+static void test_ip_packets_count_once(void **state)
+{
+	struct spec syn = {TCP_PKT, .sport = 4000, .dport = 81, .flags = TH_SYN};
+	struct tstack t;
+	struct out o;
+
+	(void)state;
+	open_with_peer(&t, NULL);
+	assert_int_equal(ts_rx(&t, &(struct spec){GOOD, .bad_ip_csum = true}), DROP_BAD_IP_CSUM);
+	assert_int_equal(ts_mib(&t, MIB_IpExt_InNoECTPkts), 1);
+	assert_int_equal(ts_rx(&t, &syn), DROP_NO_SOCKET);
+	ts_expect(&t, &o);
+	t.injected = true;
+	assert_int_equal(ts_rx(&t, &syn), DROP_NO_SOCKET);
+	ts_expect(&t, &o);
+	assert_int_equal(ts_mib(&t, MIB_Ip_InReceives), 2);
+	assert_int_equal(ts_mib(&t, MIB_IpExt_InNoECTPkts), 2);
+	assert_int_equal(ts_mib(&t, MIB_Ip_InDelivers), 1);
+	assert_int_equal(ts_mib(&t, MIB_Tcp_InSegs), 1);
+	assert_int_equal(ts_mib(&t, MIB_Tcp_OutRsts), 2);
+	ts_close(&t);
+}
+
 static void test_ip_malformed_header_is_dropped(void **state)
 {
 	static const struct {
@@ -548,6 +572,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ip_good_packet_is_delivered),
+		cmocka_unit_test(test_ip_packets_count_once),
 		cmocka_unit_test(test_ip_malformed_header_is_dropped),
 		cmocka_unit_test(test_ip_cut_short_is_dropped),
 		cmocka_unit_test(test_ip_bad_header_checksum_is_dropped),

@@ -215,4 +215,13 @@ int udp_check(const struct stack *s, char *why, size_t len);
 /* Writes "text number" into @why without stdio and returns -E_UCLEAN. (stack.c) */
 int check_fail(char *why, size_t len, const char *text, uint64_t number);
 
+/*
+ * An application that had it first, and passed it on as not its own, has counted it already. (What
+ * goes the other way the daemon's filter has taken before its stack saw it.)
+ */
+static inline bool ip_counted(const struct stack *s, const struct pkt *p)
+{
+	return p->injected && s->cfg.role == STACK_FULL;
+}
+
 #endif

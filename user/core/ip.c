@@ -392,7 +392,11 @@ static enum drop parse_header(struct stack *s, const struct pkt *p, struct ip_in
 		return bad_header(s, p->nfrags > 1 ? DROP_BAD_FRAME : DROP_BAD_IP);
 	hlen = (h[0] & 15u) * 4;
 	total = get_be16(h + 2);
-	if (h[0] >> 4 != 4 || hlen < IP4_HLEN || total < hlen || total > p->len - p->l3_off)
+	if (h[0] >> 4 != 4 || hlen < IP4_HLEN)
+		return bad_header(s, DROP_BAD_IP);
+	if (!ip_counted(s, p))
+		mib_inc(s, MIB_IpExt_InNoECTPkts + (h[1] & ECN_MASK)); /* in the bits' order */
+	if (total < hlen || total > p->len - p->l3_off)
 		return bad_header(s, DROP_BAD_IP);
 	if (hlen > room)
 		return bad_header(s, DROP_BAD_FRAME);
@@ -469,10 +473,9 @@ enum drop ip_input(struct stack *s, struct pkt *p, struct mtime now)
 	struct ip_info ip;
 	enum drop d;
 
-	MIB(s, Ip_InReceives);
+	if (!ip_counted(s, p))
+		MIB(s, Ip_InReceives);
 	d = parse_header(s, p, &ip, &frag);
-	if (d == DROP_NONE)
-		mib_inc(s, MIB_IpExt_InNoECTPkts + (ip.tos & ECN_MASK)); /* in the bits' order */
 	if (d == DROP_NONE)
 		d = check_addrs(s, &ip);
 	if (d == DROP_NONE && ip.l4_off - p->l3_off > (int)IP4_HLEN)
@@ -493,7 +496,8 @@ enum drop ip_deliver(struct stack *s, struct pkt *p, const struct ip_info *ip, s
 		return DROP_NO_SOCKET;
 	switch (ip->proto) {
 	case PROTO_TCP:
-		MIB(s, Ip_InDelivers);
+		if (!ip_counted(s, p))
+			MIB(s, Ip_InDelivers);
 		return tcp_input(s, p, ip, now);
 	case PROTO_UDP:
 		MIB(s, Ip_InDelivers);

@@ -116,7 +116,8 @@ enum drop tcp_parse(struct stack *s, struct pkt *p, const struct ip_info *ip, st
 	uint8_t h[TCP_HLEN_MAX];
 	uint32_t hlen;
 
-	MIB(s, Tcp_InSegs);
+	if (!ip_counted(s, p))
+		MIB(s, Tcp_InSegs);
 	if (ip->l4_len < TCP_HLEN || (uint32_t)ip->l4_off + TCP_HLEN > p->frag[0].len)
 		goto bad;
 	memcpy(h, p->frag[0].p + ip->l4_off, TCP_HLEN);
