@@ -342,19 +342,46 @@ static void test_bbr_policer_is_found_and_given_up(void **state)
 	assert_in_range(n, 40, 60);
 }
 
-/* Few losses, or rates that differ, are none. */
+/* The second sample may be an eighth more or less than the first; the mean of both counts. */
+static void test_bbr_policer_samples_are_about_the_same(void **state)
+{
+	static const uint32_t second[] = {900000, 1100000};
+
+	(void)state;
+	for (uint32_t k = 0; k < 2; k++) {
+		uint32_t steady = 0;
+
+		setup(state);
+		to_probe_bw(2000000);
+		for (uint32_t i = 0; i < 5; i++)
+			ROUND(.rate = 1000000, .pipe = 30 * MSS, .lost = 6 * MSS);
+		for (uint32_t i = 0; i < 12; i++) {
+			ROUND(.rate = second[k], .pipe = 30 * MSS, .lost = 6 * MSS);
+			steady += gain((1000000 + second[k]) / 2) - 970 < 60;
+		}
+		assert_true(steady >= 6);
+	}
+}
+
+/* Few losses, rates that differ, or a program that sends too little are none. */
 static void test_bbr_no_policer(void **state)
 {
+	static const struct {
+		uint32_t rate[2], lost, app_limited;
+	} v[] = {{{1000000, 1000000}, 3 * MSS, 100},
+		 {{500000, 1200000}, 8 * MSS, 100},
+		 {{1000000, 1000000}, 6 * MSS, 3}};
+
 	(void)state;
-	for (int few = 0; few < 2; few++) {
+	for (uint32_t k = 0; k < sizeof(v) / sizeof(v[0]); k++) {
 		uint32_t above = 0;
 
 		setup(state);
 		to_probe_bw(2000000);
 		for (uint32_t i = 0; i < 40; i++) {
-			ROUND(.rate = few ? 1000000 : 500000 + i / 4 % 2 * 700000, .pipe = 60 * MSS,
-			      .lost = few ? 3 * MSS : 8 * MSS, .rtt_us = RTT_US + 1);
-			above += cc_bbr.pacing_rate(&t) > 1220000;
+			ROUND(.rate = v[k].rate[i / 4 % 2], .pipe = 60 * MSS, .lost = v[k].lost,
+			      .rtt_us = RTT_US + 1, .app_limited = i % v[k].app_limited == 2);
+			above += i > 12 && cc_bbr.pacing_rate(&t) > 1220000;
 		}
 		assert_true(above > 0);
 	}
@@ -376,6 +403,7 @@ int main(void)
 		cmocka_unit_test_setup(test_bbr_probe_rtt, setup),
 		cmocka_unit_test_setup(test_bbr_rest_begins_at_the_rate, setup),
 		cmocka_unit_test_setup(test_bbr_policer_is_found_and_given_up, setup),
+		cmocka_unit_test_setup(test_bbr_policer_samples_are_about_the_same, setup),
 		cmocka_unit_test_setup(test_bbr_no_policer, setup),
 	};
 

@@ -267,6 +267,10 @@ static void test_tcp_window_update_only_from_newer_segment(void **state)
 	assert_int_equal(tc_tcb(&c)->snd_wnd, 5000);
 	RX(&c, .flags = TH_ACK, .seq = 1, .ack = END(1), .wnd = 9000);
 	assert_int_equal(tc_tcb(&c)->snd_wnd, 9000);
+	RX(&c, .flags = TH_ACK, .seq = 11, .ack = END(1), .wnd = 8000, .len = 10);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = END(1), .wnd = 7000, .len = 10); /* sent before */
+	assert_int_equal(tc_tcb(&c)->snd_wnd, 8000);
+	tc_tx_all(&c);
 	tc_close(&c);
 }
 
@@ -460,6 +464,20 @@ static void test_tcp_cwnd_does_not_grow_by_the_peers_window(void **state)
 	tc_close(&c);
 }
 
+/* In slow start twice what is in use is not too much, as in Linux; more is not asked for. */
+static void test_tcp_slow_start_grows_while_half_is_used(void **state)
+{
+	(void)state;
+	for (uint32_t n = 5; n < 7; n++) {
+		start(n);
+		assert_int_equal(tc_tx_all(&c), n);
+		ts_advance(&c.t, 20);
+		ACK(END(1));
+		assert_int_equal(tc_tcb(&c)->cwnd, (n == 5 ? 10 : 11) * 1460);
+		tc_close(&c);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -487,6 +505,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_recovery_partial_ack_deflates, setup),
 		cmocka_unit_test_setup(test_tcp_rtt_of_a_whole_segment, setup),
 		cmocka_unit_test_setup(test_tcp_cwnd_does_not_grow_by_the_peers_window, setup),
+		cmocka_unit_test_setup(test_tcp_slow_start_grows_while_half_is_used, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -302,6 +302,31 @@ static void test_tcp_offer_wscale(void **state)
 	tc_close(&c);
 }
 
+/* Who asks for a port before it asks for the connection is told of one that is free to that peer.
+ */
+static void test_tcp_pick_port_knows_what_is_taken(void **state)
+{
+	struct tcp_addr_pair a = {.remote = ip(PEER_IP), .remote_port = PORT(80)};
+	struct stack_cfg cfg = ts_cfg();
+	uint32_t conn;
+	uint16_t port;
+
+	(void)state;
+	cfg.limits.port_lo = 40000;
+	cfg.limits.port_hi = 40001;
+	tc_open(&c, &cfg);
+	assert_int_equal(do_connect(NULL, 40000, PEER_IP, 80, &conn), 0);
+	for (uint32_t i = 0; i < 8; i++) {
+		assert_int_equal(tcp_pick_port(c.t.s, &a, 0, &port), 0);
+		assert_int_equal(port, PORT(40001));
+	}
+	assert_int_equal(do_connect(NULL, 40001, PEER_IP, 80, &conn), 0);
+	assert_int_equal(tcp_pick_port(c.t.s, &a, 0, &port), -E_ADDRNOTAVAIL);
+	a.remote_port = PORT(81); /* to another port both are free */
+	assert_int_equal(tcp_pick_port(c.t.s, &a, 0, &port), 0);
+	close_all();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -319,6 +344,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_isn_follows_clock_and_pair, setup),
 		cmocka_unit_test_setup(test_tcp_mtu_mss, setup),
 		cmocka_unit_test_setup(test_tcp_offer_wscale, setup),
+		cmocka_unit_test_setup(test_tcp_pick_port_knows_what_is_taken, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

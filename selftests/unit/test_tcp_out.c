@@ -211,6 +211,34 @@ static void test_tcp_segments_out_are_counted(void **state)
 	TX(&c, .flags = TH_ACK | TH_FIN, .seq = 5842, .ack = 1);
 	assert_int_equal(ts_mib(&c.t, MIB_Tcp_RetransSegs), 1);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPOrigDataSent), 3 + 2 + 1);
+	assert_int_equal(tc_tcb(&c)->segs_out, 3 + 2 + 1 + 1);
+	assert_int_equal(tc_tcb(&c)->total_retrans, 1);
+	tc_close(&c);
+
+	tc_connect_syn(&c, NULL);
+	assert_int_equal(ts_mib(&c.t, MIB_Tcp_OutSegs), 1);
+	ts_advance(&c.t, 1001);
+	TX(&c, .flags = TH_SYN);
+	assert_int_equal(ts_mib(&c.t, MIB_Tcp_OutSegs), 1);
+	assert_int_equal(ts_mib(&c.t, MIB_Tcp_RetransSegs), 1);
+	tc_close(&c);
+}
+
+/* RFC 7323 §2.2: without the option the window is 16 bits, however large the buffer is. */
+static void test_tcp_window_without_scale_is_cut(void **state)
+{
+	struct stack_cfg cfg = ts_cfg();
+
+	(void)state;
+	cfg.limits.tcp_rmem[1] = cfg.limits.tcp_rmem[2] = 4 << 20;
+	tc_accept(&c, &cfg);
+	assert_int_equal(tc_tcb(&c)->rcv_wscale, 0);
+	for (uint32_t i = 0; i < 2; i++) {
+		RX(&c, .flags = TH_ACK | TH_PSH, .seq = 1 + i, .ack = 1, .len = 1);
+		tc_recv(&c, 1);
+		ts_advance(&c.t, 300);
+		TX(&c, .flags = TH_ACK, .seq = 1, .ack = 2 + i, .wnd = 65535);
+	}
 	tc_close(&c);
 }
 
@@ -227,6 +255,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_no_route_loses_segment, setup),
 		cmocka_unit_test_setup(test_tcp_resets_are_rate_limited, setup),
 		cmocka_unit_test_setup(test_tcp_segments_out_are_counted, setup),
+		cmocka_unit_test_setup(test_tcp_window_without_scale_is_cut, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

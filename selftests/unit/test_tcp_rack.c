@@ -431,27 +431,28 @@ static void test_tcp_board_ack_samples_the_newest(void **state)
 		struct board b;
 		uint8_t chunk[CHUNK_SIZE];
 	} u;
+	const uint32_t B = 0x90000000; /* any number may be the first */
 	const struct mtime now = {50 * NS_PER_MS};
-	struct tcp_seg g = {.o.n_sack = 1, .o.sack = {{2000, 3000}}};
-	struct tcb t = {.snd_max = 3000, .snd_nxt = 3000};
+	struct tcp_seg g = {.o.n_sack = 1, .o.sack = {{B + 2000, B + 3000}}};
+	struct tcb t = {.snd_max = B + 3000, .snd_nxt = B + 3000};
 	struct board_ack a;
 
 	(void)state;
 	for (int again = 0; again < 3; again++) {
 		memset(&u, 0, sizeof(u));
-		t.snd_una = 0;
+		t.snd_una = u.b.end = u.b.fack = B;
 		for (uint32_t i = 0; i < 3; i++)
-			board_sent(&u.b, i * 1000, (i + 1) * 1000,
+			board_sent(&u.b, B + i * 1000, B + (i + 1) * 1000,
 				   (struct mtime){10 * (i + 1) * NS_PER_MS});
 		for (int i = 0; i < again; i++)
 			u.b.r[2 - i].flags = SEG_AGAIN;
-		t.snd_una = 1000;
+		t.snd_una = B + 1000;
 		a = (struct board_ack){.t = &t, .b = &u.b, .g = &g, .now = now};
 		board_ack(&a);
 		assert_int_equal(a.delivered, 2000);
 		assert_int_equal(a.sent_last, 30 * NS_PER_MS);
 		assert_int_equal(a.sent_unsure, again != 0);
-		assert_int_equal(a.newest_end, again ? 1000 : 3000);
+		assert_int_equal(a.newest_end, B + (again ? 1000 : 3000));
 		assert_int_equal(a.newest_rtt, again ? 40000 : 20000);
 	}
 }
