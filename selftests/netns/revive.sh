@@ -91,6 +91,27 @@ for round in 1 2; do
 		check "$round: redis has the value" wait_for 10 redis_says
 	fi
 done
+# A program that has given up the right to open the control socket says so, and has it back later.
+serve_on "$TMP/lone" "$TANDEM" run --on "$TD" -- python3 -c "import os, socket
+l = socket.create_server(('$IP_B', 7777))
+os.setgid(65533)
+os.setgroups([])
+os.setuid(65533)
+print('listening', flush=True)
+while True:
+    l.accept()[0].sendall(b'hello')" || exit 1
+lone=$PID
+start() { attach --config "$TMP/other.conf"; }
+printf 'socket_group = root\n' >"$TMP/other.conf"
+check "again, for nobody but root" restart
+check "a program that may not attach says so" wait_for 20 grep -q 'cannot attach again.*exclude you' "$TMP/lone"
+check "once" [ "$(grep -c 'cannot attach again' "$TMP/lone")" = 1 ]
+printf 'socket_mode = 0666\n' >"$TMP/other.conf"
+check "and again, for everybody" restart
+check "now it listens" wait_for 20 listens 7777
+[ -z "${nginx:-}" ] || check "and so do workers" wait_for 20 requests 80
+stop "$lone"
+
 if [ -n "${nginx:-}" ]; then
 	used=$(cpu_us "$nginx")
 	check "without a daemon" detach
@@ -99,6 +120,7 @@ if [ -n "${nginx:-}" ]; then
 	now=$(cpu_us "$nginx")
 	for w in $workers; do now=$((now + $(cpu_us "$w"))); done
 	check "nobody spins: $((now - used)) us in 2 s" [ $((now - used)) -lt 300000 ]
+	printf "socket_group = nogroup\n" >"$TMP/other.conf"
 	check "and with one again" start
 	check "all is well" wait_for 20 requests 80
 	stop "$nginx"

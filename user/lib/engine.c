@@ -183,7 +183,7 @@ void eng_daemon_lost(void)
 	eng.daemon_gone = true;
 	eng.heir_next = clock_now();
 	eng.heir_wait_ms = 0;
-	eng.heir_busy = false;
+	eng.heir_busy = eng.heir_told = false;
 	eng.out.len = 0;
 	eng.imports.len = 0;
 	eng.n_given = 0;

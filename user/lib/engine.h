@@ -452,6 +452,7 @@ struct engine {
 	bool cut;		/* what it had left is not ours any more: heir.c */
 	struct mtime heir_next; /* when to look for that, or for the next daemon, again */
 	uint32_t heir_wait_ms;	/* and how long after that */
+	bool heir_told;		/* the user, what stands in the way */
 	bool heir_busy;		/* attached, but not every listener listens again */
 	struct mtime heir_end;	/* when that is given up */
 	pid_t pid;

@@ -192,8 +192,19 @@ static void look_later(struct mtime now)
 	eng.heir_next = mtime_add_ms(now, eng.heir_wait_ms);
 }
 
+/* One that is there, and will not have us. Not at once: it may be about to open its socket. */
+static void refused(int err)
+{
+	if (err == -ENODEV || err == -ENETDOWN || eng.heir_told || eng.heir_wait_ms < WAIT_MAX_MS)
+		return;
+	eng.heir_told = true;
+	lib_tell(true, "cannot attach again, and goes on trying: %s", tandem_last_error());
+}
+
 void heir_attach(struct mtime now)
 {
+	int err;
+
 	if (eng.state != ENGINE_UP || mtime_before(now, eng.heir_next))
 		return;
 	if (!eng.daemon_gone) {
@@ -204,8 +215,11 @@ void heir_attach(struct mtime now)
 	if (!eng.cut || eng.spinning || hopeless())
 		return;
 	look_later(now);
-	if (attach_again(leave_stack))
+	err = attach_again(leave_stack);
+	if (err) {
+		refused(err);
 		return;
+	}
 	lib_tell(false, "attached again, to a new daemon");
 	eng.heir_wait_ms = 0;
 	look_later(now);
