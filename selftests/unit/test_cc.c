@@ -49,6 +49,7 @@ static void test_cc_names(void **state)
 	assert_null(cc_name(200));
 }
 
+/* RFC 6928 §2/1 */
 static void test_cc_initial_window_rfc6928(void **state)
 {
 	(void)state;
@@ -102,6 +103,7 @@ static void test_reno_loss_halves_with_floor(void **state)
 	assert_int_equal(t.ssthresh, 2 * MSS);
 }
 
+/* RFC 9438 §4.6/1 */
 static void test_cubic_loss_to_seven_tenths(void **state)
 {
 	(void)state;
@@ -118,6 +120,7 @@ static void test_cubic_loss_to_seven_tenths(void **state)
 }
 
 /* RFC 9438 §4.2: back at w_max after K seconds, flat there, then faster and faster. */
+/* RFC 9438 §4.2/1 */
 static void test_cubic_returns_to_w_max_after_k(void **state)
 {
 	uint32_t ms = 0, before, at_k = 0;
@@ -141,6 +144,7 @@ static void test_cubic_returns_to_w_max_after_k(void **state)
 	assert_true(t.cwnd - before > 300 * MSS);
 }
 
+/* RFC 9438 §4.3/1 */
 static void test_cubic_on_short_paths_is_not_slower_than_reno(void **state)
 {
 	(void)state;
@@ -220,6 +224,7 @@ static void test_cubic_hystart_resumes_after_jitter(void **state)
 	assert_in_range(t.cwnd, 2 * before - 2 * MSS, 2 * before + 2 * MSS);
 }
 
+/* RFC 9438 §4.9/1 */
 static void test_undo_restores_window_threshold_and_curve(void **state)
 {
 	uint32_t prior_ssthresh, w_max, k;
@@ -261,6 +266,7 @@ static void test_undo_restores_window_threshold_and_curve(void **state)
 }
 
 /* RFC 9438 §5.8: ten seconds in which the program sends little are none for the curve. */
+/* RFC 9438 §5.8/1 */
 static void test_cubic_time_without_use_does_not_count(void **state)
 {
 	uint32_t before;

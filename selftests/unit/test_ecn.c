@@ -252,7 +252,7 @@ static void test_ecn_echo_reduces_once_per_window(void **state)
 	tc_close(&c);
 }
 
-/* With SACK what is sent becomes less over a round trip, but does not stop. */
+/* RFC 6937 §3/1: With SACK what is sent becomes less over a round trip, but does not stop. */
 static void test_ecn_echo_reduces_while_acks_come(void **state)
 {
 	const struct tcb *t;

@@ -8,6 +8,7 @@ static void open_with_peer(struct tstack *t, const struct stack_cfg *c)
 	ts_neigh(t, GW_IP, gw_mac);
 }
 
+/* RFC 1122 §3.2.2.6/1 */
 static void test_icmp_echo_is_answered(void **state)
 {
 	struct tstack t;
@@ -37,6 +38,7 @@ static void test_icmp_echo_is_answered(void **state)
 }
 
 /* Larger than a pool packet and the MTU: the reply goes in fragments, with the same bytes. */
+/* RFC 1122 §3.2.2.6/1 */
 static void test_icmp_large_echo_is_answered_in_fragments(void **state)
 {
 	static uint8_t data[20000], got[20008], b[21000];
@@ -148,6 +150,7 @@ static void test_icmp_hard_errors_end_connect(void **state)
 }
 
 /* Whoever does not know the sequence number, the ports or the address does no harm. */
+/* RFC 5927 §4/1 */
 static void test_icmp_forged_errors_are_ignored(void **state)
 {
 	static const struct {
@@ -259,6 +262,7 @@ static void test_icmp_quote_for_the_switchboard(void **state)
 
 /* ---- errors that we send ---- */
 
+/* RFC 1122 §3.2.2.1/1 */
 static void test_icmp_port_unreachable_quotes_the_packet(void **state)
 {
 	static uint8_t data[1000];
@@ -293,6 +297,7 @@ static void test_icmp_port_unreachable_quotes_the_packet(void **state)
 }
 
 /* RFC 1122 §3.2.2: no error about an ICMP error, nor about what is no first fragment. */
+/* RFC 1122 §3.2.2/1 */
 static void test_icmp_no_error_about_errors(void **state)
 {
 	static const uint8_t bad_opt[4] = {7, 1, 0, 0};

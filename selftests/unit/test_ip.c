@@ -50,6 +50,7 @@ static void test_ip_packets_count_once(void **state)
 	ts_close(&t);
 }
 
+/* RFC 1122 §3.2.1.1/1 */
 static void test_ip_malformed_header_is_dropped(void **state)
 {
 	static const struct {
@@ -100,6 +101,7 @@ static void test_ip_cut_short_is_dropped(void **state)
 	ts_close(&t);
 }
 
+/* RFC 1122 §3.2.1.2/1 */
 static void test_ip_bad_header_checksum_is_dropped(void **state)
 {
 	struct tstack t;
@@ -129,7 +131,7 @@ static void test_ip_padding_is_trimmed(void **state)
 	ts_close(&t);
 }
 
-/* RFC 9293 MUST-63 */
+/* RFC 9293 MUST-63; RFC 1122 §3.2.1.3/2 */
 static void test_ip_martian_sources_are_dropped(void **state)
 {
 	static const char *const src[] = {"0.0.0.0",	"255.255.255.255", "224.0.0.1",
@@ -146,6 +148,7 @@ static void test_ip_martian_sources_are_dropped(void **state)
 	ts_close(&t);
 }
 
+/* RFC 1122 §3.2.1.3/1 */
 static void test_ip_other_destinations_are_not_ours(void **state)
 {
 	struct tstack t;
@@ -246,6 +249,7 @@ static void test_ip_malformed_options_give_parameter_problem(void **state)
 	ts_close(&t);
 }
 
+/* RFC 1122 §3.2.2.1/1 */
 static void test_ip_unknown_protocol_gives_unreachable(void **state)
 {
 	struct tstack t;
@@ -261,6 +265,7 @@ static void test_ip_unknown_protocol_gives_unreachable(void **state)
 	ts_close(&t);
 }
 
+/* RFC 1122 §4.1.3.4/1 */
 static void test_ip_udp_is_validated(void **state)
 {
 	static const uint8_t len_at = 14 + 20 + 4;

@@ -75,6 +75,7 @@ static void make_stale(struct tstack *t)
 	assert_int_equal(state_of(t, PEER_IP), NUD_STALE);
 }
 
+/* RFC 1122 §2.3.2.2/1 */
 static void test_neigh_packets_wait_in_order_for_the_answer(void **state)
 {
 	struct tstack t;
@@ -217,6 +218,7 @@ static void test_neigh_queues_together_are_bounded(void **state)
 }
 
 /* RFC 4861: REACHABLE for 15 … 45 s after the last confirmation, then STALE. */
+/* RFC 1122 §2.3.2.1/1 */
 static void test_neigh_reachable_becomes_stale_unless_confirmed(void **state)
 {
 	struct tstack t;

@@ -23,6 +23,7 @@ static uint32_t count(const char *list)
 	return n;
 }
 
+/* RFC 6056 §3.2/2 */
 static void test_ports_list_is_read(void **state)
 {
 	(void)state;

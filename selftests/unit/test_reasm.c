@@ -43,6 +43,7 @@ static void expect_unreachable(struct tstack *t)
 	assert_int_equal(free_list_in_use(&t->s->chunk_free), 0);
 }
 
+/* RFC 1122 §3.3.2/1 */
 static void test_reasm_in_any_order(void **state)
 {
 	static const uint8_t orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2},
@@ -250,7 +251,7 @@ static void test_reasm_malformed_fragments(void **state)
 	ts_close(&t);
 }
 
-/* RFC 792: time exceeded, code 1, if the first fragment is there. */
+/* RFC 1122 §3.3.2/2: RFC 792: time exceeded, code 1, if the first fragment is there. */
 static void test_reasm_timeout(void **state)
 {
 	struct spec x = datagram(3000, 7);

@@ -124,6 +124,7 @@ static void test_tcp_rto_twice_keeps_ssthresh(void **state)
 	tc_close(&c);
 }
 
+/* RFC 6582 §4/1 */
 static void test_tcp_rto_then_duplicates_no_fast_retransmit(void **state)
 {
 	(void)state;
@@ -184,6 +185,7 @@ static void test_tcp_three_duplicates_retransmit_full_ack_ends(void **state)
 	tc_close(&c);
 }
 
+/* RFC 6582 §3.2/1 */
 static void test_tcp_recovery_partial_ack_retransmits_next_hole(void **state)
 {
 	(void)state;
@@ -408,6 +410,7 @@ static void test_tcp_writable_after_a_third_is_free(void **state)
 }
 
 /* RFC 6582 §3.2, step 3: less by what is acknowledged, more by one SMSS if that much was. */
+/* RFC 6582 §3.2/2 */
 static void test_tcp_recovery_partial_ack_deflates(void **state)
 {
 	uint32_t cwnd;

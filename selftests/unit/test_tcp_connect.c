@@ -79,6 +79,7 @@ static void test_tcp_connect_bad_addresses(void **state)
 	tc_close(&c);
 }
 
+/* RFC 6056 §3.3/1 */
 static void test_tcp_connect_ports_differ(void **state)
 {
 	uint16_t last = 0;
@@ -117,6 +118,7 @@ static void test_tcp_connect_port_serves_many_destinations(void **state)
 	close_all();
 }
 
+/* RFC 6056 §3.2/1 */
 static void test_tcp_connect_all_ports_of_a_range_are_used(void **state)
 {
 	struct stack_cfg cfg = ts_cfg();

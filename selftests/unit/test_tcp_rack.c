@@ -50,6 +50,7 @@ static void test_tcp_board_only_while_outstanding(void **state)
 }
 
 /* RFC 8985 §6.2: with more than two segments above it, no reordering seen: lost at once */
+/* RFC 6937 §3/1 */
 static void test_tcp_rack_hole_is_sent_again(void **state)
 {
 	const struct tcb *t;
@@ -88,6 +89,7 @@ static void test_tcp_rack_several_holes_in_order_one_round_trip(void **state)
 }
 
 /* §6.2, step 5: what is only late waits for the reordering window, min_RTT / 4 */
+/* RFC 8985 §6.2/2 */
 static void test_tcp_rack_reordering_window(void **state)
 {
 	(void)state;
@@ -174,7 +176,7 @@ static void test_tcp_tlp_last_segment(void **state)
 	tc_close(&c);
 }
 
-/* §7.4.2: an ACK beyond the probe, and no DSACK: it has repaired a loss */
+/* RFC 8985 §7.4.2/1: §7.4.2: an ACK beyond the probe, and no DSACK: it has repaired a loss */
 static void test_tcp_tlp_repair_counts_as_loss(void **state)
 {
 	uint32_t cwnd;
@@ -365,6 +367,7 @@ static void test_tcp_board_bounded(void **state)
 }
 
 /* RFC 6937 §3: each recovery counts for itself what has arrived and what was sent. */
+/* RFC 6937 §3/2 */
 static void test_tcp_prr_begins_anew(void **state)
 {
 	(void)state;

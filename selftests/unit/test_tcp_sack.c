@@ -86,6 +86,7 @@ static void test_tcp_sack_latest_block_first(void **state)
 	tc_close(&c);
 }
 
+/* RFC 2018 §3/2 */
 static void test_tcp_sack_three_blocks_beside_timestamps(void **state)
 {
 	(void)state;

@@ -77,7 +77,7 @@ static uint32_t ms_until_neighbour_is_asked(uint32_t max)
 	return max;
 }
 
-/* RFC 9293 MUST-20 */
+/* RFC 9293 MUST-20; RFC 1122 §3.3.1.4/1 */
 static void test_tcp_retries1_asks_the_neighbour(void **state)
 {
 	struct stack_cfg cfg = ts_cfg();

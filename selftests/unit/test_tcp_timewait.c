@@ -187,6 +187,7 @@ static void test_tcp_time_wait_syn_old_number(void **state)
 	tc_close(&c);
 }
 
+/* RFC 6191 §2/1 */
 static void test_tcp_time_wait_syn_timestamps_decide(void **state)
 {
 	(void)state;

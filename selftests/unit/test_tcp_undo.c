@@ -302,7 +302,7 @@ static void new_data_first(void)
 	SEG(11);
 }
 
-/* RFC 5682 §2.1, §3.1: first new data, then an ACK of what was sent once */
+/* RFC 5682 §2.1/1: RFC 5682 §2.1, §3.1: first new data, then an ACK of what was sent once */
 static void test_tcp_frto_spurious(void **state)
 {
 	(void)state;
@@ -319,6 +319,7 @@ static void test_tcp_frto_spurious(void **state)
 	tc_close(&c);
 }
 
+/* RFC 5682 §3.1/1 */
 static void test_tcp_frto_loss_was_real(void **state)
 {
 	(void)state;
@@ -333,6 +334,7 @@ static void test_tcp_frto_loss_was_real(void **state)
 	tc_close(&c);
 }
 
+/* RFC 5682 §2.1/2 */
 static void test_tcp_frto_without_new_data(void **state)
 {
 	(void)state;
@@ -345,7 +347,7 @@ static void test_tcp_frto_without_new_data(void **state)
 	tc_close(&c);
 }
 
-/* New data that the window has no room for: neither. */
+/* RFC 5682 §2.1/2: New data that the window has no room for: neither. */
 static void test_tcp_frto_window_shut(void **state)
 {
 	(void)state;
@@ -357,7 +359,7 @@ static void test_tcp_frto_window_shut(void **state)
 	tc_close(&c);
 }
 
-/* What follows is that of a timeout: also the new data may be lost. */
+/* RFC 5682 §2.1/3: What follows is that of a timeout: also the new data may be lost. */
 static void test_tcp_frto_second_timeout(void **state)
 {
 	(void)state;
