@@ -249,6 +249,7 @@ static void test_ecn_echo_reduces_once_per_window(void **state)
 	RX(&c, .flags = TH_ACK | TH_ECE, .seq = 1, .ack = AT(11)); /* the next one */
 	assert_true(t->cwnd < cwnd);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPDeliveredCE), 2 + 2 + 2 + 3);
+	assert_int_equal(tcb_rare(c.t.s, tc_tcb(&c))->delivered_ce, 2 + 2 + 2 + 3);
 	tc_close(&c);
 }
 

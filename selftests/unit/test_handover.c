@@ -360,6 +360,15 @@ static void test_export_cancel_goes_on_here(void **state)
 	TX(&c, .flags = TH_ACK | TH_PSH, .seq = 1, .ack = 101, .len = 50);
 	tc_recv(&c, 100);
 	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 101, .ack = 51), DROP_NONE);
+	/* What is outstanding is waited for, whether there is something to send or not. */
+	tc_send(&c, 50);
+	tc_tx_all(&c);
+	assert_int_equal(stack_export(c.t.s, c.conn), 0);
+	assert_int_equal(tc_tcb(&c)->timer.slot, SHM_NIL);
+	assert_int_equal(stack_export_cancel(c.t.s, c.conn, generation, c.t.now), 0);
+	assert_int_not_equal(tc_tcb(&c)->timer.slot, SHM_NIL);
+	ts_advance(&c.t, 1500);
+	TX(&c, .flags = TH_ACK | TH_PSH, .seq = 51, .ack = 101, .len = 50);
 	finish();
 }
 
@@ -457,10 +466,11 @@ static void test_handover_of_one_that_has_ended_refused(void **state)
 	(void)state;
 	start();
 	assert_int_equal(stack_export_ended(c.t.s, 999999), -E_BADF);
-	RX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1, .len = 3);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .len = 5000); /* more than a chunk */
+	RX(&c, .flags = TH_ACK | TH_FIN, .seq = 5001, .ack = 1, .len = 3);
 	tcp_shutdown(c.t.s, c.conn, false, true, c.t.now);
 	tc_tx_all(&c);
-	RX(&c, .flags = TH_ACK, .seq = 5, .ack = 2);
+	RX(&c, .flags = TH_ACK, .seq = 5005, .ack = 2);
 	tc_state(&c, TCP_CLOSED);
 	assert_int_equal(stack_export_ended(c.t.s, c.conn), -E_NOTCONN); /* in peace */
 	tc_tcb(&c)->err = E_CONNRESET;
@@ -488,7 +498,7 @@ static void test_handover_of_one_that_has_ended_refused(void **state)
 	assert_int_equal(stack_export_cancel(c.t.s, c.conn, generation, c.t.now), 0);
 	tc_state(&c, TCP_CLOSED);
 	assert_int_equal(tcp_error(c.t.s, c.conn), E_CONNRESET);
-	tc_recv(&c, 3);
+	tc_recv(&c, 5003);
 	tcp_close(c.t.s, c.conn, c.t.now);
 	finish();
 }
@@ -544,6 +554,25 @@ static void test_application_checks_the_programs_hint(void **state)
 	finish();
 }
 
+/* In the midst of New Reno's recovery, what is to be sent again is sent by the other stack. */
+static void test_handover_in_recovery_resends(void **state)
+{
+	(void)state;
+	start();
+	tc_send(&c, 10 * 1460);
+	assert_int_equal(tc_tx_all(&c), 10);
+	for (int i = 0; i < 3; i++)
+		RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1);
+	assert_int_equal(tc_tcb(&c)->cc_state, CC_RECOVERY);
+	assert_true(tc_tcb(&c)->flags & TCB_F_RTX);
+	move();
+	TX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .len = 1460);
+	assert_int_equal(tc_tcb(&c)->cc_state, CC_RECOVERY);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1 + 10 * 1460);
+	assert_int_equal(tc_tcb(&c)->cc_state, CC_OPEN);
+	finish();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -568,6 +597,7 @@ int main(void)
 		cmocka_unit_test_setup(test_handover_of_one_that_has_ended, setup),
 		cmocka_unit_test_setup(test_handover_of_one_that_has_ended_refused, setup),
 		cmocka_unit_test_setup(test_application_checks_the_programs_hint, setup),
+		cmocka_unit_test_setup(test_handover_in_recovery_resends, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

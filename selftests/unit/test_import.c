@@ -426,6 +426,7 @@ static void test_import_what_is_outstanding_has_its_time(void **state)
 	assert_int_equal(import(c.conn, t->generation, &conn), 0);
 	n = tcp_get(app.s, conn);
 	assert_int_equal(n->t_rtx, mtime_add_us(app.now, n->rto).ns);
+	assert_int_not_equal(n->timer.slot, SHM_NIL);
 	assert_true(ms_ago(n->rtx_first, app.now) < 1000);
 	assert_int_equal(n->t_delack, ms_stamp(app.now));
 	assert_int_equal(n->cwnd, 1u << 30);
@@ -436,7 +437,9 @@ static void test_import_what_is_outstanding_has_its_time(void **state)
 	*t = good;
 	t->recover = t->snd_una; /* in it: it stays */
 	t->cc_state = CC_LOSS;
+	t->ssthresh = 2 * mss + 1;
 	assert_int_equal(import(c.conn, t->generation, &conn), 0);
+	assert_int_equal(tcp_get(app.s, conn)->ssthresh, 2 * mss + 1);
 	assert_int_equal(tcp_get(app.s, conn)->recover, good.snd_una);
 	tcp_abort(app.s, conn, app.now);
 	*t = good;

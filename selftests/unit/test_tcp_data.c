@@ -551,6 +551,44 @@ static void test_tcp_no_memory_takes_what_fits(void **state)
 	tc_close(&c);
 }
 
+/* As Linux's ato: it settles at twice the gap between segments, in steps of 11 ms from 40 on. */
+static void test_tcp_delayed_ack_learns_the_gap(void **state)
+{
+	static const struct {
+		uint32_t gap, ms;
+	} v[] = {{10, 40},  {35, 51}, {45, 62}, {50, 73}, {60, 95},
+		 {500, 95}, {5, 62},  {20, 51}, {1, 40}};
+	struct tcb *t;
+
+	(void)state;
+	tc_accept(&c, NULL);
+	t = tc_tcb(&c);
+	t->srtt = 1000000;
+	t->rto = 1200000;
+	t->quick = 0;
+	for (uint32_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
+		tcp_delack_learn(t, v[i].gap);
+		assert_int_equal(tcp_delack_ms(t), v[i].ms);
+		assert_int_equal(t->quick, 0);
+	}
+	/* A program that does not answer in time: twice as long, but not where it used to answer.
+	 */
+	tcp_delack_missed(t);
+	assert_int_equal(tcp_delack_ms(t), 73);
+	t->flags |= TCB_F_PINGPONG;
+	tcp_delack_missed(t);
+	assert_int_equal(tcp_delack_ms(t), 40);
+	assert_false(t->flags & TCB_F_PINGPONG);
+	/* Silence of more than an RTO: the peer starts slowly, and waits for ACKs. */
+	tcp_delack_learn(t, 1201);
+	assert_true(t->quick > 0);
+	/* No longer than a round trip, nor than the RTO. */
+	t->ato = 15;
+	t->srtt = 50000;
+	assert_int_equal(tcp_delack_ms(t), 50);
+	tc_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -580,6 +618,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_rcv_rtt_from_windows, setup),
 		cmocka_unit_test_setup(test_tcp_rcvbuf_locked_does_not_grow, setup),
 		cmocka_unit_test_setup(test_tcp_no_memory_takes_what_fits, setup),
+		cmocka_unit_test_setup(test_tcp_delayed_ack_learns_the_gap, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

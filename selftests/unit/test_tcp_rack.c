@@ -494,6 +494,30 @@ static void test_tcp_tlp_not_in_recovery(void **state)
 	tc_close(&c);
 }
 
+/* RFC 8985 §7.3: new data probe as well, one segment beyond cwnd; nothing was lost by that. */
+static void test_tcp_tlp_sends_new_data(void **state)
+{
+	uint32_t cwnd;
+
+	(void)state;
+	start(14);
+	cwnd = tc_tcb(&c)->cwnd;
+	ts_advance(&c.t, 21);
+	SEG(10);
+	tc_tx_none(&c);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPLossProbes), 1);
+	assert_int_equal(tcb_work(tc_tcb(&c))->tlp_end, c.iss + AT(11));
+	ACK(AT(5));
+	assert_true(tc_tcb(&c)->flags & TCB_F_TLP);
+	tc_tx_all(&c);
+	ACK(AT(11));
+	assert_false(tc_tcb(&c)->flags & TCB_F_TLP);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPLossProbeRecovery), 0);
+	assert_true(tc_tcb(&c)->cwnd >= cwnd);
+	tc_tx_all(&c);
+	tc_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -519,6 +543,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_board_ack_samples_the_newest, setup),
 		cmocka_unit_test_setup(test_tcp_slow_start_with_scoreboard, setup),
 		cmocka_unit_test_setup(test_tcp_tlp_not_in_recovery, setup),
+		cmocka_unit_test_setup(test_tcp_tlp_sends_new_data, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

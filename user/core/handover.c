@@ -95,11 +95,10 @@ int stack_export_done(struct stack *s, uint32_t conn, uint32_t generation)
 }
 
 /* Whatever was left to be done or said is done and said here. */
-static void resume(struct stack *s, struct tcb *t, struct mtime now)
+static void resume(struct stack *s, struct tcb *t)
 {
 	tcp_want_output(s, t);
 	tcp_event(s, t, tcp_poll(s, tcb_index(s, t)));
-	tcp_rearm(s, t, now);
 }
 
 int stack_export_cancel(struct stack *s, uint32_t conn, uint32_t generation, struct mtime now)
@@ -114,7 +113,8 @@ int stack_export_cancel(struct stack *s, uint32_t conn, uint32_t generation, str
 		return 0;
 	tcp_curr_estab(s, TCP_CLOSED, t->state);
 	conn_table_add(s, conn);
-	resume(s, t, now);
+	tcp_rearm(s, t, now);
+	resume(s, t);
 	return 0;
 }
 
@@ -465,7 +465,7 @@ static int adopt(struct stack *s, const struct arena_view *from, const struct tc
 		goto err_unlink;
 	}
 	tcp_curr_estab(s, TCP_CLOSED, t->state);
-	resume(s, t, now);
+	resume(s, t);
 	return 0;
 
 err_unlink:
@@ -493,7 +493,7 @@ static int adopt_ended(struct stack *s, const struct arena_view *from, const str
 	t = tcb_at(s, *conn);
 	tcb_adopt(s, t, copy, cookie, now);
 	t->flags &= TCB_F_FIN_RCVD;
-	t->opt &= (uint8_t)~(TCB_OPT_SYNACK | TCB_OPT_FASTOPEN);
+	t->opt &= (uint8_t) ~(TCB_OPT_SYNACK | TCB_OPT_FASTOPEN);
 	t->snd_una = t->snd_nxt = t->snd_max;
 	t->t_rtx = t->t_delack = t->t_keep = 0;
 	err = queue_copy(s, t, Q_RX, from, c->rx_head, c->rx_bytes);
@@ -517,8 +517,9 @@ static int take(struct stack *s, const struct arena_view *from, uint32_t idx, ui
 		tcb_peek(from, idx, &copy);
 		if (c->generation == generation &&
 		    (c->owner == TCB_EXPORTED || (rescue && c->owner == TCB_MINE)))
-			err = c->state == TCP_CLOSED ? adopt_ended(s, from, &copy, cookie, now, conn)
-						     : adopt(s, from, &copy, cookie, now, conn);
+			err = c->state == TCP_CLOSED
+				      ? adopt_ended(s, from, &copy, cookie, now, conn)
+				      : adopt(s, from, &copy, cookie, now, conn);
 	}
 	if (err)
 		MIB(s, Td_HandOverRefused);
