@@ -22,12 +22,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
-#include <glob.h>
-#include <linux/ethtool.h>
 #include <linux/if_ether.h>
-#include <linux/sockios.h>
 #include <linux/virtio_net.h>
-#include <net/if.h>
 #include <netinet/ip.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -36,9 +32,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include "common/csum.h"
 #include "tools/net.h"
 #include "tools/packet.h"
@@ -104,40 +98,6 @@ static void die(const char *what)
 {
 	fprintf(stderr, "flood: %s: %s\n", what, strerror(errno));
 	exit(1);
-}
-
-/* Is this one of the namespaces that selftests/lib.sh makes, and names td-...? */
-static bool in_test_namespace(void)
-{
-	struct stat own, other;
-	bool found = false;
-	glob_t names;
-
-	if (stat("/proc/self/ns/net", &own) < 0 || glob("/run/netns/td-*", 0, NULL, &names))
-		return false;
-	for (size_t i = 0; i < names.gl_pathc; i++)
-		found |= !stat(names.gl_pathv[i], &other) && other.st_ino == own.st_ino &&
-			 other.st_dev == own.st_dev;
-	globfree(&names);
-	return found;
-}
-
-/* Only where tests play: never on a device that could lead out. */
-static void refuse_real_networks(int fd)
-{
-	struct ethtool_drvinfo info = {.cmd = ETHTOOL_GDRVINFO};
-	struct ifreq ifr = {.ifr_data = (void *)&info};
-
-	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", opt.ifname);
-	if (ioctl(fd, SIOCETHTOOL, &ifr) < 0)
-		die(opt.ifname);
-	if (!in_test_namespace() || strcmp(info.driver, "veth") != 0) {
-		fprintf(stderr, "flood: only for a veth in a network namespace of a test\n");
-		exit(2);
-	}
-	if (ioctl(fd, SIOCGIFHWADDR, &ifr) < 0)
-		die(opt.ifname);
-	memcpy(opt.own_mac, ifr.ifr_hwaddr.sa_data, ETH_ALEN);
 }
 
 /* ---- watching the connection ---- */
@@ -341,17 +301,6 @@ static struct sockaddr_in endpoint(const char *option, const char *text)
 	return sa;
 }
 
-static void parse_mac(const char *text)
-{
-	uint8_t *m = opt.mac;
-
-	if (sscanf(text, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", m, m + 1, m + 2, m + 3, m + 4, m + 5) ==
-	    6)
-		return;
-	fprintf(stderr, "--mac: \"%s\" is not a hardware address\n", text);
-	exit(2);
-}
-
 static void parse_options(int argc, char **argv)
 {
 	static const struct option opts[] = {
@@ -404,7 +353,7 @@ static void parse_options(int argc, char **argv)
 		exit(2);
 	}
 	opt.kind = (enum kind)kind;
-	parse_mac(mac);
+	packet_parse_mac("--mac", mac, opt.mac);
 }
 
 int main(int argc, char **argv)
@@ -414,7 +363,7 @@ int main(int argc, char **argv)
 	parse_options(argc, argv);
 	signal(SIGTERM, on_term);
 	fd = packet_open(opt.ifname, SEES_NOTHING);
-	refuse_real_networks(fd);
+	packet_refuse_real_networks("flood", fd, opt.ifname, opt.own_mac);
 	if (!from_anybody())
 		eyes = packet_open(opt.ifname, SEES_ALL);
 	flood(fd, eyes);

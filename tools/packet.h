@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Whole frames from and to one interface, and seeded randomness, for tools/impair and tools/flood.
+/*
+ * Whole frames from and to one interface, and seeded randomness, for tools/impair, tools/flood and
+ * tools/crowd.
  */
 #ifndef TANDEM_TOOLS_PACKET_H
 #define TANDEM_TOOLS_PACKET_H
@@ -15,6 +17,15 @@ enum packet_sees { SEES_NOTHING, SEES_ARRIVING, SEES_ALL };
  * them sends no other sees. Ends the program where there is none.
  */
 int packet_open(const char *ifname, enum packet_sees sees);
+
+/*
+ * Ends @program on all but a veth in a network namespace of a test: never on a device that could lead
+ * out. Else @own_mac is @ifname's.
+ */
+void packet_refuse_real_networks(const char *program, int fd, const char *ifname,
+				 uint8_t own_mac[6]);
+/* Or ends the program with a message that names @option. */
+void packet_parse_mac(const char *option, const char *text, uint8_t mac[6]);
 
 /* Sequence of splitmix64: the same seed gives the same numbers. */
 struct rng {
