@@ -57,7 +57,8 @@ mib() { "$TANDEM" stat "$TD" --json | jq ".counters.TcpExt$1 // 0"; }
 
 # ---- given back ----
 
-attached
+echo "listen_in_app = 0" >"$TMP/daemon.conf" # where connections wait for the application
+attached --config "$TMP/daemon.conf"
 N=3000 EACH=20000
 hold $N $EACH
 empty=$(arena_bytes "$theirs")
@@ -134,7 +135,11 @@ check "the pressure is over" wait_for 30 status_is '.applications[0].mem_pressur
 check "… and the memory given back" wait_for 30 arena_at_most "$theirs" $((N * 640 + REST))
 done_with "$filler" "$app"
 
+check "detach" detach
+
 # The daemon's own: connections wait there with their data. At the limit SYNs are dropped.
+cat "$TMP/daemon.conf" >>"$TMP/tcp_mem.conf"
+attached --config "$TMP/tcp_mem.conf"
 N=2500 EACH=30000
 most=$(((HIGH * 7 / 6 + 2 * N) * 4096 + N * 1024))
 hold $N $EACH

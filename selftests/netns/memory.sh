@@ -10,7 +10,9 @@
 . "$(dirname "$0")/../lib.sh"
 STEP=10000 BEHIND=4000
 setup
-attach || die "attach"
+# Who shakes hands: the daemon, where connections wait while the server is behind, or the application.
+echo "listen_in_app = 0" >"$TMP/daemon.conf"
+attach --config "$TMP/daemon.conf" || die "attach"
 daemon=$(status | jq .pid)
 daemon_arena() {
 	local f
