@@ -209,6 +209,13 @@ static void test_arp_no_announcement_where_nobody_listens(void **state)
 	add.addr = ip("10.7.0.2");
 	assert_int_equal(ts_event(&t, add), 0);
 	ts_expect_none(&t);
+	/* When it is up again others may have forgotten them; after that it is no news. */
+	up.kind = NET_LINK_UP;
+	assert_int_equal(ts_event(&t, up), 0);
+	ts_expect_arp(&t, "10.7.0.1", bcast_mac);
+	ts_expect_arp(&t, "10.7.0.2", bcast_mac);
+	assert_int_equal(ts_event(&t, up), 0);
+	ts_expect_none(&t);
 	up = (struct net_event){.kind = NET_LINK_UP, .netif = 2, .mtu = 65536};
 	assert_int_equal(ts_event(&t, up), 0);
 	add = (struct net_event){

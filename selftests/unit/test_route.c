@@ -220,12 +220,19 @@ static void test_route_what_is_unicast_and_ours(void **state)
 		const char *a;
 		bool unicast, local;
 	} v[] = {
-		{OUR_IP, true, true},	      {PEER_IP, true, false},
-		{"10.0.0.255", false, false}, {"255.255.255.255", false, false},
-		{"224.0.0.1", false, false},  {"239.9.9.9", false, false},
-		{"0.0.0.0", false, false},    {"10.0.1.255", true, false},
-		{"10.5.0.1", true, true},     {"10.5.0.0", true, false},
-		{"127.0.0.1", true, false},   {"ff02::1", false, false},
+		{OUR_IP, true, true},
+		{PEER_IP, true, false},
+		{"10.0.0.255", false, false},
+		{"255.255.255.255", false, false},
+		{"224.0.0.1", false, false},
+		{"239.9.9.9", false, false},
+		{"0.0.0.0", false, false},
+		{"10.0.1.255", true, false},
+		{"10.5.0.1", true, true},
+		{"10.5.0.0", true, false},
+		{"127.0.0.1", true, false},
+		{"ff02::1", false, false},
+		{"10.255.255.255", true, false},
 	};
 	struct tstack t;
 
@@ -235,6 +242,11 @@ static void test_route_what_is_unicast_and_ours(void **state)
 	assert_int_equal(ts_event(&t, (struct net_event){.kind = NET_ADDR_ADD,
 							 .addr = ip("10.5.0.1"),
 							 .plen = 31}),
+			 0);
+	/* An IPv6 prefix says nothing of IPv4 addresses. */
+	assert_int_equal(ts_event(&t, (struct net_event){.kind = NET_ADDR_ADD,
+							 .addr = ip("fd00::1"),
+							 .plen = 8}),
 			 0);
 	for (uint32_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
 		struct ip_addr a = ip(v[i].a);
