@@ -69,6 +69,7 @@
 	X(TcpExt, TWRecycled)                                                                      \
 	X(TcpExt, TCPTimeWaitOverflow)                                                             \
 	X(TcpExt, PAWSEstab)                                                                       \
+	X(TcpExt, PAWSTimewait)                                                                    \
 	X(TcpExt, DelayedACKs)                                                                     \
 	X(TcpExt, DelayedACKLost)                                                                  \
 	X(TcpExt, TCPHPHits)                                                                       \

@@ -24,16 +24,26 @@ talk() { # OUT WHAT PORT COMMAND...: between one near and one far
 	stop $PID
 	stop $near
 }
+# "GroupName VALUE" lines of the kernel in $NS_B; of tandem, which begins at 0 with each attach
+kernel_mib() {
+	in_b cat /proc/net/snmp /proc/net/netstat | awk '
+		$1 == group { for (i = 2; i <= NF; i++) print substr(group, 1, length(group) - 1) name[i], $i; group = ""; next }
+		{ group = $1; for (i = 2; i <= NF; i++) name[i] = $i }'
+}
+tandem_mib() { "$TANDEM" stat "$TD" --json | jq -r '.counters | to_entries[] | "\(.key) \(.value)"'; }
 both() { # WHAT RELAY-OPTIONS...: the same link twice
 	local what=$1 stack
 	shift
 	for stack in k t; do
 		relay --seed 7 "$@" || die "the relay starts"
 		if [ $stack = k ]; then
+			kernel_mib >"$TMP/before"
 			talk k "$what" 9000
+			kernel_mib | awk 'NR == FNR { was[$1] = $2; next } { print $1, $2 - was[$1] }' "$TMP/before" - >"$TMP/mib.k"
 		else
 			attach >/dev/null || die "attach"
 			talk t "$what" 9001 "$TANDEM" run --on "$TD" --
+			tandem_mib >"$TMP/mib.t"
 			detach >/dev/null || die "detach"
 		fi
 		relay_end
@@ -79,6 +89,28 @@ holds "bulk: the receiver sees the round trip, too" 'both(.rcv_rtt >= 10000 and 
 holds "bulk: a program that reads all gets room" 'both(.rcv_space >= 14000)'
 holds "bulk: busy, and not for the peer's or the program's sake" 'both(.busy_time > 100000 and
 	.rwnd_limited < .busy_time / 2 and .sndbuf_limited < .busy_time / 2)'
+
+# The link loses other segments of each, so the counters of loss are of one order, and those of traffic close.
+counted() { awk -v m="$2" '$1 == m { print $2; n = 1 } END { if (!n) print 0 }' "$TMP/mib.$1"; }
+close() { # COUNTER PERCENT: that far apart at most
+	local k t
+	k=$(counted k "$1") t=$(counted t "$1")
+	check "bulk: $1: $t where the kernel has $k" [ $((100 * k)) -le $(((100 + $2) * t)) -a $((100 * t)) -le $(((100 + $2) * k)) ]
+}
+close TcpPassiveOpens 0
+close TcpExtTCPOrigDataSent 5
+close TcpInSegs 60 # GRO is off, but each decides when to acknowledge
+close TcpOutSegs 60
+close TcpRetransSegs 300
+close TcpExtTCPFastRetrans 300
+close TcpExtTCPSackRecovery 300
+close TcpExtTCPOFOQueue 300
+close TcpExtPAWSEstab 300
+for m in TcpInErrs TcpInCsumErrors TcpAttemptFails TcpEstabResets TcpExtTCPAbortOnTimeout \
+	TcpExtTCPSACKReneging TcpExtTCPRenoRecovery TcpExtTCPAbortOnMemory TcpExtPruneCalled TcpExtTCPRcvQDrop; do
+	check "bulk: $m: 0" [ "$(counted k $m) $(counted t $m)" = "0 0" ] || echo "kernel: $(counted k $m), tandem: $(counted t $m)"
+done
+
 
 both window --delay 5
 holds "window: limited by the peer for a second" 'near(.rwnd_limited; .3) and both(.rwnd_limited > 500000)'

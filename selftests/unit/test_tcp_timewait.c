@@ -196,7 +196,7 @@ static void test_tcp_time_wait_syn_timestamps_decide(void **state)
 	/* an old duplicate, whatever its number */
 	assert_int_equal(RX(&c, .flags = TH_SYN, .seq = 1000, .ts_val = 4990), DROP_PAWS);
 	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 2);
-	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_PAWSEstab), 1);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_PAWSTimewait), 1);
 	/* the same moment and an old number: may be either */
 	assert_int_equal(RX(&c, .flags = TH_SYN, .seq = (uint32_t)-1000), DROP_OUT_OF_WINDOW);
 	TX(&c, .flags = TH_ACK, .seq = 2, .ack = 2);

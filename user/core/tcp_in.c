@@ -88,7 +88,10 @@ static bool check_sequence(struct stack *s, struct tcb *t, struct tcp_seg *g, en
 		g->wnd = (uint16_t)(g->wnd >> t->snd_wscale); /* a SYN's is not scaled */
 	}
 	if ((!rst || t->state == TCP_TIME_WAIT) && paws_reject(s, t, g, now)) {
-		MIB(s, TcpExt_PAWSEstab);
+		if (t->state == TCP_TIME_WAIT)
+			MIB(s, TcpExt_PAWSTimewait);
+		else
+			MIB(s, TcpExt_PAWSEstab);
 		if (!rst && tcp_seg_space(g)) /* a reordered ACK needs no answer */
 			tcp_ack_now(t);
 		*d = DROP_PAWS;

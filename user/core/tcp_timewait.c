@@ -242,7 +242,7 @@ static bool timewait_may_reuse(const struct timewait *w, const struct tcp_seg *g
 static enum drop timewait_rst(struct stack *s, uint32_t i, const struct tcp_seg *g, bool paws)
 {
 	if (paws) {
-		MIB(s, TcpExt_PAWSEstab);
+		MIB(s, TcpExt_PAWSTimewait);
 		return DROP_PAWS;
 	}
 	if (g->seq != s->tws[i].rcv_nxt || g->flags & TH_SYN || s->cfg.limits.tcp_rfc1337)
@@ -275,7 +275,7 @@ enum drop timewait_input(struct stack *s, uint32_t i, struct tcp_seg *g, struct 
 		return DROP_BAD_STATE;
 	}
 	if (paws) {
-		MIB(s, TcpExt_PAWSEstab);
+		MIB(s, TcpExt_PAWSTimewait);
 		return timewait_ack(s, w, g, DROP_PAWS, now);
 	}
 	if (!(g->flags & TH_ACK))
