@@ -270,6 +270,14 @@ static bool room_for_batch(const struct port *p)
 	return p->cache.n + p->held + PORT_BATCH <= FRAME_CACHE_MAX;
 }
 
+/* Another CPU has written it: what the program has noted in front, and headers with options. */
+static void prefetch_head(const uint8_t *p)
+{
+	__builtin_prefetch(p - sizeof(struct pkt_meta));
+	__builtin_prefetch(p);
+	__builtin_prefetch(p + 64);
+}
+
 static uint32_t rx_queue(struct port *p, uint32_t q, uint32_t budget, const struct rx_ctx *rx)
 {
 	struct xsk_ring_cons *ring = &p->cfg.xsks[q].rx;
@@ -294,7 +302,7 @@ static uint32_t rx_queue(struct port *p, uint32_t q, uint32_t budget, const stru
 		if (!ours[i])
 			continue;
 		umem_own(u, f);
-		__builtin_prefetch(umem_ptr(u, d[i].addr));
+		prefetch_head(umem_ptr(u, d[i].addr));
 	}
 	xsk_ring_cons__release(ring, n);
 	for (uint32_t i = 0; i < n; i++) {
