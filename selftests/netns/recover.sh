@@ -143,7 +143,7 @@ check "accept(): EAGAIN" grep -q '^accept EAGAIN' "$TMP/told"
 check "both programs are the new daemon's" wait_for 10 status_is '.applications | length == 2'
 check "they listen again" wait_for 10 status_is '[.listeners[].port] | sort == [7, 8]'
 check "the server that was there before answers" asks 7
-check "over tandem" status_is '[.listeners[] | select(.port == 7).handed_over] == [1]'
+check "over tandem" [ "$(xdp_direct)" -gt 0 ]
 check "and the other one" asks 8
 check "which has seen it come" wait_for 10 grep -q '^told' "$TMP/told"
 check "by poll()" grep -q '^ready True' "$TMP/told"
