@@ -324,6 +324,53 @@ static void test_wait_at_random(void **state)
 	close(kick_fd);
 }
 
+/* A leader that spins, and was taken off its CPU: who comes to wait leads in its place. */
+static void test_wait_robbed_spinner_is_replaced(void **state)
+{
+	const struct timeval limit = {.tv_sec = 2};
+	int fd = connected_to(PEER_MUTE_PORT);
+	uint32_t conn = peer_accepted();
+	struct waiter stuck = WAITER_INIT;
+	char c;
+
+	(void)state;
+	assert_int_equal(tandem_setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)), 0);
+	pthread_mutex_lock(&eng.lock);
+	eng.leader = &stuck;
+	eng.spinning = 1;
+	eng.spin_look = (struct mtime){clock_now().ns - NS_PER_S};
+	pthread_mutex_unlock(&eng.lock);
+	arrives(conn, "a");
+	assert_int_equal(tandem_recv(fd, &c, 1, 0), 1);
+	pthread_mutex_lock(&eng.lock);
+	assert_ptr_not_equal(eng.leader, &stuck);
+	eng.spinning = 0;
+	pthread_mutex_unlock(&eng.lock);
+	tandem_close(fd);
+}
+
+/* Where spinning costs us our CPU there is none for a while. */
+static void test_wait_robbed_does_not_spin(void **state)
+{
+	const struct timeval soon = {.tv_usec = 5000};
+	int fd = connected_to(PEER_MUTE_PORT);
+	char c;
+
+	(void)state;
+	assert_int_equal(tandem_setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof(soon)), 0);
+	for (int robbed = 1; robbed >= 0; robbed--) {
+		pthread_mutex_lock(&eng.lock);
+		eng.busy_poll_us = 50;
+		eng.wait_ewma_ns = eng.spin_hold = 0;
+		eng.spin_look = (struct mtime){0};
+		eng.no_spin_until = mtime_add_ms(clock_now(), robbed ? 60000 : 0);
+		pthread_mutex_unlock(&eng.lock);
+		assert_int_equal(tandem_recv(fd, &c, 1, 0), -1);
+		assert_int_equal(eng.spin_look.ns == 0, robbed);
+	}
+	tandem_close(fd);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -331,6 +378,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_wait_idle_leader_leaves_the_lead),
 		T(test_wait_absent_leader_is_replaced),
+		T(test_wait_robbed_spinner_is_replaced),
+		T(test_wait_robbed_does_not_spin),
 		T(test_wait_at_random),
 	};
 

@@ -519,7 +519,10 @@ struct engine {
 	struct mtime doze_until, doze_since;
 	bool expelling;
 	bool exiting; /* exit() is under way, in another thread than those that wait */
-	bool spinning; /* a thread that does not hold the lock looks at the rings */
+	uint32_t spinning;	   /* threads that do not hold the lock look at the rings */
+	struct mtime spin_look;	   /* when the last one did; written without the lock */
+	struct mtime no_spin_until;
+	uint32_t n_robbed;
 	int *spare_efds;
 	uint32_t n_spare, max_spare;
 	uint32_t busy_poll_us;

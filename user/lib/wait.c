@@ -33,6 +33,11 @@
 #define EXPEL_ROUNDS 2000
 #define EWMA_SHIFT 3
 #define SPIN_HOLD_MAX 64u
+#define ROBBED_US 2000u /* without our CPU, while we spun */
+#define ROBBED_MS 100u	/* no spinning after that, at first */
+#define ROBBED_MAX 5u	/* and 2^5 times as long at most */
+#define ROBBED_FORGET_US 10000000u
+#define STALE_US 500u /* since the leader looked, who spins */
 #define PATIENCE_US 200u
 #define LOCK_TRIES 8
 #define LOCK_RETRY_US 100u
@@ -145,9 +150,9 @@ static uint32_t spin_bound_ns(void)
  * that one long rest does not outweigh many short waits; after spinning in vain the
  * next waits sleep at once, twice as many each time (the other end may share our CPU).
  */
-static bool spin_pays(void)
+static bool spin_pays(struct mtime now)
 {
-	if (!eng.busy_poll_us || eng.daemon_gone)
+	if (!eng.busy_poll_us || eng.daemon_gone || mtime_before(now, eng.no_spin_until))
 		return false;
 	if (eng.spin_hold) {
 		eng.spin_hold--;
@@ -177,6 +182,19 @@ static void spun(bool hit)
 		eng.spin_hold = SPIN_HOLD_MAX;
 }
 
+/*
+ * Somebody else had our CPU while we spun. Who burns its share of a contended CPU waits for long to
+ * have it again, and packets with it: no spinning for a time, twice as long when that recurs.
+ */
+static void robbed(struct mtime now)
+{
+	if (mtime_diff_us(now, eng.no_spin_until) > ROBBED_FORGET_US)
+		eng.n_robbed = 0;
+	eng.no_spin_until = mtime_add_ms(now, ROBBED_MS << eng.n_robbed);
+	if (eng.n_robbed < ROBBED_MAX)
+		eng.n_robbed++;
+}
+
 static inline void cpu_relax(void)
 {
 #if defined(__x86_64__) || defined(__i386__)
@@ -193,18 +211,26 @@ static bool spin(struct waiter *w, struct mtime now, struct mtime until)
 {
 	struct mtime limit = mtime_add_ns(now, spin_bound_ns());
 	struct mtime end = mtime_min(mtime_min(limit, until), stack_deadline(eng.stack));
-	bool hit = false;
+	struct mtime look = now;
+	bool hit = false, late = false;
 
-	eng.spinning = true;
+	eng.spinning++;
+	WRITE_ONCE(eng.spin_look.ns, now.ns);
 	eng_unlock();
 	do {
 		for (int i = 0; i < 32 && !hit; i++) {
 			hit = eng_activity() || READ_ONCE(w->woken) || READ_ONCE(eng.expelling);
 			cpu_relax();
 		}
-	} while (!hit && mtime_before(clock_now(), end));
+		now = clock_now();
+		late |= mtime_diff_us(now, look) > ROBBED_US;
+		look = now;
+		WRITE_ONCE(eng.spin_look.ns, now.ns);
+	} while (!hit && mtime_before(now, end));
 	pthread_mutex_lock(&eng.lock);
-	eng.spinning = false;
+	eng.spinning--;
+	if (late)
+		robbed(now);
 	if (hit || !mtime_before(end, limit))
 		spun(hit);
 	return hit || mtime_before(end, limit);
@@ -356,6 +382,10 @@ static bool may_lead(struct waiter *w, bool fresh)
 
 	if (!l)
 		return fresh || w->called || !mtime_before(clock_now(), served_until());
+	/* It spins, but not on a CPU. */
+	if (fresh && !l->asleep && eng.spinning &&
+	    mtime_diff_us(clock_now(), (struct mtime){READ_ONCE(eng.spin_look.ns)}) > STALE_US)
+		return true;
 	if (!fresh || !l->asleep || l->vain < VAIN_MAX)
 		return false;
 	waiter_rouse(l); /* it finds that it leads no more */
@@ -418,10 +448,14 @@ static int lead(struct waiter *w, struct mtime until, struct pollfd *extra, unsi
 			return -ETIMEDOUT;
 		if (got && in_vain(w))
 			return 0;
-		if (spin_pays() && spin(w, now, until)) {
+		if (spin_pays(now) && spin(w, now, until)) {
+			if (eng.leader != w)
+				return 0;
 			now = clock_now();
 			continue;
 		}
+		if (eng.leader != w)
+			return 0;
 		r = efd_get(w);
 		now = clock_now();
 		if (!r) {
