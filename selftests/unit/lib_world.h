@@ -487,6 +487,31 @@ bool port_tx_pending(const struct port *p)
 	return false;
 }
 
+void port_kick_later(struct port *p, bool on)
+{
+	(void)p;
+	(void)on;
+}
+
+uint64_t port_take_kicks(struct port *p)
+{
+	(void)p;
+	return 0;
+}
+
+int port_kick(const struct port *p, uint64_t kicks)
+{
+	(void)p;
+	(void)kicks;
+	return 0;
+}
+
+void port_kick_left(struct port *p, uint64_t kicks)
+{
+	(void)p;
+	(void)kicks;
+}
+
 bool port_inject(struct port *p, struct pkt *pk, struct shm_pkt_ring *ring, uint16_t slot)
 {
 	uint8_t copy[PKT_ROOM];

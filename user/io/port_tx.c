@@ -191,7 +191,7 @@ static void send_gso(struct port *p, struct pkt *pk, int fd)
 	struct iovec iov[PKT_MAX_FRAGS + 1] = {{.iov_base = &h, .iov_len = sizeof(h)}};
 	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = pk->nfrags + 1};
 
-	if (p->cfg.xsks[q].tx_outstanding)
+	if (xsk_unsent(&p->cfg.xsks[q]))
 		kick(p, q);
 	if (pk->csum == PKT_CSUM_PARTIAL) {
 		h.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
@@ -257,11 +257,56 @@ static bool send_one(struct port *p, struct pkt *pk)
 
 /* ---- all of them ---- */
 
-static void kick_all(struct port *p)
+/* @unsent: also what another thread is about to kick for. */
+static void kick_all(struct port *p, bool unsent)
 {
 	for (uint32_t q = 0; q < p->n_queues; q++)
-		if (p->cfg.xsks[q].tx_outstanding)
+		if (p->cfg.xsks[q].tx_outstanding || (unsent && xsk_unsent(&p->cfg.xsks[q])))
 			kick(p, q);
+}
+
+static void owe_kicks(struct port *p)
+{
+	for (uint32_t q = 0; q < p->n_queues; q++) {
+		struct xsk *x = &p->cfg.xsks[q];
+
+		if (!x->tx_outstanding)
+			continue;
+		p->kicks |= 1ull << q;
+		x->tx_outstanding = 0;
+		p->stats.kicks++;
+	}
+}
+
+void port_kick_later(struct port *p, bool on)
+{
+	p->kick_later = on;
+}
+
+uint64_t port_take_kicks(struct port *p)
+{
+	uint64_t kicks = p->kicks;
+
+	p->kicks = 0;
+	return kicks;
+}
+
+int port_kick(const struct port *p, uint64_t kicks)
+{
+	int err = 0;
+
+	for (; kicks; kicks &= kicks - 1) {
+		int e = xsk_push(&p->cfg.xsks[__builtin_ctzll(kicks)]);
+
+		err = err ? err : e;
+	}
+	return err;
+}
+
+void port_kick_left(struct port *p, uint64_t kicks)
+{
+	for (; kicks && !p->cut; kicks &= kicks - 1)
+		kick(p, (uint32_t)__builtin_ctzll(kicks));
 }
 
 static struct pkt *next_pkt(struct port *p, struct stack *s, struct mtime now)
@@ -274,7 +319,7 @@ static struct pkt *next_pkt(struct port *p, struct stack *s, struct mtime now)
 	if (pk || p->pool.n || !p->bare || !stack_wants_output(s))
 		return pk;
 	/* Out of frames: those just sent may come back. */
-	kick_all(p);
+	kick_all(p, true);
 	for (uint32_t q = 0; q < p->n_queues; q++)
 		port_balance(p, q, true);
 	port_fill_pool(p);
@@ -294,7 +339,10 @@ uint32_t port_tx(struct port *p, struct stack *s, struct mtime now)
 		}
 		n++;
 	}
-	kick_all(p);
+	if (p->kick_later)
+		owe_kicks(p);
+	else
+		kick_all(p, false);
 	/* Who receives does the same all the time: for those who only send, now and then. */
 	p->unbalanced += n;
 	if (p->unbalanced >= BALANCE_EVERY || p->cache.n < PORT_CACHE_LOW) {

@@ -366,7 +366,7 @@ void xsk_spare(const struct xsk *x, struct frame_set *s)
 	spare_descs(x->tx.ring, x->tx.mask, load_acquire(x->tx.producer), 1, s);
 }
 
-static uint32_t unsent(const struct xsk *x)
+uint32_t xsk_unsent(const struct xsk *x)
 {
 	return READ_ONCE(*x->tx.producer) - load_acquire(x->tx.consumer);
 }
@@ -390,9 +390,9 @@ static int send_all(const struct xsk *x)
 	return r < 0 ? -errno : 0;
 }
 
-int xsk_kick(struct xsk *x)
+int xsk_push(const struct xsk *x)
 {
-	uint32_t left = unsent(x), tries = x->tx.size / KERNEL_TX_BATCH + 2, idle = 0;
+	uint32_t left = xsk_unsent(x), tries = x->tx.size / KERNEL_TX_BATCH + 2, idle = 0;
 
 	while (left && tries--) {
 		uint32_t before = left;
@@ -400,8 +400,7 @@ int xsk_kick(struct xsk *x)
 
 		if (xsk_ring_prod__needs_wakeup(&x->tx))
 			r = send_all(x);
-		left = unsent(x);
-		x->tx_outstanding = left;
+		left = xsk_unsent(x);
 		if (r && r != -EAGAIN && r != -EBUSY && r != -ENOBUFS && r != -EINTR)
 			return r;
 		/* No room in the completion ring or the send buffer: more of the same will not
@@ -409,6 +408,13 @@ int xsk_kick(struct xsk *x)
 		if (left == before && ++idle == 2)
 			break;
 	}
-	x->tx_outstanding = left;
 	return left ? -EAGAIN : 0;
+}
+
+int xsk_kick(struct xsk *x)
+{
+	int err = xsk_push(x);
+
+	x->tx_outstanding = xsk_unsent(x);
+	return err;
 }

@@ -15,7 +15,7 @@ struct xsk {
 	struct xsk_ring_prod tx;
 	void *rx_map, *tx_map;
 	size_t rx_map_len, tx_map_len;
-	uint32_t tx_outstanding; /* submitted, not kicked yet */
+	uint32_t tx_outstanding; /* submitted, and nobody has kicked or is about to */
 	bool by_write;		 /* write() in place of sendto(): xsk_by_write() */
 };
 
@@ -59,6 +59,13 @@ void xsk_spare(const struct xsk *x, struct frame_set *s);
 
 /* One sendto() for all that was submitted, repeated while the kernel takes only part of it. */
 int xsk_kick(struct xsk *x);
+/*
+ * The same without a note of what is left. May run while another thread submits more, or does the
+ * same. -EAGAIN: the kernel did not take all.
+ */
+int xsk_push(const struct xsk *x);
+/* Submitted, and not taken by the kernel. */
+uint32_t xsk_unsent(const struct xsk *x);
 /* sendto() is forbidden to this process (seccomp). -errno */
 int xsk_by_write(struct xsk *x);
 

@@ -635,6 +635,8 @@ static void close_gso(void)
 
 static void detach(void)
 {
+	eng_quiesce();
+	eng.kicks = 0;
 	if (eng.port)
 		port_close(eng.port);
 	eng.port = NULL;
@@ -675,6 +677,7 @@ static void detach(void)
 void eng_detach(void)
 {
 	detach();
+	eng.n_wake = 0; /* nobody waits */
 	close_fd(&eng.keeper_w.efd);
 	spare_efds_free();
 }

@@ -531,8 +531,11 @@ void eng_output(struct mtime now)
 {
 	if (eng.hold.n)
 		hold_let_go();
-	if (stack_wants_output(eng.stack) || port_tx_pending(eng.port))
-		port_tx(eng.port, eng.stack, now);
+	if (!stack_wants_output(eng.stack) && !port_tx_pending(eng.port))
+		return;
+	port_kick_later(eng.port, eng_kicks_later());
+	port_tx(eng.port, eng.stack, now);
+	eng.kicks |= port_take_kicks(eng.port);
 }
 
 bool eng_activity(void)
@@ -584,7 +587,7 @@ uint32_t eng_run(struct mtime now)
 void eng_atfork_child(void)
 {
 	/* Other threads, and their grip on the lock, are not in the child. */
-	pthread_mutex_init(&eng.lock, NULL);
+	eng_lock_init();
 	if (eng.state == ENGINE_UP) {
 		eng_forked();
 		eng.state = ENGINE_DEAD;
@@ -634,7 +637,7 @@ int eng_start_late(void)
 
 static void enter(void)
 {
-	pthread_mutex_lock(&eng.lock);
+	eng_lock();
 	if (heir_is_due())
 		heir_attach(clock_now());
 }
@@ -653,24 +656,8 @@ int eng_enter_up(void)
 
 int eng_enter_late(void)
 {
-	pthread_mutex_lock(&eng.lock);
+	eng_lock();
 	return eng.state == ENGINE_UP || eng.state == ENGINE_LATE ? 0 : -EBADF;
-}
-
-void eng_unlock(void)
-{
-	pid_t owners[ARRAY_SIZE(eng.sigurg)];
-	uint32_t n = eng.n_sigurg;
-
-	if (!n) {
-		pthread_mutex_unlock(&eng.lock);
-		return;
-	}
-	memcpy(owners, eng.sigurg, n * sizeof(owners[0]));
-	eng.n_sigurg = 0;
-	pthread_mutex_unlock(&eng.lock);
-	while (n)
-		kill(owners[--n], SIGURG);
 }
 
 void eng_leave(void)
@@ -716,19 +703,19 @@ int tandem_init(const char *name)
 {
 	int err = 0;
 
-	pthread_mutex_lock(&eng.lock);
+	eng_lock();
 	if (eng.state != ENGINE_UP)
 		err = start(name);
 	else if (name && strcmp(name, eng.name))
 		err = -EISCONN;
-	pthread_mutex_unlock(&eng.lock);
+	eng_unlock();
 	errno = err ? -err : errno;
 	return err ? -1 : 0;
 }
 
 void tandem_exit(void)
 {
-	pthread_mutex_lock(&eng.lock);
+	eng_lock();
 	if (eng.state == ENGINE_UP) {
 		eng.state = ENGINE_DEAD;
 		eng_wind_up();
@@ -737,7 +724,7 @@ void tandem_exit(void)
 		file_table_free();
 		eng.state = ENGINE_NONE;
 	}
-	pthread_mutex_unlock(&eng.lock);
+	eng_unlock();
 }
 
 /*
@@ -759,7 +746,7 @@ __attribute__((destructor(101))) static void at_exit(void)
 	waiters_expel();
 	eng.exiting = false;
 	eng_wind_up();
-	pthread_mutex_unlock(&eng.lock);
+	eng_unlock();
 }
 
 /* These hold from attaching to detaching. */
@@ -783,7 +770,7 @@ bool lib_has_loopback(void)
 
 void tandem_set_busy_poll(unsigned us)
 {
-	pthread_mutex_lock(&eng.lock);
+	eng_lock();
 	eng.busy_poll_us = us == UINT32_MAX ? us - 1 : us;
-	pthread_mutex_unlock(&eng.lock);
+	eng_unlock();
 }

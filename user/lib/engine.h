@@ -70,6 +70,8 @@ struct waiter {
 	}
 void waiter_wake(struct waiter *w);
 void waiter_rouse(struct waiter *w); /* out of its sleep, to look again */
+/* It sleeps no more; @ready: its eventfd was. */
+void waiter_woke(struct waiter *w, bool ready);
 
 /*
  * Blocks until waiter_wake(), until one of @extra (kernel descriptors; .revents is filled in) is
@@ -381,7 +383,7 @@ enum engine_state {
 
 #define ENGINE_FRESH                                                                               \
 	{                                                                                          \
-		.lock = PTHREAD_MUTEX_INITIALIZER, .ctl_fd = -1, .bell_daemon = -1,                \
+		.lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP, .ctl_fd = -1, .bell_daemon = -1,                \
 		.bell_app = -1, .run_dir = -1, .keeper_w = WAITER_INIT,                            \
 		.busy_poll_us = UINT32_MAX, /* not chosen */                                       \
 	}
@@ -468,9 +470,15 @@ struct engine {
 	};
 	uint32_t n_attached; /* times: tells what stood in the stack before from what does now */
 
+	/* lock.c: errands for as soon as the lock is free */
+	uint64_t kicks;	 /* port_kick() */
+	pid_t sigurg[8]; /* owners who are to get it */
+	int wake[8];	 /* eventfds */
+	uint32_t n_sigurg, n_wake;
+	uint32_t crowded; /* threads have met at the lock lately, counts down */
+	uint32_t outside; /* threads on errands; atomic */
+
 	/* engine.c */
-	pid_t sigurg[8]; /* owners who are to get it as soon as the lock is free */
-	uint32_t n_sigurg;
 	uint32_t runs;		 /* wraps; changes with each run that a program's thread makes */
 	uint32_t n_given;	 /* connections handed over, not yet taken */
 	struct conn_fifo parting; /* closed, and finished here if their peers answer in time */
@@ -547,8 +555,15 @@ int eng_enter(void);
 int eng_enter_up(void);
 int eng_enter_late(void); /* the same, but ENGINE_LATE will do */
 void eng_leave(void);
-/* Drops the lock; signals that wait for that are sent, whose handlers may call us. */
+void eng_lock(void);
+/* Runs the errands, too: signals among them, whose handlers may call us. */
 void eng_unlock(void);
+/* In a child of fork(), which has none of the other threads. */
+void eng_lock_init(void);
+void eng_wake_fd(int efd); /* soon; not before others can have the lock, where many want it */
+bool eng_kicks_later(void);
+/* Waits until nobody is on an errand, so that ports and eventfds can go. With the lock held. */
+void eng_quiesce(void);
 
 /* One round of the loop; returns how many packets and messages came in. */
 uint32_t eng_run(struct mtime now);

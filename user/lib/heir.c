@@ -98,6 +98,7 @@ void heir_look(struct mtime now)
 		return;
 	eng.cut = true;
 	reset_all(now);
+	eng_quiesce();
 	port_cut(eng.port);
 	for (uint32_t i = 0; i < eng.n_ifs; i++) {
 		if (eng.gso_fd[i] >= 0)

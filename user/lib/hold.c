@@ -96,14 +96,15 @@ static void missed(struct mtime now)
 }
 
 /* Looks, without the lock, for as long as nothing is there or the program has it in hand. */
-static bool watch_quietly(struct waiter *w)
+static bool watch_quietly(struct waiter *w, bool *roused)
 {
 	const struct timespec look = {.tv_nsec = WATCH_US * 1000};
 	struct pollfd p = {.fd = w->efd, .events = POLLIN};
 	uint32_t seen = READ_ONCE(eng.hold.times), times;
 
 	for (uint32_t idle = 0; idle < WATCH_IDLE; idle++) {
-		if (sandbox_poll(&p, 1, &look, NULL))
+		*roused = sandbox_poll(&p, 1, &look, NULL);
+		if (*roused)
 			return false;
 		times = READ_ONCE(eng.hold.times);
 		if (times != seen)
@@ -119,19 +120,16 @@ static bool watch_quietly(struct waiter *w)
 void hold_watch(struct waiter *w)
 {
 	uint32_t times;
-	bool late;
+	bool late, roused = false;
 
 	eng.hold.wanted = false;
 	eng.hold.watched = true;
 	w->asleep = true;
 	eng_unlock();
-	late = watch_quietly(w);
+	late = watch_quietly(w, &roused);
 	times = READ_ONCE(eng.hold.times);
-	pthread_mutex_lock(&eng.lock);
-	w->asleep = false;
-	if (w->signalled)
-		fd_drain(w->efd);
-	w->signalled = false;
+	eng_lock();
+	waiter_woke(w, roused);
 	if (late && eng.hold.n && eng.hold.times == times)
 		missed(clock_now());
 	eng.hold.watched = false;

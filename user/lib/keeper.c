@@ -21,15 +21,13 @@ static void rest(int timeout_ms)
 {
 	struct waiter *w = &eng.keeper_w;
 	struct pollfd p = {.fd = w->efd, .events = POLLIN};
+	bool ready;
 
 	w->asleep = true;
 	eng_unlock();
-	poll(&p, 1, timeout_ms);
-	pthread_mutex_lock(&eng.lock);
-	w->asleep = false;
-	if (w->signalled)
-		fd_drain(w->efd);
-	w->signalled = false;
+	ready = poll(&p, 1, timeout_ms) > 0;
+	eng_lock();
+	waiter_woke(w, ready);
 }
 
 /* Sleeps as the leader would; false when the program has come back. */
@@ -65,7 +63,7 @@ static void *keeper_main(void *arg)
 
 	(void)arg;
 	pthread_setname_np(pthread_self(), "tandem-keeper");
-	pthread_mutex_lock(&eng.lock);
+	eng_lock();
 	seen = eng.runs;
 	while (!eng.keeper_stop) {
 		if (may_park()) {
@@ -128,6 +126,6 @@ void keeper_join(void)
 	waiter_rouse(&eng.keeper_w);
 	eng_unlock();
 	pthread_join(eng.keeper, NULL);
-	pthread_mutex_lock(&eng.lock);
+	eng_lock();
 	eng.keeper_started = false;
 }

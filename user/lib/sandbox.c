@@ -216,7 +216,7 @@ void lib_confine(void)
 {
 	int saved = errno;
 
-	pthread_mutex_lock(&eng.lock);
+	eng_lock();
 	/* Where that fails, the call that needs a socket tries again, and says so. */
 	if (eng.state == ENGINE_LATE && anything_away())
 		eng_start_late();
@@ -243,11 +243,13 @@ void lib_sandbox(const struct sock_fprog *filter)
 	int saved = errno;
 
 	lib_confine();
-	pthread_mutex_lock(&eng.lock);
+	eng_lock();
 	if (forbids & SANDBOX_NO_SIGACTION && !(eng.forbidden & SANDBOX_NO_SIGACTION))
 		eng.restarts = signals_restart();
-	if (eng.state == ENGINE_UP)
+	if (eng.state == ENGINE_UP) {
 		port_confine(eng.port, port_forbidden(forbids));
+		eng_quiesce(); /* who is outside may not know yet */
+	}
 	eng.forbidden |= forbids;
 	eng_unlock();
 	errno = saved;

@@ -413,7 +413,7 @@ static int share_some(int from, lib_place_fn place)
 
 void lib_share_all(lib_place_fn place)
 {
-	pthread_mutex_lock(&eng.lock);
+	eng_lock();
 	if (eng.state == ENGINE_UP && eng.pid == getpid() && !eng.daemon_gone) {
 		/* The daemon knows what it has handed to us when it has our answers. */
 		eng_run(clock_now());
@@ -441,7 +441,7 @@ void lib_fork_parent(void)
 	if (!eng.fork_locked)
 		return;
 	eng.fork_locked = false;
-	pthread_mutex_unlock(&eng.lock);
+	eng_unlock();
 }
 
 static void sock_inherit(struct sock *sk)
@@ -492,7 +492,7 @@ static void engine_forget(void)
 	free(eng.uqs);
 	munmap(eng.stack_mem, eng.stack_mem_len);
 	eng = fresh;
-	pthread_mutex_init(&eng.lock, NULL);
+	eng_lock_init();
 	eng.state = ENGINE_LATE;
 }
 
@@ -500,7 +500,7 @@ void lib_fork_child(void)
 {
 	bool locked = eng.fork_locked;
 
-	pthread_mutex_init(&eng.lock, NULL);
+	eng_lock_init();
 	eng.fork_locked = false;
 	if (eng.state != ENGINE_UP && eng.state != ENGINE_LATE)
 		return;
@@ -543,7 +543,7 @@ int lib_adopt(const char *name, size_t len)
 	struct sock *sk;
 	int r = -ENOMEM;
 
-	pthread_mutex_lock(&eng.lock);
+	eng_lock();
 	sk = sock_new();
 	if (sk) {
 		sk->shared = true;

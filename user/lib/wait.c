@@ -75,7 +75,7 @@ void waiter_rouse(struct waiter *w)
 {
 	if (w->asleep && !w->signalled) {
 		w->signalled = true;
-		fd_signal(w->efd);
+		eng_wake_fd(w->efd);
 	}
 }
 
@@ -227,7 +227,7 @@ static bool spin(struct waiter *w, struct mtime now, struct mtime until)
 		look = now;
 		WRITE_ONCE(eng.spin_look.ns, now.ns);
 	} while (!hit && mtime_before(now, end));
-	pthread_mutex_lock(&eng.lock);
+	eng_lock();
 	eng.spinning--;
 	if (late)
 		robbed(now);
@@ -259,7 +259,7 @@ static int sleep_ppoll(const struct waiter *w, struct pollfd *fds, unsigned n, s
 
 	eng_unlock();
 	r = poll_until(w, fds, n, now, until);
-	pthread_mutex_lock(&eng.lock);
+	eng_lock();
 	return r;
 }
 
@@ -284,16 +284,25 @@ static unsigned own_fds(struct pollfd *fds, int efd)
 	return n;
 }
 
+/*
+ * Who rouses a waiter may write a little later (eng_wake_fd()), perhaps to the next one that has that
+ * eventfd, which then finds nothing.
+ */
+void waiter_woke(struct waiter *w, bool ready)
+{
+	w->asleep = false;
+	if (w->signalled || ready)
+		fd_drain(w->efd);
+	w->signalled = false;
+}
+
 /* Waking up: reads what woke us; 1: an extra descriptor is ready. */
 static int woke(struct waiter *w, const struct pollfd *fds, unsigned n, struct pollfd *extra,
 		unsigned n_extra)
 {
 	int r = 0;
 
-	w->asleep = false;
-	if (w->signalled)
-		fd_drain(w->efd);
-	w->signalled = false;
+	waiter_woke(w, n && fds[0].revents);
 	for (unsigned i = 0; i < n_extra; i++) {
 		extra[i].revents = fds[n + i].revents;
 		r |= !!extra[i].revents;
@@ -510,7 +519,7 @@ static int sleep_armed(const struct waiter *w, struct pollfd *fds, unsigned n, s
 			break;
 		look = mtime_add_us(now, LOCK_RETRY_US);
 	}
-	pthread_mutex_lock(&eng.lock);
+	eng_lock();
 	return r;
 }
 
@@ -638,7 +647,7 @@ void waiters_expel(void)
 			waiter_rouse(w);
 		eng_unlock();
 		nanosleep(&ts, NULL);
-		pthread_mutex_lock(&eng.lock);
+		eng_lock();
 	}
 	/* exit() in a signal handler that interrupted a wait: that one will never return. */
 	eng.waiters = eng.last_waiter = NULL;
