@@ -41,6 +41,9 @@ static struct {
 	uint32_t drop_every; /* each n-th packet between the stacks is lost; 0: none */
 	uint32_t n_given, n_gone, n_acked, n_refused, n_cancelled;
 	uint32_t n_stale; /* packets that the library passed on to the daemon */
+	void (*on_kick)(void);
+	bool kick_fails;
+	uint32_t n_kicks_left;
 	/* of a daemon that is replaced (world_replace_daemon()) */
 	uint16_t refused_port;
 	uint32_t n_attempts, n_listens, n_binds, last_fastopen;
@@ -447,7 +450,7 @@ static void pump(void)
 /* ---- in place of user/io/port_*.c ---- */
 
 struct port {
-	int unused;
+	bool kick_later;
 };
 
 uint32_t port_rx(struct port *p, struct stack *s, uint32_t budget, struct mtime now,
@@ -489,27 +492,28 @@ bool port_tx_pending(const struct port *p)
 
 void port_kick_later(struct port *p, bool on)
 {
-	(void)p;
-	(void)on;
+	p->kick_later = on;
 }
 
 uint64_t port_take_kicks(struct port *p)
 {
-	(void)p;
-	return 0;
+	return p->kick_later ? 1 : 0;
 }
 
 int port_kick(const struct port *p, uint64_t kicks)
 {
 	(void)p;
-	(void)kicks;
-	return 0;
+	assert_int_equal(kicks, 1);
+	if (world.on_kick)
+		world.on_kick();
+	return world.kick_fails ? -EAGAIN : 0;
 }
 
 void port_kick_left(struct port *p, uint64_t kicks)
 {
 	(void)p;
-	(void)kicks;
+	assert_int_equal(kicks, 1);
+	world.n_kicks_left++;
 }
 
 bool port_inject(struct port *p, struct pkt *pk, struct shm_pkt_ring *ring, uint16_t slot)

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <sys/socket.h>
 #include <cmocka.h>
 #include "common/csum.h"
 #include "common/reasons.h"
@@ -80,16 +81,23 @@ static enum drop stale(struct stack *s, struct pkt *p)
 	return DROP_STALE_FLOW;
 }
 
-static void side_open(struct side *d, struct umem *parent, uint16_t slot, struct shm_pkt_ring *in)
+static void side_port(struct side *d, struct shm_pkt_ring *in, int gso_fd)
 {
 	struct port_cfg cfg = {.umem = &d->u,
 			       .xsks = &d->x,
 			       .uqs = &d->q,
 			       .fill_target = FILL_TARGET,
-			       .ifs = {{.n_queues = 1, .partial_csum = true, .gso_fd = -1}},
+			       .ifs = {{.n_queues = 1, .partial_csum = true, .gso_fd = gso_fd}},
 			       .n_ifs = 1,
 			       .inject_in = in};
 
+	assert_int_equal(port_open(&d->port, &cfg), 0);
+	d->s.on_input = record;
+	d->s.pool = port_pool(d->port);
+}
+
+static void side_open(struct side *d, struct umem *parent, uint16_t slot, struct shm_pkt_ring *in)
+{
 	memset(d, 0, sizeof(*d));
 	if (parent)
 		assert_int_equal(
@@ -101,9 +109,7 @@ static void side_open(struct side *d, struct umem *parent, uint16_t slot, struct
 	d->q.comp = CONS(&comp, addr);
 	d->x = (struct xsk){.fd = -1, .rx = CONS(&d->rx, desc), .tx = PROD(&d->tx, desc)};
 	d->tx.flags = XDP_RING_NEED_WAKEUP;
-	assert_int_equal(port_open(&d->port, &cfg), 0);
-	d->s.on_input = record;
-	d->s.pool = port_pool(d->port);
+	side_port(d, in, -1);
 }
 
 /*
@@ -641,6 +647,90 @@ static void test_port_tx_keeps_what_the_ring_does_not_take(void **state)
 	assert_int_equal(d->s.inputs, 200);
 }
 
+/* Calls for the socket since the last question: each leaves an empty datagram. */
+static unsigned kicks_seen(int fd)
+{
+	unsigned n = 0;
+	char c;
+
+	while (recv(fd, &c, 1, MSG_DONTWAIT) >= 0)
+		n++;
+	return n;
+}
+
+static void test_port_tx_leaves_the_call_to_another(void **state)
+{
+	struct side *d = *state;
+	int sp[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM, 0, sp), 0);
+	d->x.fd = sp[0];
+	d->s.make = make_udp;
+	port_kick_later(d->port, true);
+	d->s.to_send = 2;
+	assert_int_equal(port_tx(d->port, &d->s, NOW), 2);
+	assert_int_equal(d->tx.producer, 2);
+	assert_int_equal(kicks_seen(sp[1]), 0);
+	assert_false(port_tx_pending(d->port)); /* it is not for the next call to see to */
+	assert_int_equal(port_take_kicks(d->port), 1);
+	assert_int_equal(port_take_kicks(d->port), 0);
+	assert_int_equal(port_kick(d->port, 1), -EAGAIN); /* as nobody takes anything */
+	assert_true(kicks_seen(sp[1]) > 0);
+	port_kick_left(d->port, 1);
+	assert_true(kicks_seen(sp[1]) > 0);
+	assert_true(port_tx_pending(d->port));
+	kernel_sends(d, 2);
+	assert_int_equal(port_kick(d->port, 1), 0); /* somebody else's call took it */
+	assert_int_equal(kicks_seen(sp[1]), 0);
+	port_kick_later(d->port, false);
+	d->s.to_send = 1;
+	assert_int_equal(port_tx(d->port, &d->s, NOW), 1);
+	assert_true(kicks_seen(sp[1]) > 0);
+	assert_int_equal(port_take_kicks(d->port), 0);
+	kernel_sends(d, 1);
+	d->x.fd = -1;
+	close(sp[0]);
+	close(sp[1]);
+}
+
+/* What goes past the ring is not to overtake what another thread has still to kick for. */
+static void make_gso(struct stack *s, struct pkt *p)
+{
+	make_udp(s, p);
+	p->gso_size = 20;
+	p->hdr_len = 42;
+	p->l4_off = 34;
+}
+
+static void test_port_tx_gso_kicks_for_what_is_before_it(void **state)
+{
+	struct side *d = *state;
+	int sp[2], gso[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM, 0, sp), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM, 0, gso), 0);
+	d->x.fd = sp[0];
+	port_close(d->port);
+	side_port(d, NULL, gso[0]);
+	port_kick_later(d->port, true);
+	d->s.make = make_udp;
+	d->s.to_send = 1;
+	assert_int_equal(port_tx(d->port, &d->s, NOW), 1);
+	assert_int_equal(port_take_kicks(d->port), 1);
+	assert_int_equal(kicks_seen(sp[1]), 0);
+	d->s.make = make_gso;
+	d->s.to_send = 1;
+	assert_int_equal(port_tx(d->port, &d->s, NOW), 1);
+	assert_true(kicks_seen(sp[1]) > 0);
+	assert_int_equal(kicks_seen(gso[1]), 1);
+	kernel_sends(d, 1);
+	d->x.fd = -1;
+	close(sp[0]);
+	close(sp[1]);
+	close(gso[0]);
+	close(gso[1]);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -661,6 +751,8 @@ int main(void)
 		T(test_port_rescue_ring_finds_unpublished_frames),
 		T(test_port_tx_completes_checksums),
 		T(test_port_tx_keeps_what_the_ring_does_not_take),
+		T(test_port_tx_leaves_the_call_to_another),
+		T(test_port_tx_gso_kicks_for_what_is_before_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
