@@ -679,6 +679,10 @@ static void test_port_tx_leaves_the_call_to_another(void **state)
 	port_kick_left(d->port, 1);
 	assert_true(kicks_seen(sp[1]) > 0);
 	assert_true(port_tx_pending(d->port));
+	d->x.kicking = 1; /* another thread is at it */
+	assert_int_equal(port_kick(d->port, 1), 0);
+	assert_int_equal(kicks_seen(sp[1]), 0);
+	d->x.kicking = 0;
 	kernel_sends(d, 2);
 	assert_int_equal(port_kick(d->port, 1), 0); /* somebody else's call took it */
 	assert_int_equal(kicks_seen(sp[1]), 0);

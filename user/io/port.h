@@ -92,8 +92,11 @@ bool port_tx_pending(const struct port *p);
  */
 void port_kick_later(struct port *p, bool on);
 uint64_t port_take_kicks(struct port *p);
-/* @p must stay. -EAGAIN: not all is sent; port_kick_left(), which needs the lock, has another try. */
-int port_kick(const struct port *p, uint64_t kicks);
+/*
+ * @p must stay. -EAGAIN: not all is sent; port_kick_left(), which needs the lock, has another try. Where
+ * another thread is at it this one does not wait: the other looks again before it goes.
+ */
+int port_kick(struct port *p, uint64_t kicks);
 void port_kick_left(struct port *p, uint64_t kicks);
 /*
  * Gives the frames of @pk (received by port_rx(), within its callback) to slot @slot through @ring.

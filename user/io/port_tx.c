@@ -291,12 +291,28 @@ uint64_t port_take_kicks(struct port *p)
 	return kicks;
 }
 
-int port_kick(const struct port *p, uint64_t kicks)
+/*
+ * Who has submitted and finds another one at it leaves it to that one, which looks again after it has
+ * said that it goes.
+ */
+static int push(struct xsk *x)
+{
+	int err = 0;
+
+	while (!err && xsk_unsent(x) && !__atomic_exchange_n(&x->kicking, 1, __ATOMIC_SEQ_CST)) {
+		err = xsk_push(x);
+		__atomic_store_n(&x->kicking, 0, __ATOMIC_SEQ_CST);
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	}
+	return err;
+}
+
+int port_kick(struct port *p, uint64_t kicks)
 {
 	int err = 0;
 
 	for (; kicks; kicks &= kicks - 1) {
-		int e = xsk_push(&p->cfg.xsks[__builtin_ctzll(kicks)]);
+		int e = push(&p->cfg.xsks[__builtin_ctzll(kicks)]);
 
 		err = err ? err : e;
 	}

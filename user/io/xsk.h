@@ -16,6 +16,7 @@ struct xsk {
 	void *rx_map, *tx_map;
 	size_t rx_map_len, tx_map_len;
 	uint32_t tx_outstanding; /* submitted, and nobody has kicked or is about to */
+	uint32_t kicking;	 /* a thread is within port_kick(); atomic */
 	bool by_write;		 /* write() in place of sendto(): xsk_by_write() */
 };
 

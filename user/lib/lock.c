@@ -17,7 +17,7 @@ struct errands {
 	pid_t sigurg[ARRAY_SIZE(eng.sigurg)];
 	int wake[ARRAY_SIZE(eng.wake)];
 	uint32_t n_sigurg, n_wake, attached;
-	const struct port *port;
+	struct port *port;
 	uint64_t kicks;
 };
 
