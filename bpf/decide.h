@@ -30,9 +30,8 @@ static __always_inline enum xdp_reason decide_echo(const struct pkt_info *p,
 {
 	if (!s->answer_echo)
 		return s->claim_all ? XR_ECHO_SLOW : XR_PASS_UNCLAIMED;
-	if (s->reply_mode == XDP_REPLY_NONE || p->flags & PI_OPTIONS ||
-	    !(p->flags & PI_IN_PLACE) || p->l3_len > s->mtu ||
-	    !pkt_can_reply_to(&p->key->remote))
+	if (s->reply_mode == XDP_REPLY_NONE || p->flags & PI_OPTIONS || !(p->flags & PI_IN_PLACE) ||
+	    p->l3_len > s->mtu || p->l3_len >= ECHO_SUM_MAX || !pkt_can_reply_to(&p->key->remote))
 		return XR_ECHO_SLOW;
 	return XR_ECHO_REPLY;
 }
@@ -50,7 +49,7 @@ static __always_inline enum xdp_reason decide_unmatched(const struct pkt_info *p
 							const struct xdp_settings *s)
 {
 	if (p->flags & PI_MALFORMED)
-		return s->claim_all ? XR_DROP_MALFORMED : XR_PASS_MALFORMED;
+		return s->claim_all ? p->bad : XR_PASS_MALFORMED;
 	return s->claim_all ? XR_CLAIMED : XR_PASS_UNCLAIMED;
 }
 
@@ -129,20 +128,21 @@ static __always_inline enum xdp_reason decide(enum pkt_kind kind, struct pkt_inf
 	return decide_ip(kind, p, s, v);
 }
 
-/* Turns the request into its reply. False: it is not all there after all. */
-static __always_inline bool reply(enum xdp_reason reason, uint8_t *data, const uint8_t *end,
-				  const struct pkt_info *p, const struct xdp_settings *s)
+/* Turns the request into its reply. Returns @reason, or why there is no reply after all. */
+static __always_inline enum xdp_reason reply(enum xdp_reason reason, uint8_t *data,
+					     const uint8_t *end, const struct pkt_info *p,
+					     const struct xdp_settings *s)
 {
 	uint32_t l3_off = p->l3_off & 31; /* 22 at most, which the verifier wants to see */
 
 	switch (reason) {
 	case XR_ARP_REPLY:
-		return arp_reply(data, end, l3_off, s);
+		return arp_reply(data, end, l3_off, s) ? reason : XR_DROP_NO_ROOM;
 	case XR_ND_REPLY:
-		return nd_reply(data, end, l3_off, s);
+		return nd_reply(data, end, l3_off, s) ? reason : XR_DROP_NO_ROOM;
 	default:
-		return p->flags & PI_IPV6 ? echo_reply6(data, end, l3_off, s) :
-					    echo_reply4(data, end, l3_off, s);
+		return p->flags & PI_IPV6 ? echo_reply6(data, end, p, l3_off, s)
+					  : echo_reply4(data, end, p, l3_off, s);
 	}
 }
 

@@ -20,6 +20,9 @@
 #ifndef __always_inline
 #define __always_inline inline __attribute__((always_inline))
 #endif
+#ifndef barrier_var
+#define barrier_var(v) __asm__ volatile("" : "+r"(v))
+#endif
 #endif
 
 /*

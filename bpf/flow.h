@@ -35,7 +35,7 @@ static __always_inline enum xdp_reason flow_steer(struct flow_val *f, const stru
 						  struct verdict *v)
 {
 	if (p->flags & PI_MALFORMED)
-		return XR_DROP_MALFORMED;
+		return p->bad;
 	flow_count(f, p);
 	v->conn = f->conn;
 	v->generation = f->generation;
@@ -70,7 +70,7 @@ static __always_inline enum xdp_reason port_steer(const struct port_val *val,
 						  const struct pkt_info *p, struct verdict *v)
 {
 	if (p->flags & PI_MALFORMED)
-		return XR_DROP_MALFORMED;
+		return p->bad;
 	v->conn = val->conn;
 	v->flags = PKT_META_PORT;
 	if (val->cookies.on && p->key->proto == PROTO_TCP)

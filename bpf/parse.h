@@ -15,13 +15,15 @@ static __always_inline void parse_tcp(struct pkt_view *v, struct pkt_info *p, ui
 	const struct wire_tcp *tcp = view_at(v, l4, sizeof(*tcp));
 	uint32_t len;
 
-	p->flags |= PI_MALFORMED;
-	if (!tcp || l4 + sizeof(*tcp) > pkt_end(p))
+	if (!tcp || l4 + sizeof(*tcp) > pkt_end(p)) {
+		pkt_malformed(p, XR_DROP_TCP_CUT);
 		return;
+	}
 	len = (uint32_t)(tcp->off >> 4) * 4;
-	if (len < sizeof(*tcp) || l4 + len > pkt_end(p))
+	if (len < sizeof(*tcp) || l4 + len > pkt_end(p)) {
+		pkt_malformed(p, len < sizeof(*tcp) ? XR_DROP_TCP_HEADER : XR_DROP_TCP_CUT);
 		return;
-	p->flags &= ~PI_MALFORMED;
+	}
 	p->l4_off = l4;
 	if (tcp->flags & (TCP_SYN | TCP_RST))
 		p->flags |= PI_CONTROL;
@@ -32,13 +34,15 @@ static __always_inline void parse_udp(struct pkt_view *v, struct pkt_info *p, ui
 	const struct wire_udp *udp = view_at(v, l4, sizeof(*udp));
 	uint32_t len;
 
-	p->flags |= PI_MALFORMED;
-	if (!udp || l4 + sizeof(*udp) > pkt_end(p))
+	if (!udp || l4 + sizeof(*udp) > pkt_end(p)) {
+		pkt_malformed(p, XR_DROP_UDP_HEADER);
 		return;
+	}
 	len = BE16(udp->len);
-	if (len < sizeof(*udp) || l4 + len > pkt_end(p))
+	if (len < sizeof(*udp) || l4 + len > pkt_end(p)) {
+		pkt_malformed(p, XR_DROP_UDP_HEADER);
 		return;
-	p->flags &= ~PI_MALFORMED;
+	}
 	p->l4_off = l4;
 }
 
@@ -48,8 +52,12 @@ static __always_inline enum pkt_kind parse_transport(struct pkt_view *v, struct 
 {
 	const struct wire_ports *ports = view_at(v, l4, sizeof(*ports));
 
-	if (!ports || l4 + sizeof(*ports) > pkt_end(p))
-		return p->flags & PI_FRAGMENT ? PK_OTHER : pkt_malformed(p);
+	if (!ports || l4 + sizeof(*ports) > pkt_end(p)) {
+		if (p->flags & PI_FRAGMENT)
+			return PK_OTHER;
+		return pkt_malformed(p, p->key->proto == PROTO_TCP ? XR_DROP_TCP_CUT
+								   : XR_DROP_UDP_HEADER);
+	}
 	p->key->remote_port = ports->src;
 	p->key->local_port = ports->dst;
 	if (p->flags & PI_FRAGMENT)
@@ -72,8 +80,10 @@ static __always_inline enum pkt_kind parse_ipv4(struct pkt_view *v, struct pkt_i
 	p->key->local = ip_addr_v4(ip->dst);
 	hlen = (uint32_t)(ip->vihl & 15) * 4;
 	len = BE16(ip->len);
-	if (ip->vihl >> 4 != 4 || hlen < sizeof(*ip) || len < hlen || !view_has_packet(v, p, len))
-		return pkt_malformed(p);
+	if (ip->vihl >> 4 != 4 || hlen < sizeof(*ip) || len < hlen)
+		return pkt_malformed(p, XR_DROP_IP_HEADER);
+	if (!view_has_packet(v, p, len))
+		return pkt_malformed(p, XR_DROP_IP_CUT);
 	p->l3_len = len;
 	p->key->proto = ip->proto;
 	if (hlen > sizeof(*ip))
@@ -125,7 +135,7 @@ static __always_inline bool parse_ipv6_ext(struct pkt_view *v, struct pkt_info *
 	default:
 		return false;
 	}
-	p->flags |= PI_MALFORMED;
+	pkt_malformed(p, XR_DROP_MALFORMED);
 	return false;
 }
 
@@ -144,7 +154,7 @@ static __always_inline enum pkt_kind parse_ipv6(struct pkt_view *v, struct pkt_i
 	p->key->proto = ip->next;
 	hops = ip->hops;
 	if ((ip->vtf & BE32(0xf0000000)) != BE32(0x60000000) || !view_has_packet(v, p, p->l3_len))
-		return pkt_malformed(p);
+		return pkt_malformed(p, XR_DROP_MALFORMED);
 	for (int i = 0; i < IPV6_EXT_MAX; i++) {
 		if (!parse_ipv6_ext(v, p, &l4))
 			break;

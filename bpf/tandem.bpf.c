@@ -129,10 +129,9 @@ static __always_inline int do_redirect(struct xdp_md *ctx, enum xdp_reason *reas
 static __always_inline int do_reply(struct xdp_md *ctx, enum xdp_reason *reason,
 				    const struct pkt_info *p, const struct xdp_settings *s)
 {
-	if (!reply(*reason, (void *)(long)ctx->data, (void *)(long)ctx->data_end, p, s)) {
-		*reason = XR_DROP_NO_ROOM;
+	*reason = reply(*reason, (void *)(long)ctx->data, (void *)(long)ctx->data_end, p, s);
+	if (verdict_kind(*reason) != V_TX)
 		return XDP_DROP;
-	}
 	if (s->reply_mode == XDP_REPLY_REDIRECT)
 		return bpf_redirect(ctx->ingress_ifindex, 0);
 	return XDP_TX;

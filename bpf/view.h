@@ -62,6 +62,7 @@ struct pkt_info {
 	uint32_t l3_off; /* at most 22 */
 	uint32_t l3_len; /* of the whole IP packet */
 	uint32_t l4_off; /* 0: no complete transport header */
+	enum xdp_reason bad; /* PI_MALFORMED: why it is dropped where it is claimed */
 };
 
 /* @len bytes at @off, or NULL. */
@@ -101,8 +102,10 @@ static __always_inline bool pkt_can_reply_to(const struct ip_addr *a)
 	return a->b[0] != 0xff && !ip_addr_is_any(a);
 }
 
-static __always_inline enum pkt_kind pkt_malformed(struct pkt_info *p)
+/* @why: of IPv4. What user space does not have, nobody counts by kind. */
+static __always_inline enum pkt_kind pkt_malformed(struct pkt_info *p, enum xdp_reason why)
 {
+	p->bad = p->flags & PI_IPV6 ? XR_DROP_MALFORMED : why;
 	p->flags |= PI_MALFORMED;
 	return PK_OTHER;
 }

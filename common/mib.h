@@ -29,6 +29,8 @@
 	X(IpExt, InECT1Pkts)                                                                       \
 	X(IpExt, InECT0Pkts)                                                                       \
 	X(IpExt, InCEPkts)                                                                         \
+	X(IpExt, InTruncatedPkts)                                                                  \
+	X(IpExt, InCsumErrors)                                                                     \
 	X(Icmp, InMsgs)                                                                            \
 	X(Icmp, InErrors)                                                                          \
 	X(Icmp, InCsumErrors)                                                                      \

@@ -10,7 +10,8 @@
 	X(FLOW_DIRECT, REDIRECT, "established flow, to its application")                           \
 	X(FLOW_SLOW, REDIRECT, "flow owned by the slow path (handshake, closing)")                 \
 	X(FLOW_CONTROL, REDIRECT, "SYN or RST of a known flow, to the slow path")                  \
-	X(FLOW_NO_SOCKET, REDIRECT, "flow's application has no socket on this queue, to slow path") \
+	X(FLOW_NO_SOCKET, REDIRECT,                                                                \
+	  "flow's application has no socket on this queue, to slow path")                          \
 	X(PORT_DIRECT, REDIRECT, "bound port, to its application")                                 \
 	X(PORT_SLOW, REDIRECT, "listening or bound port, to the slow path")                        \
 	X(FRAGMENT, REDIRECT, "IP fragment to our address, to the slow path")                      \
@@ -30,7 +31,16 @@
 	X(PASS_MALFORMED, PASS, "not claimable: headers cut short, left to the kernel to count")   \
 	X(PASS_VLAN, PASS, "tagged for a VLAN that tandem does not serve")                         \
 	X(DROP_DENY, DROP, "source is on the deny list")                                           \
-	X(DROP_MALFORMED, DROP, "malformed packet of a claimed flow or port")                      \
+	X(DROP_IP_HEADER, DROP, "claimed, with a wrong version or length in its IPv4 header")      \
+	X(DROP_IP_CUT, DROP, "claimed, with less behind its IPv4 header than that says")           \
+	X(DROP_IP_CSUM, DROP, "echo request with a wrong checksum in its IPv4 header")             \
+	X(DROP_ICMP_CUT, DROP, "claimed, without a whole ICMP header")                             \
+	X(DROP_ICMP_CSUM, DROP, "echo request with a wrong ICMP checksum")                         \
+	X(DROP_TCP_HEADER, DROP, "claimed, with a length in its TCP header that is too small")     \
+	X(DROP_TCP_CUT, DROP, "claimed, without a whole TCP header")                               \
+	X(DROP_UDP_HEADER, DROP,                                                                   \
+	  "claimed, without a whole UDP header or with a wrong length in it")                      \
+	X(DROP_MALFORMED, DROP, "claimed IPv6 packet with malformed headers")                      \
 	X(DROP_COOKIE, DROP, "to a listener under a SYN flood, without a valid cookie")            \
 	X(DROP_COOKIE_SYN, DROP, "SYN to such a listener, with data or a wrong checksum")          \
 	X(DROP_NO_SLOW_PATH, DROP, "claimed, but the slow path is not there")                      \

@@ -61,8 +61,8 @@ def udp(port, body=b"hello", bad=False, sport=4000):
     return l4(17, struct.pack("!HHHH", sport, port, 8 + len(body), 0), 6, body, bad)
 
 
-def tcp(port, flags, sport, bad=False):
-    return l4(6, struct.pack("!HHIIBBHHH", sport, port, 1000, 0, 0x50, flags, 1000, 0, 0), 16, b"", bad)
+def tcp(port, flags, sport, bad=False, words=5):
+    return l4(6, struct.pack("!HHIIBBHHH", sport, port, 1000, 0, words << 4, flags, 1000, 0, 0), 16, b"", bad)
 
 
 def icmp(kind, body, bad=False):
@@ -89,6 +89,11 @@ send(6, lambda: ip(6, tcp(CLOSED, 2, next(sports))))
 send(7, lambda: ip(6, tcp(OPEN, 2, next(sports), bad=True)))
 send(2, lambda: ip(6, tcp(OPEN, 16, next(sports))))  # of no connection
 send(3, lambda: ip(6, tcp(OPEN, 2, next(sports))[:12]))
+send(2, lambda: ip(6, tcp(OPEN, 2, next(sports), words=7)))  # shorter than it says
+send(4, lambda: ip(6, tcp(OPEN, 2, next(sports), words=4)))
+send(1, lambda: ip(17, struct.pack("!HHHH", 4000, OPEN, 7, 0)))
+send(2, lambda: ip(1, icmp(8, b"x" * 32), bad=True))
+send(3, lambda: ip(1, struct.pack("!BBHH", 8, 0, 0xF7FE, 1)))  # six bytes, and right
 whole = udp(OPEN, b"y" * 3000)
 for i in range(4):  # datagrams in three pieces; near sends as many back
     ident = next(ids)

@@ -196,8 +196,15 @@ static struct result decide_on(uint8_t *data, uint32_t len, bool copied)
 		r.replied = syncookie_reply(r.answer, r.answer + r.answer_len, &r.p, &world.settings,
 					    r.v.cookies, &r.synack);
 	}
-	if (r.reason == XR_ARP_REPLY || r.reason == XR_ND_REPLY || r.reason == XR_ECHO_REPLY)
-		r.replied = reply(r.reason, data, data + len, &r.p, &world.settings);
+	if (r.reason == XR_ARP_REPLY || r.reason == XR_ND_REPLY || r.reason == XR_ECHO_REPLY) {
+		enum xdp_reason asked = r.reason;
+
+		r.reason = reply(asked, data, data + len, &r.p, &world.settings);
+		r.replied = r.reason == asked;
+		WORLD_CHECK(r.replied || r.reason == XR_DROP_ICMP_CSUM ||
+			    r.reason == XR_DROP_IP_CSUM ||
+			    (r.reason == XR_DROP_MALFORMED && r.p.flags & PI_IPV6));
+	}
 	return r;
 }
 
@@ -236,8 +243,8 @@ static void try_bytes(const uint8_t *b, uint32_t len, uint32_t more)
 	in_place = decide_on(block, len, false);
 	check_sane(&in_place, len);
 	/* The same bytes, seen either way, are the same packet. */
-	if (!in_place.replied && !copy.cut && !in_place.cut && in_place.reason != XR_ECHO_SLOW &&
-	    !in_place.v.cookies)
+	if (copy.reason != XR_ECHO_SLOW && !in_place.replied && !copy.cut && !in_place.cut &&
+	    in_place.reason != XR_ECHO_SLOW && !in_place.v.cookies)
 		WORLD_CHECK(in_place.reason == copy.reason);
 	free(block);
 }

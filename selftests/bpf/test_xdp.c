@@ -389,40 +389,72 @@ static void build_unclaimed(struct packet *p)
 	pkt_udp4(p, 4711, 99);
 }
 
+static void build_echo4(struct packet *p)
+{
+	pkt_echo4(p, 20);
+}
+
 static void test_xdp_malformed(void **state)
 {
-	static const struct damage flow4[] = {
-		{"IPv4 version", 0, 0x55, XR_PASS_MALFORMED, XR_DROP_MALFORMED},
-		{"IPv4 header length below 20", 0, 0x44, XR_PASS_MALFORMED, XR_DROP_MALFORMED},
-		{"IPv4 length above the frame's", 2, 0x10, XR_PASS_MALFORMED, XR_DROP_MALFORMED},
-		{"IPv4 total length below its header", 3, 19, XR_PASS_MALFORMED, XR_DROP_MALFORMED},
-		{"IPv4 total length without ports", 3, 23, XR_PASS_MALFORMED, XR_DROP_MALFORMED},
-		{"TCP header cut short", 3, 39, XR_DROP_MALFORMED, XR_DROP_MALFORMED},
-		{"TCP data offset below 5", 32, 0x40, XR_DROP_MALFORMED, XR_DROP_MALFORMED},
-	}, flow6[] = {
-		{"IPv6 version", 0, 0x40, XR_PASS_MALFORMED, XR_DROP_MALFORMED},
-		{"IPv6 length above the frame's", 4, 0x10, XR_PASS_MALFORMED, XR_DROP_MALFORMED},
-		{"IPv6 payload without ports", 5, 3, XR_PASS_MALFORMED, XR_DROP_MALFORMED},
-		{"TCP header cut short", 5, 19, XR_DROP_MALFORMED, XR_DROP_MALFORMED},
-		{"TCP header of 60 bytes, all there", 52, 0xf0, XR_FLOW_DIRECT, XR_FLOW_DIRECT},
-	}, port[] = {
-		{"UDP length below 8", 25, 7, XR_DROP_MALFORMED, XR_DROP_MALFORMED},
-		{"UDP length above the packet's", 25, 41, XR_DROP_MALFORMED, XR_DROP_MALFORMED},
-	}, unclaimed[] = {
-		{"UDP length above the packet's, port not ours", 25, 41, XR_PASS_MALFORMED,
-		 XR_DROP_MALFORMED},
-	};
+	static const struct damage
+		flow4[] =
+			{
+				{"IPv4 version", 0, 0x55, XR_PASS_MALFORMED, XR_DROP_IP_HEADER},
+				{"IPv4 header length below 20", 0, 0x44, XR_PASS_MALFORMED,
+				 XR_DROP_IP_HEADER},
+				{"IPv4 length above the frame's", 2, 0x10, XR_PASS_MALFORMED,
+				 XR_DROP_IP_CUT},
+				{"IPv4 total length below its header", 3, 19, XR_PASS_MALFORMED,
+				 XR_DROP_IP_HEADER},
+				{"IPv4 total length without ports", 3, 23, XR_PASS_MALFORMED,
+				 XR_DROP_TCP_CUT},
+				{"TCP header cut short", 3, 39, XR_DROP_TCP_CUT, XR_DROP_TCP_CUT},
+				{"TCP data offset below 5", 32, 0x40, XR_DROP_TCP_HEADER,
+				 XR_DROP_TCP_HEADER},
+			},
+		flow6[] =
+			{
+				{"IPv6 version", 0, 0x40, XR_PASS_MALFORMED, XR_DROP_MALFORMED},
+				{"IPv6 length above the frame's", 4, 0x10, XR_PASS_MALFORMED,
+				 XR_DROP_MALFORMED},
+				{"IPv6 payload without ports", 5, 3, XR_PASS_MALFORMED,
+				 XR_DROP_MALFORMED},
+				{"TCP header cut short", 5, 19, XR_DROP_MALFORMED,
+				 XR_DROP_MALFORMED},
+				{"TCP header of 60 bytes, all there", 52, 0xf0, XR_FLOW_DIRECT,
+				 XR_FLOW_DIRECT},
+			},
+		port[] =
+			{
+				{"UDP header cut short", 3, 27, XR_DROP_UDP_HEADER,
+				 XR_DROP_UDP_HEADER},
+				{"UDP length below 8", 25, 7, XR_DROP_UDP_HEADER,
+				 XR_DROP_UDP_HEADER},
+				{"UDP length above the packet's", 25, 41, XR_DROP_UDP_HEADER,
+				 XR_DROP_UDP_HEADER},
+			},
+		unclaimed[] =
+			{
+				{"UDP length above the packet's, port not ours", 25, 41,
+				 XR_PASS_MALFORMED, XR_DROP_UDP_HEADER},
+				{"UDP without ports", 3, 23, XR_PASS_MALFORMED, XR_DROP_UDP_HEADER},
+			},
+		echo4[] = {
+			{"ICMP header cut short", 3, 27, XR_PASS_MALFORMED, XR_DROP_ICMP_CUT},
+			{"IPv4 checksum", 10, 0x12, XR_DROP_IP_CSUM, XR_DROP_IP_CSUM},
+			{"ICMP checksum", 22, 0x12, XR_DROP_ICMP_CSUM, XR_DROP_ICMP_CSUM},
+		};
 
 	(void)state;
 	run_damages(build_flow4, flow4, sizeof(flow4) / sizeof(flow4[0]));
 	run_damages(build_flow6, flow6, sizeof(flow6) / sizeof(flow6[0]));
 	run_damages(build_port, port, sizeof(port) / sizeof(port[0]));
-	run_damages(build_unclaimed, unclaimed, 1);
+	run_damages(build_unclaimed, unclaimed, sizeof(unclaimed) / sizeof(unclaimed[0]));
+	run_damages(build_echo4, echo4, sizeof(echo4) / sizeof(echo4[0]));
 }
 
 static void build_error4(struct packet *p) { pkt_error4(p, 3, PEER4, LISTEN, FLOW); }
 static void build_error6(struct packet *p) { pkt_error6(p, 1, PEER6, LISTEN, FLOW); }
-static void build_echo4(struct packet *p) { pkt_echo4(p, 20); }
 static void build_echo6(struct packet *p) { pkt_echo6(p, 20); }
 static void build_arp(struct packet *p) { pkt_arp_request(p, PEER4, US4); }
 static void build_nd(struct packet *p) { pkt_nd(p); }

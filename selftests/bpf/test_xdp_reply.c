@@ -145,12 +145,50 @@ static void test_xdp_echo_is_answered(void **state)
 	p.b[p.l4 + 3] = 0xff;
 	r = expect(&p, XR_ECHO_REPLY);
 	check_echo_reply(&p, &r);
-	/* What was wrong stays wrong: nobody is told that a damaged packet is right. */
+}
+
+/* Each byte counts, at any length; what is behind the packet in its frame does not. */
+static void test_xdp_echo_with_wrong_checksum_is_dropped(void **state)
+{
+	static const uint32_t payloads[] = {0,	1,  2,	3,  23, 24,  25,  30,
+					    31, 32, 55, 56, 57, 700, 1472};
+	struct packet p;
+	uint32_t at;
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(payloads) / sizeof(payloads[0]); i++) {
+		bool large = payloads[i] > 100;
+
+		pkt_echo4(&p, payloads[i]);
+		for (at = p.l4 + 2; at < p.len; at += large ? 61 : 1) {
+			p.b[at] ^= 0x40;
+			expect(&p, XR_DROP_ICMP_CSUM);
+			p.b[at] ^= 0x40;
+		}
+		p.b[p.len - 1] ^= 1;
+		expect(&p, XR_DROP_ICMP_CSUM);
+		p.b[p.len - 1] ^= 1;
+		memset(pkt_put(&p, 7), 0xa5, 7);
+		expect(&p, XR_ECHO_REPLY);
+
+		if (payloads[i] > 1500 - 48)
+			continue;
+		pkt_echo6(&p, payloads[i]);
+		for (at = p.l4 + 2; at < p.len; at += large ? 61 : 1) {
+			p.b[at] ^= 0x40;
+			expect(&p, XR_DROP_MALFORMED);
+			p.b[at] ^= 0x40;
+		}
+	}
 	pkt_echo4(&p, 8);
-	p.b[p.l4 + 2] ^= 0x40;
-	r = expect(&p, XR_ECHO_REPLY);
-	memcpy(p.b, r.b, r.len);
-	assert_int_not_equal(pkt_l4_sum(&p), 0);
+	for (at = p.l3 + 4; at < p.l3 + 12; at++) {
+		if (at == p.l3 + 6 || at == p.l3 + 9) /* fragment, protocol */
+			continue;
+		p.b[at] ^= 0x10;
+		expect(&p, at == p.l3 + 7 ? XR_PASS_UNCLAIMED : XR_DROP_IP_CSUM);
+		p.b[at] ^= 0x10;
+	}
+	expect(&p, XR_ECHO_REPLY);
 }
 
 /* A priority tag stays. */
@@ -198,6 +236,12 @@ static void test_xdp_echo_left_to_slow_path(void **state)
 	expect(&p, XR_ECHO_SLOW);
 	pkt_echo4(&p, 1500 - 28);
 	expect(&p, XR_ECHO_REPLY);
+	env.settings.mtu = 9000; /* verified up to some length only */
+	settings(0, XDP_REPLY_TX);
+	pkt_echo4(&p, 2047 - 28);
+	expect(&p, XR_ECHO_REPLY);
+	pkt_echo4(&p, 2048 - 28);
+	expect(&p, XR_ECHO_SLOW);
 	pkt_eth(&p, mac_us, ETH_IPV4);
 	pkt_ipv4(&p, "224.0.0.5", US4, PROTO_ICMP, 0);
 	pkt_icmp(&p, ICMP4_ECHO, 0, 8);
@@ -223,6 +267,7 @@ int main(void)
 		T(test_xdp_solicitation_is_answered),
 		T(test_xdp_neighbour_discovery_otherwise_passes),
 		T(test_xdp_echo_is_answered),
+		T(test_xdp_echo_with_wrong_checksum_is_dropped),
 		T(test_xdp_echo_tagged_is_answered),
 		T(test_xdp_echo_by_redirect),
 		T(test_xdp_echo_left_to_slow_path),

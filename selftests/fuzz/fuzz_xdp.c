@@ -55,6 +55,31 @@ static void put_flooded(uint8_t *b, uint32_t len, uint8_t how)
 	       2);
 }
 
+/* An echo request's checksums, which are verified before it is answered. */
+static void put_echo_sums(uint8_t *b, uint32_t len, uint8_t how)
+{
+	uint32_t l3 = 14 + (how & 3 ? (how & 3u) * 4 % 12 : 0), l4, end, sum = 0;
+
+	if (len < l3 + 20)
+		return;
+	if (how & 8) {
+		l4 = l3 + 20;
+		end = l3 + ((uint32_t)b[l3 + 2] << 8 | b[l3 + 3]);
+		memset(b + l3 + 10, 0, 2);
+		memcpy(b + l3 + 10, &(uint16_t){csum_fold(csum_partial(b + l3, 20, 0))}, 2);
+	} else {
+		l4 = l3 + 40;
+		end = l4 + ((uint32_t)b[l3 + 4] << 8 | b[l3 + 5]);
+	}
+	if (end > len || end < l4 + 4)
+		return;
+	if (!(how & 8))
+		sum = csum_pseudo(&world.flow_keys[2].remote, &world.local[1], PROTO_ICMP6,
+				  end - l4);
+	memset(b + l4 + 2, 0, 2);
+	memcpy(b + l4 + 2, &(uint16_t){csum_fold(csum_partial(b + l4, end - l4, sum))}, 2);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fz f = {data, data + size};
@@ -80,6 +105,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	put_addresses(b, len, how);
 	if (set & 0x40)
 		put_flooded(b, len, how);
+	else if (how & 0x80)
+		put_echo_sums(b, len, how);
 	try_bytes(b, len, more);
 	free(b);
 	return 0;

@@ -85,7 +85,8 @@ static void test_icmp_malformed_is_dropped(void **state)
 	assert_int_equal(ts_rx(&t, &(struct spec){ICMP_PKT, .type = 8, .bad_csum = true}),
 			 DROP_BAD_CSUM);
 	assert_int_equal(ts_mib(&t, MIB_Icmp_InCsumErrors), 1);
-	assert_int_equal(ts_rx(&t, &(struct spec){IP_PKT, .proto = PROTO_ICMP, .len = 7}),
+	assert_int_equal(ts_rx(&t, &(struct spec){IP_PKT, .proto = PROTO_ICMP, .len = 7,
+						  .data = "\0\0\xff\xff\0\0\0"}),
 			 DROP_BAD_ICMP);
 	assert_int_equal(ts_mib(&t, MIB_Icmp_InErrors), 2);
 	assert_int_equal(ts_rx(&t, &(struct spec){ICMP_PKT, .type = 5}), DROP_NO_SOCKET);

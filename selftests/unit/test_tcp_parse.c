@@ -152,7 +152,8 @@ static void test_tcp_parse_bad_lengths_dropped(void **state)
 	p.frag[0].len = 60;
 	b[35] = 0; /* port 0 */
 	assert_int_equal(tcp_parse(t.s, &p, &ii, &g), DROP_BAD_TCP);
-	assert_int_equal(ts_mib(&t, MIB_Tcp_InErrs), 5);
+	/* What is cut short Linux does not count as an error. */
+	assert_int_equal(ts_mib(&t, MIB_Tcp_InErrs), 2);
 }
 
 /* RFC 9293 MUST-3 */

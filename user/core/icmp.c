@@ -196,14 +196,14 @@ enum drop icmp_input(struct stack *s, struct pkt *p, const struct ip_info *ip, s
 	uint8_t type;
 
 	MIB(s, Icmp_InMsgs);
-	if (ip->l4_len < ICMP_HLEN || p->frag[0].len < ip->l4_off + ICMP_HLEN) {
-		MIB(s, Icmp_InErrors);
-		return DROP_BAD_ICMP;
-	}
 	if (p->csum != PKT_CSUM_GOOD && !pkt_csum_ok(p, ip->l4_off, ip->l4_len)) {
 		MIB(s, Icmp_InCsumErrors);
 		MIB(s, Icmp_InErrors);
 		return DROP_BAD_CSUM;
+	}
+	if (ip->l4_len < ICMP_HLEN || p->frag[0].len < ip->l4_off + ICMP_HLEN) {
+		MIB(s, Icmp_InErrors);
+		return DROP_BAD_ICMP;
 	}
 	type = p->frag[0].p[ip->l4_off];
 	switch (type) {

@@ -396,12 +396,18 @@ static enum drop parse_header(struct stack *s, const struct pkt *p, struct ip_in
 		return bad_header(s, DROP_BAD_IP);
 	if (!ip_counted(s, p))
 		mib_inc(s, MIB_IpExt_InNoECTPkts + (h[1] & ECN_MASK)); /* in the bits' order */
-	if (total < hlen || total > p->len - p->l3_off)
-		return bad_header(s, DROP_BAD_IP);
 	if (hlen > room)
-		return bad_header(s, DROP_BAD_FRAME);
-	if (csum_fold(hlen == IP4_HLEN ? header_sum(h) : csum_partial(h, hlen, 0)))
+		return bad_header(s, p->nfrags > 1 ? DROP_BAD_FRAME : DROP_BAD_IP);
+	if (csum_fold(hlen == IP4_HLEN ? header_sum(h) : csum_partial(h, hlen, 0))) {
+		MIB(s, IpExt_InCsumErrors);
 		return bad_header(s, DROP_BAD_IP_CSUM);
+	}
+	if (total > p->len - p->l3_off) {
+		MIB(s, IpExt_InTruncatedPkts);
+		return DROP_BAD_IP;
+	}
+	if (total < hlen)
+		return bad_header(s, DROP_BAD_IP);
 	if (!h[8])
 		return bad_header(s, DROP_TTL);
 	memcpy(&src, h + 12, 4);

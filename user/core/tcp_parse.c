@@ -119,11 +119,13 @@ enum drop tcp_parse(struct stack *s, struct pkt *p, const struct ip_info *ip, st
 	if (!ip_counted(s, p))
 		MIB(s, Tcp_InSegs);
 	if (ip->l4_len < TCP_HLEN || (uint32_t)ip->l4_off + TCP_HLEN > p->frag[0].len)
-		goto bad;
+		return DROP_BAD_TCP;
 	memcpy(h, p->frag[0].p + ip->l4_off, TCP_HLEN);
 	hlen = (h[12] >> 4) * 4u;
-	if (hlen < TCP_HLEN || hlen > ip->l4_len || ip->l4_off + hlen > p->frag[0].len)
+	if (hlen < TCP_HLEN)
 		goto bad;
+	if (hlen > ip->l4_len || ip->l4_off + hlen > p->frag[0].len)
+		return DROP_BAD_TCP; /* as too short a segment, no error to Linux */
 	if (hlen == TCP_HLEN + 12)
 		memcpy(h + TCP_HLEN, p->frag[0].p + ip->l4_off + TCP_HLEN, 12);
 	else

@@ -13,6 +13,7 @@
 #include "user/io/sockdiag.h"
 #include "daemon.h"
 #include "report.h"
+#include "xdp_mib.h"
 
 /* ---- status ---- */
 
@@ -293,13 +294,7 @@ static void fill_stat(struct daemon *d, struct jbuf *j)
 	jb_open(j, NULL, '{');
 	jb_open(j, "counters", '{');
 	for (int m = 0; m < MIB_MAX; m++) {
-		uint64_t n = d->mib_ended[m] + d->view.mib[m];
-
-		/* What the XDP program did in the stack's place. */
-		if (m == MIB_TcpExt_SyncookiesSent)
-			n += xdp[XR_SYN_COOKIE];
-		if (m == MIB_TcpExt_SyncookiesFailed)
-			n += xdp[XR_DROP_COOKIE];
+		uint64_t n = d->mib_ended[m] + d->view.mib[m] + xdp_mib(xdp, m);
 
 		for (uint32_t s = 1; s < d->slots; s++)
 			if (d->apps[s] && d->apps[s]->stage == APP_ALIVE)
