@@ -46,7 +46,7 @@ static void bind_as(uint32_t id, uint8_t how)
 		a.remote = fz_ip(peer_of(how >> 3));
 		a.remote_port = __builtin_bswap16(9);
 	}
-	udp_bind(host.s, id, &a, how & 16);
+	udp_bind(host.s, id, &a, (how & 16 ? UDP_REUSEPORT : 0u) | (how & 32 ? UDP_V6 : 0u));
 }
 
 static void op_socket(struct fz *f, uint32_t i)

@@ -12,7 +12,7 @@ setup
 in_a sysctl -qw net.ipv4.icmp_ratelimit=0
 start_a python3 "$TOP/selftests/app/peer.py" "$IP_A" >"$TMP/peer" 2>&1
 wait_for 10 grep -q listening "$TMP/peer" || die "peer.py"
-in_b sysctl -qw net.ipv6.conf.lo.disable_ipv6=0 # ::1, for dual.c
+in_b sysctl -qw net.ipv6.conf.lo.disable_ipv6=0 # ::1, for dual.c, udp6.c
 programs=$(cd "$TOP/selftests/app" && echo *.c)
 
 on() { # kernel|tandem COMMAND...: each program's output to its own file

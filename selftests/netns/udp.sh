@@ -33,10 +33,11 @@ frames_back() { status_is '.frames.total == .frames.pool + .frames.fill + .frame
 
 cat >"$TMP/echo.py" <<'P'
 import os, socket, sys
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+six = "six" in sys.argv
+s = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM)
 if "reuseport" in sys.argv:
     s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-s.bind(("0.0.0.0", int(sys.argv[1])))
+s.bind(("::" if six else "0.0.0.0", int(sys.argv[1])))
 if "fork" in sys.argv and os.fork():
     os._exit(0)
 print("up", os.getpid(), flush=True)
@@ -46,19 +47,20 @@ while True:
     s.sendto(tag + data, addr)
 P
 # rounds ADDRESS PORT N SIZE: N datagrams that come back, from one socket each for ten of them.
+# An address with a colon: from sockets of AF_INET6.
 cat >"$TMP/rounds.py" <<'P'
 import os, socket, sys
 host, port, n, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 lost, who = 0, set()
 for i in range(n):
     if i % 10 == 0:
-        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         s.settimeout(1)
     data = os.urandom(size)
     s.sendto(data, (host, port))
     try:
         got, addr = s.recvfrom(70000)
-        if not got.endswith(data) or addr != (host, port):
+        if not got.endswith(data) or addr[:2] != (host, port):
             sys.exit("wrong datagram")
         who.add(got[: len(got) - size])
     except TimeoutError:
@@ -97,6 +99,77 @@ s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.connect(('$IP_B', 5000))
 s.send(b'x')
 try: s.recv(1)
 except ConnectionRefusedError: pass"
+
+# ---- AF_INET6 sockets, for IPv4 and IPv6 at once ----
+
+in_b sysctl -qw net.ipv6.conf.lo.disable_ipv6=0
+start_echo 5005 six || die "echo server on ::"
+server=$PID
+check "a server on :: has its port on tandem" ports_are 1
+check "and serves IPv4" by_tandem 200 in_a python3 "$TMP/rounds.py" $IP_B 5005 200 100
+check "in fragments, too" by_tandem 50 in_a python3 "$TMP/rounds.py" $IP_B 5005 50 60000
+check "and IPv6, by the kernel" in_b python3 "$TMP/rounds.py" ::1 5005 20 1000
+check "and this host's IPv4" in_b python3 "$TMP/rounds.py" 127.0.0.1 5005 20 1000
+check "a client of AF_INET6 of a mapped address" \
+	by_tandem 150 in_b $run python3 "$TMP/rounds.py" ::ffff:$IP_A 6000 200 100
+check "one of ::1" in_b $run python3 "$TMP/rounds.py" ::1 5005 20 100
+check "clients' ports go with them" wait_for 5 ports_are 1
+check "the server on :: ends" stop "$server"
+check "and its port is nobody's" wait_for 5 ports_are 0
+start_echo 5006 six reuseport tag
+one=$PID
+start_echo 5006 six reuseport tag
+two=$PID
+shared6() { local n; n=$(in_a python3 "$TMP/rounds.py" $IP_B 5006 300 50) && [ "$n" = "$1" ]; }
+check "SO_REUSEPORT on ::: two processes share a port" by_tandem 250 shared6 2
+start_echo 5006 reuseport tag
+check "one on 0.0.0.0 has it alone" by_tandem 250 shared6 1
+stop "$PID"
+check "and when it ends, the two have it" by_tandem 250 shared6 2
+stop "$one"
+stop "$two"
+start_echo 5007 six fork
+check "a server on :: that forks after bind() goes on" \
+	wait_for 5 in_a python3 "$TMP/rounds.py" $IP_B 5007 20 100
+check "its child takes the port over" by_tandem 15 in_a python3 "$TMP/rounds.py" $IP_B 5007 20 100
+kill "$(cut -d" " -f2 "$TMP/echo")"
+wait_for 5 ports_are 0
+
+cat >"$TMP/echo.js" <<'P'
+const s = require("dgram").createSocket("udp6");
+s.on("message", (m, r) => s.send(m, r.port, r.address));
+s.bind(5008, "::", () => console.log("up"));
+P
+cat >"$TMP/Echo.java" <<'P'
+import java.net.*;
+class Echo {
+    public static void main(String[] a) throws Exception {
+        DatagramSocket s = new DatagramSocket(5009);
+        System.out.println("up");
+        for (DatagramPacket p = new DatagramPacket(new byte[70000], 70000); ; p.setLength(70000)) {
+            s.receive(p);
+            s.send(p);
+        }
+    }
+}
+P
+# serves6 NAME PORT COMMAND...: a program whose socket is of AF_INET6 echoes.
+serves6() {
+	: >"$TMP/echo"
+	start_b $run "${@:3}" >"$TMP/echo"
+	wait_for 60 echo_up || die "$1"
+	check "$1: IPv4, by tandem" by_tandem 100 in_a python3 "$TMP/rounds.py" $IP_B "$2" 100 1000
+	check "$1: IPv6, by the kernel" in_b python3 "$TMP/rounds.py" ::1 "$2" 20 1000
+	stop "$PID"
+	check "$1: its port is nobody's" wait_for 5 ports_are 0
+}
+if have node; then
+	serves6 "node, udp6" 5008 node "$TMP/echo.js"
+fi
+if have javac; then
+	javac -d "$TMP" "$TMP/Echo.java"
+	serves6 "java" 5009 java -cp "$TMP" -Xshare:auto Echo
+fi
 
 # ---- processes ----
 
@@ -243,8 +316,20 @@ fi
 
 # ---- without tandem they go on ----
 
+start_echo 5010 six
+six=$PID
 start_echo 5004
 server=$PID
 check "detach" detach
 check "a server goes on by the kernel's socket" in_a python3 "$TMP/rounds.py" $IP_B 5004 50 1000
+check "and so does one on ::" in_a python3 "$TMP/rounds.py" $IP_B 5010 50 1000
 check "and ends on SIGTERM" stop "$server"
+check "the other, too" stop "$six"
+
+# ---- all ports of the address are tandem's ----
+
+attach --claim all || die "attach"
+start_echo 5011 six
+check "claim all: a server on :: has IPv4 from tandem alone" by_tandem 50 in_a python3 "$TMP/rounds.py" $IP_B 5011 50 1000
+stop "$PID"
+check "detach" detach

@@ -203,7 +203,7 @@ static void open_one(struct udp_flow *f, uint32_t side)
 		a.remote = host_addr(!h->idx);
 		a.remote_port = PORT(p->closed ? 9u : SERVER_PORT + f->plan);
 	}
-	udp_bind(h->full.s, f->id[side], &a, false);
+	udp_bind(h->full.s, f->id[side], &a, 0);
 	if (p->rcvbuf)
 		udp_set_rcvbuf(h->full.s, f->id[side], p->rcvbuf);
 }

@@ -22,6 +22,23 @@ static int bound(uint16_t *port, int reuse)
 	return fd;
 }
 
+/* The same of AF_INET6, bound to *@port of @addr. */
+static int bound6(const char *addr, uint16_t *port, bool v6only)
+{
+	struct sockaddr_in6 sin6 = {.sin6_family = AF_INET6, .sin6_port = *port};
+	socklen_t len = sizeof(sin6);
+	int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0), one = 1, v = v6only;
+
+	assert_true(fd >= 0);
+	inet_pton(AF_INET6, addr, &sin6.sin6_addr);
+	assert_int_equal(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v, sizeof(v)), 0);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)), 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&sin6, sizeof(sin6)), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&sin6, &len), 0);
+	*port = sin6.sin6_port;
+	return fd;
+}
+
 static int claim(struct app *a, uint16_t port, int fd, uint32_t *id)
 {
 	struct ctl_listen req = {.proto = IPPROTO_UDP, .port = port, .id = SHM_NIL};
@@ -134,6 +151,50 @@ static void test_udp_port_shared_by_two_is_spread(void **state)
 	app_ends(b);
 	assert_int_equal(w.n_ports, 0);
 	assert_null(owner(PEER_IP, 1, port));
+	w_close();
+}
+
+/* :: takes IPv4, too, and so does a mapped address; what the kernel gives IPv6 alone is refused. */
+static void test_udp_claim_of_an_ipv6_socket(void **state)
+{
+	struct ctl_listen req = {.proto = IPPROTO_UDP, .id = SHM_NIL};
+	struct ctl_listen_reply r = {0};
+	uint16_t port = 0, other = 0;
+	uint32_t id[3];
+	struct app *a, *b;
+	int fd = socket(AF_INET6, SOCK_DGRAM, 0);
+
+	(void)state;
+	if (fd < 0)
+		skip();
+	close(fd);
+	open_here();
+	a = w_app(1);
+	b = w_app(2);
+	fd = bound6("::", &port, true);
+	assert_int_equal(claim(a, port, fd, &id[0]), -EINVAL);
+	close(fd);
+	fd = bound6("::ffff:127.0.0.1", &other, false);
+	assert_int_equal(claim(a, other, fd, &id[0]), -EINVAL);
+	req.port = other;
+	req.addr = ip(OUR_IP);
+	assert_int_equal(udp_claim(&w.d, a, &req, fd, &r), -EINVAL);
+	close(fd);
+	fd = bound6("::", &port, false);
+	assert_int_equal(claim(a, port, fd, &id[0]), 0);
+	assert_int_equal(w.ports[0].v.slot, 1);
+	/* AF_INET comes first, whoever was first. */
+	assert_int_equal(claim(b, port, bound(&port, SO_REUSEPORT), &id[1]), 0);
+	assert_int_equal(w.ports[0].v.slot, 2);
+	assert_int_equal(claim(a, port, bound6("::", &port, false), &id[2]), 0);
+	assert_int_equal(w.ports[0].v.slot, 2);
+	for (uint16_t s = 1; s <= 50; s++)
+		assert_ptr_equal(owner(PEER_IP, s, port), b);
+	assert_int_equal(udp_unclaim(&w.d, b, id[1]), 0);
+	assert_int_equal(w.ports[0].v.slot, 1);
+	app_ends(a);
+	app_ends(b);
+	assert_int_equal(w.n_ports, 0);
 	w_close();
 }
 
@@ -266,6 +327,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_udp_claim_is_what_the_kernel_says),
 		cmocka_unit_test(test_udp_port_shared_by_two_is_spread),
+		cmocka_unit_test(test_udp_claim_of_an_ipv6_socket),
 		cmocka_unit_test(test_udp_reuseaddr_the_last_one_has_it),
 		cmocka_unit_test(test_udp_port_goes_when_the_socket_loses_it),
 		cmocka_unit_test(test_udp_slow_path_passes_packets_on),

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/time.h>
+#include "user/lib/shim.h"
 #include "user/lib/udp.h"
 
 #define PEER_UDP 4444
@@ -21,7 +22,7 @@ static int setup(void **state)
 	if (world_setup(state))
 		return -1;
 	assert_int_equal(udp_open(w.peer.stack, 1, &peer_id), 0);
-	udp_bind(w.peer.stack, peer_id, &a, false);
+	udp_bind(w.peer.stack, peer_id, &a, 0);
 	return 0;
 }
 
@@ -228,6 +229,55 @@ static void test_udp_timeouts_and_shutdown(void **state)
 	assert_int_equal(tandem_close(fd), 0);
 }
 
+static struct sockaddr_in6 addr6_of(const char *addr, uint16_t port)
+{
+	struct sockaddr_in6 sin6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+
+	inet_pton(AF_INET6, addr, &sin6.sin6_addr);
+	return sin6;
+}
+
+/* Of AF_INET6 and bound to ::, its stack speaks IPv4 for it, under mapped addresses. */
+static void test_udp_of_ipv6_has_ipv4_by_its_stack(void **state)
+{
+	struct sockaddr_in6 any = addr6_of("::", 0), peer = addr6_of("::ffff:" PEER_ADDR, PEER_UDP);
+	struct sockaddr_in6 from, own;
+	struct sockaddr_in v4 = addr_of(PEER_ADDR, PEER_UDP);
+	socklen_t len = sizeof(from);
+	int k = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0), fd;
+	struct udp_info in;
+	char b[16];
+
+	(void)state;
+	if (k < 0)
+		skip();
+	fd = lib_udp_adopt(k);
+	assert_true(fd >= TANDEM_FD_BASE);
+	assert_int_equal(tandem_bind(fd, (struct sockaddr *)&any, sizeof(any)), 0);
+	assert_int_equal(tandem_getsockname(fd, (struct sockaddr *)&own, &len), 0);
+	assert_int_equal(own.sin6_family, AF_INET6);
+	peer_says(own.sin6_port, "stack", 5);
+	assert_int_equal(tandem_recvfrom(fd, b, sizeof(b), 0, (struct sockaddr *)&from, &len), 5);
+	assert_int_equal(len, sizeof(from));
+	assert_memory_equal(&from, &peer, sizeof(from));
+	for (int i = 0; i < 2; i++) {
+		know_the_way();
+		assert_int_equal(tandem_sendto(fd, "ab", 2, 0, i ? (void *)&v4 : (void *)&peer,
+					       i ? sizeof(v4) : sizeof(peer)),
+				 2);
+		pump();
+		assert_int_equal(udp_recv(w.peer.stack, peer_id, b, sizeof(b), &in, false), 2);
+		assert_int_equal(in.sport, own.sin6_port);
+	}
+	/* The kernel's half has the same port. */
+	v4 = addr_of("127.0.0.1", ntohs(own.sin6_port));
+	assert_int_equal(sendto(k, "kernel", 6, 0, (struct sockaddr *)&v4, sizeof(v4)), 6);
+	assert_int_equal(tandem_recvfrom(fd, b, sizeof(b), 0, (struct sockaddr *)&from, &len), 6);
+	assert_true(IN6_IS_ADDR_V4MAPPED(&from.sin6_addr));
+	assert_int_equal(tandem_close(fd), 0);
+	close(k);
+}
+
 static uint32_t open_fds(void)
 {
 	DIR *d = opendir("/proc/self/fd");
@@ -262,6 +312,7 @@ int main(void)
 		T(test_udp_receives_from_both),	   T(test_udp_neither_starves),
 		T(test_udp_sends_by_its_stack),	   T(test_udp_epoll_tells_of_both),
 		T(test_udp_timeouts_and_shutdown), T(test_udp_sockets_leave_nothing),
+		T(test_udp_of_ipv6_has_ipv4_by_its_stack),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

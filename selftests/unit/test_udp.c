@@ -37,7 +37,7 @@ static void close_udp(struct tstack *t)
 
 /* A socket with cookie @cookie, bound as told; NULL: any, port 0: not at all. */
 static uint32_t sock(struct tstack *t, uint64_t cookie, const char *local, uint16_t port,
-		     const char *remote, uint16_t rport, bool reuseport)
+		     const char *remote, uint16_t rport, unsigned flags)
 {
 	struct tcp_addr_pair a = {.local = ip(local),
 				  .remote = ip(remote),
@@ -46,7 +46,7 @@ static uint32_t sock(struct tstack *t, uint64_t cookie, const char *local, uint1
 	uint32_t id;
 
 	assert_int_equal(udp_open(t->s, cookie, &id), 0);
-	udp_bind(t->s, id, &a, reuseport);
+	udp_bind(t->s, id, &a, flags);
 	ts_check(t);
 	return id;
 }
@@ -84,7 +84,7 @@ static void assert_empty(struct tstack *t, uint32_t id)
 static void test_udp_datagrams_keep_bounds_and_source(void **state)
 {
 	struct tstack *t = open_udp(256);
-	uint32_t id = sock(t, 7, NULL, PORT, NULL, 0, false);
+	uint32_t id = sock(t, 7, NULL, PORT, NULL, 0, 0);
 	struct udp_info info;
 	struct stack_ev ev;
 	uint8_t b[16];
@@ -120,7 +120,7 @@ static void test_udp_datagrams_keep_bounds_and_source(void **state)
 static void test_udp_queue_over_chunks(void **state)
 {
 	struct tstack *t = open_udp(256);
-	uint32_t id = sock(t, 7, NULL, PORT, NULL, 0, false);
+	uint32_t id = sock(t, 7, NULL, PORT, NULL, 0, 0);
 	struct stack_usage u;
 
 	(void)state;
@@ -138,7 +138,7 @@ static void test_udp_queue_over_chunks(void **state)
 static void test_udp_full_queue_drops_the_newest(void **state)
 {
 	struct tstack *t = open_udp(256);
-	uint32_t id = sock(t, 7, NULL, PORT, NULL, 0, false);
+	uint32_t id = sock(t, 7, NULL, PORT, NULL, 0, 0);
 
 	(void)state;
 	udp_set_rcvbuf(t->s, id, 2400);
@@ -161,7 +161,7 @@ static void test_udp_full_queue_drops_the_newest(void **state)
 static void test_udp_no_chunks_is_counted(void **state)
 {
 	struct tstack *t = open_udp(256);
-	uint32_t id = sock(t, 7, NULL, PORT, NULL, 0, false), head = SHM_NIL, c;
+	uint32_t id = sock(t, 7, NULL, PORT, NULL, 0, 0), head = SHM_NIL, c;
 
 	(void)state;
 	while ((c = chunk_alloc(t->s)) != SHM_NIL) {
@@ -186,9 +186,9 @@ static void test_udp_no_chunks_is_counted(void **state)
 static void test_udp_most_specific_socket_gets_it(void **state)
 {
 	struct tstack *t = open_udp(256);
-	uint32_t any = sock(t, 1, NULL, PORT, NULL, 0, false);
-	uint32_t addr = sock(t, 2, OUR_IP, PORT, NULL, 0, false);
-	uint32_t conn = sock(t, 3, OUR_IP, PORT, PEER_IP, 1000, false);
+	uint32_t any = sock(t, 1, NULL, PORT, NULL, 0, 0);
+	uint32_t addr = sock(t, 2, OUR_IP, PORT, NULL, 0, 0);
+	uint32_t conn = sock(t, 3, OUR_IP, PORT, PEER_IP, 1000, 0);
 	uint32_t later;
 
 	(void)state;
@@ -202,7 +202,7 @@ static void test_udp_most_specific_socket_gets_it(void **state)
 	rx(t, PEER_IP, 1001, "d", 1);
 	assert_recv(t, any, PEER_IP, 1001, "d", 1);
 	/* SO_REUSEADDR: the one bound last. */
-	later = sock(t, 4, NULL, PORT, NULL, 0, false);
+	later = sock(t, 4, NULL, PORT, NULL, 0, 0);
 	rx(t, PEER_IP, 1001, "e", 1);
 	assert_recv(t, later, PEER_IP, 1001, "e", 1);
 	assert_empty(t, any);
@@ -219,7 +219,7 @@ static void test_udp_reuseport_spreads_by_hash(void **state)
 
 	(void)state;
 	for (uint32_t i = 0; i < 4; i++)
-		id[i] = sock(t, i + 1, NULL, PORT, NULL, 0, true);
+		id[i] = sock(t, i + 1, NULL, PORT, NULL, 0, UDP_REUSEPORT);
 	for (uint16_t port = 1; port <= 200; port++) {
 		rx(t, PEER_IP, port, "x", 1);
 		rx(t, PEER_IP, port, "y", 1);
@@ -237,10 +237,38 @@ static void test_udp_reuseport_spreads_by_hash(void **state)
 	close_udp(t);
 }
 
+/* IPv4's come first, whichever was bound last, and share among themselves. */
+static void test_udp_of_two_families_the_own_one_is_chosen(void **state)
+{
+	struct tstack *t = open_udp(256);
+	uint32_t six = sock(t, 1, NULL, PORT, NULL, 0, UDP_REUSEPORT | UDP_V6), four[2];
+
+	(void)state;
+	rx(t, PEER_IP, 1, "a", 1);
+	assert_recv(t, six, PEER_IP, 1, "a", 1);
+	four[0] = sock(t, 2, NULL, PORT, NULL, 0, UDP_REUSEPORT);
+	sock(t, 3, NULL, PORT, NULL, 0, UDP_REUSEPORT | UDP_V6);
+	four[1] = sock(t, 4, NULL, PORT, NULL, 0, UDP_REUSEPORT);
+	sock(t, 5, NULL, PORT, NULL, 0, UDP_REUSEPORT | UDP_V6);
+	for (uint16_t port = 1; port <= 50; port++) {
+		struct udp_info info;
+		uint8_t b;
+
+		rx(t, PEER_IP, port, "b", 1);
+		assert_true(udp_recv(t->s, four[0], &b, 1, &info, false) == 1 ||
+			    udp_recv(t->s, four[1], &b, 1, &info, false) == 1);
+	}
+	/* An address is more than a family. */
+	six = sock(t, 6, OUR_IP, PORT, NULL, 0, UDP_V6);
+	rx(t, PEER_IP, 1, "c", 1);
+	assert_recv(t, six, PEER_IP, 1, "c", 1);
+	close_udp(t);
+}
+
 static void test_udp_checksums(void **state)
 {
 	struct tstack *t = open_udp(256);
-	uint32_t id = sock(t, 7, NULL, PORT, NULL, 0, false), len;
+	uint32_t id = sock(t, 7, NULL, PORT, NULL, 0, 0), len;
 	struct spec x = {UDP_PKT, .sport = 9, .dport = PORT, .data = big, .len = 20};
 	static uint8_t b[70000];
 	struct spec bad = x, partial = x;
@@ -311,7 +339,7 @@ static void test_udp_tap_takes_what_has_no_socket(void **state)
 	assert_int_equal(seen, 14 + 20 + 8 + 2992);
 	ts_expect_none(t);
 	/* What has a socket here does not get there. */
-	id = sock(t, 7, NULL, PORT, NULL, 0, false);
+	id = sock(t, 7, NULL, PORT, NULL, 0, 0);
 	ts_rx(t, &(struct spec){UDP_PKT, .sport = 1, .dport = PORT, .data = big, .len = 2992,
 				.id = 6, .frag_off = 1480, .frag_len = 1520});
 	ts_rx(t, &(struct spec){UDP_PKT, .sport = 1, .dport = PORT, .data = big, .len = 2992,
@@ -326,7 +354,7 @@ static void test_udp_tap_takes_what_has_no_socket(void **state)
 static void test_udp_send_in_one_packet(void **state)
 {
 	struct tstack *t = open_udp(256);
-	uint32_t id = sock(t, 7, NULL, PORT, NULL, 0, false);
+	uint32_t id = sock(t, 7, NULL, PORT, NULL, 0, 0);
 	struct udp_dest to = {.addr = ip(FAR_IP),
 			      .port = htobe16(53),
 			      .pmtudisc = UDP_PMTUDISC_WANT,
@@ -398,7 +426,7 @@ static uint32_t send_and_join(struct tstack *t, uint32_t id, const struct udp_de
 static void test_udp_large_ones_go_in_fragments(void **state)
 {
 	struct tstack *t = open_udp(256);
-	uint32_t id = sock(t, 7, NULL, PORT, NULL, 0, false);
+	uint32_t id = sock(t, 7, NULL, PORT, NULL, 0, 0);
 	struct udp_dest to = {
 		.addr = ip(PEER_IP), .port = htobe16(9), .pmtudisc = UDP_PMTUDISC_WANT};
 
@@ -421,7 +449,7 @@ static void test_udp_large_ones_go_in_fragments(void **state)
 	close_udp(t);
 	/* Not room for all fragments: none is sent. */
 	t = open_udp(20);
-	id = sock(t, 7, NULL, PORT, NULL, 0, false);
+	id = sock(t, 7, NULL, PORT, NULL, 0, 0);
 	to.pmtudisc = UDP_PMTUDISC_DONT;
 	assert_int_equal(udp_send(t->s, id, &to, big, UDP_MAX_PAYLOAD, t->now), -E_NOBUFS);
 	assert_int_equal(ts_mib(t, MIB_Udp_SndbufErrors), 1);
@@ -434,7 +462,7 @@ static void test_udp_large_ones_go_in_fragments(void **state)
 static void test_udp_send_by_a_given_way(void **state)
 {
 	struct tstack *t = open_udp(256);
-	uint32_t id = sock(t, 7, NULL, PORT, NULL, 0, false);
+	uint32_t id = sock(t, 7, NULL, PORT, NULL, 0, 0);
 	struct ip_way w = {.mtu = 600};
 	struct ip_addr gw = ip(GW_IP);
 	struct udp_dest to = {.addr = ip(PEER_IP),
@@ -496,8 +524,8 @@ static void error_about(struct tstack *t, const char *to, uint16_t to_port, uint
 static void test_udp_icmp_errors(void **state)
 {
 	struct tstack *t = open_udp(256);
-	uint32_t conn = sock(t, 3, OUR_IP, PORT, PEER_IP, 1000, false);
-	uint32_t any = sock(t, 1, NULL, PORT, NULL, 0, false);
+	uint32_t conn = sock(t, 3, OUR_IP, PORT, PEER_IP, 1000, 0);
+	uint32_t any = sock(t, 1, NULL, PORT, NULL, 0, 0);
 	struct stack_ev ev;
 	struct ip_addr to;
 
@@ -542,6 +570,7 @@ int main(void)
 		cmocka_unit_test(test_udp_no_chunks_is_counted),
 		cmocka_unit_test(test_udp_most_specific_socket_gets_it),
 		cmocka_unit_test(test_udp_reuseport_spreads_by_hash),
+		cmocka_unit_test(test_udp_of_two_families_the_own_one_is_chosen),
 		cmocka_unit_test(test_udp_checksums),
 		cmocka_unit_test(test_udp_closed_port_is_answered),
 		cmocka_unit_test(test_udp_tap_takes_what_has_no_socket),

@@ -459,12 +459,16 @@ struct udp_dest {
 /* A socket that receives nothing yet. -ENOBUFS */
 int udp_open(struct stack *s, uint64_t cookie, uint32_t *id);
 void udp_close(struct stack *s, uint32_t id);
+enum udp_bind_flags {
+	UDP_REUSEPORT = 1, /* shares its port with others of the same kind */
+	UDP_V6 = 2,	   /* an AF_INET6 socket: one of AF_INET comes first */
+};
 /*
  * From here on it receives what comes to @a->local (any: all) and @a->local_port (0: nothing); with
- * @a->remote_port only from that remote end. Of sockets that share all of this, with @reuseport
+ * @a->remote_port only from that remote end. Of sockets that share all of this, with UDP_REUSEPORT
  * one is chosen by hash of the addresses, else the one bound last is. What it has queued stays.
  */
-void udp_bind(struct stack *s, uint32_t id, const struct tcp_addr_pair *a, bool reuseport);
+void udp_bind(struct stack *s, uint32_t id, const struct tcp_addr_pair *a, unsigned flags);
 void udp_set_rcvbuf(struct stack *s, uint32_t id, uint32_t bytes);
 /* IP_RECVERR: all ICMP errors are reported, also to unconnected sockets. */
 void udp_set_recverr(struct stack *s, uint32_t id, bool on);

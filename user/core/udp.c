@@ -95,7 +95,7 @@ void udp_close(struct stack *s, uint32_t id)
 	free_list_put(&s->udp_free, id);
 }
 
-void udp_bind(struct stack *s, uint32_t id, const struct tcp_addr_pair *a, bool reuseport)
+void udp_bind(struct stack *s, uint32_t id, const struct tcp_addr_pair *a, unsigned flags)
 {
 	struct udp_sock *u = &s->udps[id];
 	uint32_t *b;
@@ -104,7 +104,8 @@ void udp_bind(struct stack *s, uint32_t id, const struct tcp_addr_pair *a, bool 
 	u->local = ip_addr_is_any(&a->local) ? (struct ip_addr){0} : a->local;
 	u->remote = a->remote;
 	u->rport = a->remote_port;
-	u->reuseport = reuseport;
+	u->reuseport = flags & UDP_REUSEPORT;
+	u->v6 = flags & UDP_V6;
 	if (!a->local_port)
 		return;
 	u->lport = a->local_port;
@@ -152,11 +153,16 @@ static uint32_t find_bound(const struct stack *s, const struct tcp_addr_pair *a,
 	uint32_t head = *bucket(s, &key), n = 0, first = SHM_NIL;
 
 	for (uint32_t i = head; i; i = s->udps[i - 1].hash_next) {
-		if (!takes(&s->udps[i - 1], a, exact))
+		const struct udp_sock *u = &s->udps[i - 1];
+
+		if (!takes(u, a, exact) || (first != SHM_NIL && u->v6 && !s->udps[first].v6))
 			continue;
-		if (first == SHM_NIL)
+		/* Linux's compute_score(): its own family is the better one. */
+		if (first == SHM_NIL || u->v6 != s->udps[first].v6) {
 			first = i - 1;
-		n += s->udps[i - 1].reuseport;
+			n = 0;
+		}
+		n += u->reuseport;
 	}
 	if (n < 2)
 		return first;
@@ -165,9 +171,12 @@ static uint32_t find_bound(const struct stack *s, const struct tcp_addr_pair *a,
 					    a->remote_port) *
 			n) >>
 		       32);
-	for (uint32_t i = head; i; i = s->udps[i - 1].hash_next)
-		if (takes(&s->udps[i - 1], a, exact) && s->udps[i - 1].reuseport && !n--)
+	for (uint32_t i = head; i; i = s->udps[i - 1].hash_next) {
+		const struct udp_sock *u = &s->udps[i - 1];
+
+		if (takes(u, a, exact) && u->reuseport && u->v6 == s->udps[first].v6 && !n--)
 			return i - 1;
+	}
 	return first;
 }
 

@@ -9,7 +9,7 @@ struct udp_sock {
 	struct ip_addr local, remote;
 	uint16_t lport, rport; /* rport 0: not connected */
 	uint32_t hash_next;    /* index + 1; of the table that .rport says */
-	bool used, reuseport, recverr, ev_queued;
+	bool used, reuseport, v6, recverr, ev_queued;
 	uint8_t err; /* positive errno, 0: none */
 	uint16_t pmtu; /* what a router said last about the way to .pmtu_to */
 	struct ip_addr pmtu_to;

@@ -31,13 +31,14 @@
 
 /* One socket of an application's. */
 struct udp_claim {
-	struct udp_claim *next; /* of its port, the last one bound in front */
+	/* Of its port: sockets of AF_INET, then those of AF_INET6, the last one bound in front. */
+	struct udp_claim *next;
 	struct udp_port *port;
 	struct app *app;
 	uint32_t id; /* index in app->udp */
 	int fd;
 	ino_t ino; /* of the socket: a forked process has the same one */
-	bool reuseport;
+	bool reuseport, v6;
 };
 
 struct udp_port {
@@ -86,7 +87,7 @@ static uint32_t slot_of(const struct udp_port *p)
 	/* SO_REUSEADDR: the one bound last. */
 	if (!first->reuseport)
 		return first->app->slot;
-	for (const struct udp_claim *c = first->next; c; c = c->next)
+	for (const struct udp_claim *c = first->next; c && c->v6 == first->v6; c = c->next)
 		if (c->app != first->app)
 			return TD_SLOT_DAEMON;
 	return first->app->slot;
@@ -167,12 +168,12 @@ static bool same_netns(const struct daemon *d, int fd)
 	return same;
 }
 
-static int int_opt(int fd, int name)
+static int int_opt(int fd, int level, int name)
 {
 	socklen_t len = sizeof(int);
 	int v = -1;
 
-	return getsockopt(fd, SOL_SOCKET, name, &v, &len) ? -1 : v;
+	return getsockopt(fd, level, name, &v, &len) ? -1 : v;
 }
 
 static bool has_ifindex(const struct daemon *d, int ifindex)
@@ -183,22 +184,42 @@ static bool has_ifindex(const struct daemon *d, int ifindex)
 	return false;
 }
 
+/* The name of @fd, which takes IPv4: of AF_INET6 where its address is :: or a mapped one. */
+static int name_of(int fd, struct ip_addr *addr, uint16_t *port)
+{
+	struct sockaddr_in6 sin6;
+	struct sockaddr_in sin;
+	socklen_t len = sizeof(sin6);
+
+	if (getsockname(fd, (struct sockaddr *)&sin6, &len))
+		return -EINVAL;
+	*port = sin6.sin6_port; /* the same place in both */
+	if (sin6.sin6_family == AF_INET && len == sizeof(sin)) {
+		memcpy(&sin, &sin6, sizeof(sin));
+		*addr = ip_addr_v4(sin.sin_addr.s_addr);
+		return 0;
+	}
+	if (sin6.sin6_family != AF_INET6 || len != sizeof(sin6) ||
+	    int_opt(fd, IPPROTO_IPV6, IPV6_V6ONLY))
+		return -EINVAL;
+	memcpy(addr, &sin6.sin6_addr, sizeof(*addr));
+	return ip_addr_is_any(addr) || ip_addr_is_v4(addr) ? 0 : -EINVAL;
+}
+
 /* The kernel's word that the application has what it asks for. */
 static int check_socket(const struct daemon *d, const struct ctl_listen *req, int fd)
 {
-	struct sockaddr_in sin;
-	socklen_t len = sizeof(sin);
+	struct ip_addr addr;
+	uint16_t port;
 	int dev;
 
-	if (int_opt(fd, SO_DOMAIN) != AF_INET || int_opt(fd, SO_PROTOCOL) != IPPROTO_UDP ||
-	    !same_netns(d, fd))
+	if (int_opt(fd, SOL_SOCKET, SO_PROTOCOL) != IPPROTO_UDP || !same_netns(d, fd))
 		return -EINVAL;
-	if (getsockname(fd, (struct sockaddr *)&sin, &len) || len != sizeof(sin))
+	if (name_of(fd, &addr, &port) || !port || port != req->port)
 		return -EINVAL;
-	if (!sin.sin_port || sin.sin_port != req->port ||
-	    sin.sin_addr.s_addr != (ip_addr_is_any(&req->addr) ? 0 : ip_addr_to_v4(&req->addr)))
+	if (ip_addr_is_any(&req->addr) ? !ip_addr_is_any(&addr) : !ip_addr_eq(&addr, &req->addr))
 		return -EINVAL;
-	dev = int_opt(fd, SO_BINDTOIFINDEX);
+	dev = int_opt(fd, SOL_SOCKET, SO_BINDTOIFINDEX);
 	return dev > 0 && !has_ifindex(d, dev) ? -EADDRNOTAVAIL : 0;
 }
 
@@ -207,7 +228,7 @@ static int claim(struct daemon *d, struct app *a, const struct ip_addr *addr, ui
 {
 	struct udp_port *p = port_get(d, addr, port);
 	int64_t id = claim_id(a);
-	struct udp_claim *c;
+	struct udp_claim *c, **link;
 	struct stat st;
 	int err;
 
@@ -224,17 +245,21 @@ static int claim(struct daemon *d, struct app *a, const struct ip_addr *addr, ui
 			port_put(d, p);
 		return err ? err : -ENOMEM;
 	}
-	*c = (struct udp_claim){.next = p->claims,
-				.port = p,
+	*c = (struct udp_claim){.port = p,
 				.app = a,
 				.id = (uint32_t)id,
 				.fd = fd,
 				.ino = st.st_ino,
-				.reuseport = int_opt(fd, SO_REUSEPORT) > 0};
-	p->claims = c;
+				.reuseport = int_opt(fd, SOL_SOCKET, SO_REUSEPORT) > 0,
+				.v6 = int_opt(fd, SOL_SOCKET, SO_DOMAIN) == AF_INET6};
+	link = &p->claims;
+	while (c->v6 && *link && !(*link)->v6)
+		link = &(*link)->next;
+	c->next = *link;
+	*link = c;
 	err = publish(d, p);
 	if (err) {
-		p->claims = c->next;
+		*link = c->next;
 		free(c);
 		port_put(d, p);
 		return err;
@@ -368,7 +393,7 @@ struct app *udp_owner(struct daemon *d, const struct tcp_addr_pair *a)
 		return NULL;
 	if (!p->claims->reuseport)
 		return p->claims->app;
-	for (c = p->claims; c; c = c->next)
+	for (c = p->claims; c && c->v6 == p->claims->v6; c = c->next)
 		n += c->reuseport;
 	k = flow_key_of(a);
 	k.proto = IPPROTO_UDP;

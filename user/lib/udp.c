@@ -8,6 +8,10 @@
  * What tandem has no part in stays the twin's: loopback, other interfaces, broadcast and
  * multicast, neighbours that are not known yet, ancillary data of rare kinds. A socket receives
  * from both, and is ready when either is. Without a daemon the twin does everything.
+ *
+ * A socket of AF_INET6 is the same with a twin of that family: the kernel keeps the port for both
+ * families, what comes by IPv6 is the twin's, and IPv4 may be tandem's, under mapped addresses. It
+ * never is where the socket takes IPv6 only, by IPV6_V6ONLY or by an address of it.
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -15,6 +19,7 @@
 #include <sys/ioctl.h>
 #include <netinet/udp.h>
 #include "calls.h"
+#include "mapped.h"
 #include "shim.h"
 #include "udp.h"
 
@@ -42,6 +47,7 @@ static void read_options(struct sock *sk)
 	socklen_t len;
 
 	u->pktinfo = opt(fd, IPPROTO_IP, IP_PKTINFO);
+	u->pktinfo6 = u->v6 && opt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO);
 	u->recvttl = opt(fd, IPPROTO_IP, IP_RECVTTL);
 	u->recvtos = opt(fd, IPPROTO_IP, IP_RECVTOS);
 	u->recvorigdst = opt(fd, IPPROTO_IP, IP_RECVORIGDSTADDR);
@@ -55,7 +61,7 @@ static void read_options(struct sock *sk)
 	u->cork = opt(fd, IPPROTO_UDP, UDP_CORK);
 	u->gso_size = (uint16_t)opt(fd, IPPROTO_UDP, UDP_SEGMENT);
 	dev = opt(fd, SOL_SOCKET, SO_BINDTOIFINDEX);
-	u->kernel_only =
+	u->kernel_only |=
 		eng.foreign || (dev > 0 && dest_netif(dev) < 0) || opt(fd, SOL_SOCKET, SO_MARK);
 	udp_set_rcvbuf(eng.stack, u->id, (uint32_t)opt(fd, SOL_SOCKET, SO_RCVBUF));
 	udp_set_recverr(eng.stack, u->id, u->recverr);
@@ -68,15 +74,34 @@ static void read_options(struct sock *sk)
 	sk->reuseport = opt(fd, SOL_SOCKET, SO_REUSEPORT) != 0;
 }
 
+typedef int (*name_fn)(int, struct sockaddr *, socklen_t *);
+
+/* A name of the twin's, zeros where it has none. False: an address of IPv6. */
+static bool read_name(struct sock_udp *u, name_fn get, struct sockaddr_in *sin)
+{
+	struct sockaddr_in6 sin6 = {0};
+	socklen_t len = sizeof(sin6);
+
+	memset(sin, 0, sizeof(*sin));
+	if (get(u->kfd, (struct sockaddr *)&sin6, &len))
+		return true;
+	if (sin6.sin6_family != AF_INET6) {
+		memcpy(sin, &sin6, sizeof(*sin));
+		return true;
+	}
+	*sin = mapped_to_v4(&sin6);
+	return IN6_IS_ADDR_V4MAPPED(&sin6.sin6_addr) || IN6_IS_ADDR_UNSPECIFIED(&sin6.sin6_addr);
+}
+
+/* A socket can change its family (IPV6_ADDRFORM). */
 static void read_names(struct sock_udp *u)
 {
-	socklen_t len = sizeof(u->local);
+	bool v4;
 
-	if (getsockname(u->kfd, (struct sockaddr *)&u->local, &len))
-		memset(&u->local, 0, sizeof(u->local));
-	len = sizeof(u->peer);
-	if (getpeername(u->kfd, (struct sockaddr *)&u->peer, &len))
-		memset(&u->peer, 0, sizeof(u->peer));
+	u->v6 = opt(u->kfd, SOL_SOCKET, SO_DOMAIN) == AF_INET6;
+	v4 = read_name(u, getsockname, &u->local);
+	v4 &= read_name(u, getpeername, &u->peer);
+	u->kernel_only = !v4 || (u->v6 && opt(u->kfd, IPPROTO_IPV6, IPV6_V6ONLY));
 }
 
 /* ---- the claim ---- */
@@ -127,8 +152,8 @@ void udp_sync(struct sock *sk)
 	struct tcp_addr_pair a = {0};
 	bool ours, same;
 
-	read_options(sk);
 	read_names(u);
+	read_options(sk);
 	ours = may_be_ours(u, now);
 	/* Of one that is bound to any address connect() makes one with an address. */
 	same = u->claimed.sin_port == u->local.sin_port &&
@@ -145,25 +170,48 @@ void udp_sync(struct sock *sk)
 					   .remote_port = u->peer.sin_port};
 		u->refused = (struct mtime){0};
 	}
-	udp_bind(eng.stack, u->id, &a, sk->reuseport);
+	udp_bind(eng.stack, u->id, &a,
+		 (sk->reuseport ? UDP_REUSEPORT : 0u) | (u->v6 ? UDP_V6 : 0u));
+}
+
+/* Linux's inet_autobind(). */
+static int autobind(struct sock_udp *u)
+{
+	struct sockaddr_in6 any = {.sin6_family = u->v6 ? AF_INET6 : AF_INET};
+
+	return bind(u->kfd, (struct sockaddr *)&any, sizeof(any));
 }
 
 bool udp_ready(struct sock *sk, struct mtime now)
 {
-	struct sockaddr_in any = {.sin_family = AF_INET};
 	struct sock_udp *u = udp_of(sk);
 
 	if (u->claim_id != SHM_NIL)
 		return true;
 	if (u->kernel_only || (u->refused.ns && mtime_diff_ns(now, u->refused) < REFUSED_NS))
 		return false;
-	/* Linux's inet_autobind(). */
-	if (!u->local.sin_port && bind(u->kfd, (struct sockaddr *)&any, sizeof(any)))
+	if (!u->local.sin_port && autobind(u))
 		return false;
 	udp_sync(sk);
 	if (u->claim_id == SHM_NIL)
 		u->refused = now;
 	return u->claim_id != SHM_NIL;
+}
+
+void udp_addr_out(const struct sock_udp *u, const struct ip_addr *addr, uint16_t port,
+		  struct sockaddr *to, socklen_t *len)
+{
+	struct sockaddr_in sin = {
+		.sin_family = AF_INET, .sin_port = port, .sin_addr.s_addr = ip_addr_to_v4(addr)};
+	struct sockaddr_in6 sin6;
+
+	if (!u->v6) {
+		sockaddr_out(sin.sin_addr.s_addr, port, to, len);
+		return;
+	}
+	sin6 = mapped_from_v4(&sin);
+	memcpy(to, &sin6, *len < sizeof(sin6) ? *len : sizeof(sin6));
+	*len = sizeof(sin6);
 }
 
 /* ---- beginning and end ---- */

@@ -13,11 +13,14 @@ struct sock_udp {
 	struct sockaddr_in claimed;	/* what it is for */
 	struct mtime refused;		/* when the daemon said no; 0: it did not */
 	struct sockaddr_in local, peer; /* the kernel socket's; .peer.sin_port 0: not connected */
-	bool kernel_only; /* nothing of it can be tandem's: SO_BINDTODEVICE, another namespace */
+	bool v6; /* of AF_INET6: names are mapped, and what comes by IPv6 is the kernel socket's */
+	/* Nothing of it can be tandem's: SO_BINDTODEVICE, another namespace, IPv6 alone. */
+	bool kernel_only;
 	bool rd_shut, wr_shut;
 	uint8_t turn; /* datagrams of ours taken since the kernel socket was looked at */
 	/* options, as the kernel socket has them */
-	bool pktinfo, recvttl, recvtos, recvorigdst, timestamp, timestampns, recverr, no_csum, cork;
+	bool pktinfo, pktinfo6, recvttl, recvtos, recvorigdst, timestamp, timestampns, recverr,
+		no_csum, cork;
 	uint8_t ttl, tos, pmtudisc;
 	uint16_t gso_size;
 };
@@ -29,6 +32,9 @@ static inline struct sock_udp *udp_of(const struct sock *sk)
 
 /* Makes a socket of the kernel socket @kfd, which is taken over on success: its handle. -errno */
 int udp_new(int kfd);
+/* The socket's own form of an IPv4 address, for the program. */
+void udp_addr_out(const struct sock_udp *u, const struct ip_addr *addr, uint16_t port,
+		  struct sockaddr *to, socklen_t *len);
 /* After anything that may have changed the kernel socket's name, peer or options. */
 void udp_sync(struct sock *sk);
 /* Is it bound, and are its datagrams ours? Binds it where it is not. */

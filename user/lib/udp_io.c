@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <netinet/udp.h>
 #include "calls.h"
+#include "mapped.h"
 #include "udp.h"
 
 #define KERNEL_EVERY 16u  /* datagrams of ours, before the twin is looked at */
@@ -87,6 +88,13 @@ static void put_ancillary(const struct sock_udp *u, struct msghdr *m, const stru
 		else
 			put_cmsg(m, &used, SOL_SOCKET, SO_TIMESTAMP, &tv, sizeof(tv));
 	}
+	if (u->pktinfo6) {
+		struct sockaddr_in sin = {.sin_addr.s_addr = ip_addr_to_v4(&in->dst)};
+		struct in6_pktinfo pi = {.ipi6_ifindex = (unsigned)eng.ifindex[in->netif],
+					 .ipi6_addr = mapped_from_v4(&sin).sin6_addr};
+
+		put_cmsg(m, &used, IPPROTO_IPV6, IPV6_PKTINFO, &pi, sizeof(pi));
+	}
 	if (u->pktinfo) {
 		struct in_pktinfo pi = {.ipi_ifindex = eng.ifindex[in->netif],
 					.ipi_spec_dst.s_addr = ip_addr_to_v4(&in->dst),
@@ -142,7 +150,7 @@ static int64_t take(struct sock *sk, struct msghdr *m, int flags)
 		scatter(m, buf, (size_t)n);
 	m->msg_flags = in.len > (uint64_t)n ? MSG_TRUNC : 0;
 	if (m->msg_name)
-		sockaddr_out(ip_addr_to_v4(&in.src), in.sport, m->msg_name, &m->msg_namelen);
+		udp_addr_out(udp_of(sk), &in.src, in.sport, m->msg_name, &m->msg_namelen);
 	else
 		m->msg_namelen = 0;
 	put_ancillary(udp_of(sk), m, &in);
@@ -253,53 +261,92 @@ static int64_t by_twin(struct sock *sk, const struct msghdr *m, int flags)
 	return r;
 }
 
+/* Does the datagram leave as the call wants it? Whether it may, the kernel knows. */
+static bool same_way(const struct udp_dest *to, int ifindex, uint32_t src)
+{
+	return (!ifindex || ifindex == eng.ifindex[to->way->netif]) &&
+	       (!src || src == ip_addr_to_v4(&to->src));
+}
+
+/* IP_PKTINFO, IP_TTL, IP_TOS. False: only the kernel can do that. */
+static bool ip_cmsg(const struct cmsghdr *c, struct udp_dest *to)
+{
+	struct in_pktinfo pi;
+	int v = 0;
+
+	if (c->cmsg_type == IP_PKTINFO && c->cmsg_len == CMSG_LEN(sizeof(pi))) {
+		memcpy(&pi, CMSG_DATA(c), sizeof(pi));
+		return same_way(to, pi.ipi_ifindex, pi.ipi_spec_dst.s_addr);
+	}
+	if (c->cmsg_len != CMSG_LEN(sizeof(v)) ||
+	    (c->cmsg_type != IP_TTL && c->cmsg_type != IP_TOS))
+		return false;
+	memcpy(&v, CMSG_DATA(c), sizeof(v));
+	if (v < (c->cmsg_type == IP_TTL) || v > 255)
+		return false;
+	*(c->cmsg_type == IP_TTL ? &to->ttl : &to->tos) = (uint8_t)v;
+	return true;
+}
+
+/* IPv6's, of a socket of that family, for a datagram of IPv4: the rest has no meaning there. */
+static bool ip6_cmsg(const struct cmsghdr *c, const struct udp_dest *to)
+{
+	struct sockaddr_in6 src = {0};
+	struct in6_pktinfo pi;
+
+	if (c->cmsg_type != IPV6_PKTINFO)
+		return true;
+	if (c->cmsg_len < CMSG_LEN(sizeof(pi)))
+		return false;
+	memcpy(&pi, CMSG_DATA(c), sizeof(pi));
+	src.sin6_addr = pi.ipi6_addr;
+	return IN6_IS_ADDR_V4MAPPED(&src.sin6_addr) &&
+	       same_way(to, (int)pi.ipi6_ifindex, mapped_to_v4(&src).sin_addr.s_addr);
+}
+
 /* What a call asks for beyond the socket's options. False: only the kernel can do that. */
-static bool parse_cmsgs(const struct msghdr *m, struct udp_dest *to, uint16_t *gso)
+static bool parse_cmsgs(const struct sock_udp *u, const struct msghdr *m, struct udp_dest *to,
+			uint16_t *gso)
 {
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c;
 	     c = CMSG_NXTHDR((struct msghdr *)(uintptr_t)m, c)) {
-		struct in_pktinfo pi;
-		int v = 0;
+		bool ok = false;
 
 		if (c->cmsg_len < CMSG_LEN(0))
 			return false;
-		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO &&
-		    c->cmsg_len == CMSG_LEN(sizeof(pi))) {
-			memcpy(&pi, CMSG_DATA(c), sizeof(pi));
-			if (pi.ipi_ifindex && pi.ipi_ifindex != eng.ifindex[to->way->netif])
-				return false;
-			/* Is it ours? The kernel knows. */
-			if (pi.ipi_spec_dst.s_addr &&
-			    pi.ipi_spec_dst.s_addr != ip_addr_to_v4(&to->src))
-				return false;
-		} else if (c->cmsg_level == IPPROTO_IP && c->cmsg_len == CMSG_LEN(sizeof(v)) &&
-			   (c->cmsg_type == IP_TTL || c->cmsg_type == IP_TOS)) {
-			memcpy(&v, CMSG_DATA(c), sizeof(v));
-			if (v < (c->cmsg_type == IP_TTL) || v > 255)
-				return false;
-			*(c->cmsg_type == IP_TTL ? &to->ttl : &to->tos) = (uint8_t)v;
+		if (c->cmsg_level == IPPROTO_IP) {
+			ok = ip_cmsg(c, to);
+		} else if (c->cmsg_level == IPPROTO_IPV6 && u->v6) {
+			ok = ip6_cmsg(c, to);
 		} else if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_SEGMENT &&
-			   c->cmsg_len == CMSG_LEN(sizeof(uint16_t))) {
-			memcpy(gso, CMSG_DATA(c), sizeof(uint16_t));
-		} else {
-			return false;
+			   c->cmsg_len == CMSG_LEN(sizeof(*gso))) {
+			memcpy(gso, CMSG_DATA(c), sizeof(*gso));
+			ok = true;
 		}
+		if (!ok)
+			return false;
 	}
 	return true;
 }
 
-/* The address that the call names, or the peer. False: the kernel says what is wrong. */
+/* The address that the call names, or the peer. False: the kernel says what is wrong, or sends. */
 static bool destination(const struct sock *sk, const struct msghdr *m, struct sockaddr_in *sin)
 {
+	struct sockaddr_in6 sin6 = {0};
+
 	*sin = udp_of(sk)->peer;
-	if (m->msg_name) {
-		if (m->msg_namelen < sizeof(*sin))
-			return false;
-		memcpy(sin, m->msg_name, sizeof(*sin));
-		if (sin->sin_family != AF_INET)
-			return false;
-	}
-	return sin->sin_port;
+	if (!m->msg_name)
+		return sin->sin_port;
+	if (m->msg_namelen < sizeof(*sin))
+		return false;
+	memcpy(sin, m->msg_name, sizeof(*sin));
+	if (sin->sin_family == AF_INET)
+		return sin->sin_port;
+	if (!udp_of(sk)->v6 || sin->sin_family != AF_INET6 || m->msg_namelen < SIN6_LEN_RFC2133)
+		return false;
+	memcpy(&sin6, m->msg_name, SIN6_LEN_RFC2133);
+	*sin = mapped_to_v4(&sin6);
+	return IN6_IS_ADDR_V4MAPPED(&sin6.sin6_addr) && sin->sin_port;
 }
 
 /* In one piece; NULL: no memory. */
@@ -357,7 +404,7 @@ static int64_t send_ours(struct sock *sk, const struct msghdr *m, const struct s
 	if (!d->ours || len > UDP_MAX_PAYLOAD || !udp_ready(sk, now) || !dest_usable(d, now))
 		return -EAGAIN;
 	to.src = ip_addr_v4(u->local.sin_addr.s_addr ? u->local.sin_addr.s_addr : d->src);
-	if (m->msg_controllen && !parse_cmsgs(m, &to, &gso))
+	if (m->msg_controllen && !parse_cmsgs(u, m, &to, &gso))
 		return -EAGAIN;
 	if (gso && (gso > d->way.mtu - 28 || len > (size_t)gso * MAX_SEGMENTS))
 		return -EAGAIN;
@@ -389,8 +436,8 @@ int64_t udp_sendmsg(struct sock *sk, const struct msghdr *m, int flags, bool flu
 	err = udp_error(eng.stack, u->id);
 	if (err)
 		return -err;
-	if (!(flags & ~known) && !u->cork && !u->wr_shut && m->msg_iovlen <= 1024 &&
-	    destination(sk, m, &sin))
+	if (!(flags & ~known) && !u->kernel_only && !u->cork && !u->wr_shut &&
+	    m->msg_iovlen <= 1024 && destination(sk, m, &sin))
 		r = send_ours(sk, m, &sin, now);
 	/* What was built leaves before what the twin sends. */
 	if (flush || r == -EAGAIN)

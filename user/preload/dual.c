@@ -9,10 +9,10 @@
 #include <netinet/in.h>
 #include <string.h>
 #include <unistd.h>
+#include "user/lib/mapped.h"
 #include "shim.h"
 
-#define SIN6_LEN_RFC2133 24u /* the least that Linux takes: without sin6_scope_id */
-#define PORT_TRIES 64	     /* a port that tandem picks may be the kernel's for IPv6 */
+#define PORT_TRIES 64 /* a port that tandem picks may be the kernel's for IPv6 */
 
 static bool v6only_default; /* net.ipv6.bindv6only */
 
@@ -109,28 +109,9 @@ static int check_addr(const struct sockaddr *addr, socklen_t len, struct sockadd
 	return sin6->sin6_family == AF_INET6 ? 0 : -1;
 }
 
-static struct sockaddr_in v4_of(const struct sockaddr_in6 *sin6)
-{
-	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = sin6->sin6_port};
-
-	memcpy(&sin.sin_addr, &sin6->sin6_addr.s6_addr[12], sizeof(sin.sin_addr));
-	return sin;
-}
-
-static struct sockaddr_in6 v6_of(const struct sockaddr_in *sin)
-{
-	struct sockaddr_in6 sin6 = {.sin6_family = AF_INET6, .sin6_port = sin->sin_port};
-
-	if (sin->sin_addr.s_addr == INADDR_ANY)
-		return sin6;
-	sin6.sin6_addr.s6_addr[10] = sin6.sin6_addr.s6_addr[11] = 0xff;
-	memcpy(&sin6.sin6_addr.s6_addr[12], &sin->sin_addr, sizeof(sin->sin_addr));
-	return sin6;
-}
-
 static void addr_out(const struct sockaddr_in *sin, struct sockaddr *addr, socklen_t *len)
 {
-	struct sockaddr_in6 sin6 = v6_of(sin);
+	struct sockaddr_in6 sin6 = mapped_from_v4(sin);
 
 	memcpy(addr, &sin6, *len < sizeof(sin6) ? *len : sizeof(sin6));
 	*len = sizeof(sin6);
@@ -226,7 +207,7 @@ int v6_bind(int h, int fd, const struct sockaddr *addr, socklen_t len)
 
 	if (check_addr(addr, len, &sin6))
 		return -1;
-	sin = v4_of(&sin6);
+	sin = mapped_to_v4(&sin6);
 	any = IN6_IS_ADDR_UNSPECIFIED(&sin6.sin6_addr);
 	if (any && !v6only(x))
 		return bind_any(h, x, sin6.sin6_port);
@@ -305,7 +286,7 @@ int v6_connect(int h, int fd, const struct sockaddr *addr, socklen_t len)
 		return tandem_connect(h, addr, len);
 	if (check_addr(addr, len, &sin6))
 		return -1;
-	sin = v4_of(&sin6);
+	sin = mapped_to_v4(&sin6);
 	if (may_leave(h) && (!IN6_IS_ADDR_V4MAPPED(&sin6.sin6_addr) || v6only(x) ||
 			     route_remote(&sin) == BY_KERNEL))
 		return leave(h, fd, "it connects to an address that is not tandem's")

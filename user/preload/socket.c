@@ -43,7 +43,7 @@ PUBLIC int socket(int domain, int type, int protocol)
 {
 	int r, h;
 
-	if (domain == AF_INET && (type & ~TYPE_FLAGS) == SOCK_DGRAM &&
+	if ((domain == AF_INET || domain == AF_INET6) && (type & ~TYPE_FLAGS) == SOCK_DGRAM &&
 	    (!protocol || protocol == IPPROTO_UDP)) {
 		r = real.socket(domain, type, protocol);
 		if (r >= 0)
