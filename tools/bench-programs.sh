@@ -8,7 +8,8 @@
 #   $NS_A  eth0 10.77.0.1/24 ──── veth ──── eth0 10.77.0.2/24  $NS_B
 #          wrk, redis-benchmark, bench_app  nginx, redis-server, memcached, haproxy
 #
-# Server and client have a CPU each. ROUNDS (5), SECONDS_EACH (3), ONLY ("nginx redis memcached haproxy").
+# Server and client have a CPU each; servers with two threads are also measured with both CPUs, the client then
+# shares its own with them. ROUNDS (5), SECONDS_EACH (3), ONLY ("nginx redis memcached haproxy").
 
 . "$(dirname "$0")/../selftests/lib.sh"
 : "${ROUNDS:=5}" "${SECONDS_EACH:=3}" "${ONLY=nginx redis memcached haproxy}"
@@ -17,6 +18,7 @@ setup
 in_a sysctl -qw net.ipv4.tcp_tw_reuse=1 net.ipv4.ip_local_port_range="1024 65535"
 RAW=$TMP/raw
 SERVER_CPU=0 CLIENT_CPU=$(($(nproc) > 1))
+BOTH_CPUS=$SERVER_CPU,$CLIENT_CPU
 root=$TMP/root
 mkdir "$root"
 head -c 1000 /dev/urandom >"$root/small"
@@ -77,7 +79,7 @@ memcached_json() {
 		--request 'get key\r\n' --reply 124 | jq -ce .
 }
 
-run_server() { # LOG COMMAND...: on the stack that is being measured
+run_server() { # LOG COMMAND...: on the stack that is being measured, on $SERVER_CPU
 	local log=$1 with=()
 	shift
 	[ "$stack" = kernel ] || with=("$TANDEM" run --on "$TD" --)
@@ -107,22 +109,31 @@ bench_redis() {
 	stop "$SERVER"
 }
 
-bench_memcached() {
-	local threads
-	for threads in 1 2; do
-		run_server "$TMP/log" memcached -u nobody -l $IP_B -t $threads
-		up 11211 "$TMP/log"
-		in_a python3 -c "
+memcached_with() { # NAME OPTIONS...
+	run_server "$TMP/log" memcached -u nobody -l "$IP_B" "${@:2}"
+	up 11211 "$TMP/log"
+	in_a python3 -c "
 import socket
 s = socket.create_connection(('$IP_B', 11211), 2)
 s.sendall(b'set key 0 0 100\r\n' + b'x' * 100 + b'\r\n')
 assert s.recv(100) == b'STORED\r\n'" || die "memcached stores nothing"
-		record "memcached get, -t $threads" "$SERVER" memcached_json
-		stop "$SERVER"
-	done
+	record "memcached get, $1" "$SERVER" memcached_json
+	stop "$SERVER"
+}
+bench_memcached() {
+	memcached_with "-t 1" -t 1
+	memcached_with "-t 2" -t 2
+	SERVER_CPU=$BOTH_CPUS memcached_with "-t 2, both CPUs" -t 2
 }
 
 # It answers by itself, with two threads.
+haproxy_with() { # NAME
+	run_server "$TMP/log" haproxy -db -f "$TMP/haproxy.cfg"
+	up 81 "$TMP/log"
+	record "haproxy keep-alive, 2 threads$1" "$SERVER" wrk_json 81 /
+	record "haproxy close, 2 threads$1" "$SERVER" wrk_json 81 / -H "Connection: close"
+	stop "$SERVER"
+}
 bench_haproxy() {
 	cat >"$TMP/haproxy.cfg" <<-END
 		global
@@ -134,11 +145,8 @@ bench_haproxy() {
 		    bind $IP_B:81
 		    http-request return status 200 content-type text/plain string "$(head -c 750 "$root/small" | base64 -w 0)"
 	END
-	run_server "$TMP/log" haproxy -db -f "$TMP/haproxy.cfg"
-	up 81 "$TMP/log"
-	record "haproxy keep-alive, 2 threads" "$SERVER" wrk_json 81 /
-	record "haproxy close, 2 threads" "$SERVER" wrk_json 81 / -H "Connection: close"
-	stop "$SERVER"
+	haproxy_with ""
+	SERVER_CPU=$BOTH_CPUS haproxy_with ", both CPUs"
 }
 
 round() {
@@ -168,7 +176,7 @@ jq -r 'def x: . * 100 | round / 100 | "\(.) x"; def r: . * 100 | round / 100;
 	.results[] | [.test, "\(.kernel.rate | round)/s", "\(.tandem.rate | round)/s (\(.ratio.rate | x))",
 	"\(.kernel.p99_us)", "\(.tandem.p99_us) (\(.ratio.p99 | x))",
 	"\(.kernel.cpu_us | r)", "\(.tandem.cpu_us | r) (\(.ratio.cpu | x))"] | @tsv' "$B/bench-programs.json" | awk -F'\t' '
-	BEGIN { f = "  %-30s %12s %22s %10s %18s %8s %18s\n"
+	BEGIN { f = "  %-40s %12s %22s %10s %18s %8s %18s\n"
 		printf f, "test", "kernel", "tandem", "p99 us", "tandem", "CPU us", "tandem" }
 	{ printf f, $1, $2, $3, $4, $5, $6, $7 }'
 echo "  all values: $B/bench-programs.json"
