@@ -194,8 +194,12 @@ static void test_daemon_replaced(void **state)
 	assert_int_equal(tandem_listen(refused, 5), 0);
 	run_dir_make(dir);
 	shutdown(eng.ctl_fd, SHUT_RDWR);
+	eng.crowded = 1000000;
 	assert_int_equal(unlinkat(eng.run_dir, CTL_SOCKET_NAME, 0), 0);
 	world_until(is_cut, NULL);
+	eng.crowded = 0;
+	assert_true(world.n_kicks_left > 0);
+	assert_int_equal(world.cut_owing, 0);
 	assert_fails((int)tandem_recv(fd, &c, 1, 0), ECONNRESET);
 	/* Not at each look is one there. */
 	world_replace_daemon(668);

@@ -562,6 +562,7 @@ void eng_unlock(void);
 void eng_lock_init(void);
 void eng_wake_fd(int efd); /* soon; not before others can have the lock, where many want it */
 bool eng_kicks_later(void);
+void eng_kick_now(void); /* what is owed: before a port goes */
 /* Waits until nobody is on an errand, so that ports and eventfds can go. With the lock held. */
 void eng_quiesce(void);
 

@@ -51,8 +51,10 @@ static void reset_all(struct mtime now)
 		if (++n % RST_BATCH == 0)
 			eng_output(now);
 	}
-	for (int i = 0; i < OUTPUT_TRIES && (!i || port_tx_pending(eng.port)); i++)
+	for (int i = 0; i < OUTPUT_TRIES && (!i || port_tx_pending(eng.port)); i++) {
 		eng_output(now);
+		eng_kick_now();
+	}
 }
 
 #define SOCK_ALL (EPOLLIN | EPOLLRDNORM | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLRDHUP)

@@ -69,6 +69,13 @@ static void take_errands(struct errands *e)
 	__atomic_fetch_add(&eng.outside, 1, __ATOMIC_RELAXED);
 }
 
+void eng_kick_now(void)
+{
+	if (eng.kicks)
+		port_kick_left(eng.port, eng.kicks);
+	eng.kicks = 0;
+}
+
 /* The kernel had no room for all. */
 static void kick_left(const struct errands *e)
 {
