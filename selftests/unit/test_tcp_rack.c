@@ -405,6 +405,53 @@ static void test_tcp_end_of_loss_is_no_end_of_recovery(void **state)
 	tc_close(&c);
 }
 
+/* RFC 6675 §5: what was lost in recovery, of what was sent in it, is a loss of its own. */
+static void test_tcp_recovery_goes_on_for_what_it_lost(void **state)
+{
+	const struct tcb *t;
+
+	(void)state;
+	start(20);
+	t = tc_tcb(&c);
+	SACK(1, AT(1), AT(10));
+	SEG(0);
+	assert_int_equal(t->ssthresh, 5 * 1460);
+	tc_tx_all(&c);
+	assert_true(t->snd_max - t->iss >= AT(13));
+	ts_advance(&c.t, 20);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .sack = {{AT(11), AT(13)}, {AT(1), AT(10)}});
+	tc_tx_all(&c);
+	assert_true(board_again(board()) > 1460); /* the tenth once more */
+	ts_advance(&c.t, 10);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = AT(10), .sack = {{AT(11), AT(13)}});
+	assert_int_equal(t->cc_state, CC_RECOVERY);
+	assert_true(t->ssthresh < 5 * 1460);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPSackRecovery), 2);
+	tc_tx_all(&c);
+	ts_advance(&c.t, 20);
+	ACK(t->snd_max - t->iss);
+	assert_int_equal(t->cc_state, CC_OPEN);
+	tc_close(&c);
+}
+
+/* A timeout's retransmission may be lost, too: that says nothing against what was SACKed. */
+static void test_tcp_second_timeout_keeps_sacks(void **state)
+{
+	(void)state;
+	start(10);
+	SACK(1, AT(1), AT(10));
+	SEG(0);
+	ts_advance(&c.t, 1000);
+	SEG(0);
+	ts_advance(&c.t, 2000);
+	SEG(0);
+	assert_int_equal(tc_tcb(&c)->cc_state, CC_LOSS);
+	assert_int_equal(board()->sacked, 9 * 1460);
+	ACK(AT(10));
+	tc_tx_none(&c);
+	tc_close(&c);
+}
+
 /* RFC 8985 §6.2, step 4: 16 recoveries without a DSACK narrow the window again. */
 static void test_tcp_rack_window_narrows(void **state)
 {
@@ -522,6 +569,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_tcp_board_only_while_outstanding, setup),
+		cmocka_unit_test_setup(test_tcp_recovery_goes_on_for_what_it_lost, setup),
+		cmocka_unit_test_setup(test_tcp_second_timeout_keeps_sacks, setup),
 		cmocka_unit_test_setup(test_tcp_rack_hole_is_sent_again, setup),
 		cmocka_unit_test_setup(test_tcp_rack_several_holes_in_order_one_round_trip, setup),
 		cmocka_unit_test_setup(test_tcp_rack_reordering_window, setup),

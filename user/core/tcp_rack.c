@@ -331,11 +331,14 @@ void tcp_rack_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, const
 	recovered = t->cc_state != CC_OPEN && seq_ge(t->snd_una, t->recover);
 	if (!undo_try(&a, ca->acked, recovered) && b->frto)
 		frto_ack(&a, ca->acked);
-	if (recovered && t->cc_state != CC_OPEN)
+	if (recovered && t->cc_state != CC_OPEN) {
 		recovery_end(t, b);
+		/* What was lost meanwhile is a window of its own, which is to be repaired, too. */
+		lost = b->lost || board_again(b);
+	}
 	known_lost = b->lost;
 	if (b->sacked || t->cc_state != CC_OPEN)
-		lost = detect_loss(s, t, b, now);
+		lost |= detect_loss(s, t, b, now);
 	else
 		b->t_reo = 0;
 	if (lost && t->cc_state == CC_OPEN)
@@ -380,15 +383,15 @@ void tcp_rack_timer(struct stack *s, struct tcb *t, struct mtime now)
 
 /*
  * RFC 6298 §5.4: all is to be sent again but what the peer has. Unless it cannot be trusted
- * (RFC 2018 §8): it said that it has the very segment that it waits for, or the last timeout's
- * retransmission brought nothing.
+ * (RFC 2018 §8): it said that it has the very segment that it waits for, which is where snd_una
+ * comes to by each byte that it has thrown away.
  */
 void tcp_rack_rto(struct stack *s, struct tcb *t, struct board *b)
 {
-	if (b->r[b->first].flags & SEG_SACKED)
+	if (b->r[b->first].flags & SEG_SACKED) {
 		MIB(s, TcpExt_TCPSACKReneging);
-	if (b->r[b->first].flags & SEG_SACKED || t->rtx_first)
 		board_forget_sacks(b);
+	}
 	board_all_lost(b);
 	b->t_reo = b->t_pto = 0;
 	t->flags &= ~TCB_F_TLP;
