@@ -4,6 +4,7 @@
  * of these comments (tools/rfc-table.sh).
  */
 #include "lib_tcp.h"
+#include "user/core/cc.h"
 #include "user/core/board.h"
 
 static struct conv c;
@@ -39,12 +40,14 @@ static void test_rfc_syn_may_be_repeated_for_three_minutes(void **state)
 	tc_close(&c);
 }
 
-/* RFC 5681 §3.1/2; RFC 6298 §5/3: after a lost SYN, one segment, and 3 s for it */
+/* RFC 5681 §3.1/2; RFC 6298 §5/3: after lost SYNs, one segment, and 3 s for it */
 static void test_rfc_lost_syn_begins_carefully(void **state)
 {
 	(void)state;
 	tc_connect_syn(&c, NULL);
 	ts_advance(&c.t, 1001);
+	TX(&c, .flags = TH_SYN);
+	ts_advance(&c.t, 2001);
 	TX(&c, .flags = TH_SYN);
 	RX(&c, .flags = TH_SYN | TH_ACK, .ack = 1);
 	TX(&c, .flags = TH_ACK, .seq = 1, .ack = 1);
@@ -55,6 +58,20 @@ static void test_rfc_lost_syn_begins_carefully(void **state)
 	tc_tx_none(&c);
 	ts_advance(&c.t, 20);
 	TX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .len = 1460);
+	tc_close(&c);
+}
+
+/* RFC 6928 §2/2; RFC 6298 §5/3: one lost SYN may be chance, or an RTO that was too short */
+static void test_rfc_one_lost_syn_leaves_the_window(void **state)
+{
+	(void)state;
+	tc_connect_syn(&c, NULL);
+	ts_advance(&c.t, 1001);
+	TX(&c, .flags = TH_SYN);
+	RX(&c, .flags = TH_SYN | TH_ACK, .ack = 1);
+	TX(&c, .flags = TH_ACK, .seq = 1, .ack = 1);
+	assert_int_equal(tc_tcb(&c)->cwnd, cc_initial_window(1460));
+	assert_int_equal(tc_tcb(&c)->rto, 3000000);
 	tc_close(&c);
 }
 
@@ -324,6 +341,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_rfc_syn_may_be_repeated_for_three_minutes, setup),
 		cmocka_unit_test_setup(test_rfc_lost_syn_begins_carefully, setup),
+		cmocka_unit_test_setup(test_rfc_one_lost_syn_leaves_the_window, setup),
 		cmocka_unit_test_setup(test_rfc_listen_on_port_in_use, setup),
 		cmocka_unit_test_setup(test_rfc_source_address_stays, setup),
 		cmocka_unit_test_setup(test_rfc_syn_to_many_is_silent, setup),

@@ -183,11 +183,11 @@ void tcp_established(struct stack *s, struct tcb *t, const struct tcp_seg *g, st
 {
 	if (t->flags & TCB_F_RTT_VALID)
 		tcp_rtt_sample(t, us_stamp(now) - tcb_work(t)->rtt_time, now);
-	if (t->syn_retries) { /* RFC 5681 §3.1, RFC 6298 §5.7: the SYN was lost */
+	if (t->syn_retries && !t->srtt) /* RFC 6298 §5.7 */
+		t->rto = TCP_RTO_FALLBACK_US;
+	/* RFC 5681 §3.1, but RFC 6928 §2: once may have been too early, or chance */
+	if (t->syn_retries > 1)
 		t->cwnd = tcp_eff_mss(t);
-		if (!t->srtt)
-			t->rto = TCP_RTO_FALLBACK_US;
-	}
 	t->flags &= ~TCB_F_RTT_VALID;
 	fastopen_synack(s, t, g, now);
 	t->t_rtx = t->rtx_first = 0;
