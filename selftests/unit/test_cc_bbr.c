@@ -214,6 +214,33 @@ static void test_bbr_rate_survives_a_program_that_sends_little(void **state)
 	tc_close(&c);
 }
 
+/* A buffer that is too small is no limit of the program's: what it lets through is the rate. */
+static void test_bbr_full_buffer_is_not_the_program(void **state)
+{
+	(void)state;
+	path_open("bbr", 12500000, 20000);
+	tcp_setopt(c.t.s, c.conn, TOPT_SNDBUF, 60000, c.t.now);
+	path_run(1000);
+	assert_false(tc_tcb(&c)->flags & TCB_F_APP_LIMITED);
+	/* it has left STARTUP: pacing is about that of one buffer in a round trip */
+	assert_true(tcp_pacing_rate(tc_tcb(&c)) < 60000 * 50 * 1.5);
+	/* now it waits for nothing, and is slow */
+	tcp_setopt(c.t.s, c.conn, TOPT_SNDBUF, 4000000, c.t.now);
+	for (int i = 0; i < 100; i++) {
+		tc_send(&c, 1460);
+		path_send();
+		ts_advance(&c.t, 1);
+		while (path.n && path.q[path.head].at <= c.t.now.ns) {
+			path.rcv_nxt = path.q[path.head].ack;
+			path.head = (path.head + 1) % MAX_FLIGHT;
+			path.n--;
+			RX(&c, .flags = TH_ACK, .seq = 1, .ack = path.rcv_nxt);
+		}
+	}
+	assert_true(tc_tcb(&c)->flags & TCB_F_APP_LIMITED);
+	tc_close(&c);
+}
+
 /* ---- pacing by itself ---- */
 
 static void test_pacing_rate_of_the_socket_holds(void **state)
@@ -310,6 +337,7 @@ int main(void)
 		cmocka_unit_test_setup(test_bbr_follows_the_rate, setup),
 		cmocka_unit_test_setup(test_bbr_without_scoreboard, setup),
 		cmocka_unit_test_setup(test_bbr_rate_survives_a_program_that_sends_little, setup),
+		cmocka_unit_test_setup(test_bbr_full_buffer_is_not_the_program, setup),
 		cmocka_unit_test_setup(test_pacing_rate_of_the_socket_holds, setup),
 		cmocka_unit_test_setup(test_pacing_makes_up_for_late_timers, setup),
 		cmocka_unit_test_setup(test_pacing_never_stops, setup),

@@ -481,6 +481,29 @@ static void test_tcp_slow_start_grows_while_half_is_used(void **state)
 	}
 }
 
+/* As Linux's: what text and its overhead take in two windows, or in three for a model of the path. */
+static void test_tcp_sndbuf_follows_the_window(void **state)
+{
+	struct stack_cfg cfg = ts_cfg();
+
+	(void)state;
+	tc_accept(&c, NULL);
+	assert_int_equal(tc_tcb(&c)->sndbuf, 6 * tc_tcb(&c)->cwnd);
+	tc_send(&c, 1460);
+	TX(&c, .flags = TH_ACK | TH_PSH, .seq = 1, .ack = 1, .len = 1460);
+	tc_tcb(&c)->cwnd = 100000;
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1461);
+	assert_int_equal(tc_tcb(&c)->sndbuf, 6 * tc_tcb(&c)->cwnd);
+	tc_close(&c);
+	cfg.cc = "bbr";
+	tc_accept(&c, &cfg);
+	assert_int_equal(tc_tcb(&c)->sndbuf, 9 * tc_tcb(&c)->cwnd);
+	tc_tcb(&c)->cwnd = 1 << 30;
+	tcp_sndbuf_tune(c.t.s, tc_tcb(&c));
+	assert_int_equal(tc_tcb(&c)->sndbuf, 4194304);
+	tc_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -502,6 +525,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_slow_start_doubles_each_round_trip, setup),
 		cmocka_unit_test_setup(test_tcp_cwnd_does_not_grow_unused, setup),
 		cmocka_unit_test_setup(test_tcp_idle_restarts_with_initial_window, setup),
+		cmocka_unit_test_setup(test_tcp_sndbuf_follows_the_window, setup),
 		cmocka_unit_test_setup(test_tcp_idle_connection_has_no_work, setup),
 		cmocka_unit_test_setup(test_tcp_taken_event_leaves_no_work, setup),
 		cmocka_unit_test_setup(test_tcp_writable_after_a_third_is_free, setup),

@@ -117,7 +117,9 @@ void rate_ack(const struct board_ack *a, struct cc_ack *c);
 /* The last sample, in bytes per second; 0: none. */
 uint64_t rate_last(const struct stack *s, const struct board *b);
 /* The program writes; did it leave the connection without data before? */
-void rate_app_limited(const struct stack *s, struct tcb *t);
+void rate_app_limited(const struct stack *s, struct tcb *t, struct mtime now);
+/* It has waited for room, of which there is some now. */
+void rate_room(struct stack *s, struct tcb *t);
 
 /* board.c */
 /* For what is outstanding, if anything: one run, sent just now. NULL: no memory. */

@@ -132,13 +132,47 @@ uint64_t rate_last(const struct stack *s, const struct board *b)
 	return r && r->last_us ? r->last_bytes * 1000000ull / r->last_us : 0;
 }
 
-void rate_app_limited(const struct stack *s, struct tcb *t)
+/* ---- when the program is the limit ---- */
+
+#define ROOM_TOLD 1u /* of .room_ms: nothing was written since; else when that began */
+#define ROOM_FILL_MS 10u
+
+void rate_room(struct stack *s, struct tcb *t)
+{
+	tcb_work_get(s, t)->room_ms = ROOM_TOLD;
+}
+
+/*
+ * It had to wait for room, and fills it: what has kept data from the connection was the buffer. As
+ * in Linux, which does not ask within a call that had to wait; there a burst that makes up for the
+ * time is paced, too, so that the calls that follow find the last one's data.
+ */
+static bool fills_room(struct tcb *t, struct mtime now)
+{
+	uint16_t ms = (uint16_t)ms_stamp(now);
+	struct tcb_work *w;
+
+	if (t->flags & TCB_F_TX_FULL) /* it did not even wait */
+		return true;
+	if (!t->work || !tcb_work(t)->room_ms)
+		return false;
+	w = tcb_work(t);
+	if (w->room_ms == ROOM_TOLD)
+		w->room_ms = ms > ROOM_TOLD ? ms : ROOM_TOLD + 1;
+	else if ((uint16_t)(ms - w->room_ms) > ROOM_FILL_MS)
+		w->room_ms = 0;
+	return w->room_ms;
+}
+
+void rate_app_limited(const struct stack *s, struct tcb *t, struct mtime now)
 {
 	const struct board *b = tcp_board(s, t);
 	struct rate *r = b ? rate_get(s, b) : NULL;
 	uint32_t pipe = b ? board_pipe(t, b) : t->snd_max - t->snd_una;
+	bool fills = fills_room(t, now);
 
-	if (tcp_queue_end(t) - t->snd_nxt >= tcp_eff_mss(t) || pipe >= t->cwnd || (b && b->lost))
+	if (tcp_queue_end(t) - t->snd_nxt >= tcp_eff_mss(t) || pipe >= t->cwnd || (b && b->lost) ||
+	    (fills && pipe))
 		return;
 	t->flags |= TCB_F_APP_LIMITED;
 	if (r)

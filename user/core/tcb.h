@@ -268,7 +268,7 @@ struct tcb_work {
 	uint32_t snd_up;     /* TCB_F_URG_SND: RFC 9293's SND.UP, one beyond our urgent byte */
 	uint8_t urg_byte;    /* TCB_F_URG_VALID */
 	uint8_t chrono; /* enum chrono: what sending waits for, since .chrono_ms */
-	uint8_t pad[2];
+	uint16_t room_ms; /* the program has waited for room, and writes again since (rate.c) */
 	/* TCB_F_UNDO with SACK: of struct undo, while there is no scoreboard */
 	uint32_t kept_cwnd, kept_ssthresh, kept_again;
 	uint32_t chrono_ms; /* ms_stamp() */

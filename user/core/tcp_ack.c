@@ -177,14 +177,21 @@ void tcp_rto_expired(struct stack *s, struct tcb *t, struct mtime now)
 
 /* ---- acknowledgements ---- */
 
-/* As cwnd grows, unless memory is short. */
+/*
+ * As cwnd grows, unless memory is short. What is lost twice holds back all that was sent after it, so
+ * that the queue has some windows of sent text, while a model of the path keeps sending at its
+ * rate. Linux takes two windows, for BBR three, of segments that count for three times what they
+ * carry; a large write needs no more than it carries there either.
+ */
 void tcp_sndbuf_tune(const struct stack *s, struct tcb *t)
 {
-	uint32_t want = 3 * tcp_min(t->cwnd, INT32_MAX / 3);
+	uint32_t windows = cc_get(t->cc)->control ? 9 : 6;
+	uint64_t want = (uint64_t)t->cwnd * windows;
 
-	if (t->sockopt & TCB_SNDBUF_LOCK || want <= t->sndbuf || s->mem_pressure)
+	if (want <= t->sndbuf || t->sockopt & TCB_SNDBUF_LOCK || s->mem_pressure)
 		return;
-	t->sndbuf = tcp_max(t->sndbuf, tcp_min(want, s->cfg.limits.tcp_wmem[2]));
+	want = want < UINT32_MAX ? want : UINT32_MAX;
+	t->sndbuf = tcp_max(t->sndbuf, tcp_min((uint32_t)want, s->cfg.limits.tcp_wmem[2]));
 }
 
 void tcp_writable_check(struct stack *s, struct tcb *t)
@@ -194,6 +201,8 @@ void tcp_writable_check(struct stack *s, struct tcb *t)
 	    !tcp_mem_snd_room(s, t))
 		return;
 	t->flags &= ~TCB_F_TX_FULL;
+	if (cc_get(t->cc)->control)
+		rate_room(s, t);
 	tcp_event(s, t, EV_WRITABLE);
 }
 
@@ -238,8 +247,7 @@ void tcp_ack_new(struct stack *s, struct tcb *t, const struct tcp_seg *g, struct
 		tcp_rack_ack(s, t, g, &a, now);
 	else
 		cwnd_ack(s, t, g, &a, now);
-	if (t->cwnd > t->sndbuf / 3)
-		tcp_sndbuf_tune(s, t);
+	tcp_sndbuf_tune(s, t);
 	if (s->cfg.role == STACK_FULL)
 		neigh_confirm(s, t->neigh, now);
 	if (t->flags & TCB_F_TX_FULL)

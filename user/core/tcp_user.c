@@ -21,13 +21,14 @@ static bool send_open(const struct tcb *t)
 	return t->state == TCP_ESTABLISHED || t->state == TCP_CLOSE_WAIT;
 }
 
-static int64_t send_queue(struct stack *s, struct tcb *t, const void *buf, size_t len)
+static int64_t send_queue(struct stack *s, struct tcb *t, const void *buf, size_t len,
+			  struct mtime now)
 {
 	uint32_t room = tcp_mem_snd_room(s, t);
 	uint32_t n = len < room ? (uint32_t)len : room, done;
 
-	if (cc_get(t->cc)->control)
-		rate_app_limited(s, t);
+	if (n && cc_get(t->cc)->control)
+		rate_app_limited(s, t, now);
 	done = n ? txq_append(s, t, buf, n) : 0;
 	if (done < len)
 		t->flags |= TCB_F_TX_FULL;
@@ -54,7 +55,7 @@ int64_t tcp_send(struct stack *s, uint32_t conn, const void *buf, size_t len, un
 		return -E_PIPE;
 	if (!len)
 		return 0;
-	n = send_queue(s, t, buf, len);
+	n = send_queue(s, t, buf, len, now);
 	if (flags & TCP_MSG_OOB && n > 0)
 		tcp_urg_queued(s, t);
 	if (flags & TCP_MSG_MORE)
