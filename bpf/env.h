@@ -45,6 +45,8 @@ ENV bool env_is_local(const struct ip_addr *a);
 ENV struct deny_val *env_denied(const struct deny_key *k);
 ENV struct flow_val *env_flow(const struct flow_key *k);
 ENV const struct port_val *env_port(const struct port_key *k);
+/* .slot of an entry that is no single one. NULL: there is no such table. */
+ENV const struct spread *env_spread(uint32_t slot);
 ENV const struct frag_val *env_frag(const struct frag_key *k);
 ENV void env_frag_set(const struct frag_key *k, const struct frag_val *v);
 ENV void env_frag_del(const struct frag_key *k);

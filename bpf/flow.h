@@ -66,6 +66,14 @@ static __always_inline const struct port_val *port_find(const struct pkt_info *p
 	return env_port(&k);
 }
 
+/* Of the port's several sockets that of the packet's pair. */
+static __always_inline uint32_t spread_slot(uint32_t slot, const struct pkt_info *p)
+{
+	const struct spread *s = env_spread(slot);
+
+	return s ? s->slot[spread_place(p->key, s->salt) & (TD_SPREAD_PLACES - 1)] : TD_SLOT_DAEMON;
+}
+
 static __always_inline enum xdp_reason port_steer(const struct port_val *val,
 						  const struct pkt_info *p, struct verdict *v)
 {
@@ -77,10 +85,8 @@ static __always_inline enum xdp_reason port_steer(const struct port_val *val,
 		v->cookies = &val->cookies;
 	if (p->flags & PI_OPTIONS)
 		return XR_IP_OPTIONS;
-	if (val->slot == TD_SLOT_DAEMON)
-		return XR_PORT_SLOW;
-	v->slot = val->slot;
-	return XR_PORT_DIRECT;
+	v->slot = val->slot < TD_MAX_SLOTS ? val->slot : spread_slot(val->slot, p);
+	return v->slot == TD_SLOT_DAEMON ? XR_PORT_SLOW : XR_PORT_DIRECT;
 }
 
 /* A flow or port of ours? Fills in what the metadata says about it, not the slot. */

@@ -102,6 +102,13 @@ struct {
 	__type(value, struct scratch);
 } scratch SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, TD_SPREADS);
+	__type(key, __u32);
+	__type(value, struct spread);
+} spreads SEC(".maps");
+
 ENV bool env_is_local(const struct ip_addr *a)
 {
 	return bpf_map_lookup_elem(&addrs, a);
@@ -130,6 +137,13 @@ ENV struct flow_val *env_flow(const struct flow_key *k)
 ENV const struct port_val *env_port(const struct port_key *k)
 {
 	return bpf_map_lookup_elem(&ports, k);
+}
+
+ENV const struct spread *env_spread(uint32_t slot)
+{
+	__u32 i = slot - TD_SLOT_SPREAD(0);
+
+	return bpf_map_lookup_elem(&spreads, &i);
 }
 
 ENV const struct frag_val *env_frag(const struct frag_key *k)

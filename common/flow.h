@@ -84,8 +84,40 @@ struct port_cookies {
 #define PORT_COOKIES_ECN 8u  /* is agreed to */
 #define PORT_COOKIES_ECT 16u /* even to a SYN that is ECT, and what we send is, too (DCTCP) */
 
+/*
+ * `spreads`: a listener of several sockets (SO_REUSEPORT) that run in their applications. .slot of the
+ * port's entry is TD_SLOT_SPREAD() of its index then, and a packet's pair chooses the place in the
+ * table. Whoever knows no salt cannot choose a socket.
+ */
+#define TD_SPREADS 64u
+#define TD_SPREAD_PLACES 256u
+#define TD_SLOT_SPREAD(i) (TD_MAX_SLOTS + (i))
+
+struct spread {
+	uint64_t salt;
+	uint16_t slot[TD_SPREAD_PLACES];
+};
+
+static inline uint64_t spread_mix(uint64_t h, uint32_t a, uint32_t b)
+{
+	h = (h ^ ((uint64_t)a << 32 | b)) * 0x9e3779b97f4a7c15ull;
+	return h ^ h >> 32;
+}
+
+static inline uint32_t spread_place(const struct flow_key *k, uint64_t salt)
+{
+	uint64_t h = salt;
+
+	h = spread_mix(h, k->remote.w[0], k->remote.w[1]);
+	h = spread_mix(h, k->remote.w[2], k->remote.w[3]);
+	h = spread_mix(h, k->local.w[2], k->local.w[3]);
+	h = spread_mix(h, k->remote_port, k->local_port);
+	return (uint32_t)(h >> 32) * 0x9e3779b1u >> 24;
+}
+_Static_assert(TD_SPREAD_PLACES == 1u << 8, "spread_place()");
+
 struct port_val {
-	uint32_t slot;
+	uint32_t slot; /* of TCP also TD_SLOT_SPREAD() */
 	uint32_t conn; /* socket index in that slot's arena, or TD_NO_CONN */
 	struct port_cookies cookies;
 };

@@ -21,6 +21,7 @@ static struct {
 	struct port_key port_key;
 	struct port_val port;
 	struct port_key flooded_key;
+	struct spread spread; /* index 1 */
 	struct port_val flooded; /* a listener under a SYN flood */
 	struct frag_key frag_key;
 	struct frag_val frag;
@@ -60,6 +61,11 @@ const struct port_val *env_port(const struct port_key *k)
 	if (!memcmp(k, &world.flooded_key, sizeof(*k)))
 		return &world.flooded;
 	return memcmp(k, &world.port_key, sizeof(*k)) ? NULL : &world.port;
+}
+
+const struct spread *env_spread(uint32_t slot)
+{
+	return slot == TD_SLOT_SPREAD(1) ? &world.spread : NULL;
 }
 
 const struct frag_val *env_frag(const struct frag_key *k)

@@ -107,6 +107,37 @@ static void test_xdp_port_goes_to_its_slot(void **state)
 	expect(&p, XR_FLOW_NO_SOCKET);
 }
 
+/* A port of several sockets: which slot a pair goes to is what user space computes, too. */
+static void test_xdp_port_of_several_sockets(void **state)
+{
+	struct spread s = {.salt = 0x1234567890abcdefull};
+	int fd = bpf_map__fd(env.skel->maps.spreads);
+	uint32_t i = 5, n = 0;
+	struct packet p;
+
+	(void)state;
+	for (uint32_t place = 0; place < TD_SPREAD_PLACES; place++)
+		s.slot[place] = place & 1 ? APP_SLOT : TD_SLOT_DAEMON;
+	assert_int_equal(bpf_map_update_elem(fd, &i, &s, 0), 0);
+	assert_int_equal(env_set_port(&env, "::", LISTEN, PROTO_TCP, TD_SLOT_SPREAD(i)), 0);
+	for (uint16_t port = 4000; port < 4200; port++) {
+		struct flow_key k = env_flow_key(PEER4, port, US4, LISTEN, PROTO_TCP);
+		bool app = spread_place(&k, s.salt) & 1;
+
+		n += app;
+		pkt_tcp4(&p, port, LISTEN, TCP_SYN);
+		expect(&p, app ? XR_PORT_DIRECT : XR_PORT_SLOW);
+		pkt_tcp4(&p, port, LISTEN, 0x10);
+		expect(&p, app ? XR_PORT_DIRECT : XR_PORT_SLOW);
+	}
+	assert_in_range(n, 70, 130);
+	/* No such table. */
+	assert_int_equal(env_set_port(&env, "::", LISTEN, PROTO_TCP, TD_SLOT_SPREAD(TD_SPREADS)),
+			 0);
+	pkt_tcp4(&p, 4711, LISTEN, TCP_SYN);
+	expect(&p, XR_PORT_SLOW);
+}
+
 static void test_xdp_port_of_one_address(void **state)
 {
 	struct packet p;
@@ -698,6 +729,7 @@ int main(void)
 		T(test_xdp_flow_of_slow_path_goes_slow),
 		T(test_xdp_flow_without_socket_goes_slow_else_drops),
 		T(test_xdp_port_goes_to_its_slot),
+		T(test_xdp_port_of_several_sockets),
 		T(test_xdp_port_of_one_address),
 		T(test_xdp_unmatched_passes_when_bound),
 		T(test_xdp_unmatched_is_claimed_when_all),

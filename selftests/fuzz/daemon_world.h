@@ -141,6 +141,12 @@ int xdp_port_set(struct xdp_prog *p, const struct port_key *k, const struct port
 	return 0;
 }
 
+int xdp_spread_set(struct xdp_prog *p, uint32_t i, const struct spread *s)
+{
+	(void)p, (void)i, (void)s;
+	return 0;
+}
+
 int xdp_port_del(struct xdp_prog *p, const struct port_key *k)
 {
 	uint32_t i = dw_port_find(k);

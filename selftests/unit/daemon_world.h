@@ -40,6 +40,7 @@ static struct {
 		struct port_val v;
 	} ports[W_PORTS];
 	uint32_t n_flows, n_ports;
+	struct spread spreads[TD_SPREADS];
 	struct syncookie_secrets secrets;
 	bool has_secrets;
 	uint64_t n_syn_cookies, syn_cookies_per_s; /* that the program has counted */
@@ -104,6 +105,13 @@ int xdp_port_set(struct xdp_prog *p, const struct port_key *k, const struct port
 	w.n_ports += i == w.n_ports;
 	w.ports[i].k = *k;
 	w.ports[i].v = *v;
+	return 0;
+}
+
+int xdp_spread_set(struct xdp_prog *p, uint32_t i, const struct spread *s)
+{
+	(void)p;
+	w.spreads[i] = *s;
 	return 0;
 }
 

@@ -33,6 +33,12 @@ const struct port_val *env_port(const struct port_key *k)
 	return &port;
 }
 
+const struct spread *env_spread(uint32_t slot)
+{
+	(void)slot;
+	return NULL;
+}
+
 const struct frag_val *env_frag(const struct frag_key *k)
 {
 	(void)k;

@@ -119,14 +119,224 @@ static void test_port_names_who_has_it_alone(void **state)
 	m = next_msg(a, SHM_LISTEN_FRONT);
 	assert_int_equal(m.listener, lr.id);
 	assert_int_equal(m.flags, 1);
-	/* A second one: connections are distributed here. */
+	/* A second one: the pair says which. */
 	start_listener(b, CTL_LISTEN_REUSEPORT | LOCAL, lr.port);
-	assert_int_equal(port_slot(), TD_SLOT_DAEMON);
-	assert_int_equal(next_msg(a, SHM_LISTEN_FRONT).flags, 0);
-	no_msg(b);
+	assert_int_equal(port_slot(), TD_SLOT_SPREAD(0));
+	assert_int_equal(next_msg(b, SHM_LISTEN_FRONT).flags, 1);
+	no_msg(a);
 	app_ends(b);
 	assert_int_equal(port_slot(), 1);
+	no_msg(a);
+	w_close();
+}
+
+/* ---- several sockets ---- */
+
+static uint32_t places(uint16_t slot)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < TD_SPREAD_PLACES; i++)
+		n += w.spreads[0].slot[i] == slot;
+	return n;
+}
+
+static uint32_t places_changed(const struct spread *was)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < TD_SPREAD_PLACES; i++)
+		n += w.spreads[0].slot[i] != was->slot[i];
+	return n;
+}
+
+static void joins(struct app *a, uint32_t flags)
+{
+	start_listener(a, CTL_LISTEN_REUSEPORT | flags, lr.port);
+}
+
+static void test_sockets_have_equal_parts(void **state)
+{
+	struct app *a, *b, *c;
+	struct spread was;
+
+	(void)state;
+	w_open();
+	a = front_app(CTL_LISTEN_REUSEPORT);
+	b = w_app(2);
+	c = w_app(3);
+	joins(b, LOCAL);
+	assert_int_equal(places(1), 128);
+	assert_int_equal(places(2), 128);
+	was = w.spreads[0];
+	joins(c, LOCAL);
+	assert_int_equal(places(1) + places(2) + places(3), TD_SPREAD_PLACES);
+	assert_in_range(places(1), 85, 86);
+	assert_in_range(places(2), 85, 86);
+	assert_in_range(places(3), 85, 86);
+	/* Nobody gets what another one of before had. */
+	assert_int_equal(places_changed(&was), places(3));
+	was = w.spreads[0];
+	app_ends(b);
+	assert_int_equal(places(1), 128);
+	assert_int_equal(places(3), 128);
+	assert_in_range(places_changed(&was), 85, 86);
+	app_ends(a);
+	assert_int_equal(port_slot(), 3);
+	assert_int_equal(w.d.spreads_used, 0);
+	app_ends(c);
+	assert_int_equal(w.n_ports, 0);
+	assert_int_equal(w.d.n_fronts, 0);
+	w_close();
+}
+
+/* Two sockets of one application, and one of another that cannot do it: theirs is our slot. */
+static void test_sockets_that_cannot_have_theirs_here(void **state)
+{
+	struct ctl_listen_reply second;
+	struct app *a, *b, *c;
+
+	(void)state;
+	w_open();
+	a = front_app(CTL_LISTEN_REUSEPORT);
+	b = w_app(2);
+	c = w_app(3);
+	joins(b, 0);
+	assert_int_equal(places(1), 128);
+	assert_int_equal(places(TD_SLOT_DAEMON), 128);
+	joins(c, LOCAL);
+	second = start_listener(c, CTL_LISTEN_REUSEPORT | LOCAL, lr.port);
+	assert_int_equal(places(1), 64);
+	assert_int_equal(places(TD_SLOT_DAEMON), 192);
+	assert_int_equal(next_msg(c, SHM_LISTEN_FRONT).flags, 1);
+	assert_int_equal(next_msg(c, SHM_LISTEN_FRONT).flags, 0);
+	/* Its first one is left. */
+	assert_int_equal(listener_unlisten(&w.d, c, second.id), 0);
+	assert_in_range(places(3), 85, 86);
+	assert_int_equal(next_msg(c, SHM_LISTEN_FRONT).flags, 1);
+	app_ends(a);
+	app_ends(c);
+	assert_int_equal(port_slot(), TD_SLOT_DAEMON);
+	assert_int_equal(w.d.spreads_used, 0);
+	w_close();
+}
+
+/* The application that a pair's SYNs go to. */
+static uint16_t slot_of(uint16_t sport)
+{
+	struct flow_key k = flow_key_of(&(struct tcp_addr_pair){
+		.local = ip(OUR_IP), .remote = ip(PEER_IP),
+		.local_port = htons(listen_port), .remote_port = htons(sport)});
+
+	return w.spreads[0].slot[spread_place(&k, w.spreads[0].salt)];
+}
+
+static uint16_t sport_of(uint16_t slot)
+{
+	uint16_t p = 5000;
+
+	while (slot_of(p) != slot)
+		p++;
+	return p;
+}
+
+/* A SYN that comes to us all the same is a connection of the socket that it should have gone to. */
+static void test_sockets_and_a_syn_here(void **state)
+{
+	struct app *a, *b;
+
+	(void)state;
+	w_open();
+	a = front_app(CTL_LISTEN_REUSEPORT);
+	b = w_app(2);
+	joins(b, LOCAL);
+	next_msg(a, SHM_LISTEN_FRONT);
+	next_msg(b, SHM_LISTEN_FRONT);
+	for (uint16_t p = 5000; p < 5008; p++) {
+		handed_over(slot_of(p) == 1 ? a : b, p);
+		assert_int_equal(record(p)->slot, slot_of(p));
+	}
+	w_close();
+}
+
+static void test_sockets_under_a_flood(void **state)
+{
+	struct app *a, *b;
+
+	(void)state;
+	w_open();
+	w.d.cfg.syncookies_xdp = 1;
+	a = front_app(CTL_LISTEN_REUSEPORT);
+	b = w_app(2);
+	joins(b, LOCAL);
+	next_msg(a, SHM_LISTEN_FRONT);
+	next_msg(b, SHM_LISTEN_FRONT);
+	synflood_begin(&w.d, a->members[0]->group->core_id);
+	assert_int_equal(port_slot(), TD_SLOT_DAEMON);
+	assert_int_equal(w.ports[0].v.cookies.on, 1);
+	assert_int_equal(next_msg(a, SHM_LISTEN_FRONT).flags, 0);
+	assert_int_equal(next_msg(b, SHM_LISTEN_FRONT).flags, 0);
+	for (int i = 0; i < 12; i++) {
+		ts_advance(&w.t, 1001);
+		w.d.now = w.t.now;
+		synflood_run(&w.d);
+	}
+	assert_int_equal(port_slot(), TD_SLOT_SPREAD(0));
+	assert_int_equal(w.ports[0].v.cookies.on, 0);
 	assert_int_equal(next_msg(a, SHM_LISTEN_FRONT).flags, 1);
+	assert_int_equal(next_msg(b, SHM_LISTEN_FRONT).flags, 1);
+	w_close();
+}
+
+/* What one does not know another one may: each is asked once, and then it is ours. */
+static void test_sockets_are_asked_in_turn(void **state)
+{
+	struct spec x = {TCP_PKT, .seq = CLIENT_ISS + 1, .ack = 1, .flags = TH_ACK, .wnd = 65535};
+	uint16_t first, asked = 0;
+	struct app *b, *c;
+
+	(void)state;
+	w_open();
+	front_app(CTL_LISTEN_REUSEPORT);
+	b = w_app(2);
+	c = w_app(3);
+	joins(b, LOCAL);
+	joins(c, LOCAL);
+	x.sport = sport_of(2);
+	x.dport = listen_port;
+	assert_int_equal(w_rx(&x), PORT_TAKEN);
+	first = w.injected_slot;
+	assert_int_equal(first, 2);
+	for (int i = 0; i < 3; i++) {
+		asked |= (uint16_t)(1u << w.injected_slot);
+		w.d.inject_from = w.injected_slot;
+		assert_int_equal(w_rx(&x), i < 2 ? PORT_TAKEN : PORT_TO_STACK);
+	}
+	assert_int_equal(asked, 14);
+	assert_int_equal(w.n_rst, 1);
+	/* Nobody else, when nothing of before can be left. */
+	ts_advance(&w.t, FRONT_SETTLE_NS / NS_PER_MS + 1);
+	w.d.inject_from = 2;
+	assert_int_equal(w_rx(&x), PORT_TO_STACK);
+	w.d.inject_from = TD_SLOT_NONE;
+	w_close();
+}
+
+static void test_more_groups_than_tables(void **state)
+{
+	struct app *a, *b;
+
+	(void)state;
+	w_open();
+	a = front_app(CTL_LISTEN_REUSEPORT);
+	b = w_app(2);
+	w.d.spreads_used = ~0ull;
+	joins(b, LOCAL);
+	assert_int_equal(port_slot(), TD_SLOT_DAEMON);
+	assert_int_equal(next_msg(a, SHM_LISTEN_FRONT).flags, 1);
+	assert_int_equal(next_msg(a, SHM_LISTEN_FRONT).flags, 0);
+	no_msg(b);
+	w.d.spreads_used = 0;
 	w_close();
 }
 
@@ -497,6 +707,12 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_port_names_who_has_it_alone),
+		cmocka_unit_test(test_sockets_have_equal_parts),
+		cmocka_unit_test(test_sockets_that_cannot_have_theirs_here),
+		cmocka_unit_test(test_sockets_and_a_syn_here),
+		cmocka_unit_test(test_sockets_under_a_flood),
+		cmocka_unit_test(test_sockets_are_asked_in_turn),
+		cmocka_unit_test(test_more_groups_than_tables),
 		cmocka_unit_test(test_port_is_ours_where_it_is_not_asked_for),
 		cmocka_unit_test(test_port_is_ours_under_a_flood),
 		cmocka_unit_test(test_told_has_record_and_flow),

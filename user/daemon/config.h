@@ -47,8 +47,8 @@
 	  "While the SYN queue of a listener overflows, the XDP program answers its SYNs by "      \
 	  "cookies itself, where tcp_syncookies allows them.")                                     \
 	X(listen_in_app, BOOL, listen_in_app, 0, 1, "1",                                           \
-	  "A listener that one process has alone shakes hands in that process, not in the "        \
-	  "daemon.")                                                                               \
+	  "Listeners shake hands in their process, not in the daemon, unless several processes "   \
+	  "share the socket.")                                                                     \
 	X(tcp_abort_on_overflow, BOOL, limits.tcp_abort_on_overflow, 0, 1, "0",                    \
 	  "Reset connections for which the accept queue has no room.")                             \
 	X(tcp_syn_retries, U32, limits.tcp_syn_retries, 1, 127, "6", "Retransmissions of a SYN.")  \

@@ -54,6 +54,11 @@ struct member {
 	bool asked;	     /* SHM_LISTEN_WANT */
 	struct share *share; /* the listener is shared, and this is one process's part in it */
 	uint32_t served;     /* when it last got one, in .share->serial */
+	/* front.c */
+	bool can_front; /* it could answer SYNs itself */
+	bool front;	/* and does, of those that its application gets */
+	bool untold;	/* there may be connections that came so, of which we know nothing */
+	uint32_t places; /* in the group's spread */
 };
 
 /* A socket that other processes may come to hold, too (share.c). */
@@ -95,8 +100,10 @@ struct group {
 	uint32_t core_id;      /* SHM_NIL: nobody listens */
 	uint32_t outside;      /* as the stack knows it */
 	bool flooded;	       /* the XDP program answers its SYNs */
-	struct member *front;  /* the port's packets go to its application; NULL: to us (front.c) */
-	uint16_t front_slot;   /* an application that may have connections untold; 0: none */
+	uint32_t front_slot;   /* of the port's entry: an application's, a spread, or ours (front.c) */
+	struct spread *spread; /* NULL: none. Which socket a pair's connections go to */
+	uint32_t spread_id;
+	struct mtime settled; /* until then a member may know pairs that others get packets of */
 	struct mtime overflow; /* the last time that this was seen to be needed */
 };
 
@@ -220,7 +227,8 @@ struct daemon {
 	uint32_t slots; /* all in use are below */
 	uint64_t ts_key[2]; /* stack_cfg.ts_key */
 	struct group *groups;
-	uint32_t n_fronts; /* groups with .front_slot */
+	uint32_t n_fronts; /* members that are .untold */
+	uint64_t spreads_used;
 	struct group **by_core; /* [n_core_listeners] */
 	uint32_t n_core_listeners;
 	struct udp_port **udp_ports; /* udp.c's; NULL: none yet */
@@ -354,6 +362,8 @@ void handover_reset_all(struct daemon *d);
 struct flow_key key_of_tcb(const struct tcb *t);
 
 /* front.c: listeners that run in their application */
+/* As long as a request that began with one member may end there, and its TIME_WAIT after that. */
+#define FRONT_SETTLE_NS (180 * NS_PER_S)
 /* Who answers the SYNs of @g may have changed. */
 void front_update(struct daemon *d, struct group *g);
 /* SHM_CONN_MINE */
@@ -364,8 +374,20 @@ void front_adopt(struct daemon *d, struct app *a);
 void front_adopt_timewaits(struct daemon *d, struct app *a);
 /* Its member is about to be freed. */
 void front_forget(struct daemon *d, struct member *m);
-/* Who else than our stack may know this pair, of which there is no record; NULL: nobody. */
+/* Nobody listens any more. */
+void front_stop(struct daemon *d, struct group *g);
+/*
+ * Who else than our stack may know this pair, of which there is no record, and has not been asked
+ * yet; NULL: nobody.
+ */
 struct app *front_of(struct daemon *d, const struct tcp_addr_pair *p);
+
+/* spread.c: groups of several sockets, some of which run in their applications */
+/* Shares the places out among the sockets. -errno: there is none of it then. */
+int spread_update(struct daemon *d, struct group *g);
+void spread_drop(struct daemon *d, struct group *g);
+/* The member that @k's place belongs to; NULL: it is one of those that do not answer SYNs. */
+struct member *spread_member(const struct group *g, const struct flow_key *k);
 
 /* connect.c */
 void connect_request(struct daemon *d, struct app *a, const struct shm_msg *m);

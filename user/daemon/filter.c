@@ -160,7 +160,8 @@ static enum port_verdict unknown(struct daemon *d, struct pkt *p, const struct p
 	a = front_of(d, pair);
 	if (!a)
 		return PORT_TO_STACK;
-	if (k->l4[13] & 6 && !take_token(d))
+	/* So that what nobody knows is not carried from one to the next all the time, either. */
+	if ((k->l4[13] & 6 || d->inject_from != TD_SLOT_NONE) && !take_token(d))
 		return PORT_DROPPED;
 	return pass_to(d, p, a);
 }

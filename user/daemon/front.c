@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * Listeners that run in their application (docs/architecture.md, "Listeners in the application"):
- * while one process has a port alone, the port's entry in `ports` names its slot. The application
+ * while one process has a port alone, the port's entry in `ports` names its slot; of several sockets
+ * (SO_REUSEPORT) the XDP program chooses one by the pair (spread.c). The application
  * answers SYNs and makes connections of which we know nothing; it tells us of those that last
  * (SHM_CONN_MINE), and they are as if we had handed them out. Our own listener stays where it
  * was, for all that the application passes on.
@@ -9,72 +10,106 @@
  * Nothing is believed but within the port that the application listens on: a record is made only
  * of a pair of that port which has none.
  *
- * Invariants: .front listens, alone, in .front_slot; d->n_fronts groups have a .front_slot.
+ * When a group's sockets change, some pairs' packets go to another member from then on: what that one
+ * does not know it passes on to us, as all that it does not know, and we to the other members in
+ * turn. A connection has a flow entry soon, so that this is for what was half-open, or short.
+ *
+ * Invariants: .front listens, and is .untold; d->n_fronts members are .untold; of one application one
+ * in a group.
  */
 #include <string.h>
 #include "user/core/timewait_entry.h"
 #include "daemon.h"
 
-static void set_slot(struct daemon *d, struct group *g, uint16_t slot)
+static void set_untold(struct daemon *d, struct member *m, bool untold)
 {
-	d->n_fronts -= !!g->front_slot;
-	d->n_fronts += !!slot;
-	g->front_slot = slot;
+	d->n_fronts += untold;
+	d->n_fronts -= m->untold;
+	m->untold = untold;
 }
 
-/* The one that can answer SYNs alone; NULL: there is none. */
-static struct member *candidate(const struct daemon *d, const struct group *g)
+/* An application's stack has one listener for a port, and none of what it cannot do alone. */
+static bool can_front(const struct daemon *d, const struct member *m)
 {
-	if (!d->cfg.listen_in_app || g->flooded || g->shares || g->n_listening != 1)
-		return NULL;
-	for (struct member *m = g->members; m; m = m->next)
-		if (m->listening)
-			return m->flags & CTL_LISTEN_LOCAL && m->app->stage == APP_ALIVE ? m : NULL;
-	return NULL;
+	const struct app *a = m->app;
+
+	if (!d->cfg.listen_in_app || !m->listening || m->share || !(m->flags & CTL_LISTEN_LOCAL) ||
+	    a->stage != APP_ALIVE)
+		return false;
+	for (uint32_t i = 0; i < a->n_members; i++)
+		if (a->members[i] && a->members[i] != m && a->members[i]->listening &&
+		    a->members[i]->group->port == m->group->port)
+			return false;
+	return true;
+}
+
+/* Which of them can, and the slot of the port's entry if they may; ours: nobody, or no table. */
+static uint32_t look(struct daemon *d, struct group *g)
+{
+	uint32_t slot = TD_SLOT_DAEMON;
+
+	for (struct member *m = g->members; m; m = m->next) {
+		m->can_front = can_front(d, m);
+		if (m->can_front)
+			slot = m->app->slot;
+	}
+	if (slot == TD_SLOT_DAEMON || g->n_listening == 1)
+		return slot;
+	return spread_update(d, g) ? TD_SLOT_DAEMON : TD_SLOT_SPREAD(g->spread_id);
 }
 
 /* Only a hint: what it does not hear in time it tells later. */
-static void say_front(struct member *m, bool on)
+static void say_front(struct daemon *d, struct member *m, bool on)
 {
 	struct shm_msg msg = {.op = SHM_LISTEN_FRONT, .listener = m->id, .flags = on};
 
+	if (m->front == on)
+		return;
+	m->front = on;
 	app_push(m->app, &msg);
+	if (!on || m->untold)
+		return;
+	/* Of one that could before, and cannot any more, we have all. */
+	for (struct member *o = m->group->members; o; o = o->next)
+		if (o->app == m->app)
+			set_untold(d, o, false);
+	set_untold(d, m, true);
 }
 
 void front_update(struct daemon *d, struct group *g)
 {
-	struct member *was = g->front, *m = candidate(d, g);
+	uint32_t slot, was = g->front_slot;
 	struct port_key k = port_key_of(g);
 	struct port_val v;
 
-	/* Another one's connections may be untold: it comes after these have a record. */
-	if (m && g->front_slot && g->front_slot != m->app->slot)
-		m = NULL;
-	if (m == was || !g->n_listening)
+	if (!g->n_listening)
 		return;
-	g->front = m;
+	slot = look(d, g);
+	g->front_slot = g->flooded ? TD_SLOT_DAEMON : slot;
 	v = listener_port_val(d, g);
-	if (xdp_port_set(d->prog, &k, &v)) {
+	if (g->front_slot != was && xdp_port_set(d->prog, &k, &v)) {
 		log_warn("a port's entry is not changed: its connections take the other way");
-		g->front = was;
-		return;
+		g->front_slot = was;
 	}
-	if (was)
-		say_front(was, false);
-	if (m) {
-		set_slot(d, g, m->app->slot);
-		say_front(m, true);
-	}
+	if (g->front_slot != was)
+		g->settled = mtime_add_ns(d->now, FRONT_SETTLE_NS);
+	if (slot < TD_MAX_SLOTS)
+		spread_drop(d, g);
+	for (struct member *m = g->members; m; m = m->next)
+		say_front(d, m, g->front_slot != TD_SLOT_DAEMON && m->can_front);
 }
 
 void front_forget(struct daemon *d, struct member *m)
 {
-	struct group *g = m->group;
+	m->can_front = m->front = false;
+	m->places = 0;
+	set_untold(d, m, false);
+}
 
-	if (g->front == m)
-		g->front = NULL;
-	if (m->listening && g->front_slot == m->app->slot)
-		set_slot(d, g, 0);
+void front_stop(struct daemon *d, struct group *g)
+{
+	g->front_slot = TD_SLOT_DAEMON;
+	spread_drop(d, g);
 }
 
 /* ---- records ---- */
@@ -149,12 +184,12 @@ static struct member *way_in(const struct daemon *d, const struct app *a, const 
 	struct member *any = NULL;
 
 	for (const struct group *g = d->groups; g; g = g->next) {
-		if (g->front_slot != a->slot || !covers(g, &k->local, k->local_port))
+		if (!covers(g, &k->local, k->local_port))
 			continue;
 		for (struct member *m = g->members; m; m = m->next)
-			if (m->app == a && m->listening && !ip_addr_is_any(&g->addr))
+			if (m->app == a && m->untold && !ip_addr_is_any(&g->addr))
 				return m;
-			else if (m->app == a && m->listening)
+			else if (m->app == a && m->untold)
 				any = m;
 	}
 	return any;
@@ -214,20 +249,82 @@ void front_adopt_timewaits(struct daemon *d, struct app *a)
 		log_debug("application %u: %u connections in TIME_WAIT taken over", a->slot, n);
 }
 
+/* ---- packets whose record nobody has ---- */
+
+static bool may_know(const struct member *m)
+{
+	return m->untold && m->app->stage == APP_ALIVE;
+}
+
+static struct member *next_of(const struct group *g, struct member *m)
+{
+	struct member *next = m->next;
+
+	while (next != m) {
+		if (!next)
+			next = g->members;
+		else if (may_know(next))
+			return next;
+		else
+			next = next->next;
+	}
+	return m;
+}
+
+/* Who has the pair's packets, or had them; after that the others in turn. */
+static struct member *first_of(const struct daemon *d, const struct group *g,
+			       const struct flow_key *k)
+{
+	struct member *m = spread_member(g, k);
+
+	if (m && may_know(m))
+		return m;
+	if (g->spread && !mtime_before(d->now, g->settled))
+		return NULL;
+	for (m = g->members; m && !may_know(m);)
+		m = m->next;
+	return m;
+}
+
+static struct member *untold_in(const struct group *g, uint16_t slot)
+{
+	struct member *m = g->members;
+
+	while (m && !(may_know(m) && m->app->slot == slot))
+		m = m->next;
+	return m;
+}
+
+static struct app *who_may_know(const struct daemon *d, const struct group *g,
+				const struct flow_key *k)
+{
+	struct member *first = first_of(d, g, k), *asked, *next;
+
+	if (!first)
+		return NULL;
+	asked = untold_in(g, d->inject_from); /* what comes from it, it does not know */
+	if (!asked)
+		return first->app;
+	if (!mtime_before(d->now, g->settled))
+		return NULL;
+	next = next_of(g, asked);
+	return next == first ? NULL : next->app;
+}
+
 struct app *front_of(struct daemon *d, const struct tcp_addr_pair *p)
 {
+	struct flow_key k = flow_key_of(p);
+
 	if (!d->n_fronts)
 		return NULL;
 	for (const struct group *g = d->groups; g; g = g->next) {
-		struct app *a = g->front_slot ? d->apps[g->front_slot] : NULL;
+		struct app *a;
 
-		if (!a || !covers(g, &p->local, p->local_port))
+		if (!covers(g, &p->local, p->local_port))
 			continue;
-		/* What comes from it, it does not know. */
-		if (a->stage != APP_ALIVE || d->inject_from == a->slot ||
-		    stack_knows_pair(d->stack, p))
-			return NULL;
-		return a;
+		a = who_may_know(d, g, &k);
+		if (a)
+			return stack_knows_pair(d->stack, p) ? NULL : a;
 	}
 	return NULL;
 }

@@ -236,6 +236,7 @@ static void stop_listening(struct daemon *d, struct group *g)
 
 	synflood_forget(d, g);
 	xdp_port_del(d->prog, &k);
+	front_stop(d, g);
 	d->by_core[g->core_id] = NULL;
 	tcp_unlisten(d->stack, g->core_id, d->now);
 	g->core_id = SHM_NIL;
@@ -355,6 +356,15 @@ static void member_listens(struct member *m, uint32_t index)
 	m->app->n_listening++;
 }
 
+static bool app_listens_at(const struct app *a, uint16_t port)
+{
+	for (uint32_t i = 0; i < a->n_members; i++)
+		if (a->members[i] && a->members[i]->listening &&
+		    a->members[i]->group->port == port)
+			return true;
+	return false;
+}
+
 static int member_listen(struct daemon *d, struct member *m, const struct ctl_listen *req)
 {
 	struct group *g = m->group;
@@ -380,6 +390,9 @@ static int member_listen(struct daemon *d, struct member *m, const struct ctl_li
 		return err;
 	}
 	m->flags = req->flags;
+	/* An application's stack has one listener for a port. */
+	if (app_listens_at(a, g->port))
+		m->flags &= ~CTL_LISTEN_LOCAL;
 	m->backlog = req->backlog;
 	member_listens(m, index);
 	if (g->n_listening++)
@@ -467,19 +480,34 @@ void listener_app_gone(struct daemon *d, struct app *a)
 
 /* ---- connections ---- */
 
-/* The socket that gets the connection of @k: a member, or a share. */
+static bool here(const struct group *g, const struct member *m)
+{
+	return m->listening && !m->share && !(g->spread && m->places);
+}
+
+/*
+ * The socket that gets the connection of @k: a member, or a share. One whose SYN should have gone to
+ * an application is that one's all the same.
+ */
 static struct member *choose(struct daemon *d, struct group *g, const struct flow_key *k,
 			     struct share **shared)
 {
-	uint32_t n = g->n_listening;
+	struct member *by_spread = spread_member(g, k);
+	uint32_t n = 0;
 
+	*shared = NULL;
+	if (by_spread)
+		return by_spread;
+	for (const struct member *m = g->members; m; m = m->next)
+		n += here(g, m);
+	for (const struct share *sh = g->shares; sh; sh = sh->next)
+		n++;
 	if (n > 1)
 		n = (uint32_t)((recs_hash(&d->recs, k) >> 32) % n);
 	else
 		n = 0;
-	*shared = NULL;
 	for (struct member *m = g->members; m; m = m->next)
-		if (m->listening && !m->share && !n--)
+		if (here(g, m) && !n--)
 			return m;
 	for (struct share *sh = g->shares; sh && !*shared; sh = sh->next)
 		if (!n--)
@@ -606,7 +634,7 @@ void listener_refresh(struct daemon *d)
 bool listener_covers(const struct daemon *d, const struct ip_addr *addr, uint16_t port)
 {
 	for (const struct group *g = d->groups; g; g = g->next)
-		if (g->port == port && g->n_listening && !g->flooded && !g->front &&
+		if (g->port == port && g->n_listening && !g->flooded && !g->front_slot &&
 		    (ip_addr_is_any(&g->addr) || ip_addr_eq(&g->addr, addr)))
 			return true;
 	return false;
@@ -712,6 +740,7 @@ void listener_share_gone(struct daemon *d, struct share *sh)
 	}
 	for (struct member *m = g->members; m; m = m->next)
 		if (m->share == sh) {
+			front_forget(d, m);
 			index_free(m->app, m);
 			m->share = NULL;
 		}

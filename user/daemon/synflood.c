@@ -22,8 +22,7 @@ struct port_val listener_port_val(const struct daemon *d, const struct group *g)
 	uint32_t mtu = UINT32_MAX;
 	struct tcp_cookie_state c;
 
-	if (g->front)
-		v.slot = g->front->app->slot;
+	v.slot = g->front_slot;
 	if (!g->flooded)
 		return v;
 	/* The program knows of no routes: what all interfaces can take. */

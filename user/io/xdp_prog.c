@@ -442,6 +442,11 @@ int xdp_port_del(struct xdp_prog *p, const struct port_key *k)
 	return map_del(p->skel->maps.ports, k);
 }
 
+int xdp_spread_set(struct xdp_prog *p, uint32_t i, const struct spread *s)
+{
+	return map_set(p->skel->maps.spreads, &i, s);
+}
+
 int xdp_syncookies_set(struct xdp_prog *p, const struct syncookie_secrets *c)
 {
 	uint32_t zero = 0;

@@ -50,6 +50,8 @@ int xdp_flow_set(struct xdp_prog *p, const struct flow_key *k, const struct flow
 int xdp_flow_del(struct xdp_prog *p, const struct flow_key *k);
 int xdp_port_set(struct xdp_prog *p, const struct port_key *k, const struct port_val *v);
 int xdp_port_del(struct xdp_prog *p, const struct port_key *k);
+/* The table that a port with TD_SLOT_SPREAD(@i) is spread by. */
+int xdp_spread_set(struct xdp_prog *p, uint32_t i, const struct spread *s);
 /* The secrets for SYN cookies, which ports with .cookies.on need; NULL: no port does any more. */
 int xdp_syncookies_set(struct xdp_prog *p, const struct syncookie_secrets *c);
 int xdp_addr_set(struct xdp_prog *p, const struct ip_addr *a);

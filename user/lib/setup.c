@@ -285,7 +285,8 @@ int listener_update(struct sock *sk)
 	struct ctl_listen req = {.id = sk->extra->l.id, .backlog = sk->extra->l.backlog};
 
 	listen_options(sk, &req);
-	req.flags = listen_flag(sk);
+	/* Our stack may have another listener of the port, or none for want of room. */
+	req.flags = sk->extra->l.core_id == SHM_NIL ? 0 : listen_flag(sk);
 	listen_changed(sk, &req);
 	return ctl_call(&req, CTL_BACKLOG, NULL);
 }
