@@ -229,6 +229,100 @@ static void test_udp_timeouts_and_shutdown(void **state)
 	assert_int_equal(tandem_close(fd), 0);
 }
 
+/* recvmsg() into @room bytes, in two pieces: what came, and as segments of which size (0: one). */
+static int64_t recv_row(int fd, uint8_t *b, size_t room, int flags, int *size)
+{
+	union {
+		char b[64];
+		struct cmsghdr c;
+	} ctl;
+	struct iovec iov[2] = {{b, 3}, {b + 3, room - 3}};
+	struct msghdr m = {.msg_iov = iov,
+			   .msg_iovlen = 2,
+			   .msg_control = ctl.b,
+			   .msg_controllen = sizeof(ctl.b)};
+	int64_t n = tandem_recvmsg(fd, &m, flags | MSG_DONTWAIT);
+
+	*size = 0;
+	assert_int_equal(m.msg_flags, 0);
+	if (n < 0 || !m.msg_controllen)
+		return n;
+	assert_int_equal(ctl.c.cmsg_level, IPPROTO_UDP);
+	assert_int_equal(ctl.c.cmsg_type, UDP_GRO);
+	assert_int_equal(ctl.c.cmsg_len, CMSG_LEN(sizeof(int)));
+	memcpy(size, CMSG_DATA(&ctl.c), sizeof(*size));
+	return n;
+}
+
+static void test_udp_gro_receives_rows(void **state)
+{
+	static uint8_t b[2000];
+	uint16_t port;
+	int fd = bound(&port), one = 1, size;
+
+	(void)state;
+	assert_int_equal(tandem_setsockopt(fd, IPPROTO_UDP, UDP_GRO, &one, sizeof(one)), 0);
+	for (int i = 0; i < 3; i++)
+		peer_says(port, "first ", 6);
+	peer_says(port, "end", 3);
+	peer_says(port, "again ", 6);
+	peer_says(port, "longer row", 10);
+	assert_int_equal(recv_row(fd, b, 100, MSG_PEEK, &size), 6);
+	assert_int_equal(recv_row(fd, b, 100, MSG_TRUNC, &size), 21);
+	assert_int_equal(size, 6);
+	assert_memory_equal(b, "first first first end", 21);
+	/* One that is alone says no size. */
+	assert_int_equal(recv_row(fd, b, 100, 0, &size), 6);
+	assert_int_equal(size, 0);
+	assert_int_equal(recv_row(fd, b, 100, 0, &size), 10);
+	/* What does not fit waits. */
+	for (int i = 0; i < 100; i++)
+		peer_says(port, "0123456789", 10);
+	for (int i = 0; i < 2; i++)
+		eng_run(clock_now());
+	assert_int_equal(recv_row(fd, b, 39, 0, &size), 30);
+	assert_int_equal(recv_row(fd, b, sizeof(b), 0, &size), 640);
+	assert_int_equal(recv_row(fd, b, sizeof(b), 0, &size), 330);
+	assert_int_equal(size, 10);
+	assert_int_equal(tandem_close(fd), 0);
+}
+
+/* UDP_SEGMENT: datagrams that the peer sees, and what Linux refuses. */
+static void test_udp_segments(void **state)
+{
+	struct sockaddr_in to = addr_of(PEER_ADDR, PEER_UDP);
+	static uint8_t b[70000];
+	struct udp_info in;
+	uint16_t port;
+	int fd = bound(&port), size = 1000, one = 1;
+
+	(void)state;
+	know_the_way();
+	assert_int_equal(tandem_setsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &size, sizeof(int)), 0);
+	know_the_way();
+	assert_int_equal(tandem_sendto(fd, b, 2500, 0, (struct sockaddr *)&to, sizeof(to)), 2500);
+	pump();
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(udp_recv(w.peer.stack, peer_id, b, sizeof(b), &in, false),
+				 i < 2 ? 1000 : 500);
+	size = 1473;
+	tandem_setsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &size, sizeof(int));
+	know_the_way();
+	assert_int_equal(tandem_sendto(fd, b, 1472, 0, (struct sockaddr *)&to, sizeof(to)), 1472);
+	assert_int_equal(tandem_sendto(fd, b, 1473, 0, (struct sockaddr *)&to, sizeof(to)), -1);
+	assert_int_equal(errno, EMSGSIZE);
+	size = 10;
+	tandem_setsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &size, sizeof(int));
+	know_the_way();
+	assert_int_equal(tandem_sendto(fd, b, 1281, 0, (struct sockaddr *)&to, sizeof(to)), -1);
+	assert_int_equal(errno, EINVAL);
+	tandem_setsockopt(fd, SOL_SOCKET, SO_NO_CHECK, &one, sizeof(one));
+	know_the_way();
+	assert_int_equal(tandem_sendto(fd, b, 5, 0, (struct sockaddr *)&to, sizeof(to)), -1);
+	assert_int_equal(errno, EINVAL);
+	assert_int_equal(tandem_close(fd), 0);
+}
+
 static struct sockaddr_in6 addr6_of(const char *addr, uint16_t port)
 {
 	struct sockaddr_in6 sin6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
@@ -309,10 +403,15 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_udp_receives_from_both),	   T(test_udp_neither_starves),
-		T(test_udp_sends_by_its_stack),	   T(test_udp_epoll_tells_of_both),
-		T(test_udp_timeouts_and_shutdown), T(test_udp_sockets_leave_nothing),
+		T(test_udp_receives_from_both),
+		T(test_udp_neither_starves),
+		T(test_udp_sends_by_its_stack),
+		T(test_udp_epoll_tells_of_both),
+		T(test_udp_timeouts_and_shutdown),
+		T(test_udp_sockets_leave_nothing),
 		T(test_udp_of_ipv6_has_ipv4_by_its_stack),
+		T(test_udp_gro_receives_rows),
+		T(test_udp_segments),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -237,6 +237,59 @@ static void test_udp_reuseport_spreads_by_hash(void **state)
 	close_udp(t);
 }
 
+/* A row goes on while ends and header fields are the same and none is longer than the first. */
+static void test_udp_rows(void **state)
+{
+	struct tstack *t = open_udp(256);
+	uint32_t id = sock(t, 7, NULL, PORT, NULL, 0, 0);
+	struct spec x = {UDP_PKT, .src = PEER_IP, .sport = 9, .dport = PORT, .data = big};
+	static const struct {
+		const char *src;
+		uint16_t sport;
+		uint8_t tos;
+		uint32_t len;
+		bool in_row;
+	} ds[] = {
+		{PEER_IP, 9, 0, 100, true}, {PEER_IP, 9, 0, 100, true},
+		{PEER_IP, 9, 0, 40, true},  {PEER_IP, 9, 0, 0, false},
+		{PEER_IP, 9, 0, 0, false},  {PEER_IP, 9, 0, 101, false},
+		{PEER_IP, 8, 0, 10, false}, {PEER_IP, 9, 8, 10, false},
+		{PEER_IP, 9, 0, 50, true},  {"10.0.0.3", 9, 0, 9, false},
+	};
+	struct udp_info first, in;
+	static uint8_t b[200];
+
+	(void)state;
+	assert_int_equal(udp_recv_row(t->s, id, b, 200, &(struct udp_info){0}), -E_AGAIN);
+	for (size_t i = 0; i < sizeof(ds) / sizeof(ds[0]); i++) {
+		x.src = PEER_IP;
+		x.tos = 0;
+		x.sport = 9;
+		x.len = 100;
+		ts_rx(t, &x);
+		assert_int_equal(udp_recv(t->s, id, b, 200, &first, false), 100);
+		x.src = ds[i].src;
+		x.sport = ds[i].sport;
+		x.tos = ds[i].tos;
+		x.len = ds[i].len;
+		ts_rx(t, &x);
+		/* As a whole or not at all. */
+		if (ds[i].len)
+			assert_int_equal(udp_recv_row(t->s, id, b, ds[i].len - 1, &first),
+					 -E_AGAIN);
+		memset(b, 0, sizeof(b));
+		assert_int_equal(udp_recv_row(t->s, id, b, 200, &first),
+				 ds[i].in_row ? (int)ds[i].len : -E_AGAIN);
+		if (ds[i].in_row)
+			assert_memory_equal(b, big, ds[i].len);
+		else
+			assert_int_equal(udp_recv(t->s, id, b, 200, &in, false), ds[i].len);
+		assert_empty(t, id);
+		ts_check(t);
+	}
+	close_udp(t);
+}
+
 /* IPv4's come first, whichever was bound last, and share among themselves. */
 static void test_udp_of_two_families_the_own_one_is_chosen(void **state)
 {
@@ -570,6 +623,7 @@ int main(void)
 		cmocka_unit_test(test_udp_no_chunks_is_counted),
 		cmocka_unit_test(test_udp_most_specific_socket_gets_it),
 		cmocka_unit_test(test_udp_reuseport_spreads_by_hash),
+		cmocka_unit_test(test_udp_rows),
 		cmocka_unit_test(test_udp_of_two_families_the_own_one_is_chosen),
 		cmocka_unit_test(test_udp_checksums),
 		cmocka_unit_test(test_udp_closed_port_is_answered),

@@ -478,6 +478,13 @@ void udp_set_recverr(struct stack *s, uint32_t id, bool on);
  */
 int64_t udp_recv(struct stack *s, uint32_t id, void *buf, size_t len, struct udp_info *info,
 		 bool peek);
+/*
+ * UDP_GRO: takes the next datagram if it continues the row that began with @first: between the same
+ * ends, with the same header fields, not empty, no longer than that one and than @len. Its
+ * length, or -EAGAIN.
+ */
+int64_t udp_recv_row(struct stack *s, uint32_t id, void *buf, size_t len,
+		     const struct udp_info *first);
 /* The length of the next datagram; -1: there is none. */
 int64_t udp_next_len(const struct stack *s, uint32_t id);
 /*

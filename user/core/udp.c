@@ -392,6 +392,25 @@ int64_t udp_recv(struct stack *s, uint32_t id, void *buf, size_t len, struct udp
 	return (int64_t)len;
 }
 
+int64_t udp_recv_row(struct stack *s, uint32_t id, void *buf, size_t len,
+		     const struct udp_info *first)
+{
+	struct udp_sock *u = &s->udps[id];
+	struct udp_rec r;
+
+	if (!u->rx_bytes)
+		return -E_AGAIN;
+	peek(s, u, 0, &r, sizeof(r));
+	if (!r.len || r.len > first->len || r.len > len || r.sport != first->sport ||
+	    r.netif != first->netif || r.ttl != first->ttl || r.tos != first->tos ||
+	    !ip_addr_eq(&r.src, &first->src) || !ip_addr_eq(&r.dst, &first->dst))
+		return -E_AGAIN;
+	peek(s, u, sizeof(r), buf, r.len);
+	discard(s, u, (uint32_t)sizeof(r) + r.len);
+	MIB(s, Udp_InDatagrams);
+	return r.len;
+}
+
 /* ---- in ---- */
 
 static enum drop in_error(struct stack *s, enum drop d)

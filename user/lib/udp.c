@@ -25,10 +25,6 @@
 
 #define REFUSED_NS NS_PER_S
 
-#ifndef UDP_SEGMENT
-#define UDP_SEGMENT 103
-#endif
-
 /* ---- the twin ---- */
 
 static int opt(int fd, int level, int name)
@@ -59,6 +55,7 @@ static void read_options(struct sock *sk)
 	u->timestampns = opt(fd, SOL_SOCKET, SO_TIMESTAMPNS);
 	u->no_csum = opt(fd, SOL_SOCKET, SO_NO_CHECK);
 	u->cork = opt(fd, IPPROTO_UDP, UDP_CORK);
+	u->gro = opt(fd, IPPROTO_UDP, UDP_GRO);
 	u->gso_size = (uint16_t)opt(fd, IPPROTO_UDP, UDP_SEGMENT);
 	dev = opt(fd, SOL_SOCKET, SO_BINDTOIFINDEX);
 	u->kernel_only |=

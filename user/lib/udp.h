@@ -20,10 +20,17 @@ struct sock_udp {
 	uint8_t turn; /* datagrams of ours taken since the kernel socket was looked at */
 	/* options, as the kernel socket has them */
 	bool pktinfo, pktinfo6, recvttl, recvtos, recvorigdst, timestamp, timestampns, recverr,
-		no_csum, cork;
+		no_csum, cork, gro;
 	uint8_t ttl, tos, pmtudisc;
 	uint16_t gso_size;
 };
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
 
 static inline struct sock_udp *udp_of(const struct sock *sk)
 {

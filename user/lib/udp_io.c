@@ -13,10 +13,8 @@
 
 #define KERNEL_EVERY 16u  /* datagrams of ours, before the twin is looked at */
 #define MAX_SEGMENTS 128u /* Linux's UDP_MAX_SEGMENTS */
-
-#ifndef UDP_SEGMENT
-#define UDP_SEGMENT 103
-#endif
+#define HLEN 28u	  /* of IPv4 and UDP */
+#define MAX_ROW 64u	  /* datagrams: Linux's UDP_GRO_CNT_MAX */
 
 /* Under the engine's lock: a datagram of a vector with several pieces. */
 static uint8_t *scratch(void)
@@ -74,7 +72,9 @@ static struct timespec wall_time(uint64_t ns)
 	return (struct timespec){t / (int64_t)NS_PER_S, t % (int64_t)NS_PER_S};
 }
 
-static void put_ancillary(const struct sock_udp *u, struct msghdr *m, const struct udp_info *in)
+/* @row: of several datagrams, each as long as the first, the last one perhaps shorter. */
+static void put_ancillary(const struct sock_udp *u, struct msghdr *m, const struct udp_info *in,
+			  bool row)
 {
 	size_t used = 0;
 
@@ -87,6 +87,11 @@ static void put_ancillary(const struct sock_udp *u, struct msghdr *m, const stru
 			put_cmsg(m, &used, SOL_SOCKET, SO_TIMESTAMPNS, &ts, sizeof(ts));
 		else
 			put_cmsg(m, &used, SOL_SOCKET, SO_TIMESTAMP, &tv, sizeof(tv));
+	}
+	if (row) {
+		int size = (int)in->len;
+
+		put_cmsg(m, &used, IPPROTO_UDP, UDP_GRO, &size, sizeof(size));
 	}
 	if (u->pktinfo6) {
 		struct sockaddr_in sin = {.sin_addr.s_addr = ip_addr_to_v4(&in->dst)};
@@ -130,31 +135,51 @@ static void scatter(const struct msghdr *m, const uint8_t *from, size_t n)
 	}
 }
 
-/* A datagram of ours. -EAGAIN: there is none. */
+/* UDP_GRO: what came in a row with @first, as long as there is room for all of it. Its bytes. */
+static int64_t take_row(const struct sock_udp *u, uint8_t *buf, size_t room,
+			const struct udp_info *first)
+{
+	int64_t total = 0, n = first->len;
+
+	for (uint32_t i = 1; i < MAX_ROW && n == first->len; i++) {
+		n = udp_recv_row(eng.stack, u->id, buf + total, room - (size_t)total, first);
+		if (n < 0)
+			break;
+		total += n;
+	}
+	return total;
+}
+
+/* A datagram of ours, or a row of them. -EAGAIN: there is none. */
 static int64_t take(struct sock *sk, struct msghdr *m, int flags)
 {
+	const struct sock_udp *u = udp_of(sk);
 	size_t room = total_len(m);
+	int64_t row = 0;
 	struct udp_info in;
 	void *buf = NULL;
 	int64_t n;
 
-	if (udp_next_len(eng.stack, udp_of(sk)->id) < 0)
+	if (udp_next_len(eng.stack, u->id) < 0)
 		return -EAGAIN;
+	room = room < UDP_MAX_PAYLOAD ? room : UDP_MAX_PAYLOAD;
 	if (m->msg_iovlen == 1)
 		buf = m->msg_iov->iov_base;
 	else if (m->msg_iovlen && !(buf = scratch()))
 		return -ENOMEM;
-	n = udp_recv(eng.stack, udp_of(sk)->id, buf,
-		     room < UDP_MAX_PAYLOAD ? room : UDP_MAX_PAYLOAD, &in, flags & MSG_PEEK);
+	n = udp_recv(eng.stack, u->id, buf, room, &in, flags & MSG_PEEK);
+	m->msg_flags = in.len > (uint64_t)n ? MSG_TRUNC : 0;
+	if (u->gro && n && !m->msg_flags && !(flags & MSG_PEEK))
+		row = take_row(u, (uint8_t *)buf + n, room - (size_t)n, &in);
+	n += row;
 	if (m->msg_iovlen > 1)
 		scatter(m, buf, (size_t)n);
-	m->msg_flags = in.len > (uint64_t)n ? MSG_TRUNC : 0;
 	if (m->msg_name)
-		udp_addr_out(udp_of(sk), &in.src, in.sport, m->msg_name, &m->msg_namelen);
+		udp_addr_out(u, &in.src, in.sport, m->msg_name, &m->msg_namelen);
 	else
 		m->msg_namelen = 0;
-	put_ancillary(udp_of(sk), m, &in);
-	return flags & MSG_TRUNC ? in.len : n;
+	put_ancillary(u, m, &in, row);
+	return flags & MSG_TRUNC && !row ? in.len : n;
 }
 
 /* What the stack has for it, the engine run first where that is nothing yet. */
@@ -364,7 +389,15 @@ static const uint8_t *gather(const struct msghdr *m)
 	return buf;
 }
 
-/* UDP_SEGMENT: @len bytes as datagrams of @gso bytes each. */
+/* UDP_SEGMENT: Linux's udp_send_skb(). */
+static int check_segments(const struct sock_udp *u, size_t len, uint16_t gso, uint32_t mtu)
+{
+	if ((len < gso ? len : gso) + HLEN > mtu)
+		return -EMSGSIZE;
+	return len > (size_t)gso * MAX_SEGMENTS || u->no_csum ? -EINVAL : 0;
+}
+
+/* @len bytes as datagrams of @gso bytes each. */
 static int64_t send_segments(uint32_t id, const struct udp_dest *to, const uint8_t *buf, size_t len,
 			     uint16_t gso, struct mtime now)
 {
@@ -406,8 +439,9 @@ static int64_t send_ours(struct sock *sk, const struct msghdr *m, const struct s
 	to.src = ip_addr_v4(u->local.sin_addr.s_addr ? u->local.sin_addr.s_addr : d->src);
 	if (m->msg_controllen && !parse_cmsgs(u, m, &to, &gso))
 		return -EAGAIN;
-	if (gso && (gso > d->way.mtu - 28 || len > (size_t)gso * MAX_SEGMENTS))
-		return -EAGAIN;
+	r = gso ? check_segments(u, len, gso, d->way.mtu) : 0;
+	if (r)
+		return r;
 	buf = gather(m);
 	if (!buf && len)
 		return -EAGAIN;
