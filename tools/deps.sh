@@ -7,7 +7,7 @@ set -u
 build="gcc libc6-dev make pkg-config clang llvm bpftool linux-libc-dev libbpf-dev libxdp-dev
 	libelf-dev zlib1g-dev libmnl-dev libjson-c-dev libcmocka-dev libclang-rt-dev"
 run="iproute2 iputils-ping ethtool procps util-linux curl nginx-light python3 jq tcpdump man-db openssl
-	redis-server redis-tools memcached haproxy iperf3 wrk dnsmasq-base bind9-dnsutils
+	redis-server redis-tools memcached haproxy iperf3 wrk dnsmasq-base unbound bind9-dnsutils
 	postgresql postgresql-contrib openssh-server openssh-client"
 
 # Without root the tests that need more than a build are skipped.

@@ -285,6 +285,45 @@ assert socket.getaddrinfo(\"www.td.test\", 80, socket.AF_INET)[0][4][0] == \"10.
 	done
 fi
 
+# Threads with a socket each, by SO_REUSEPORT; then one socket on :: for both families, whose answers
+# leave from the address that was asked (IPV6_PKTINFO).
+unbound_conf() {
+	cat <<-END
+		server:
+		  port: $1
+		  $2
+		  interface: ::0
+		  access-control: 0.0.0.0/0 allow
+		  access-control: ::0/0 allow
+		  num-threads: 2
+		  username: ""
+		  chroot: ""
+		  pidfile: ""
+		  directory: "$TMP"
+		  do-daemonize: no
+		  use-syslog: no
+		  local-zone: "td.test." static
+		  local-data: "www.td.test. A 10.9.8.7"
+		remote-control:
+		  control-enable: no
+	END
+}
+if have unbound && have dig; then
+	export -f asks
+	port=5310
+	for way in "interface: 0.0.0.0" "interface-automatic: yes"; do
+		unbound_conf $port "$way" >"$TMP/unbound.conf"
+		start_b $run unbound -c "$TMP/unbound.conf" >"$TMP/unbound" 2>&1
+		server=$PID
+		check "unbound, $way: serves dig" wait_for 20 in_a dig +short +tries=1 +time=1 @$IP_B -p $port www.td.test
+		check "20 queries over IPv4, by tandem" by_tandem 20 in_ns "$NS_A" bash -c "
+			for i in \$(seq 20); do asks $IP_B $port || exit 1; done"
+		check "and IPv6, by the kernel" in_b bash -c "asks ::1 $port"
+		check "unbound ends on SIGTERM" stop "$server"
+		port=$((port + 1))
+	done
+fi
+
 if have iperf3; then
 	start_b $run iperf3 -s -4 -p 5201 >"$TMP/iperf" 2>&1
 	server=$PID
