@@ -258,7 +258,8 @@ static void test_handover_neighbour_is_known_to_the_application(void **state)
 static void test_handover_application_asks_for_the_way_after_r1(void **state)
 {
 	static const uint8_t other[6] = {2, 0, 0, 0, 0, 77};
-	struct ip_way w = {.netif = 0};
+	struct ip_way w = {.netif = 0}, same;
+	struct tcp_addr_pair a;
 	uint32_t ms;
 
 	(void)state;
@@ -267,31 +268,42 @@ static void test_handover_application_asks_for_the_way_after_r1(void **state)
 	tc_tx_all(&c);
 	move();
 	tc_events(&c);
+	a = tcb_pair(tc_tcb(&c));
+	tcp_icmp(c.t.s, &a, c.iss + 1, E_MSGSIZE, 1000, c.t.now);
+	assert_int_equal(tc_tcb(&c)->mss, 960);
 	for (ms = 0; !(tc_events(&c) & EV_WAY) && ms < 20000; ms += 10) {
 		ts_advance(&c.t, 10);
 		while (tc_take(&c))
 			assert_memory_equal(c.o.dmac, peer_mac, 6);
 	}
 	assert_in_range(ms, 3000, 6600);
+	/* What was heard of the way's MTU holds for that way. */
+	same = (struct ip_way){
+		.netif = 0, .neigh = tc_tcb(&c)->neigh, .neigh_gen = tc_tcb(&c)->neigh_gen};
+	assert_int_equal(tcp_set_way(c.t.s, c.conn, &same, c.t.now), 0);
+	assert_int_equal(tc_tcb(&c)->mss, 960);
 	/* The daemon has found another neighbour there. */
 	app.now = c.t.now;
 	ts_neigh(&app, GW_IP, other);
 	w.neigh = neigh_get(app.s, 0, &(struct ip_addr){.w = {0, 0, IP_ADDR_V4_WORD2, 0xfe00000a}},
 			    app.now);
 	w.neigh_gen = app.a.neighs[w.neigh].generation;
-	assert_int_equal(tcp_set_way(c.t.s, c.conn, &w), 0);
+	assert_int_equal(tcp_set_way(c.t.s, c.conn, &w, c.t.now), 0);
+	assert_int_equal(tc_tcb(&c)->mss, 1460);
+	ts_check(&c.t);
 	ts_advance(&c.t, 20000);
 	assert_true(tc_take(&c));
 	assert_memory_equal(c.o.dmac, other, 6);
 	while (tc_take(&c))
 		;
 	w.netif = STACK_MAX_NETIFS;
-	assert_int_equal(tcp_set_way(c.t.s, c.conn, &w), -E_INVAL);
+	assert_int_equal(tcp_set_way(c.t.s, c.conn, &w, c.t.now), -E_INVAL);
 	w = (struct ip_way){.netif = 1};
-	assert_int_equal(tcp_set_way(c.t.s, c.conn, &w), -E_INVAL);
+	assert_int_equal(tcp_set_way(c.t.s, c.conn, &w, c.t.now), -E_INVAL);
 	w = (struct ip_way){.neigh = c.t.s->a.n_neighs};
-	assert_int_equal(tcp_set_way(c.t.s, c.conn, &w), -E_INVAL);
-	assert_int_equal(tcp_set_way(c.t.s, c.conn + 1, &(struct ip_way){.netif = 0}), -E_INVAL);
+	assert_int_equal(tcp_set_way(c.t.s, c.conn, &w, c.t.now), -E_INVAL);
+	assert_int_equal(tcp_set_way(c.t.s, c.conn + 1, &(struct ip_way){.netif = 0}, c.t.now),
+			 -E_INVAL);
 	finish();
 }
 

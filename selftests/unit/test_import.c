@@ -100,7 +100,7 @@ static void test_import_bad_tcb_refused(void **state)
 	REFUSED(rcv_adv, good.rcv_nxt - 1);
 	REFUSED(rcv_nxt, good.rcv_nxt + 2000);
 	REFUSED(snd_wscale, 15);
-	REFUSED(rcv_wscale, 255);
+	REFUSED(rcv_wscale, 15);
 	REFUSED(mss, 0);
 	REFUSED(mss, TCP_MSS_MIN - 1);
 	REFUSED(rcv_mss, 0);
@@ -178,7 +178,8 @@ static void test_import_odd_values_are_tamed(void **state)
 	t->mss = UINT16_MAX;
 	t->ttl = t->keep_cnt = 0;
 	t->keep_idle = t->keep_intvl = 0;
-	t->queue = UINT16_MAX;
+	t->queue = UINT8_MAX;
+	t->mss_clamp = 0;
 	t->neigh = 0x7fffffff;
 	t->flags |= TCB_F_OUT_QUEUED | TCB_F_EV_QUEUED | TCB_F_ACCEPT_QUEUED | TCB_F_CLOSED |
 		    TCB_F_PROBING | 1u << 31;

@@ -263,6 +263,88 @@ static void test_tcp_icmp_fragmentation_needed_lowers_mss(void **state)
 	tc_close(&c);
 }
 
+static uint32_t mss_after_rto(const uint8_t *dmac)
+{
+	ts_advance(&c.t, (tc_tcb(&c)->rto << tc_tcb(&c)->backoff) / 1000 + 10);
+	assert_true(tc_take(&c));
+	assert_memory_equal(c.o.dmac, dmac, 6);
+	while (tc_take(&c))
+		assert_true(c.o.len <= tc_tcb(&c)->mss);
+	ts_check(&c.t);
+	return tc_tcb(&c)->mss;
+}
+
+/* As Linux, where what a router said is kept with the way, and the MSS follows the one in use. */
+static void test_tcp_another_way_has_an_mtu_of_its_own(void **state)
+{
+	static const uint8_t hop_mac[6] = {2, 0, 0, 0, 0, 77}, far_mac[6] = {2, 0, 0, 0, 0, 78};
+	struct net_event route = {.kind = NET_ROUTE_ADD, .addr = ip(PEER_IP), .plen = 32};
+	struct net_event link = {.kind = NET_LINK_UP, .netif = 1, .mtu = 600, .mac = {2, 9}};
+	struct net_event far = {.kind = NET_NEIGH_SET, .netif = 1, .addr = ip(PEER_IP)};
+	struct tcp_addr_pair a;
+
+	(void)state;
+	tc_accept(&c, NULL);
+	a = pair();
+	tc_send(&c, 3000);
+	while (tc_take(&c))
+		;
+	tcp_icmp(c.t.s, &a, c.iss + 1, E_MSGSIZE, 1000, c.t.now);
+	while (tc_take(&c))
+		;
+	assert_int_equal(mss_after_rto(peer_mac), 960);
+	route.gw = ip("10.0.0.77");
+	assert_int_equal(ts_event(&c.t, route), 0);
+	ts_neigh(&c.t, "10.0.0.77", hop_mac);
+	assert_int_equal(mss_after_rto(hop_mac), 1460);
+	tcp_icmp(c.t.s, &a, c.iss + 1, E_MSGSIZE, 1000, c.t.now);
+	while (tc_take(&c))
+		;
+	assert_int_equal(mss_after_rto(hop_mac), 960);
+
+	assert_int_equal(ts_event(&c.t, link), 0);
+	route.kind = NET_ROUTE_DEL;
+	assert_int_equal(ts_event(&c.t, route), 0);
+	route = (struct net_event){
+		.kind = NET_ROUTE_ADD, .netif = 1, .addr = ip(PEER_IP), .plen = 32};
+	assert_int_equal(ts_event(&c.t, route), 0);
+	memcpy(far.mac, far_mac, 6);
+	far.permanent = true;
+	assert_int_equal(ts_event(&c.t, far), 0);
+	assert_int_equal(mss_after_rto(far_mac), 560);
+	route.kind = NET_ROUTE_DEL;
+	assert_int_equal(ts_event(&c.t, route), 0);
+	assert_int_equal(mss_after_rto(peer_mac), 1460);
+	tc_close(&c);
+}
+
+/* A timeout onto a way that takes less, with nobody there yet: nothing more is to be done at once.
+ */
+static void test_tcp_another_way_is_waited_for(void **state)
+{
+	struct net_event link = {.kind = NET_LINK_UP, .netif = 1, .mtu = 600, .mac = {2, 9}};
+	struct net_event route = {
+		.kind = NET_ROUTE_ADD, .netif = 1, .addr = ip(PEER_IP), .plen = 32};
+	struct out o;
+
+	(void)state;
+	tc_accept(&c, NULL);
+	tc_send(&c, 1460);
+	assert_true(tc_take(&c));
+	assert_int_equal(ts_event(&c.t, link), 0);
+	assert_int_equal(ts_event(&c.t, route), 0);
+	stack_resolve(c.t.s, &route.addr, c.t.now); /* it has been asked already */
+	while (ts_tx(&c.t, &o))
+		;
+	tc_events(&c);
+	ts_advance(&c.t, tc_tcb(&c)->rto / 1000 + 10);
+	while (ts_tx(&c.t, &o))
+		;
+	assert_int_equal(tc_tcb(&c)->mss, 560);
+	assert_true(mtime_before(c.t.now, stack_deadline(c.t.s)));
+	tc_close(&c);
+}
+
 static void test_tcp_syn_sent_icmp_error_fails(void **state)
 {
 	struct tcp_addr_pair a;
@@ -334,6 +416,8 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_no_socket_reset, setup),
 		cmocka_unit_test_setup(test_tcp_app_unknown_is_stale_and_silent, setup),
 		cmocka_unit_test_setup(test_tcp_icmp_fragmentation_needed_lowers_mss, setup),
+		cmocka_unit_test_setup(test_tcp_another_way_has_an_mtu_of_its_own, setup),
+		cmocka_unit_test_setup(test_tcp_another_way_is_waited_for, setup),
 		cmocka_unit_test_setup(test_tcp_syn_sent_icmp_error_fails, setup),
 		cmocka_unit_test_setup(test_tcp_established_icmp_hard_error_ignored, setup),
 		cmocka_unit_test_setup(test_tcp_icmp_mtu_has_a_least, setup),

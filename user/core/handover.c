@@ -349,6 +349,7 @@ static void clamp_options(const struct stack *s, struct tcb *t)
 	t->mss = (uint16_t)tcp_min(t->mss, TCP_MSS_ROOM);
 	if (mtu)
 		t->mss = (uint16_t)tcp_min(t->mss, tcp_mtu_mss(mtu, &t->remote));
+	t->mss_clamp = (uint16_t)clamp_u32(t->mss_clamp, t->mss, TCP_MSS_ROOM);
 	t->opt &= OPT_KNOWN;
 	if (!(t->opt & TCB_OPT_SYNACK))
 		t->opt &= (uint8_t)~TCB_OPT_FASTOPEN;

@@ -519,8 +519,11 @@ int stack_resolve(struct stack *s, const struct ip_addr *dst, struct mtime now);
  */
 int stack_doubt(struct stack *s, const struct ip_addr *src, const struct ip_addr *dst,
 		struct ip_way *w, struct mtime now);
-/* STACK_APP: the answer to EV_WAY; .mtu is not looked at. -EINVAL: no such connection, or way. */
-int tcp_set_way(struct stack *s, uint32_t conn, const struct ip_way *w);
+/*
+ * STACK_APP: the answer to EV_WAY; in place of .mtu the interface's is looked at. -EINVAL: no such
+ * connection, or way.
+ */
+int tcp_set_way(struct stack *s, uint32_t conn, const struct ip_way *w, struct mtime now);
 
 /*
  * Whole packets are shown to @fn: datagrams that no socket here wants, before they are answered

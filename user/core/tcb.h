@@ -122,7 +122,8 @@ struct tcb {
 	uint32_t generation; /* counts the uses of this index, never 0 */
 	uint32_t flags;	     /* TCB_F_* */
 	uint32_t neigh;	     /* index of the next hop's neighbour entry, SHM_NIL: look it up */
-	uint16_t queue;	     /* RX queue it arrived on: transmit there */
+	uint8_t queue;	     /* RX queue it arrived on: transmit there */
+	uint8_t ttl;
 	uint16_t sockopt;    /* TCB_NODELAY … */
 	uint32_t neigh_gen;  /* generation of that entry */
 	uint32_t hash_next;  /* local to the owner's stack, like the links below */
@@ -146,8 +147,9 @@ struct tcb {
 	uint32_t snd_sml; /* end of the last short segment sent (Nagle, as Minshall) */
 	uint16_t mss;	  /* what we may send, options not subtracted */
 	uint16_t keep_idle; /* s, as .keep_intvl */
-	uint8_t snd_wscale, rcv_wscale;
-	uint8_t ttl, tos;
+	uint8_t snd_wscale : 4, rcv_wscale : 4;
+	uint8_t tos;
+	uint16_t mss_clamp; /* .mss on a way that takes anything; 0: no SYN has come */
 
 	/* receive */
 	uint32_t irs, rcv_nxt;

@@ -33,6 +33,11 @@ enum drop tcp_conn_input(struct stack *s, struct tcb *t, struct tcp_seg *g, stru
 /* ICMP error that quotes a segment of ours; @err a positive errno; @mtu: of the path, or 0. */
 void tcp_icmp(struct stack *s, const struct tcp_addr_pair *a, uint32_t seq, int err, uint32_t mtu,
 	      struct mtime now);
+/*
+ * It goes another way now (.netif): sends what that and the peer take, whatever was known of the
+ * old one. Does not kick it, as this may be its turn to send.
+ */
+void tcp_way_moved(struct stack *s, struct tcb *t);
 
 /* tcp_state.c: the one setter, creation and the end of a connection */
 void tcp_set_state(struct stack *s, struct tcb *t, enum tcp_state to, struct mtime now);
@@ -238,6 +243,8 @@ void tcp_kick(struct stack *s, struct tcb *t, struct mtime now);
 
 /* tcp_out.c: finds the next hop where it is not known. May it be sent to? */
 bool tcp_link_ready(struct stack *s, struct tcb *t, struct mtime now);
+/* STACK_FULL: looks the next hop up again. True: it is another one than before. */
+bool tcp_way_again(struct stack *s, struct tcb *t, struct mtime now);
 
 bool tcp_sleeping(struct stack *s, struct tcb *t, struct mtime now);
 

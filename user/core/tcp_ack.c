@@ -120,8 +120,8 @@ static void count_rto(struct stack *s, struct tcb *t)
 }
 
 /*
- * The way may have changed (RFC 1122 §3.3.1.4): it is looked up again at each timeout, and from R1 on
- * the neighbour is asked, too. An application has who knows about both do that.
+ * The way may have changed (RFC 1122 §3.3.1.4): it is looked up again at each timeout, and from R1
+ * on the neighbour is asked, too. An application has who knows about both do that (tcp_set_way()).
  */
 static void way_doubted(struct stack *s, struct tcb *t, struct mtime now)
 {
@@ -131,7 +131,8 @@ static void way_doubted(struct stack *s, struct tcb *t, struct mtime now)
 		if (r1 && t->neigh < s->a.n_neighs &&
 		    s->a.neighs[t->neigh].generation == t->neigh_gen)
 			neigh_doubt(s, t->neigh, now);
-		t->neigh = SHM_NIL;
+		if (tcp_way_again(s, t, now))
+			tcp_way_moved(s, t);
 	} else if (r1) {
 		tcp_event(s, t, EV_WAY);
 	}

@@ -96,6 +96,8 @@ static int check_numbers(const struct stack *s, const struct tcb *t, char *why, 
 		FAIL("rcv_adv behind rcv_nxt");
 	if (t->mss < TCP_MSS_MIN || !t->rcv_mss)
 		FAIL("MSS too small");
+	if (tcp_synchronised(t) && t->mss > t->mss_clamp)
+		FAIL("MSS above the peer's");
 	if (t->cwnd < tcp_eff_mss(t) && t->state != TCP_SYN_SENT)
 		FAIL("cwnd below a segment");
 	if (t->rto < TCP_RTO_MIN_US || t->rto > TCP_RTO_MAX_US)

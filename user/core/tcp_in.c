@@ -493,12 +493,8 @@ enum drop tcp_input(struct stack *s, struct pkt *p, const struct ip_info *ip, st
 /* ---- ICMP errors (RFC 5927, RFC 1122 §4.2.3.9) ---- */
 
 /* The path takes less: send from snd_una on in smaller segments; no sign of congestion. */
-static void mtu_lowered(struct stack *s, struct tcb *t, uint32_t mtu, struct mtime now)
+static void mss_lower(struct stack *s, struct tcb *t, uint16_t mss)
 {
-	uint16_t mss = tcp_mtu_mss(tcp_max(mtu, 552), &t->remote); /* ip_rt_min_pmtu */
-
-	if (!tcp_synchronised(t) || mss >= t->mss)
-		return;
 	t->mss = mss;
 	t->cwnd = tcp_max(t->cwnd, tcp_eff_mss(t));
 	reno_frto_duplicate(t); /* all goes again in any case */
@@ -507,7 +503,31 @@ static void mtu_lowered(struct stack *s, struct tcb *t, uint32_t mtu, struct mti
 	else
 		board_all_lost(tcp_board(s, t));
 	t->flags &= ~TCB_F_RTT_VALID;
+}
+
+static void mtu_lowered(struct stack *s, struct tcb *t, uint32_t mtu, struct mtime now)
+{
+	uint16_t mss = tcp_mtu_mss(tcp_max(mtu, 552), &t->remote); /* ip_rt_min_pmtu */
+
+	if (!tcp_synchronised(t) || mss >= t->mss)
+		return;
+	mss_lower(s, t, mss);
 	tcp_kick(s, t, now);
+}
+
+void tcp_way_moved(struct stack *s, struct tcb *t)
+{
+	uint32_t mss = tcp_mtu_mss(s->netifs[t->netif].mtu, &t->remote);
+
+	mss = tcp_max(tcp_min(mss, t->mss_clamp), TCP_MSS_MIN);
+	if (!tcp_synchronised(t) || mss == t->mss)
+		return;
+	if (mss < t->mss) {
+		mss_lower(s, t, (uint16_t)mss);
+		return;
+	}
+	t->mss = (uint16_t)mss;
+	t->cwnd = tcp_max(t->cwnd, tcp_eff_mss(t));
 }
 
 void tcp_icmp(struct stack *s, const struct tcp_addr_pair *a, uint32_t seq, int err, uint32_t mtu,

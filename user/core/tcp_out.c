@@ -200,18 +200,32 @@ static bool link_known(const struct stack *s, const struct tcb *t)
 	       nud_usable(neigh_state_of(load_acquire(&s->a.neighs[t->neigh].mac_state)));
 }
 
-bool tcp_link_ready(struct stack *s, struct tcb *t, struct mtime now)
+static bool next_hop_take(struct stack *s, struct tcb *t, struct mtime now)
 {
-	uint32_t i;
+	uint32_t i = next_hop(s, t, now);
 
-	if (link_known(s, t))
-		return true;
-	i = next_hop(s, t, now);
 	if (i == SHM_NIL)
 		return false;
 	t->neigh = i;
 	t->neigh_gen = s->a.neighs[i].generation;
-	return link_known(s, t);
+	return true;
+}
+
+bool tcp_link_ready(struct stack *s, struct tcb *t, struct mtime now)
+{
+	return link_known(s, t) || (next_hop_take(s, t, now) && link_known(s, t));
+}
+
+bool tcp_way_again(struct stack *s, struct tcb *t, struct mtime now)
+{
+	uint32_t neigh = t->neigh, gen = t->neigh_gen;
+	uint8_t netif = t->netif;
+
+	t->neigh = SHM_NIL;
+	if (!next_hop_take(s, t, now))
+		return false;
+	return t->netif != netif ||
+	       (neigh != SHM_NIL && (t->neigh != neigh || t->neigh_gen != gen));
 }
 
 /* An application changes nothing of a neighbour: where that is known, this is all there is to do.

@@ -154,13 +154,15 @@ void tcp_syn_received(struct stack *s, struct tcb *t, uint32_t irs, const struct
 {
 	uint32_t mss = o->mss ? o->mss : default_mss(t);
 
+	if (t->user_mss)
+		mss = tcp_min(mss, t->user_mss);
+	mss = tcp_max(mss, TCP_MSS_MIN);
+	t->mss_clamp = (uint16_t)tcp_min(mss, TCP_MSS_ROOM);
+	t->mss = (uint16_t)tcp_max(tcp_min(mss, t->mss), TCP_MSS_MIN);
+
 	t->irs = irs;
 	t->rcv_nxt = t->last_ack_sent = irs + 1;
 	t->rcv_adv = t->rcv_nxt + tcp_syn_window(t->rcvbuf);
-	mss = tcp_min(mss, t->mss);
-	if (t->user_mss)
-		mss = tcp_min(mss, t->user_mss);
-	t->mss = (uint16_t)tcp_max(mss, TCP_MSS_MIN);
 	if (o->has_ts && t->opt & TCB_OPT_TS) {
 		t->ts_recent = o->ts_val;
 		t->ts_recent_ms = tcp_ts_now(s, now);
@@ -170,7 +172,7 @@ void tcp_syn_received(struct stack *s, struct tcb *t, uint32_t irs, const struct
 	if (!o->sack_ok)
 		t->opt &= (uint8_t)~TCB_OPT_SACK;
 	if (o->has_wscale && t->opt & TCB_OPT_WSCALE) {
-		t->snd_wscale = o->wscale;
+		t->snd_wscale = o->wscale & 15;
 	} else {
 		t->opt &= (uint8_t)~TCB_OPT_WSCALE;
 		t->rcv_wscale = 0;

@@ -327,16 +327,22 @@ const struct tcb *tcp_get(const struct stack *s, uint32_t conn)
 	return &s->a.tcbs[conn];
 }
 
-int tcp_set_way(struct stack *s, uint32_t conn, const struct ip_way *w)
+int tcp_set_way(struct stack *s, uint32_t conn, const struct ip_way *w, struct mtime now)
 {
 	struct tcb *t = &s->a.tcbs[conn];
+	bool moved;
 
 	if (!tcp_get(s, conn) || w->netif >= STACK_MAX_NETIFS || !s->netifs[w->netif].used ||
 	    netif_is_loopback(&s->netifs[w->netif]) != netif_is_loopback(&s->netifs[t->netif]) ||
 	    w->neigh >= s->a.n_neighs)
 		return -E_INVAL;
+	moved = t->netif != w->netif || t->neigh != w->neigh || t->neigh_gen != w->neigh_gen;
 	t->netif = (uint8_t)w->netif;
 	t->neigh = w->neigh;
 	t->neigh_gen = w->neigh_gen;
+	if (moved) {
+		tcp_way_moved(s, t);
+		tcp_kick(s, t, now);
+	}
 	return 0;
 }

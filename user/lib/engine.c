@@ -443,7 +443,8 @@ static void handle(const struct shm_msg *m, struct mtime now)
 			tcp_set_way(eng.stack, m->conn,
 				    &(struct ip_way){.neigh = m->new_conn,
 						     .neigh_gen = m->new_generation,
-						     .netif = (uint16_t)m->listener});
+						     .netif = (uint16_t)m->listener},
+				    now);
 		break;
 	case SHM_LINK:
 		link_changed(m, now);
