@@ -405,33 +405,44 @@ static void test_tcp_end_of_loss_is_no_end_of_recovery(void **state)
 	tc_close(&c);
 }
 
-/* RFC 6675 §5: what was lost in recovery, of what was sent in it, is a loss of its own. */
-static void test_tcp_recovery_goes_on_for_what_it_lost(void **state)
+/* What was lost in recovery, of what was sent in it: for BBR that goes on, it has its rounds. */
+static void test_tcp_recovery_of_bbr_goes_on_for_what_it_lost(void **state)
 {
-	const struct tcb *t;
+	static const char *const names[] = {"bbr", "reno"};
+	struct stack_cfg cfg = ts_cfg();
 
 	(void)state;
-	start(20);
-	t = tc_tcb(&c);
-	SACK(1, AT(1), AT(10));
-	SEG(0);
-	assert_int_equal(t->ssthresh, 5 * 1460);
-	tc_tx_all(&c);
-	assert_true(t->snd_max - t->iss >= AT(13));
-	ts_advance(&c.t, 20);
-	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .sack = {{AT(11), AT(13)}, {AT(1), AT(10)}});
-	tc_tx_all(&c);
-	assert_true(board_again(board()) > 1460); /* the tenth once more */
-	ts_advance(&c.t, 10);
-	RX(&c, .flags = TH_ACK, .seq = 1, .ack = AT(10), .sack = {{AT(11), AT(13)}});
-	assert_int_equal(t->cc_state, CC_RECOVERY);
-	assert_true(t->ssthresh < 5 * 1460);
-	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPSackRecovery), 2);
-	tc_tx_all(&c);
-	ts_advance(&c.t, 20);
-	ACK(t->snd_max - t->iss);
-	assert_int_equal(t->cc_state, CC_OPEN);
-	tc_close(&c);
+	for (uint32_t i = 0; i < 2; i++) {
+		const struct tcb *t;
+
+		cfg.cc = names[i];
+		tc_accept(&c, &cfg);
+		tcp_setopt(c.t.s, c.conn, TOPT_SNDBUF, 200000, c.t.now);
+		tc_tcb(&c)->srtt = 20000;
+		tc_send(&c, 20 * 1460);
+		for (t = tc_tcb(&c); t->snd_max - t->iss < AT(10); ts_advance(&c.t, 1))
+			tc_tx_all(&c);
+		ts_advance(&c.t, 20);
+		SACK(1, AT(1), AT(10));
+		for (uint32_t ms = 0; ms < 20 && t->snd_max - t->iss < AT(13); ms++) {
+			tc_tx_all(&c);
+			ts_advance(&c.t, 1);
+		}
+		assert_int_equal(t->cc_state, CC_RECOVERY);
+		assert_true(t->snd_max - t->iss >= AT(13));
+		ts_advance(&c.t, 20);
+		RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1,
+		   .sack = {{AT(11), AT(13)}, {AT(1), AT(10)}});
+		for (uint32_t ms = 0; ms < 5; ms++, ts_advance(&c.t, 1))
+			tc_tx_all(&c); /* the tenth once more */
+		RX(&c, .flags = TH_ACK, .seq = 1, .ack = AT(10), .sack = {{AT(11), AT(13)}});
+		assert_int_equal(t->cc_state, i ? CC_OPEN : CC_RECOVERY);
+		tc_tx_all(&c);
+		ts_advance(&c.t, 20);
+		ACK(t->snd_max - t->iss);
+		assert_int_equal(t->cc_state, CC_OPEN);
+		tc_close(&c);
+	}
 }
 
 /* A timeout's retransmission may be lost, too: that says nothing against what was SACKed. */
@@ -449,6 +460,32 @@ static void test_tcp_second_timeout_keeps_sacks(void **state)
 	assert_int_equal(board()->sacked, 9 * 1460);
 	ACK(AT(10));
 	tc_tx_none(&c);
+	tc_close(&c);
+}
+
+/* The buffer is full of what the peer has, but for a hole, and the path runs empty: write more. */
+static void test_tcp_hole_does_not_keep_the_writer(void **state)
+{
+	(void)state;
+	tc_accept(&c, NULL);
+	tcp_setopt(c.t.s, c.conn, TOPT_SNDBUF, 16 * 1460, c.t.now);
+	tc_tcb(&c)->srtt = 20000;
+	tc_tcb(&c)->cwnd = 18 * 1460;
+	tc_send(&c, 16 * 1460);
+	assert_int_equal(tcp_send(c.t.s, c.conn, "x", 1, 0, c.t.now), -E_AGAIN);
+	assert_int_equal(tc_tx_all(&c), 16);
+	tc_events(&c);
+	ts_advance(&c.t, 20);
+	ACK(AT(3)); /* less than a third */
+	assert_false(tcp_poll(c.t.s, c.conn) & EV_WRITABLE);
+	SACK(AT(3), AT(4), AT(6)); /* much is still on its way */
+	assert_int_equal(tc_events(&c) & EV_WRITABLE, 0);
+	SACK(AT(3), AT(4), AT(16));
+	assert_int_equal(tc_events(&c) & EV_WRITABLE, EV_WRITABLE);
+	assert_true(tcp_poll(c.t.s, c.conn) & EV_WRITABLE);
+	tc_send(&c, 3 * 1460);
+	assert_false(tcp_poll(c.t.s, c.conn) & EV_WRITABLE);
+	tc_tx_all(&c);
 	tc_close(&c);
 }
 
@@ -569,7 +606,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_tcp_board_only_while_outstanding, setup),
-		cmocka_unit_test_setup(test_tcp_recovery_goes_on_for_what_it_lost, setup),
+		cmocka_unit_test_setup(test_tcp_hole_does_not_keep_the_writer, setup),
+		cmocka_unit_test_setup(test_tcp_recovery_of_bbr_goes_on_for_what_it_lost, setup),
 		cmocka_unit_test_setup(test_tcp_second_timeout_keeps_sacks, setup),
 		cmocka_unit_test_setup(test_tcp_rack_hole_is_sent_again, setup),
 		cmocka_unit_test_setup(test_tcp_rack_several_holes_in_order_one_round_trip, setup),

@@ -264,6 +264,8 @@ void tcp_window_update(struct tcb *t, const struct tcp_seg *g);
 /* The retransmission timer has expired: what RFC 6298 §5.4-5.6 and RFC 5681 §3.1 ask for. */
 void tcp_rto_expired(struct stack *s, struct tcb *t, struct mtime now);
 /* Reports EV_WRITABLE if it is owed and there is room. */
+/* Is there so much room in the send buffer that a program should write? */
+bool tcp_writable(const struct stack *s, const struct tcb *t);
 void tcp_writable_check(struct stack *s, struct tcb *t);
 void tcp_sndbuf_tune(const struct stack *s, struct tcb *t);
 

@@ -178,15 +178,25 @@ void tcp_rto_expired(struct stack *s, struct tcb *t, struct mtime now)
 
 /* ---- acknowledgements ---- */
 
+/* A writer waits, and with all that it has written cwnd would not be filled. */
+static bool held_by_buffer(const struct stack *s, const struct tcb *t)
+{
+	const struct board *b = tcp_board(s, t);
+	uint32_t out = b ? board_pipe(t, b) : t->snd_max - t->snd_una;
+
+	return t->flags & TCB_F_TX_FULL &&
+	       (uint64_t)out + tcp_queue_end(t) - t->snd_nxt < t->cwnd;
+}
+
 /*
  * As cwnd grows, unless memory is short. What is lost twice holds back all that was sent after it, so
- * that the queue has some windows of sent text, while a model of the path keeps sending at its
- * rate. Linux takes two windows, for BBR three, of segments that count for three times what they
- * carry; a large write needs no more than it carries there either.
+ * that the queue may need some windows of sent text: as many as Linux comes to, where it is two
+ * windows, or three with BBR, of segments that count for three times what they carry. A model of the
+ * path sends on at its rate while that is repaired; others often have no need of more than three.
  */
 void tcp_sndbuf_tune(const struct stack *s, struct tcb *t)
 {
-	uint32_t windows = cc_get(t->cc)->control ? 9 : 6;
+	uint32_t windows = cc_get(t->cc)->control ? 9 : held_by_buffer(s, t) ? 6 : 3;
 	uint64_t want = (uint64_t)t->cwnd * windows;
 
 	if (want <= t->sndbuf || t->sockopt & TCB_SNDBUF_LOCK || s->mem_pressure)
@@ -195,11 +205,25 @@ void tcp_sndbuf_tune(const struct stack *s, struct tcb *t)
 	t->sndbuf = tcp_max(t->sndbuf, tcp_min((uint32_t)want, s->cfg.limits.tcp_wmem[2]));
 }
 
+/*
+ * As Linux: a third of the buffer free, so that a writer is not woken for each ACK. Less will do where
+ * the buffer is full of what the peer has, but for a hole, and nothing is left to be sent: the
+ * path would run empty, and with nothing sent after it what is lost again is found by a timeout.
+ */
+bool tcp_writable(const struct stack *s, const struct tcb *t)
+{
+	const struct board *b = tcp_board(s, t);
+	uint32_t buf = tcp_mem_sndbuf(s, t);
+
+	if (t->tx_bytes <= buf / 3 * 2)
+		return true;
+	return b && b->sacked && t->tx_bytes <= buf / 8 * 7 && board_pipe(t, b) < t->cwnd / 2 &&
+	       tcp_queue_end(t) - t->snd_nxt < tcp_eff_mss(t);
+}
+
 void tcp_writable_check(struct stack *s, struct tcb *t)
 {
-	/* As Linux: a third of the buffer free, so that a writer is not woken for each ACK. */
-	if (!(t->flags & TCB_F_TX_FULL) || t->tx_bytes > tcp_mem_sndbuf(s, t) / 3 * 2 ||
-	    !tcp_mem_snd_room(s, t))
+	if (!(t->flags & TCB_F_TX_FULL) || !tcp_writable(s, t) || !tcp_mem_snd_room(s, t))
 		return;
 	t->flags &= ~TCB_F_TX_FULL;
 	if (cc_get(t->cc)->control)
@@ -271,6 +295,8 @@ void tcp_ack_duplicate(struct stack *s, struct tcb *t, const struct tcp_seg *g, 
 		tcp_sack_ack(s, t, g, 0, now);
 		if (tcp_rack_board(s, t, now)) {
 			tcp_rack_ack(s, t, g, &a, now);
+			if (t->flags & TCB_F_TX_FULL)
+				tcp_writable_check(s, t);
 			return;
 		}
 	}

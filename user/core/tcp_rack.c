@@ -333,8 +333,11 @@ void tcp_rack_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, const
 		frto_ack(&a, ca->acked);
 	if (recovered && t->cc_state != CC_OPEN) {
 		recovery_end(t, b);
-		/* What was lost meanwhile is a window of its own, which is to be repaired, too. */
-		lost = b->lost || board_again(b);
+		/*
+		 * What was lost meanwhile begins the next one, for a model of the path that goes by
+		 * its rounds. For windows it counts with what is lost next, as one reduction.
+		 */
+		lost = cc->control && (b->lost || board_again(b));
 	}
 	known_lost = b->lost;
 	if (b->sacked || t->cc_state != CC_OPEN)

@@ -278,7 +278,7 @@ uint32_t tcp_poll(struct stack *s, uint32_t conn)
 		ev |= EV_PRI;
 	if (rd_end)
 		ev |= EV_RDHUP;
-	if (wr_end || (send_open(t) && t->tx_bytes <= tcp_mem_sndbuf(s, t) / 3 * 2))
+	if (wr_end || (send_open(t) && tcp_writable(s, t)))
 		ev |= EV_WRITABLE;
 	else if (send_open(t)) /* who asks in vain is told when it changes: Linux's SOCK_NOSPACE */
 		wait_for_room(s, t);
