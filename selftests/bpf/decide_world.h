@@ -150,7 +150,10 @@ static void world_init(void)
 	set_flow(2, PEER6, US6, FLOW_PORT, FLOW_ESTABLISHED);
 	set_flow(3, PEER6, US6, OPENING_PORT, FLOW_CLOSING);
 	world.port_key = (struct port_key){.port = htons(UDP_PORT), .proto = PROTO_UDP};
-	world.port = (struct port_val){.slot = 2, .conn = 8};
+	/* Several sockets, all of which are of slot 2. */
+	world.port = (struct port_val){.slot = TD_SLOT_SPREAD(1), .conn = 8};
+	for (uint32_t i = 0; i < TD_SPREAD_PLACES; i++)
+		world.spread.slot[i] = 2;
 	world.flooded_key = (struct port_key){.port = htons(FLOODED_PORT), .proto = PROTO_TCP};
 	world.flooded = (struct port_val){.slot = TD_SLOT_DAEMON,
 					  .conn = TD_NO_CONN,
