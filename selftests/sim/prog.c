@@ -15,6 +15,7 @@
 #define PARTING_MS 200u /* as libtandem */
 #define ENOENT_ 2
 #define EAGAIN_ 11
+#define EINVAL_ 22
 #define EPIPE_ 32
 #define ECONNRESET_ 104
 #define ETIMEDOUT_ 110
@@ -144,6 +145,8 @@ static void sock_open(struct sock *k, struct node *n, uint32_t conn)
 	k->start_at = now.ns;
 	if (p->nodelay)
 		tcp_setopt(n->s, conn, TOPT_NODELAY, 1, now);
+	if (p->oob_inline)
+		tcp_setopt(n->s, conn, TOPT_OOBINLINE, 1, now);
 	/* The one reset of a peer that gives up may be lost: only asking tells then. */
 	if (p->keepalive || peer->end != END_CLEAN || n->w->sc->unlisten_early || far->crash ||
 	    far->limits.tcp_mem[2] || far->n_chunks < 2048) {
@@ -245,6 +248,46 @@ void prog_start(struct sock *k)
 		prog_close(k, true);
 }
 
+/* ---- urgent data ---- */
+
+/* The place in the stream of the byte that is read next. */
+static uint32_t read_place(const struct sock *k)
+{
+	const struct tcb *t = tcp_get(k->node->s, k->conn);
+
+	return t->rcv_nxt - !!(t->flags & TCB_F_FIN_RCVD) - t->rx_bytes - t->irs - 1;
+}
+
+static bool is_mark(const struct sock *peer, uint32_t place)
+{
+	for (uint32_t i = 0; i < peer->n_marks; i++)
+		if (peer->marks[i] == place)
+			return true;
+	return false;
+}
+
+/* What a dying host has scribbled over may be its bytes, too. */
+static bool scribbled(const struct sock *peer)
+{
+	return peer->host->crashed && peer->host->cfg->hostile;
+}
+
+/*
+ * The program has not been given what is up to @place: urgent bytes, out of band. One whose mark
+ * another one takes before the program comes there is in the stream, but not if it would have been
+ * next.
+ */
+static bool passed_over(struct sock *k, const struct sock *peer, uint32_t place, bool in_line)
+{
+	while (k->rcvd < place && !in_line && is_mark(peer, k->rcvd))
+		k->passed = ++k->rcvd;
+	if (k->rcvd == place)
+		return true;
+	world_fail(k->host->w, "conn %u side %u: bytes from %u to %u are not given", k->plan,
+		   k->side, k->rcvd, place);
+	return false;
+}
+
 /* The server's end of the connection that @t is; of two clients with the same ISN the live one's.
  */
 static struct sock *server_sock(struct host *h, const struct tcb *t)
@@ -290,6 +333,8 @@ void prog_accept(struct host *h)
 		}
 		sock_open(k, &h->full, conn);
 		k->connected = true;
+		/* SO_OOBINLINE comes too late for what came before. */
+		passed_over(k, peer_of(h->w, k), read_place(k), false);
 		prog_step(k);
 	}
 }
@@ -333,6 +378,8 @@ static bool prog_write(struct sock *k)
 			len = p->total - k->sent;
 		if (p->more && len < p->total - k->sent)
 			flags = TCP_MSG_MORE;
+		if (k->n_marks < SIM_MAX_MARKS && rng_ppm(&w->rng, p->oob))
+			flags |= TCP_MSG_OOB;
 		n = tcp_send(k->node->s, k->conn, pattern(w, k, k->sent), len, flags, w->now);
 		if (n == -EAGAIN_)
 			return true;
@@ -341,6 +388,8 @@ static bool prog_write(struct sock *k)
 			return false;
 		}
 		k->sent += (uint32_t)n;
+		if (flags & TCP_MSG_OOB)
+			k->marks[k->n_marks++] = k->sent - 1;
 		if (rest(k, p->write_pause, &k->write_at))
 			return true;
 	}
@@ -348,6 +397,78 @@ static bool prog_write(struct sock *k)
 		k->wr_shut = true;
 		tcp_shutdown(k->node->s, k->conn, false, true, w->now);
 	}
+	return true;
+}
+
+/* The one that was sent last nothing can have taken the mark from. */
+static bool mark_is_right(const struct sock *k, const struct sock *peer)
+{
+	bool there = tcp_readable_bytes(k->node->s, k->conn) != 0;
+	bool at = there && tcp_at_mark(k->node->s, k->conn);
+	bool last = there && peer->n_marks && peer->marks[peer->n_marks - 1] == k->rcvd;
+
+	if ((!at || is_mark(peer, k->rcvd)) && (!last || at))
+		return true;
+	world_fail(k->host->w, "conn %u side %u: %s mark at %u", k->plan, k->side,
+		   at ? "a wrong" : "no", k->rcvd);
+	return false;
+}
+
+static bool oob_read(struct sock *k, const struct sock *peer)
+{
+	struct world *w = k->host->w;
+	uint8_t byte = 0;
+	int n;
+
+	if (!peer->n_marks || !rng_ppm(&w->rng, 30 * PERCENT))
+		return true;
+	n = tcp_recv_oob(k->node->s, k->conn, &byte, rng_ppm(&w->rng, 30 * PERCENT));
+	for (uint32_t i = 0; n == 1 && i < peer->n_marks; i++)
+		if (peer->marks[i] >= k->rcvd && *pattern(w, peer, peer->marks[i]) == byte)
+			return true;
+	if (n != 1 && (!plan_of(k)->oob_inline || n == -EINVAL_))
+		return true;
+	world_fail(w, "conn %u side %u: urgent byte %02x at %u: %d", k->plan, k->side, byte,
+		   k->rcvd, n);
+	return false;
+}
+
+static bool urgent_before(struct sock *k, const struct sock *peer)
+{
+	return passed_over(k, peer, read_place(k), plan_of(k)->oob_inline) &&
+	       mark_is_right(k, peer) && oob_read(k, peer);
+}
+
+/* The last urgent byte is not in the stream. */
+static bool urgent_at_eof(const struct sock *k, const struct sock *peer)
+{
+	if (!peer->n_marks || plan_of(k)->oob_inline || peer->host->crashed ||
+	    k->passed == peer->marks[peer->n_marks - 1] + 1)
+		return true;
+	world_fail(k->host->w, "conn %u side %u: the urgent byte at %u was in the stream", k->plan,
+		   k->side, peer->marks[peer->n_marks - 1]);
+	return false;
+}
+
+/* What was read stands at @at in the peer's stream. */
+static bool bytes_right(struct sock *k, const struct sock *peer, const uint8_t *buf, uint32_t n,
+			uint32_t at)
+{
+	struct world *w = k->host->w;
+
+	if (scribbled(peer) || (!memcmp(buf, pattern(w, peer, at), n) && at + n <= peer->sent))
+		return true;
+	world_fail(w, "conn %u side %u: wrong bytes at %u", k->plan, k->side, at);
+	return false;
+}
+
+static bool at_eof(struct sock *k, const struct sock *peer)
+{
+	k->eof = true;
+	if (!scribbled(peer) && !(passed_over(k, peer, read_place(k), plan_of(k)->oob_inline) &&
+				  urgent_at_eof(k, peer)))
+		return false;
+	prog_eof(k);
 	return true;
 }
 
@@ -359,32 +480,31 @@ static bool prog_read(struct sock *k)
 	static uint8_t buf[65536];
 
 	while (!k->eof && w->now.ns >= k->read_at) {
-		uint32_t len = (uint32_t)rng_range(&w->rng, 1, p->read_max);
-		unsigned flags = rng_ppm(&w->rng, 3 * PERCENT) ? TCP_MSG_PEEK : 0;
-		int64_t n = tcp_recv(k->node->s, k->conn, buf, len, flags, w->now);
+		uint32_t len = (uint32_t)rng_range(&w->rng, 1, p->read_max), skip;
+		bool peek = rng_ppm(&w->rng, 3 * PERCENT);
+		int64_t n;
 
+		if (!scribbled(peer) && !urgent_before(k, peer))
+			return false;
+		skip = tcp_at_mark(k->node->s, k->conn) && !p->oob_inline;
+		n = tcp_recv(k->node->s, k->conn, buf, len, peek ? TCP_MSG_PEEK : 0, w->now);
 		if (n == -EAGAIN_)
 			return true;
 		if (n < 0) {
 			prog_failed(k, (int)-n);
 			return false;
 		}
-		if (n == 0) {
-			k->eof = true;
-			prog_eof(k);
-			break;
-		}
-		/* What a dying host has scribbled over may be its bytes, too. */
-		if (!(peer->host->crashed && peer->host->cfg->hostile) &&
-		    (n > len || memcmp(buf, pattern(w, peer, k->rcvd), (size_t)n) ||
-		     k->rcvd + n > peer->sent)) {
-			world_fail(w, "conn %u side %u: wrong bytes at %u", k->plan, k->side,
-				   k->rcvd);
-			return false;
-		}
-		if (flags & TCP_MSG_PEEK)
+		if (n == 0 && peek) /* it passes nothing over */
 			continue;
-		k->rcvd += (uint32_t)n;
+		if (n == 0)
+			return at_eof(k, peer);
+		if (n > len || !bytes_right(k, peer, buf, (uint32_t)n, k->rcvd + skip))
+			return false;
+		if (peek)
+			continue;
+		if (skip && !scribbled(peer) && !passed_over(k, peer, k->rcvd + skip, false))
+			return false;
+		k->rcvd += (scribbled(peer) ? skip : 0) + (uint32_t)n;
 		if (rest(k, p->read_pause, &k->read_at))
 			return true;
 	}

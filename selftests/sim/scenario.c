@@ -203,6 +203,18 @@ static void draw_fastopen(struct rng *r, struct scenario *sc)
 		sc->conn[i].fastopen = !sc->conn[i].simultaneous && rng_ppm(r, 80 * PERCENT);
 }
 
+static void draw_urgent(struct rng *r, struct scenario *sc)
+{
+	if (!rng_ppm(r, 30 * PERCENT))
+		return;
+	for (uint32_t i = 0; i < 2 * sc->n_conns; i++) {
+		struct side_plan *p = &sc->conn[i / 2].side[i % 2];
+
+		p->oob = PICK(r, 0, PERCENT, 10 * PERCENT, 60 * PERCENT);
+		p->oob_inline = rng_ppm(r, 40 * PERCENT);
+	}
+}
+
 static void draw_udp(struct rng *r, struct scenario *sc)
 {
 	bool corrupt = sc->link[0].corrupt || sc->link[1].corrupt;
@@ -277,6 +289,7 @@ void scenario_draw(struct scenario *sc, uint64_t seed)
 	}
 	draw_udp(r, sc);
 	draw_fastopen(r, sc);
+	draw_urgent(r, sc);
 	sc->lossless = is_lossless(sc);
 	sc->calm = sc->lossless;
 }
@@ -327,9 +340,10 @@ void scenario_print(const struct scenario *sc, FILE *f)
 
 		fprintf(f,
 			"  conn %u from host%u port %u at %lu us:%s%s%s %u bytes (%s), back %u "
-			"(%s)\n",
+			"(%s), urgent %u and %u ppm\n",
 			i, c->client, c->port, c->start, c->simultaneous ? " simultaneous" : "",
 			c->wrap ? " wraps" : "", c->fastopen ? " fast open" : "", c->side[0].total,
-			ends[c->side[0].end], c->side[1].total, ends[c->side[1].end]);
+			ends[c->side[0].end], c->side[1].total, ends[c->side[1].end],
+			c->side[0].oob, c->side[1].oob);
 	}
 }

@@ -99,6 +99,8 @@ struct side_plan {
 	uint8_t end;	    /* enum end_plan */
 	bool keepalive, nodelay, more;
 	bool flip; /* sets options to and fro */
+	uint32_t oob; /* ppm: a write's last byte is urgent */
+	bool oob_inline; /* SO_OOBINLINE, of what it reads */
 };
 
 struct conn_plan {
@@ -308,6 +310,8 @@ void host_forget(struct host *h);
 
 /* ---- programs ---- */
 
+#define SIM_MAX_MARKS 64u
+
 /* One end of a connection, as its program sees it. */
 struct sock {
 	bool used, open;
@@ -322,7 +326,9 @@ struct sock {
 	int err;
 	bool silence; /* … because the link was silent for long enough */
 	uint32_t iss; /* of the client */
-	uint32_t sent, rcvd;
+	uint32_t sent, rcvd; /* places in the streams: urgent bytes passed over are counted */
+	uint32_t marks[SIM_MAX_MARKS], n_marks; /* where the urgent bytes are that it has sent */
+	uint32_t passed; /* one behind the last urgent byte that was passed over */
 	uint64_t write_at, read_at; /* rests until then */
 	uint64_t eof_at, start_at, connect_at;
 	/* hand-over under way */
