@@ -67,16 +67,23 @@
 	X(TcpExt, TCPReqQFullDrop)                                                                 \
 	X(TcpExt, ListenOverflows)                                                                 \
 	X(TcpExt, ListenDrops)                                                                     \
+	X(TcpExt, EmbryonicRsts)                                                                   \
 	X(TcpExt, TW)                                                                              \
 	X(TcpExt, TWRecycled)                                                                      \
 	X(TcpExt, TCPTimeWaitOverflow)                                                             \
 	X(TcpExt, PAWSEstab)                                                                       \
 	X(TcpExt, PAWSTimewait)                                                                    \
+	X(TcpExt, PAWSOldAck)                                                                      \
 	X(TcpExt, DelayedACKs)                                                                     \
 	X(TcpExt, DelayedACKLost)                                                                  \
 	X(TcpExt, TCPHPHits)                                                                       \
 	X(TcpExt, TCPPureAcks)                                                                     \
 	X(TcpExt, TCPTimeouts)                                                                     \
+	X(TcpExt, TCPSackFailures)                                                                 \
+	X(TcpExt, TCPRenoFailures)                                                                 \
+	X(TcpExt, TCPLossFailures)                                                                 \
+	X(TcpExt, TCPSackRecoveryFail)                                                             \
+	X(TcpExt, TCPRenoRecoveryFail)                                                             \
 	X(TcpExt, TCPLossProbes)                                                                   \
 	X(TcpExt, TCPRenoRecovery)                                                                 \
 	X(TcpExt, TCPSackRecovery)                                                                 \
@@ -86,6 +93,7 @@
 	X(TcpExt, TCPSACKDiscard)                                                                  \
 	X(TcpExt, TCPDSACKRecv)                                                                    \
 	X(TcpExt, TCPDSACKOfoRecv)                                                                 \
+	X(TcpExt, TCPDSACKRecvSegs)                                                                \
 	X(TcpExt, TCPDSACKUndo)                                                                    \
 	X(TcpExt, TCPFullUndo)                                                                     \
 	X(TcpExt, TCPPartialUndo)                                                                  \
@@ -109,9 +117,12 @@
 	X(TcpExt, TCPMemoryPressuresChrono)                                                        \
 	X(TcpExt, TCPChallengeACK)                                                                 \
 	X(TcpExt, TCPSYNChallenge)                                                                 \
+	X(TcpExt, TCPACKSkippedSeq)                                                                \
 	X(TcpExt, TCPOFOQueue)                                                                     \
 	X(TcpExt, TCPOFODrop)                                                                      \
+	X(TcpExt, TCPOFOMerge)                                                                     \
 	X(TcpExt, TCPRcvQDrop)                                                                     \
+	X(TcpExt, TCPZeroWindowDrop)                                                               \
 	X(TcpExt, TCPFromZeroWindowAdv)                                                            \
 	X(TcpExt, TCPToZeroWindowAdv)                                                              \
 	X(TcpExt, TCPWinProbe)                                                                     \

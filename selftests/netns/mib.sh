@@ -59,7 +59,10 @@ for m in held TcpActiveOpens TcpPassiveOpens TcpAttemptFails TcpEstabResets TcpC
 	TcpExtTCPLossProbes TcpExtTCPSynRetrans TcpExtTCPKeepAlive TcpExtTCPOrigDataSent \
 	TcpExtListenOverflows TcpExtListenDrops TcpExtSyncookiesSent TcpExtTCPFastRetrans \
 	TcpExtTCPSackRecovery TcpExtTCPOFOQueue TcpExtTCPDSACKOldSent TcpExtTCPDSACKRecv \
-	TcpExtTCPToZeroWindowAdv TcpExtTCPFromZeroWindowAdv TcpExtTCPChallengeACK TcpExtPAWSEstab; do
+	TcpExtTCPToZeroWindowAdv TcpExtTCPFromZeroWindowAdv TcpExtTCPChallengeACK TcpExtPAWSEstab \
+	TcpExtPAWSOldAck TcpExtEmbryonicRsts TcpExtTCPDSACKRecvSegs TcpExtTCPOFOMerge TcpExtTCPSackFailures \
+	TcpExtTCPRenoFailures TcpExtTCPLossFailures TcpExtTCPSackRecoveryFail TcpExtTCPRenoRecoveryFail \
+	TcpExtTCPZeroWindowDrop TcpExtTCPACKSkippedSeq; do
 	k=$(grep "^$m " "$TMP/kernel") t=$(grep "^$m " "$TMP/tandem")
 	check "$m: ${k#* }" [ -n "$k" -a "$k" = "$t" ] || echo "kernel: $k, tandem: $t"
 done

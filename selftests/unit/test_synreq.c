@@ -315,6 +315,7 @@ static void test_tcp_synreq_rst(void **state)
 	assert_int_equal(RX(&c, .flags = TH_RST, .seq = 1), DROP_NONE);
 	assert_int_equal(tc_usage(&c).synreqs, 0);
 	assert_int_equal(ts_mib(&c.t, MIB_Tcp_AttemptFails), 1);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_EmbryonicRsts), 1);
 	tc_close(&c);
 }
 

@@ -86,6 +86,43 @@ static void test_tcp_rtt_from_timestamp_after_retransmission(void **state)
 
 /* ---- RTO ---- */
 
+static void time_out(void)
+{
+	uint64_t n = ts_mib(&c.t, MIB_TcpExt_TCPTimeouts);
+
+	while (ts_mib(&c.t, MIB_TcpExt_TCPTimeouts) == n) {
+		ts_advance(&c.t, 10);
+		tc_tx_all(&c);
+	}
+}
+
+static void test_tcp_rto_counts_what_has_failed(void **state)
+{
+	(void)state;
+	start(4);
+	tc_tx_all(&c);
+	ACK(1);
+	time_out();
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPRenoFailures), 1);
+	ACK(END(1));
+	tc_tx_all(&c);
+	time_out();
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPLossFailures), 1);
+	time_out(); /* of the same segment */
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPLossFailures), 1);
+	tc_close(&c);
+
+	memset(&c, 0, sizeof(c));
+	start(6);
+	tc_tx_all(&c);
+	ACK(1), ACK(1), ACK(1);
+	assert_int_equal(tc_tcb(&c)->cc_state, CC_RECOVERY);
+	time_out();
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPRenoRecoveryFail), 1);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPRenoFailures), 0);
+	tc_close(&c);
+}
+
 /* RFC 5681 §3.1/4 */
 static void test_tcp_rto_goes_back_and_slow_starts(void **state)
 {
@@ -520,6 +557,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_rtt_samples_give_rto, setup),
 		cmocka_unit_test_setup(test_tcp_rtt_not_sampled_from_retransmission, setup),
 		cmocka_unit_test_setup(test_tcp_rtt_from_timestamp_after_retransmission, setup),
+		cmocka_unit_test_setup(test_tcp_rto_counts_what_has_failed, setup),
 		cmocka_unit_test_setup(test_tcp_rto_goes_back_and_slow_starts, setup),
 		cmocka_unit_test_setup(test_tcp_rto_twice_keeps_ssthresh, setup),
 		cmocka_unit_test_setup(test_tcp_rto_then_duplicates_no_fast_retransmit, setup),

@@ -228,6 +228,9 @@ static void test_tcp_hole_overlaps_taken_once(void **state)
 	tc_accept(&c, NULL);
 	DATA(101, 100), DATA(151, 100), DATA(51, 300), DATA(301, 10), DATA(101, 20);
 	assert_int_equal(tc_tcb(&c)->ooo_bytes, 300);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPOFOQueue), 5);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPOFOMerge), 2);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPOFODrop), 0);
 	tc_tx_all(&c);
 	DATA(1, 60);
 	ACKED(351);
@@ -363,6 +366,7 @@ static void test_tcp_zero_window_probe_with_data_answered(void **state)
 	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 2001, .ack = 11, .len = 1),
 			 DROP_OUT_OF_WINDOW);
 	TX(&c, .flags = TH_ACK, .seq = 11, .ack = 2001, .wnd = ZERO_WND);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPZeroWindowDrop), 1);
 	assert_int_equal(tcp_unsent_bytes(c.t.s, c.conn), 0); /* its ACK counts */
 	tc_close(&c);
 }

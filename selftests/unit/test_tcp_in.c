@@ -130,6 +130,18 @@ static void test_tcp_challenge_acks_are_limited(void **state)
 	tc_close(&c);
 }
 
+static void test_tcp_established_out_of_window_ack_is_answered_at_times(void **state)
+{
+	(void)state;
+	tc_accept(&c, NULL);
+	for (int i = 0; i < 3; i++)
+		RX(&c, .flags = TH_ACK, .seq = 1000000, .ack = 1);
+	TX(&c, .flags = TH_ACK, .seq = 1, .ack = 1);
+	tc_tx_none(&c);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPACKSkippedSeq), 2);
+	tc_close(&c);
+}
+
 /* ---- timestamps (RFC 7323) ---- */
 
 /* RFC 7323 §5.3/1, §5.3/2 */
@@ -149,6 +161,11 @@ static void test_tcp_established_old_timestamp_rejected(void **state)
 	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 11, .ack = 1, .ts_val = 5999), DROP_PAWS);
 	tc_tx_none(&c);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_PAWSEstab), 2);
+	/* Linux tells those apart that text has overtaken. */
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .ts_val = 5999), DROP_PAWS);
+	tc_tx_none(&c);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_PAWSEstab), 2);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_PAWSOldAck), 1);
 	/* RST is not subject to it */
 	assert_int_equal(RX(&c, .flags = TH_RST, .seq = 11, .ts_val = 5999), DROP_NONE);
 	tc_state(&c, TCP_CLOSED);
@@ -415,6 +432,8 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_established_in_order_predicted, setup),
 		cmocka_unit_test_setup(test_tcp_no_socket_reset, setup),
 		cmocka_unit_test_setup(test_tcp_app_unknown_is_stale_and_silent, setup),
+		cmocka_unit_test_setup(test_tcp_established_out_of_window_ack_is_answered_at_times,
+				       setup),
 		cmocka_unit_test_setup(test_tcp_icmp_fragmentation_needed_lowers_mss, setup),
 		cmocka_unit_test_setup(test_tcp_another_way_has_an_mtu_of_its_own, setup),
 		cmocka_unit_test_setup(test_tcp_another_way_is_waited_for, setup),

@@ -140,6 +140,21 @@ static void test_tcp_rack_lost_retransmission(void **state)
 	tc_close(&c);
 }
 
+static void test_tcp_rack_timeout_in_recovery_is_counted(void **state)
+{
+	(void)state;
+	start(10);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = AT(0), .sack = {{AT(1), AT(5)}});
+	while (!ts_mib(&c.t, MIB_TcpExt_TCPTimeouts)) {
+		ts_advance(&c.t, 10);
+		tc_tx_all(&c);
+	}
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPSackRecovery), 1);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPSackRecoveryFail), 1);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPSackFailures), 0);
+	tc_close(&c);
+}
+
 /* §6.2, step 4: a DSACK widens the window, no more than once a round trip */
 static void test_tcp_rack_dsack_widens(void **state)
 {
@@ -150,6 +165,7 @@ static void test_tcp_rack_dsack_widens(void **state)
 	RX(&c, .flags = TH_ACK, .seq = 1, .ack = AT(2), .sack = {{AT(1), AT(2)}});
 	assert_int_equal(tc_tcb(&c)->reo_mult, 1);
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPDSACKRecv), 2);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPDSACKRecvSegs), 2);
 	tc_close(&c);
 }
 
@@ -614,6 +630,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_rack_reordering_window, setup),
 		cmocka_unit_test_setup(test_tcp_rack_reordered_segment_not_sent_again, setup),
 		cmocka_unit_test_setup(test_tcp_rack_lost_retransmission, setup),
+		cmocka_unit_test_setup(test_tcp_rack_timeout_in_recovery_is_counted, setup),
 		cmocka_unit_test_setup(test_tcp_rack_dsack_widens, setup),
 		cmocka_unit_test_setup(test_tcp_tlp_last_segment, setup),
 		cmocka_unit_test_setup(test_tcp_tlp_repair_counts_as_loss, setup),

@@ -612,6 +612,7 @@ enum drop synreq_input(struct stack *s, uint32_t i, struct tcp_seg *g, struct mt
 	if (g->flags & TH_RST) {
 		if (g->seq == r->irs + 1) {
 			MIB(s, Tcp_AttemptFails);
+			MIB(s, TcpExt_EmbryonicRsts);
 			synreq_drop(s, i);
 			return DROP_NONE;
 		}

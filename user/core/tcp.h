@@ -171,7 +171,8 @@ void tcp_timer(struct stack *s, uint32_t conn, struct mtime now);
 /* tcp_buf.c: send, receive and out-of-order queues */
 uint32_t rxq_append(struct stack *s, struct tcb *t, const struct pkt *p, uint32_t off,
 		    uint32_t len); /* bytes taken */
-/* Keeps out-of-order data [seq, seq+len); returns bytes newly held. */
+/* Keeps out-of-order data [seq, seq+len); returns how many bytes of it are held now, from its start
+ * on. */
 uint32_t ooo_insert(struct stack *s, struct tcb *t, uint32_t seq, const struct pkt *p, uint32_t off,
 		    uint32_t len);
 /* Moves what has become in order to the receive queue, advancing rcv_nxt. */

@@ -111,9 +111,25 @@ static void cwnd_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g,
 	cc_of(s, t)->ack(t, a, now);
 }
 
-static void count_rto(struct stack *s, struct tcb *t)
+/* What it was that has not helped, as Linux tells them apart. */
+static void count_failure(struct stack *s, const struct tcb *t, const struct board *b)
+{
+	bool sack = t->opt & TCB_OPT_SACK;
+
+	if (t->cc_state == CC_RECOVERY)
+		mib_inc(s, sack ? MIB_TcpExt_TCPSackRecoveryFail : MIB_TcpExt_TCPRenoRecoveryFail);
+	else if (t->cc_state == CC_LOSS)
+		MIB(s, TcpExt_TCPLossFailures);
+	else if (b ? b->sacked : t->dupacks)
+		mib_inc(s, sack ? MIB_TcpExt_TCPSackFailures : MIB_TcpExt_TCPRenoFailures);
+}
+
+static void count_rto(struct stack *s, struct tcb *t, const struct board *b)
 {
 	struct tcb_rare *r = tcb_rare(s, t);
+
+	if (!t->rtx_first)
+		count_failure(s, t, b);
 
 	r->rtos += r->rtos < UINT16_MAX;
 	r->rto_recoveries += !t->rtx_first && r->rto_recoveries < UINT16_MAX;
@@ -145,7 +161,7 @@ void tcp_rto_expired(struct stack *s, struct tcb *t, struct mtime now)
 	uint8_t was = t->cc_state;
 
 	MIB(s, TcpExt_TCPTimeouts);
-	count_rto(s, t);
+	count_rto(s, t, b);
 	if (b) {
 		frto_begin(t, b, was);
 		if (!t->rtx_first && was != CC_RECOVERY)

@@ -229,7 +229,7 @@ static uint32_t ooo_fill(struct stack *s, struct tcb *t, uint32_t *prev, uint32_
 uint32_t ooo_insert(struct stack *s, struct tcb *t, uint32_t seq, const struct pkt *p, uint32_t off,
 		    uint32_t len)
 {
-	uint32_t prev = SHM_NIL, c = t->ooo_head, held = 0;
+	uint32_t prev = SHM_NIL, c = t->ooo_head, done = 0;
 
 	while (len) {
 		uint32_t n = len;
@@ -249,13 +249,13 @@ uint32_t ooo_insert(struct stack *s, struct tcb *t, uint32_t seq, const struct p
 			n = ooo_fill(s, t, &prev, seq, p, off, n);
 			if (!n)
 				break;
-			held += n;
 		}
+		done += n;
 		seq += n;
 		off += n;
 		len -= n;
 	}
-	return held;
+	return done;
 }
 
 void ooo_merge(struct stack *s, struct tcb *t)

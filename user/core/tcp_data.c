@@ -282,14 +282,20 @@ void tcp_data_in_order(struct stack *s, struct tcb *t, const struct tcp_seg *g, 
 static void data_out_of_order(struct stack *s, struct tcb *t, const struct tcp_seg *g,
 			      struct mtime now)
 {
+	uint32_t had;
+
 	tcp_ecn_in(s, t, g, now);
 	rcv_mss_learn(s, t, g->len);
 	if (s->mem_pressure && !tcp_mem_out_of_order(s, t) && !prune(s, t, g->seq + g->len - 1))
 		MIB(s, TcpExt_RcvPruned);
+	had = t->ooo_bytes;
 	if (ooo_insert(s, t, g->seq, g->p, g->data_off, g->len)) {
 		MIB(s, TcpExt_TCPOFOQueue);
 		tcb_rare(s, t)->rcv_ooopack++;
-		rcvbuf_hole(s, t, g->seq + g->len);
+		if (t->ooo_bytes != had)
+			rcvbuf_hole(s, t, g->seq + g->len);
+		else
+			MIB(s, TcpExt_TCPOFOMerge); /* all of it was there */
 	} else {
 		MIB(s, TcpExt_TCPOFODrop);
 	}
@@ -311,6 +317,8 @@ static bool trim(struct stack *s, struct tcb *t, struct tcp_seg *g)
 	}
 	over = seq_gt(g->seq + g->len, t->rcv_adv) ? g->seq + g->len - t->rcv_adv : 0;
 	if (over) {
+		if (over == g->len && t->rcv_adv == t->rcv_nxt)
+			MIB(s, TcpExt_TCPZeroWindowDrop);
 		g->len -= tcp_min(over, g->len);
 		g->flags &= (uint8_t)~TH_FIN;
 		if (!g->len || g->seq == t->rcv_nxt) /* behind a hole it gets one anyway */

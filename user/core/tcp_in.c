@@ -30,13 +30,16 @@ static enum drop challenge(struct stack *s, struct tcb *t, enum drop why, struct
  * RFC 9293 §3.10.7.4, first: what is not acceptable gets an ACK. Two ends that disagree must not
  * do so for ever: of segments without text only one in 100 ms is answered.
  */
-static void answer_unacceptable(struct tcb *t, const struct tcp_seg *g, struct mtime now)
+static void answer_unacceptable(struct stack *s, struct tcb *t, const struct tcp_seg *g,
+				struct mtime now)
 {
 	uint16_t ms = (uint16_t)(now.ns / NS_PER_MS);
 
 	if (!tcp_seg_space(g)) {
-		if (t->oow_ms && (uint16_t)(ms - t->oow_ms) < OOW_REPLY_MS)
+		if (t->oow_ms && (uint16_t)(ms - t->oow_ms) < OOW_REPLY_MS) {
+			MIB(s, TcpExt_TCPACKSkippedSeq);
 			return;
+		}
 		t->oow_ms = ms ? ms : 1;
 	}
 	tcp_ack_now(t);
@@ -90,6 +93,8 @@ static bool check_sequence(struct stack *s, struct tcb *t, struct tcp_seg *g, en
 	if ((!rst || t->state == TCP_TIME_WAIT) && paws_reject(s, t, g, now)) {
 		if (t->state == TCP_TIME_WAIT)
 			MIB(s, TcpExt_PAWSTimewait);
+		else if (g->flags & TH_ACK && !tcp_seg_space(g) && seq_lt(g->seq, t->rcv_nxt))
+			MIB(s, TcpExt_PAWSOldAck); /* overtaken on its way, which is nothing bad */
 		else
 			MIB(s, TcpExt_PAWSEstab);
 		if (!rst && tcp_seg_space(g)) /* a reordered ACK needs no answer */
@@ -102,7 +107,7 @@ static bool check_sequence(struct stack *s, struct tcb *t, struct tcp_seg *g, en
 		if (!rst && g->flags & TH_SYN)
 			*d = challenge(s, t, *d, now); /* RFC 5961 §4.2 */
 		else if (!rst)
-			answer_unacceptable(t, g, now);
+			answer_unacceptable(s, t, g, now);
 		if (!rst && g->len && seq_le(g->seq + g->len, t->rcv_nxt)) {
 			tcp_dsack(s, t, g->seq, g->seq + g->len);
 			tcp_duplicate_received(s, t);

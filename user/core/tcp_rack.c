@@ -478,8 +478,10 @@ void tcp_sack_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, uint3
 
 	if (dsack) {
 		uint32_t mss = tcp_eff_mss(t), len = g->o.sack[0].end - g->o.sack[0].start;
+		uint32_t segs = len > mss ? (len + mss - 1) / mss : 1;
 
-		tcb_rare(s, t)->dsack_dups += len > mss ? (len + mss - 1) / mss : 1;
+		tcb_rare(s, t)->dsack_dups += segs;
+		stack_count(s, MIB_TcpExt_TCPDSACKRecvSegs, segs);
 		reo_widen(t, b);
 		if (b)
 			undo_dsack(t, b, &g->o.sack[0]);
