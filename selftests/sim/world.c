@@ -210,7 +210,10 @@ static void loop(struct world *w)
 	host_check(&w->host[1]);
 }
 
-/* Each loss may cost some retransmissions, an undisturbed run none. */
+/*
+ * Each loss may cost some retransmissions, an undisturbed run none. What a receiver has already, out of
+ * order, tells of packets that overtook others within a host: on their way by another owner.
+ */
 static void judge_retransmissions(struct world *w)
 {
 	/* What comes during a hand-over is forwarded, and overtaken by what comes after it. */
@@ -223,6 +226,7 @@ static void judge_retransmissions(struct world *w)
 		n += host_mib(&w->host[i], MIB_Tcp_RetransSegs);
 		trouble += host_mib(&w->host[i], MIB_TcpExt_TCPRcvQDrop) +
 			   host_mib(&w->host[i], MIB_TcpExt_TCPOFODrop) +
+			   host_mib(&w->host[i], MIB_TcpExt_TCPOFOMerge) +
 			   host_mib(&w->host[i], MIB_Td_NoBuffer);
 		trouble += w->link[i].lost + w->link[i].duplicated + w->link[i].reordered +
 			   w->link[i].corrupted;
