@@ -451,7 +451,7 @@ static void pump(void)
 /* ---- in place of user/io/port_*.c ---- */
 
 struct port {
-	bool kick_later;
+	uint64_t *kicks;
 };
 
 uint32_t port_rx(struct port *p, struct stack *s, uint32_t budget, struct mtime now,
@@ -480,8 +480,9 @@ bool port_rx_pending(const struct port *p)
 
 uint32_t port_tx(struct port *p, struct stack *s, struct mtime now)
 {
-	(void)p;
 	(void)now;
+	if (p->kicks)
+		*p->kicks |= 1;
 	return output(s, &w.app_pool, to_peer);
 }
 
@@ -491,14 +492,9 @@ bool port_tx_pending(const struct port *p)
 	return false;
 }
 
-void port_kick_later(struct port *p, bool on)
+void port_kick_later(struct port *p, uint64_t *kicks)
 {
-	p->kick_later = on;
-}
-
-uint64_t port_take_kicks(struct port *p)
-{
-	return p->kick_later ? 1 : 0;
+	p->kicks = kicks;
 }
 
 int port_kick(struct port *p, uint64_t kicks)

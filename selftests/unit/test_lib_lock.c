@@ -150,7 +150,6 @@ static void test_lock_quiesce_waits_for_who_is_outside(void **state)
 		pthread_mutex_unlock(&eng.lock);
 		assert_true(mtime_before(clock_now(), until));
 	}
-	usleep(2000);
 	assert_int_equal(__atomic_load_n(&quiet, __ATOMIC_SEQ_CST), 0);
 	__atomic_store_n(&at_gate, 2, __ATOMIC_SEQ_CST);
 	pthread_join(a, NULL);

@@ -171,8 +171,7 @@ void tcp_timer(struct stack *s, uint32_t conn, struct mtime now);
 /* tcp_buf.c: send, receive and out-of-order queues */
 uint32_t rxq_append(struct stack *s, struct tcb *t, const struct pkt *p, uint32_t off,
 		    uint32_t len); /* bytes taken */
-/* Keeps out-of-order data [seq, seq+len); returns how many bytes of it are held now, from its start
- * on. */
+/* Keeps out-of-order data [seq, seq+len); returns how many bytes are held now, from its start on. */
 uint32_t ooo_insert(struct stack *s, struct tcb *t, uint32_t seq, const struct pkt *p, uint32_t off,
 		    uint32_t len);
 /* Moves what has become in order to the receive queue, advancing rcv_nxt. */
@@ -264,9 +263,9 @@ void tcp_ack_duplicate(struct stack *s, struct tcb *t, const struct tcp_seg *g, 
 void tcp_window_update(struct tcb *t, const struct tcp_seg *g);
 /* The retransmission timer has expired: what RFC 6298 §5.4-5.6 and RFC 5681 §3.1 ask for. */
 void tcp_rto_expired(struct stack *s, struct tcb *t, struct mtime now);
-/* Reports EV_WRITABLE if it is owed and there is room. */
 /* Is there so much room in the send buffer that a program should write? */
 bool tcp_writable(const struct stack *s, const struct tcb *t);
+/* Reports EV_WRITABLE if it is owed and there is room. */
 void tcp_writable_check(struct stack *s, struct tcb *t);
 void tcp_sndbuf_tune(const struct stack *s, struct tcb *t);
 

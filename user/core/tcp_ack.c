@@ -130,7 +130,6 @@ static void count_rto(struct stack *s, struct tcb *t, const struct board *b)
 
 	if (!t->rtx_first)
 		count_failure(s, t, b);
-
 	r->rtos += r->rtos < UINT16_MAX;
 	r->rto_recoveries += !t->rtx_first && r->rto_recoveries < UINT16_MAX;
 }
@@ -197,11 +196,14 @@ void tcp_rto_expired(struct stack *s, struct tcb *t, struct mtime now)
 /* A writer waits, and with all that it has written cwnd would not be filled. */
 static bool held_by_buffer(const struct stack *s, const struct tcb *t)
 {
-	const struct board *b = tcp_board(s, t);
-	uint32_t out = b ? board_pipe(t, b) : t->snd_max - t->snd_una;
+	const struct board *b;
+	uint32_t out;
 
-	return t->flags & TCB_F_TX_FULL &&
-	       (uint64_t)out + tcp_queue_end(t) - t->snd_nxt < t->cwnd;
+	if (!(t->flags & TCB_F_TX_FULL))
+		return false;
+	b = tcp_board(s, t);
+	out = b ? board_pipe(t, b) : t->snd_max - t->snd_una;
+	return (uint64_t)out + tcp_queue_end(t) - t->snd_nxt < t->cwnd;
 }
 
 /*

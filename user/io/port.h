@@ -86,12 +86,11 @@ uint32_t port_tx(struct port *p, struct stack *s, struct mtime now);
 /* Is something left that port_tx() could not send, the kernel having no room? Try again soon. */
 bool port_tx_pending(const struct port *p);
 /*
- * Where several threads take turns at a port: with @on, port_tx() leaves the last system call of each
- * queue, within which packets may go all the way to their receiver, to a call of port_kick(), which
- * needs no lock. port_take_kicks() says for which queues that is owed (a bit for each), once.
+ * Where several threads take turns at a port: port_tx() leaves the last system call of each queue,
+ * within which packets may go all the way to their receiver, to a call of port_kick(), which needs no
+ * lock, and adds the queues that are owed it to *@kicks (a bit for each). NULL: it makes the call.
  */
-void port_kick_later(struct port *p, bool on);
-uint64_t port_take_kicks(struct port *p);
+void port_kick_later(struct port *p, uint64_t *kicks);
 /*
  * @p must stay. -EAGAIN: not all is sent; port_kick_left(), which needs the lock, has another try. Where
  * another thread is at it this one does not wait: the other looks again before it goes.

@@ -31,8 +31,7 @@ struct port {
 	uint32_t held;	  /* frames in parts */
 	uint32_t next_queue;
 	uint32_t unbalanced; /* packets sent since the rings were looked at for that */
-	bool kick_later;
-	uint64_t kicks; /* owed: a bit for each queue */
+	uint64_t *kicks; /* port_kick_later() */
 	bool cut; /* what is to be sent is thrown away */
 	port_filter_fn filter;
 	void *filter_ctx;

@@ -272,23 +272,15 @@ static void owe_kicks(struct port *p)
 
 		if (!x->tx_outstanding)
 			continue;
-		p->kicks |= 1ull << q;
+		*p->kicks |= 1ull << q;
 		x->tx_outstanding = 0;
 		p->stats.kicks++;
 	}
 }
 
-void port_kick_later(struct port *p, bool on)
+void port_kick_later(struct port *p, uint64_t *kicks)
 {
-	p->kick_later = on;
-}
-
-uint64_t port_take_kicks(struct port *p)
-{
-	uint64_t kicks = p->kicks;
-
-	p->kicks = 0;
-	return kicks;
+	p->kicks = kicks;
 }
 
 /*
@@ -355,7 +347,7 @@ uint32_t port_tx(struct port *p, struct stack *s, struct mtime now)
 		}
 		n++;
 	}
-	if (p->kick_later)
+	if (p->kicks)
 		owe_kicks(p);
 	else
 		kick_all(p, false);

@@ -534,9 +534,8 @@ void eng_output(struct mtime now)
 		hold_let_go();
 	if (!stack_wants_output(eng.stack) && !port_tx_pending(eng.port))
 		return;
-	port_kick_later(eng.port, eng_kicks_later());
+	port_kick_later(eng.port, eng_kicks_later() ? &eng.kicks : NULL);
 	port_tx(eng.port, eng.stack, now);
-	eng.kicks |= port_take_kicks(eng.port);
 }
 
 bool eng_activity(void)

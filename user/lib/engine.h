@@ -383,7 +383,7 @@ enum engine_state {
 
 #define ENGINE_FRESH                                                                               \
 	{                                                                                          \
-		.lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP, .ctl_fd = -1, .bell_daemon = -1,                \
+		.lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP, .ctl_fd = -1, .bell_daemon = -1,    \
 		.bell_app = -1, .run_dir = -1, .keeper_w = WAITER_INIT,                            \
 		.busy_poll_us = UINT32_MAX, /* not chosen */                                       \
 	}
