@@ -173,6 +173,8 @@ static void in_turn(void)
 		return;
 	pid = fork();
 	if (!pid) {
+		close(go[1]); /* it ends with its parent */
+		close(back[0]);
 		if (drop_root() || limit() || seccomp_on())
 			_exit(1);
 		for (i = 0; i < 5; i++)
