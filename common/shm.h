@@ -149,9 +149,10 @@ _Static_assert(sizeof(struct shm_data_msg) == sizeof(struct shm_msg), "one entry
 struct shm_pkt {
 	uint64_t addr; /* offset in the UMEM; the pkt_meta is in front of it */
 	uint32_t len;
-	uint32_t flags; /* SHM_PKT_MORE: the packet goes on in the next entry; SHM_PKT_QUEUE() */
+	uint32_t flags; /* SHM_PKT_*; SHM_PKT_MORE: the packet goes on in the next entry */
 };
 #define SHM_PKT_MORE 1u
+#define SHM_PKT_AGAIN 2u /* who passes it on has it from another stack, not from the wire */
 /* Where it came in: the queue, among all interfaces'. */
 #define SHM_PKT_QUEUE(q) ((q) << 8)
 #define SHM_PKT_QUEUE_OF(flags) ((flags) >> 8)

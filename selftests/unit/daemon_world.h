@@ -54,6 +54,7 @@ static struct {
 	} apps[W_APPS];
 	uint32_t n_injected, injected_slot;
 	bool inject_full;
+	bool again; /* the application has got it from the daemon */
 	uint32_t held[4], n_held; /* frames that the port has */
 	uint32_t n_rst, n_fin, n_syn, n_out; /* what the stack has sent */
 	struct out last;		     /* the last TCP segment of that */
@@ -209,6 +210,11 @@ uint32_t port_tx(struct port *p, struct stack *s, struct mtime now)
 		w.last.ip = w.last.b + (o.ip - o.b);
 	}
 	return n;
+}
+
+void port_tx_replies(struct port *p, struct stack *s)
+{
+	port_tx(p, s, w.t.now);
 }
 
 const struct port_stats *port_stats(const struct port *p)
@@ -379,6 +385,8 @@ W_HELPER enum port_verdict w_packet(const struct spec *x)
 	struct pkt p = {.nfrags = 1, .len = ts_build(b, x), .conn = TD_NO_CONN};
 
 	p.frag[0] = (struct pkt_frag){.p = b, .len = p.len, .frame = SHM_NIL};
+	if (w.d.inject_from != TD_SLOT_NONE)
+		p.injected = w.again ? 2 : 1;
 	w.d.now = w.t.now;
 	v = filter_packet(&w.d, &p);
 	if (v == PORT_TO_STACK)

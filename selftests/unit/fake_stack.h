@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * In place of the core: the three calls that port.h makes of a stack, for tests of the I/O layer
+ * In place of the core: the calls that port.h makes of a stack, for tests of the I/O layer
  * alone. Include it in one file of a program. What comes in goes to .on_input; what .make
  * fills in goes out.
  */
@@ -16,6 +16,8 @@ struct stack {
 	struct pkt_pool *pool;
 	unsigned to_send;
 	unsigned inputs;
+	struct pkt *replies; /* to what has come */
+	unsigned n_replies, replies_max;
 	void *ctx;
 };
 
@@ -38,6 +40,23 @@ struct pkt *stack_output(struct stack *s, struct mtime now)
 		return NULL;
 	s->to_send--;
 	s->make(s, p);
+	return p;
+}
+
+bool stack_replies_due(const struct stack *s)
+{
+	return s->replies_max && s->n_replies > s->replies_max / 2;
+}
+
+struct pkt *stack_reply(struct stack *s)
+{
+	struct pkt *p = s->replies;
+
+	if (p) {
+		s->replies = p->next;
+		p->next = NULL;
+		s->n_replies--;
+	}
 	return p;
 }
 

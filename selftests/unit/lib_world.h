@@ -40,6 +40,7 @@ static struct {
 	bool daemon_stuck;   /* it handles no message */
 	uint32_t drop_every; /* each n-th packet between the stacks is lost; 0: none */
 	uint32_t n_given, n_gone, n_acked, n_refused, n_cancelled;
+	const char *greeting; /* the peer says it when it is connected */
 	uint32_t n_stale; /* packets that the library passed on to the daemon */
 	void (*on_kick)(void);
 	bool kick_fails;
@@ -308,6 +309,9 @@ static void peer_event(const struct stack_ev *ev)
 			peer_serve(conn, port); /* data may have come with the third ACK */
 		}
 	} else if (!(ev->mask & EV_FREED)) {
+		if (ev->mask & EV_CONNECTED && world.greeting)
+			tcp_send(s, ev->conn, world.greeting, strlen(world.greeting), 0,
+				 clock_now());
 		peer_serve(ev->conn, (uint16_t)ev->cookie);
 	}
 }
@@ -325,6 +329,7 @@ static void offer(uint32_t conn, enum shm_op op, uint64_t cookie, uint32_t liste
 
 	assert_int_equal(stack_export(w.dmn.stack, conn), 0);
 	assert_true(shm_msg_push(eng.to_app, &m));
+	w.flow[t->remote_port] = 1; /* of TD_NO_CONN */
 }
 
 static void dmn_event(const struct stack_ev *ev)

@@ -203,6 +203,34 @@ static void test_time_wait_keeps_a_flow_that_nothing_else_matches(void **state)
 	w_close();
 }
 
+/* The peer closes late: the entry stands for FIN-WAIT-2, and goes with the peer's FIN. */
+static void test_time_wait_after_fin_wait2_needs_no_flow(void **state)
+{
+	struct app *a;
+	uint32_t conn, fin;
+
+	(void)state;
+	w_open();
+	a = w_app(1);
+	start_listener(a, 0, 0);
+	conn = handed_over(a, 5000);
+	app_gives(a, conn);
+	fin = get_be32(w.last.l4 + 4);
+	w_rx(&(struct spec){TCP_PKT, .sport = 5000, .dport = listen_port, .seq = CLIENT_ISS + 1,
+			    .ack = fin + 1, .flags = TH_ACK, .wnd = 65535});
+	ts_advance(&w.t, 1100); /* so long a TCB waits */
+	w_round();
+	w_round();
+	assert_int_equal(record(5000)->state, REC_TIMEWAIT);
+	assert_int_equal(flow(5000)->state, FLOW_CLOSING);
+	w_rx(&(struct spec){TCP_PKT, .sport = 5000, .dport = listen_port, .seq = CLIENT_ISS + 1,
+			    .ack = fin + 1, .flags = TH_FIN | TH_ACK, .wnd = 65535});
+	assert_null(record(5000));
+	assert_null(flow(5000));
+	assert_int_equal(w.n_rst, 0);
+	w_close();
+}
+
 static void test_a_dead_connection_takes_its_flow_along(void **state)
 {
 	struct app *a;
@@ -471,6 +499,7 @@ int main(void)
 		cmocka_unit_test(test_reset_before_it_was_offered_and_refused),
 		cmocka_unit_test(test_given_back_is_finished_here),
 		cmocka_unit_test(test_time_wait_keeps_a_flow_that_nothing_else_matches),
+		cmocka_unit_test(test_time_wait_after_fin_wait2_needs_no_flow),
 		cmocka_unit_test(test_a_dead_connection_takes_its_flow_along),
 		cmocka_unit_test(test_offers_wait_while_the_ring_is_full),
 		cmocka_unit_test(test_one_that_dies_while_it_waits_is_offered_all_the_same),

@@ -174,6 +174,30 @@ static void test_accept(void **state)
 	world_until(all_taken, NULL);
 }
 
+/*
+ * The handshake, what the daemon says of it and the peer's first bytes all come while the library
+ * takes packets from its rings: it must not mistake those for a stranger's.
+ */
+static void test_first_bytes_as_early_as_the_message(void **state)
+{
+	struct timeval tv = {.tv_sec = 5};
+	char buf[16];
+	int ls = listening_on(8000, 0), fd;
+
+	(void)state;
+	world.greeting = "hello";
+	peer_connect(8000);
+	fd = tandem_accept(ls, NULL, NULL);
+	assert_true(fd >= 0);
+	assert_int_equal(tandem_setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)), 0);
+	assert_int_equal(tandem_recv(fd, buf, sizeof(buf), 0), 5);
+	world.greeting = NULL;
+	tandem_close(ls);
+	tandem_close(fd);
+	world_until(all_taken, NULL);
+	assert_int_equal(world.n_stale, 0);
+}
+
 static void test_accept_queue_reset_at_close(void **state)
 {
 	uint32_t conn[3];
@@ -240,6 +264,7 @@ int main(void)
 		WORLD_TEST(test_connect_closed_before_it_opens),
 		WORLD_TEST(test_connect_addresses),
 		WORLD_TEST(test_accept),
+		WORLD_TEST(test_first_bytes_as_early_as_the_message),
 		WORLD_TEST(test_accept_queue_reset_at_close),
 		WORLD_TEST(test_options),
 	};

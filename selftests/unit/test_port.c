@@ -647,6 +647,40 @@ static void test_port_tx_keeps_what_the_ring_does_not_take(void **state)
 	assert_int_equal(d->s.inputs, 200);
 }
 
+/* Each packet that comes in is answered at once, as long as there is one to build in. */
+static enum drop answer(struct stack *s, struct pkt *in)
+{
+	struct pkt *p = pkt_alloc(s->pool);
+
+	(void)in;
+	if (!p)
+		return DROP_NO_MEMORY;
+	make_udp(s, p);
+	p->next = s->replies;
+	s->replies = p;
+	s->n_replies++;
+	return DROP_NONE;
+}
+
+static void test_port_rx_sends_answers_before_they_pile_up(void **state)
+{
+	struct side *d = *state;
+	unsigned sent = 0;
+
+	d->s.on_input = answer;
+	d->s.replies_max = 48;
+	for (unsigned i = 0; i < 10; i++) {
+		for (unsigned j = 0; j < 20; j++)
+			kernel_rx(d, 100, 'a', false);
+		assert_int_equal(rx(d), 20);
+		assert_true(d->s.n_replies <= 24);
+		sent += d->tx.producer - d->tx.consumer;
+		kernel_sends(d, RING);
+	}
+	assert_in_range(sent, 200 - 24, 200);
+	assert_int_equal(port_stats(d->port)->tx_packets, sent);
+}
+
 /* Calls for the socket since the last question: each leaves an empty datagram. */
 static unsigned kicks_seen(int fd)
 {
@@ -757,6 +791,7 @@ int main(void)
 		T(test_port_rescue_ring_finds_unpublished_frames),
 		T(test_port_tx_completes_checksums),
 		T(test_port_tx_keeps_what_the_ring_does_not_take),
+		T(test_port_rx_sends_answers_before_they_pile_up),
 		T(test_port_tx_leaves_the_call_to_another),
 		T(test_port_tx_gso_kicks_for_what_is_before_it),
 	};

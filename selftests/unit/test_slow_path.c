@@ -267,13 +267,19 @@ static void test_filter_sends_to_the_owner(void **state)
 	assert_int_equal(w.n_injected, 4);
 	w.d.inject_from = TD_SLOT_NONE;
 	seg.frag_len = 0;
-	/* No room, or from that application itself: lost, but never reset. */
+	/* From the application, which may not have heard yet: back to it, once. */
+	w.d.inject_from = 1;
+	assert_int_equal(w_rx(&seg), PORT_TAKEN);
+	assert_int_equal(w.n_injected, 5);
+	/* No room, or that application does not want it either: lost, but never reset. */
+	w.again = true;
+	w.d.inject_from = 1;
+	assert_int_equal(w_rx(&seg), PORT_DROPPED);
+	w.again = false;
+	w.d.inject_from = TD_SLOT_NONE;
 	w.inject_full = true;
 	assert_int_equal(w_rx(&seg), PORT_DROPPED);
 	w.inject_full = false;
-	w.d.inject_from = 1;
-	assert_int_equal(w_rx(&seg), PORT_DROPPED);
-	w.d.inject_from = TD_SLOT_NONE;
 	assert_int_equal(w.n_rst, 0);
 	/* Another pair is the stack's. */
 	seg.sport = 5001;

@@ -216,12 +216,13 @@ int udp_check(const struct stack *s, char *why, size_t len);
 int check_fail(char *why, size_t len, const char *text, uint64_t number);
 
 /*
- * An application that had it first, and passed it on as not its own, has counted it already. (What
- * goes the other way the daemon's filter has taken before its stack saw it.)
+ * An application that had it first, and passed it on as not its own, has counted it already, and
+ * sees it for the second time when the daemon returns it. (What the daemon's filter passes on its
+ * stack has not seen.)
  */
 static inline bool ip_counted(const struct stack *s, const struct pkt *p)
 {
-	return p->injected && s->cfg.role == STACK_FULL;
+	return p->injected > (s->cfg.role == STACK_APP);
 }
 
 #endif

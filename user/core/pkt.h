@@ -56,7 +56,7 @@ struct pkt {
 	uint32_t generation;
 	uint16_t hdr_len; /* out: all headers, Ethernet included */
 	uint16_t room;	  /* bytes that fit from frag[0].p, set by the pool's owner */
-	bool injected;	  /* in: not from the wire, but passed on by another stack of this host */
+	uint8_t injected; /* in: how often a stack of this host has passed it on; 2: or more */
 
 	struct pkt *next; /* of the list that it is in */
 };

@@ -264,6 +264,16 @@ static struct pkt *txq_pop(struct stack *s)
 	return p;
 }
 
+bool stack_replies_due(const struct stack *s)
+{
+	return s->n_pending > s->cfg.n_pending / 2 && s->txq_head;
+}
+
+struct pkt *stack_reply(struct stack *s)
+{
+	return txq_pop(s);
+}
+
 static void out_push_front(struct stack *s, struct tcb *t)
 {
 	t->flags |= TCB_F_OUT_QUEUED;

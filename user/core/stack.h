@@ -196,6 +196,15 @@ bool stack_icmp_quote(const struct pkt *p, struct icmp_quote *q);
 struct pkt *stack_output(struct stack *s, struct mtime now);
 
 /*
+ * For a driver that hands many packets to stack_input() in a row: what these are answered with (SYN-ACKs,
+ * resets, ACKs in TIME_WAIT, echoes) stands in a queue, and is lost where that is full. True: half of
+ * it is taken, so the driver sends what stack_reply() gives before it goes on. NULL: no more. Unlike
+ * stack_output() it has no connection send, so that no event arises.
+ */
+bool stack_replies_due(const struct stack *s);
+struct pkt *stack_reply(struct stack *s);
+
+/*
  * When the driver's loop has work: timers, output, events that wait to be taken. MTIME_NEVER: only
  * packets or calls can make some.
  */
@@ -248,7 +257,8 @@ int stack_event(struct stack *s, const struct net_event *ev, struct mtime now);
 #define EV_RDHUP (1u << 7) /* the peer's FIN was received */
 /*
  * The orphan's TCB .conn/.generation is gone, a TIME_WAIT record has taken the pair over.
- * EV_FREED with .conn TD_NO_CONN follows when that ends. STACK_APP, which has no records of what
+ * EV_FREED with .conn TD_NO_CONN follows when that ends, and before that this event again, with .conn
+ * TD_NO_CONN, when the peer of one with EV_FIN_WAIT2 closes (it may be left out). STACK_APP, which has no records of what
  * others know of: the orphan has entered TIME_WAIT, and waits to be exported. Of TCB_BORN_UNTOLD
  * there is no report.
  */

@@ -180,6 +180,19 @@ static enum drop timewait_ack(struct stack *s, const struct timewait *w, const s
 }
 
 /*
+ * The peer has closed, too: who keeps something for the pair need not any more. It is told as long as the
+ * ends of TCBs and records have their half of the reports; else it keeps that until the end.
+ */
+static void report_closed(struct stack *s, const struct timewait *w)
+{
+	if (s->cfg.role == STACK_FULL && stack_reports_pending(s) < s->freed_size / 2)
+		stack_report(s, &(struct stack_ev){.mask = EV_TIMEWAIT,
+						   .conn = TD_NO_CONN,
+						   .listener = SHM_NIL,
+						   .pair = w->a});
+}
+
+/*
  * What the peer may still have sent beyond rcv_nxt: the window that it was given is not kept. What
  * a peer really sends begins at rcv_nxt.
  */
@@ -220,6 +233,7 @@ static enum drop fin_wait2_input(struct stack *s, uint32_t i, struct tcp_seg *g,
 		w->rcv_nxt = end;
 		w->fin_wait2 = 0;
 		timewait_arm(s, i, now);
+		report_closed(s, w);
 		send_ack(s, w, g, now);
 		return DROP_NONE;
 	}

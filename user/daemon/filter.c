@@ -104,8 +104,11 @@ static enum port_verdict forward(struct daemon *d, struct pkt *p, const struct p
 {
 	struct app *a = d->apps[r->slot];
 
-	/* It comes from that very application: round and round it would go. */
-	if (d->inject_from == r->slot)
+	/*
+	 * It comes from that very application, which may have got it before it heard of the
+	 * connection. Once more only: round and round it would go.
+	 */
+	if (d->inject_from == r->slot && p->injected > 1)
 		return PORT_DROPPED;
 	if (k->proto == IPPROTO_TCP && k->l4_len > 13 && k->l4[13] & 6 &&
 	    !take_token(d)) /* SYN, RST */

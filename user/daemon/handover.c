@@ -496,11 +496,19 @@ uint32_t app_messages(struct daemon *d, struct app *a)
 		/* Not from within port_rx_ring(): filter.c calls this, too. */
 		if (n % OUTPUT_EVERY == 0 && d->inject_from == TD_SLOT_NONE)
 			loop_output(d);
+		else if (stack_replies_due(d->stack))
+			port_tx_replies(d->port, d->stack);
 	}
 	return n;
 }
 
 /* ---- the stack's events ---- */
+
+/* Where packets come to us without an entry that would only stand for a dead connection. */
+static bool comes_anyway(const struct daemon *d, const struct flow_key *k)
+{
+	return d->cfg.claim_all || listener_covers(d, &k->local, k->local_port);
+}
 
 /* The TCB is gone, a TIME_WAIT record has the pair. */
 static void on_timewait(struct daemon *d, uint32_t i, bool closed)
@@ -508,8 +516,7 @@ static void on_timewait(struct daemon *d, uint32_t i, bool closed)
 	struct rec *r = rec_at(d, i);
 	struct flow_key k = rec_key(&d->recs, i);
 
-	/* Where packets come to us without the entry it would only stand for a dead connection. */
-	if (closed && (d->cfg.claim_all || listener_covers(d, &k.local, k.local_port))) {
+	if (closed && comes_anyway(d, &k)) {
 		rec_drop(d, i);
 		return;
 	}
@@ -545,7 +552,8 @@ void handover_event(struct daemon *d, const struct stack_ev *ev)
 		else
 			rec_drop(d, i);
 	} else if (r->state == REC_TIMEWAIT && ev->conn == TD_NO_CONN) {
-		rec_drop(d, i);
+		if (ev->mask & EV_FREED || comes_anyway(d, &k))
+			rec_drop(d, i);
 	}
 }
 

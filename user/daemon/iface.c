@@ -33,7 +33,7 @@ _Static_assert(TD_MAX_NETIFS <= STACK_MAX_NETIFS, "the stack has room for them")
 #define N_ROUTES 16384u
 #define N_LISTENERS 65536u
 #define N_SYNREQS 262144u
-#define N_PENDING 32u	    /* half of the packets that the port has for building */
+#define N_PENDING 48u	    /* of the 64 packets that the port has for building */
 #define DAEMON_FRAMES 1024u /* its cache, and what it sends */
 #define APP_FRAMES 192u	    /* an application's: cache (PORT_CACHE_SCARCE), packets being built */
 /* Receive rings that are full at one time, of applications that are stopped: there is room for these. */

@@ -83,6 +83,11 @@ void port_set_filter(struct port *p, port_filter_fn fn, void *ctx);
 bool port_rx_pending(const struct port *p);
 /* Sends all that the stack has, one system call per batch and queue. Returns packets sent. */
 uint32_t port_tx(struct port *p, struct stack *s, struct mtime now);
+/*
+ * Between two packets, where answers pile up (stack_replies_due()): puts them into the rings, which wait for
+ * the next port_tx(). port_rx() and port_rx_ring() call it themselves.
+ */
+void port_tx_replies(struct port *p, struct stack *s);
 /* Is something left that port_tx() could not send, the kernel having no room? Try again soon. */
 bool port_tx_pending(const struct port *p);
 /*

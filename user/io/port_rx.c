@@ -207,7 +207,7 @@ static void read_meta(const struct port *p, struct pkt *pk)
 }
 
 /* All of it is here: to the stack, and the frames to the cache, or wherever @stale sent them. */
-static void deliver(struct port *p, struct port_part *part, uint32_t q, bool injected,
+static void deliver(struct port *p, struct port_part *part, uint32_t q, uint8_t injected,
 		    const struct rx_ctx *rx)
 {
 	uint16_t netif = p->netif_of[q];
@@ -227,7 +227,7 @@ static void deliver(struct port *p, struct port_part *part, uint32_t q, bool inj
 	p->held -= pk->nfrags;
 	p->stats.rx_packets++;
 	p->stats.rx_bytes += pk->len;
-	p->stats.injected_in += injected;
+	p->stats.injected_in += injected > 0;
 	if ((!p->filter || p->filter(p->filter_ctx, pk) == PORT_TO_STACK) &&
 	    stack_input(rx->s, pk, rx->now) == DROP_STALE_FLOW && rx->stale)
 		rx->stale(rx->ctx, pk);
@@ -235,6 +235,8 @@ static void deliver(struct port *p, struct port_part *part, uint32_t q, bool inj
 	for (uint32_t i = 0; i < pk->nfrags; i++)
 		port_recycle(p, pk->frag[i].frame);
 	pk->nfrags = 0;
+	if (stack_replies_due(rx->s))
+		port_tx_replies(p, rx->s);
 }
 
 /* Adds a descriptor; @ours: its frame is ours now. True: a packet is complete (or dropped). */
@@ -310,7 +312,7 @@ static uint32_t rx_queue(struct port *p, uint32_t q, uint32_t budget, const stru
 			continue;
 		done++;
 		if (part->pk.nfrags)
-			deliver(p, part, q, false, rx);
+			deliver(p, part, q, 0, rx);
 	}
 	return done;
 }
@@ -384,7 +386,8 @@ uint32_t port_rx_ring(struct port *p, struct shm_pkt_ring *ring, struct stack *s
 			continue;
 		done++;
 		if (part.pk.nfrags)
-			deliver(p, &part, q < p->n_queues ? q : 0, true, &rx);
+			deliver(p, &part, q < p->n_queues ? q : 0, e.flags & SHM_PKT_AGAIN ? 2 : 1,
+				&rx);
 	}
 	drop_part(p, &part);
 	return done;
@@ -424,7 +427,8 @@ void port_spare(const struct port *p, struct frame_set *s)
 bool port_inject(struct port *p, struct pkt *pk, struct shm_pkt_ring *ring, uint16_t slot)
 {
 	struct umem *u = p->cfg.umem;
-	uint32_t tail = ring->hdr.tail, queue = SHM_PKT_QUEUE(port_queue(p, pk));
+	uint32_t tail = ring->hdr.tail;
+	uint32_t flags = SHM_PKT_QUEUE(port_queue(p, pk)) | (pk->injected ? SHM_PKT_AGAIN : 0);
 
 	if (shm_ring_room(&ring->hdr, SHM_PKT_RING) < pk->nfrags)
 		return false;
@@ -432,7 +436,7 @@ bool port_inject(struct port *p, struct pkt *pk, struct shm_pkt_ring *ring, uint
 		ring->e[(tail + i) & (SHM_PKT_RING - 1)] =
 			(struct shm_pkt){.addr = (uint64_t)(pk->frag[i].p - u->base),
 					 .len = pk->frag[i].len,
-					 .flags = queue | (i + 1 < pk->nfrags ? SHM_PKT_MORE : 0)};
+					 .flags = flags | (i + 1 < pk->nfrags ? SHM_PKT_MORE : 0)};
 	/* The entries stand already, so that the receiver finds the frames if we are killed here.
 	 */
 	for (uint32_t i = 0; i < pk->nfrags; i++)

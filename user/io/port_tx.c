@@ -362,6 +362,19 @@ uint32_t port_tx(struct port *p, struct stack *s, struct mtime now)
 	return n;
 }
 
+void port_tx_replies(struct port *p, struct stack *s)
+{
+	struct pkt *pk;
+
+	if (p->kept)
+		return;
+	while ((pk = stack_reply(s)))
+		if (!send_one(p, pk)) {
+			p->kept = pk;
+			return;
+		}
+}
+
 bool port_tx_pending(const struct port *p)
 {
 	if (p->kept || (p->bare && !p->pool.n))

@@ -20,7 +20,7 @@
 #define CTL_TIMEOUT_S 5
 /* One segmentation-offload frame: 64 KB less the largest headers (FACTS: bulk sending). */
 #define APP_GSO_MAX 65000u
-#define APP_PENDING 256u
+#define APP_PENDING 64u /* answers to what has come, which leave when half of them stand there */
 #define APP_LISTENERS 1024u
 #define APP_SYNREQS 16384u
 #define APP_UDP 65536u /* sockets: one for each port at least */

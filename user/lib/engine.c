@@ -468,14 +468,42 @@ static uint32_t drain_messages(struct mtime now)
 
 /* ---- the loop ---- */
 
+/* With @passed: a packet has gone to the daemon. */
+struct passing {
+	struct mtime now;
+	bool passed;
+};
+
+/*
+ * What the daemon hands over it tells before it lets packets come here, but perhaps after we have
+ * looked: the packet is looked at again. False: it is still not ours.
+ */
+static bool ours_by_now(struct pkt *p, struct mtime now)
+{
+	uint8_t had;
+	enum drop d;
+
+	if (!shm_ring_avail(&eng.to_app->hdr, SHM_MSG_RING))
+		return false;
+	for (uint32_t n = 0; n < SHM_MSG_RING; n += MSG_BUDGET)
+		if (drain_messages(now) < MSG_BUDGET)
+			break;
+	had = p->injected;
+	p->injected = 2;
+	d = stack_input(eng.stack, p, now);
+	p->injected = had;
+	return d != DROP_STALE_FLOW;
+}
+
 /* A packet of a connection that is the daemon's again, or not ours yet. */
 static bool pass_on(void *ctx, struct pkt *p)
 {
-	bool *passed = ctx;
+	struct passing *to = ctx;
 
-	if (eng.daemon_gone || !port_inject(eng.port, p, eng.pkts_to_daemon, TD_SLOT_DAEMON))
+	if (ours_by_now(p, to->now) || eng.daemon_gone ||
+	    !port_inject(eng.port, p, eng.pkts_to_daemon, TD_SLOT_DAEMON))
 		return false;
-	*passed = true;
+	to->passed = true;
 	return true;
 }
 
@@ -550,7 +578,7 @@ bool eng_backlog(void)
 
 uint32_t eng_run(struct mtime now)
 {
-	bool passed = false;
+	struct passing to = {.now = now};
 	uint32_t n;
 
 	eng.runs++;
@@ -564,8 +592,8 @@ uint32_t eng_run(struct mtime now)
 	n = drain_messages(now);
 	if (eng.n_shared_l)
 		listeners_stale(now);
-	n += port_rx(eng.port, eng.stack, ENGINE_PKT_BUDGET, now, pass_on, &passed);
-	if (passed && shm_ring_must_wake(&eng.pkts_to_daemon->hdr))
+	n += port_rx(eng.port, eng.stack, ENGINE_PKT_BUDGET, now, pass_on, &to);
+	if (to.passed && shm_ring_must_wake(&eng.pkts_to_daemon->hdr))
 		fd_signal(eng.bell_daemon);
 	eng_take_events();
 	give_parting(now);
