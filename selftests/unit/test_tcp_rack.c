@@ -244,6 +244,39 @@ static void test_tcp_rto_skips_what_was_sacked(void **state)
 	tc_close(&c);
 }
 
+/* RFC 8985 §6.3/1: what was sent a moment ago is not lost because the timer of something older ends */
+static void test_tcp_rto_leaves_what_was_just_sent(void **state)
+{
+	const struct tcb *t;
+
+	(void)state;
+	start(5);
+	t = tc_tcb(&c);
+	ACK(AT(1));
+	ts_advance(&c.t, 60);
+	LAST(4); /* the probe */
+	ts_advance(&c.t, (uint32_t)((t->t_rtx - c.t.now.ns) / 1000000 - 5));
+	tc_send(&c, 1460);
+	LAST(5);
+	ts_advance(&c.t, 12);
+	SEG(1);
+	assert_int_equal(t->cc_state, CC_LOSS);
+	assert_int_equal(board()->lost, 3 * 1460);
+	tc_tx_none(&c); /* cwnd is what is on its way and one segment */
+	ts_advance(&c.t, 14);
+	SACK(AT(1), AT(5), AT(6));
+	ts_advance(&c.t, 6);
+	ACK(AT(2));
+	SEG(2), SEG(3);
+	ACK(AT(4));
+	SEG(4);
+	tc_tx_none(&c);
+	ACK(AT(6));
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPTimeouts), 1);
+	tc_tx_none(&c);
+	tc_close(&c);
+}
+
 /* RFC 2018 §8: a peer that has thrown away what it had acknowledged selectively */
 /* RFC 2018 §5.1/1, §8/1 */
 static void test_tcp_sack_reneging(void **state)
@@ -636,6 +669,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_tlp_repair_counts_as_loss, setup),
 		cmocka_unit_test_setup(test_tcp_tlp_dsack_no_loss, setup),
 		cmocka_unit_test_setup(test_tcp_rto_skips_what_was_sacked, setup),
+		cmocka_unit_test_setup(test_tcp_rto_leaves_what_was_just_sent, setup),
 		cmocka_unit_test_setup(test_tcp_sack_reneging, setup),
 		cmocka_unit_test_setup(test_tcp_sack_nonsense_ignored, setup),
 		cmocka_unit_test_setup(test_tcp_board_full_keeps_times_apart, setup),

@@ -188,7 +188,7 @@ struct board *tcp_rack_board(struct stack *s, struct tcb *t, struct mtime now);
 void tcp_rack_sent(struct stack *s, struct tcb *t, uint32_t seq, uint32_t end, bool again,
 		   struct mtime now);
 void tcp_rack_timer(struct stack *s, struct tcb *t, struct mtime now);
-void tcp_rack_rto(struct stack *s, struct tcb *t, struct board *b);
+void tcp_rack_rto(struct stack *s, struct tcb *t, struct board *b, struct mtime now);
 /* Sets the probe's deadline anew. */
 void tcp_rack_arm_probe(const struct stack *s, struct tcb *t, struct mtime now);
 

@@ -165,7 +165,7 @@ void tcp_rto_expired(struct stack *s, struct tcb *t, struct mtime now)
 		frto_begin(t, b, was);
 		if (!t->rtx_first && was != CC_RECOVERY)
 			undo_begin(t, b);
-		tcp_rack_rto(s, t, b);
+		tcp_rack_rto(s, t, b, now);
 	} else {
 		reno_frto_begin(t, was);
 		if (!t->rtx_first && was != CC_RECOVERY)
@@ -181,7 +181,8 @@ void tcp_rto_expired(struct stack *s, struct tcb *t, struct mtime now)
 			cc_of(s, t)->timeout(t, tcp_min(t->snd_max - t->snd_una, t->cwnd), now);
 		t->rtx_first = ms_stamp(now);
 	}
-	t->cwnd = tcp_eff_mss(t);
+	/* One segment more than what is not lost (RFC 5681 §3.1, as in Linux). */
+	t->cwnd = tcp_eff_mss(t) + (b ? board_pipe(t, b) : 0);
 	t->cc_state = CC_LOSS;
 	t->recover = t->snd_max;
 	t->dupacks = 0;

@@ -385,17 +385,25 @@ void tcp_rack_timer(struct stack *s, struct tcb *t, struct mtime now)
 }
 
 /*
- * RFC 6298 §5.4: all is to be sent again but what the peer has. Unless it cannot be trusted
+ * RFC 8985 §6.3: what the timer was for is lost, and what was sent so long ago that it would have been
+ * answered; the rest is still on its way. All is, but what the peer has, where it cannot be trusted
  * (RFC 2018 §8): it said that it has the very segment that it waits for, which is where snd_una
  * comes to by each byte that it has thrown away.
  */
-void tcp_rack_rto(struct stack *s, struct tcb *t, struct board *b)
+void tcp_rack_rto(struct stack *s, struct tcb *t, struct board *b, struct mtime now)
 {
+	uint64_t wait = (uint64_t)(b->rack_rtt + reo_wnd(t, b)) * 1000;
+
 	if (b->r[b->first].flags & SEG_SACKED) {
 		MIB(s, TcpExt_TCPSACKReneging);
 		board_forget_sacks(b);
+		board_all_lost(b);
+	} else {
+		for (uint32_t i = b->first; i < b->first + b->n; i++)
+			if (!(b->r[i].flags & (SEG_SACKED | SEG_LOST)) &&
+			    (i == b->first || b->r[i].xmit + wait <= now.ns))
+				board_lose(b, i);
 	}
-	board_all_lost(b);
 	b->t_reo = b->t_pto = 0;
 	t->flags &= ~TCB_F_TLP;
 }
