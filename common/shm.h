@@ -53,7 +53,8 @@ enum shm_op {
 		6, /* interface .listener has changed: MTU .flags, MAC .remote.b, CTL_REG_* .conn */
 	SHM_CONN_RECALL = 7, /* another process wants your .conn .generation: SHM_CONN_GIVE it */
 	SHM_LISTEN_NONE = 8, /* to SHM_LISTEN_WANT: nothing is waiting */
-	/* SYNs for listener .listener come to you (.flags 1), or to the daemon (0) from here on */
+	/* SYNs for listener .listener come to you (.flags SHM_FRONT_*), or to the daemon (0) from
+	   here on */
 	SHM_LISTEN_FRONT = 9,
 	SHM_WAY = 10, /* your .conn .generation leaves by interface .listener, neighbour .new_conn
 			 .new_generation */
@@ -97,6 +98,8 @@ enum shm_op {
  * SHM_CONN_GIVE, .flags: not closed. It is a shared socket's, or is in the accept queue of a shared
  * listener; other processes go on with it.
  */
+#define SHM_FRONT_SYNS 1u
+#define SHM_FRONT_ALONE 2u /* and all else that has no flow entry */
 #define SHM_GIVE_KEEP 1u
 /* SHM_CONN_MINE, .flags: not accepted yet; counts as sent, in shm_listener.accepted at accept(). */
 #define SHM_MINE_WAITING 1u

@@ -118,15 +118,15 @@ static void test_port_names_who_has_it_alone(void **state)
 	assert_int_equal(port_slot(), 1);
 	m = next_msg(a, SHM_LISTEN_FRONT);
 	assert_int_equal(m.listener, lr.id);
-	assert_int_equal(m.flags, 1);
+	assert_int_equal(m.flags, SHM_FRONT_SYNS | SHM_FRONT_ALONE);
 	/* A second one: the pair says which. */
 	start_listener(b, CTL_LISTEN_REUSEPORT | LOCAL, lr.port);
 	assert_int_equal(port_slot(), TD_SLOT_SPREAD(0));
-	assert_int_equal(next_msg(b, SHM_LISTEN_FRONT).flags, 1);
-	no_msg(a);
+	assert_int_equal(next_msg(b, SHM_LISTEN_FRONT).flags, SHM_FRONT_SYNS);
+	assert_int_equal(next_msg(a, SHM_LISTEN_FRONT).flags, SHM_FRONT_SYNS);
 	app_ends(b);
 	assert_int_equal(port_slot(), 1);
-	no_msg(a);
+	assert_int_equal(next_msg(a, SHM_LISTEN_FRONT).flags, SHM_FRONT_SYNS | SHM_FRONT_ALONE);
 	w_close();
 }
 
@@ -250,6 +250,7 @@ static void test_sockets_and_a_syn_here(void **state)
 	a = front_app(CTL_LISTEN_REUSEPORT);
 	b = w_app(2);
 	joins(b, LOCAL);
+	next_msg(a, SHM_LISTEN_FRONT); /* alone, and not any more */
 	next_msg(a, SHM_LISTEN_FRONT);
 	next_msg(b, SHM_LISTEN_FRONT);
 	for (uint16_t p = 5000; p < 5008; p++) {
@@ -269,6 +270,7 @@ static void test_sockets_under_a_flood(void **state)
 	a = front_app(CTL_LISTEN_REUSEPORT);
 	b = w_app(2);
 	joins(b, LOCAL);
+	next_msg(a, SHM_LISTEN_FRONT); /* alone, and not any more */
 	next_msg(a, SHM_LISTEN_FRONT);
 	next_msg(b, SHM_LISTEN_FRONT);
 	synflood_begin(&w.d, a->members[0]->group->core_id);
@@ -333,7 +335,7 @@ static void test_more_groups_than_tables(void **state)
 	w.d.spreads_used = ~0ull;
 	joins(b, LOCAL);
 	assert_int_equal(port_slot(), TD_SLOT_DAEMON);
-	assert_int_equal(next_msg(a, SHM_LISTEN_FRONT).flags, 1);
+	assert_int_equal(next_msg(a, SHM_LISTEN_FRONT).flags, SHM_FRONT_SYNS | SHM_FRONT_ALONE);
 	assert_int_equal(next_msg(a, SHM_LISTEN_FRONT).flags, 0);
 	no_msg(b);
 	w.d.spreads_used = 0;
@@ -378,10 +380,12 @@ static void test_port_is_ours_under_a_flood(void **state)
 	w.d.cfg.syncookies_xdp = 1;
 	a = front_app(0);
 	next_msg(a, SHM_LISTEN_FRONT);
+	assert_true(w.t.s->listeners[a->members[0]->group->core_id].ts_app);
 	synflood_begin(&w.d, a->members[0]->group->core_id);
 	assert_int_equal(port_slot(), TD_SLOT_DAEMON);
 	assert_int_equal(w.ports[0].v.cookies.on, 1);
 	assert_int_equal(next_msg(a, SHM_LISTEN_FRONT).flags, 0);
+	assert_false(w.t.s->listeners[a->members[0]->group->core_id].ts_app);
 	for (int i = 0; i < 12; i++) {
 		ts_advance(&w.t, 1001);
 		w.d.now = w.t.now;
@@ -389,7 +393,7 @@ static void test_port_is_ours_under_a_flood(void **state)
 	}
 	assert_int_equal(port_slot(), 1);
 	assert_int_equal(w.ports[0].v.cookies.on, 0);
-	assert_int_equal(next_msg(a, SHM_LISTEN_FRONT).flags, 1);
+	assert_int_equal(next_msg(a, SHM_LISTEN_FRONT).flags, SHM_FRONT_SYNS | SHM_FRONT_ALONE);
 	w_close();
 }
 

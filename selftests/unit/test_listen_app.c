@@ -174,6 +174,45 @@ static void test_listen_app_told_is_as_handed_over(void **state)
 	tc_close(&c);
 }
 
+/* Where all that comes to the port comes here, its TIME_WAIT can stay; the daemon hears of an end. */
+static void told_ends(bool keeps, uint32_t ts_differs, uint32_t mask)
+{
+	struct tcp_addr_pair a;
+	struct stack_ev ev;
+	struct tcb *t;
+
+	open_app(8);
+	tcp_listen_keeps_timewaits(c.t.s, c.listener, keeps);
+	accept_one();
+	tcp_told(c.t.s, c.conn, false);
+	tcp_close(c.t.s, c.conn, c.t.now);
+	TX(&c, .flags = TH_FIN | TH_ACK, .seq = 1, .ack = 1);
+	t = tc_tcb(&c);
+	a = (struct tcp_addr_pair){t->local, t->remote, t->local_port, t->remote_port};
+	if (ts_differs) {
+		t->opt |= TCB_OPT_TS;
+		t->ts_offset = tcp_ts_offset_app(c.t.s, &a) + ts_differs - 1;
+	}
+	c.ts = ts_differs;
+	RX(&c, .flags = TH_FIN | TH_ACK, .seq = 1, .ack = 2);
+	assert_true(stack_event_next(c.t.s, &ev));
+	assert_int_equal(ev.mask, mask);
+	assert_int_equal(ev.conn, c.conn);
+	assert_memory_equal(&ev.pair, &a, sizeof(a));
+	assert_int_equal(tc_usage(&c).timewaits, mask == EV_FREED);
+	tc_tx_all(&c);
+	tc_close(&c);
+}
+
+static void test_listen_app_told_may_stay_in_time_wait(void **state)
+{
+	(void)state;
+	told_ends(true, 0, EV_FREED);
+	told_ends(true, 1, EV_FREED);
+	told_ends(true, 2, EV_TIMEWAIT); /* whose timestamps a record could not go on with */
+	told_ends(false, 1, EV_TIMEWAIT);
+}
+
 /* ---- what is the daemon's ---- */
 
 static void test_listen_app_no_way_passed_on(void **state)
@@ -285,6 +324,7 @@ int main(void)
 		cmocka_unit_test(test_listen_app_end_is_marked_local),
 		cmocka_unit_test(test_listen_app_reset_before_accept),
 		cmocka_unit_test(test_listen_app_told_is_as_handed_over),
+		cmocka_unit_test(test_listen_app_told_may_stay_in_time_wait),
 		cmocka_unit_test(test_listen_app_no_way_passed_on),
 		cmocka_unit_test(test_listen_app_syn_queue_full_passed_on),
 		cmocka_unit_test(test_listen_app_accept_queue_full_dropped),

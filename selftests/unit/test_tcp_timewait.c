@@ -446,6 +446,25 @@ static void test_rescued_record_goes_on(void **state)
 	tc_close(&c);
 }
 
+/* What begins here may have its TIME_WAIT in an application, which has to know our timestamps then. */
+static void test_time_wait_offsets_of_applications(void **state)
+{
+	(void)state;
+	for (int app = 0; app < 2; app++) {
+		const struct synreq *r;
+
+		c.ts = true;
+		enter_passive(NULL);
+		tcp_listen_ts_app(c.t.s, c.listener, app);
+		assert_int_equal(RX(&c, .flags = TH_SYN, .seq = 1000), DROP_NONE);
+		r = &c.t.s->synreqs[0];
+		assert_int_equal(r->ts_offset, app ? tcp_ts_offset_app(c.t.s, &r->a)
+						   : tcp_ts_offset(c.t.s, &r->a));
+		tc_tx_all(&c);
+		tc_close(&c);
+	}
+}
+
 static void test_rescued_record_makes_sense(void **state)
 {
 	struct timewait good, r;
@@ -496,6 +515,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_fin_wait_2_record_any_text_is_reset, setup),
 		cmocka_unit_test_setup(test_tcp_fin_wait_2_record_text_out_of_window, setup),
 		cmocka_unit_test_setup(test_rescued_record_goes_on, setup),
+		cmocka_unit_test_setup(test_time_wait_offsets_of_applications, setup),
 		cmocka_unit_test_setup(test_rescued_record_makes_sense, setup),
 	};
 

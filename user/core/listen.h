@@ -22,6 +22,8 @@ struct listener {
 	bool cookie_watch;    /* tell of the next one: EV_COOKIES */
 	bool ev_cookies;      /* .ev_queued for that */
 	bool quiet;	      /* tcp_listen_quiet() */
+	bool keeps;	      /* tcp_listen_keeps_timewaits() */
+	bool ts_app;	      /* tcp_listen_ts_app() */
 	uint64_t cookie;
 	uint16_t user_mss, sockopt;
 	uint32_t defer_accept; /* s */

@@ -258,9 +258,9 @@ int stack_event(struct stack *s, const struct net_event *ev, struct mtime now);
 /*
  * The orphan's TCB .conn/.generation is gone, a TIME_WAIT record has taken the pair over.
  * EV_FREED with .conn TD_NO_CONN follows when that ends, and before that this event again, with .conn
- * TD_NO_CONN, when the peer of one with EV_FIN_WAIT2 closes (it may be left out). STACK_APP, which has no records of what
- * others know of: the orphan has entered TIME_WAIT, and waits to be exported. Of TCB_BORN_UNTOLD
- * there is no report.
+ * TD_NO_CONN, when the peer of one with EV_FIN_WAIT2 closes (it may be left out). STACK_APP, which
+ * has no records of what others know of: the orphan has entered TIME_WAIT, and waits to be exported. Of TCB_BORN_UNTOLD
+ * there is no report, of others with a record here EV_FREED (tcp_listen_keeps_timewaits()).
  */
 #define EV_TIMEWAIT (1u << 8)
 #define EV_URGENT (1u << 9) /* the peer has announced urgent data (SIGURG) */
@@ -326,6 +326,14 @@ void stack_fastopen_keys(const struct stack *s, struct fo_keys *k);
 void tcp_listen_outside(struct stack *s, uint32_t id, uint32_t n);
 /* Its SYNs go to another stack from here on: what is half-open here may complete, but asks no more. */
 void tcp_listen_quiet(struct stack *s, uint32_t id, bool quiet);
+/*
+ * STACK_APP: whatever comes to its port comes here, where nobody has a record of the pair. So those that
+ * enter TIME_WAIT have their record here, also those that others know of (to whom it is as if they had
+ * ended: EV_FREED), as far as their timestamps are tcp_listen_ts_app()'s, or there are none.
+ */
+void tcp_listen_keeps_timewaits(struct stack *s, uint32_t id, bool keeps);
+/* STACK_FULL: timestamps of what begins here have the offsets that applications know (stack_cfg.ts_key). */
+void tcp_listen_ts_app(struct stack *s, uint32_t id, bool ts_app);
 /* One EV_COOKIES at the next SYN that it answers with a cookie. */
 void tcp_listen_watch(struct stack *s, uint32_t id);
 

@@ -105,6 +105,22 @@ void tcp_listen_quiet(struct stack *s, uint32_t id, bool quiet)
 		l->quiet = quiet;
 }
 
+void tcp_listen_keeps_timewaits(struct stack *s, uint32_t id, bool keeps)
+{
+	struct listener *l = listener_at(s, id);
+
+	if (l)
+		l->keeps = keeps;
+}
+
+void tcp_listen_ts_app(struct stack *s, uint32_t id, bool ts_app)
+{
+	struct listener *l = listener_at(s, id);
+
+	if (l)
+		l->ts_app = ts_app;
+}
+
 uint32_t tcp_listen_half_open(const struct stack *s, uint32_t id)
 {
 	return id < s->cfg.n_listeners && s->listeners[id].used ? s->listeners[id].syn_len : 0;

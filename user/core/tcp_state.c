@@ -309,6 +309,19 @@ static void time_wait_ack(struct stack *s, struct tcb *t, struct mtime now)
 		      (uint16_t)(tcp_rcv_wnd(t) >> t->rcv_wscale), &o, t->queue, now);
 }
 
+/* STACK_APP: has what enters TIME_WAIT its record here, or is it handed over? */
+static bool record_here(const struct stack *s, const struct tcb *t)
+{
+	struct tcp_addr_pair a = tcb_pair(t);
+	uint32_t i;
+
+	if (t->sockopt & TCB_BORN_UNTOLD)
+		return true;
+	i = listener_lookup(s, &t->local, t->local_port);
+	return i != SHM_NIL && s->listeners[i].keeps &&
+	       (!(t->opt & TCB_OPT_TS) || t->ts_offset == tcp_ts_offset_app(s, &a));
+}
+
 void tcp_time_wait(struct stack *s, struct tcb *t, struct mtime now)
 {
 	bool entered = t->state != TCP_TIME_WAIT;
@@ -319,8 +332,7 @@ void tcp_time_wait(struct stack *s, struct tcb *t, struct mtime now)
 		tcp_event(s, t, EV_HUP);
 		return;
 	}
-	/* To be handed over: only what nobody else knows of has its record here. */
-	if (s->cfg.role != STACK_FULL && !(t->sockopt & TCB_BORN_UNTOLD)) {
+	if (s->cfg.role != STACK_FULL && !record_here(s, t)) {
 		if (entered)
 			stack_report(s, &(struct stack_ev){.mask = EV_TIMEWAIT,
 							   .conn = tcb_index(s, t),

@@ -57,8 +57,10 @@ void timewait_enter(struct stack *s, struct tcb *t, struct mtime now)
 {
 	bool fin_wait2 = t->state == TCP_FIN_WAIT_2;
 	uint64_t left = tcp_timer_fin_wait_record(s, t);
+	bool full = s->cfg.role == STACK_FULL;
+	bool tells = full || !(t->sockopt & TCB_BORN_UNTOLD);
 	struct stack_ev ev = {
-		.mask = EV_TIMEWAIT,
+		.mask = full ? EV_TIMEWAIT : EV_FREED,
 		.conn = tcb_index(s, t),
 		.generation = t->generation,
 		.listener = SHM_NIL,
@@ -83,7 +85,7 @@ void timewait_enter(struct stack *s, struct tcb *t, struct mtime now)
 	i = timewait_put(s, &r);
 	if (i == SHM_NIL) {
 		ev.mask = EV_FREED;
-		if (s->cfg.role == STACK_FULL)
+		if (tells)
 			stack_report(s, &ev);
 		tcp_conn_free(s, t, now);
 		return;
@@ -92,7 +94,7 @@ void timewait_enter(struct stack *s, struct tcb *t, struct mtime now)
 		wheel_set(s, TIMER_ID(TK_TIMEWAIT, i), mtime_add_ns(now, left));
 	else
 		timewait_arm(s, i, now);
-	if (s->cfg.role == STACK_FULL)
+	if (tells)
 		stack_report(s, &ev);
 	/* In state TIME_WAIT it goes without an EV_FREED. */
 	tcp_conn_free(s, t, now);

@@ -56,7 +56,7 @@ struct member {
 	uint32_t served;     /* when it last got one, in .share->serial */
 	/* front.c */
 	bool can_front; /* it could answer SYNs itself */
-	bool front;	/* and does, of those that its application gets */
+	uint8_t front;	/* SHM_FRONT_*: and does, of those that its application gets */
 	bool untold;	/* there may be connections that came so, of which we know nothing */
 	uint32_t places; /* in the group's spread */
 };

@@ -59,15 +59,15 @@ static uint32_t look(struct daemon *d, struct group *g)
 }
 
 /* Only a hint: what it does not hear in time it tells later. */
-static void say_front(struct daemon *d, struct member *m, bool on)
+static void say_front(struct daemon *d, struct member *m, uint8_t flags)
 {
-	struct shm_msg msg = {.op = SHM_LISTEN_FRONT, .listener = m->id, .flags = on};
+	struct shm_msg msg = {.op = SHM_LISTEN_FRONT, .listener = m->id, .flags = flags};
 
-	if (m->front == on)
+	if (m->front == flags)
 		return;
-	m->front = on;
+	m->front = flags;
 	app_push(m->app, &msg);
-	if (!on || m->untold)
+	if (!flags || m->untold)
 		return;
 	/* Of one that could before, and cannot any more, we have all. */
 	for (struct member *o = m->group->members; o; o = o->next)
@@ -79,6 +79,7 @@ static void say_front(struct daemon *d, struct member *m, bool on)
 void front_update(struct daemon *d, struct group *g)
 {
 	uint32_t slot, was = g->front_slot;
+	uint8_t flags = 0;
 	struct port_key k = port_key_of(g);
 	struct port_val v;
 
@@ -95,13 +96,18 @@ void front_update(struct daemon *d, struct group *g)
 		g->settled = mtime_add_ns(d->now, FRONT_SETTLE_NS);
 	if (slot < TD_MAX_SLOTS)
 		spread_drop(d, g);
+	if (g->front_slot != TD_SLOT_DAEMON)
+		flags = SHM_FRONT_SYNS | (g->front_slot < TD_MAX_SLOTS ? SHM_FRONT_ALONE : 0);
+	/* What begins here may end there, TIME_WAIT included. */
+	tcp_listen_ts_app(d->stack, g->core_id, flags);
 	for (struct member *m = g->members; m; m = m->next)
-		say_front(d, m, g->front_slot != TD_SLOT_DAEMON && m->can_front);
+		say_front(d, m, m->can_front ? flags : 0);
 }
 
 void front_forget(struct daemon *d, struct member *m)
 {
-	m->can_front = m->front = false;
+	m->can_front = false;
+	m->front = 0;
 	m->places = 0;
 	set_untold(d, m, false);
 }

@@ -342,7 +342,7 @@ void listen_begin(struct sock *sk, const struct ctl_listen *req, const struct ip
 void listen_changed(struct sock *sk, const struct ctl_listen *req);
 void listen_end(struct sock *sk);
 /* SHM_LISTEN_FRONT */
-void listen_front(uint32_t id, bool on);
+void listen_front(uint32_t id, uint32_t flags);
 /* Our stack's listener @core_id has connections. */
 void listen_accept(uint32_t core_id);
 /* The queue of @sk has one more (@n 1) or less (-1). */

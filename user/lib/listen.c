@@ -117,14 +117,16 @@ void listen_end(struct sock *sk)
 	l->core_id = SHM_NIL;
 }
 
-void listen_front(uint32_t id, bool on)
+void listen_front(uint32_t id, uint32_t flags)
 {
 	struct sock *sk = listener_by_id(id);
 
 	if (!sk || sk->extra->l.core_id == SHM_NIL)
 		return;
-	sk->extra->l.front = on && !sk->shared;
+	sk->extra->l.front = flags & SHM_FRONT_SYNS && !sk->shared;
 	tcp_listen_quiet(eng.stack, sk->extra->l.core_id, !sk->extra->l.front);
+	tcp_listen_keeps_timewaits(eng.stack, sk->extra->l.core_id,
+				   sk->extra->l.front && flags & SHM_FRONT_ALONE);
 	if (!sk->extra->l.front)
 		untold_run(MTIME_NEVER);
 }

@@ -373,7 +373,7 @@ static void shared(struct sock *sk, int fd)
 	if (sk->state != SK_LISTEN)
 		return;
 	eng.n_shared_l++;
-	listen_front(sk->extra->l.id, false);
+	listen_front(sk->extra->l.id, 0);
 	give_queue(sk);
 }
 
