@@ -98,9 +98,10 @@ enum shm_op {
  * SHM_CONN_GIVE, .flags: not closed. It is a shared socket's, or is in the accept queue of a shared
  * listener; other processes go on with it.
  */
-#define SHM_FRONT_SYNS 1u
-#define SHM_FRONT_ALONE 2u /* and all else that has no flow entry */
 #define SHM_GIVE_KEEP 1u
+/* SHM_LISTEN_FRONT, .flags: SYNs of its pairs come to you; all of the port that has no flow entry does. */
+#define SHM_FRONT_SYNS 1u
+#define SHM_FRONT_ALONE 2u
 /* SHM_CONN_MINE, .flags: not accepted yet; counts as sent, in shm_listener.accepted at accept(). */
 #define SHM_MINE_WAITING 1u
 

@@ -430,6 +430,13 @@ W_HELPER void client_connects(uint16_t sport)
 	w_rx(&ack);
 }
 
+/* The client of handed_over() answers our FIN, number @fin. */
+W_HELPER void client_answers_fin(uint16_t sport, uint32_t fin, uint8_t flags)
+{
+	w_rx(&(struct spec){TCP_PKT, .sport = sport, .dport = listen_port, .seq = CLIENT_ISS + 1,
+			    .ack = fin + 1, .flags = flags, .wnd = 65535});
+}
+
 W_HELPER struct flow_key client_key(uint16_t sport)
 {
 	struct tcp_addr_pair p = {ip(OUR_IP), ip(PEER_IP), htons(listen_port), htons(sport)};

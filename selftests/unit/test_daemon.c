@@ -168,8 +168,7 @@ static void test_given_back_is_finished_here(void **state)
 	assert_int_equal(w.n_fin, 1);
 	/* FIN and ACK from the peer: TIME_WAIT, whose packets find the listener's port entry. */
 	fin = get_be32(w.last.l4 + 4);
-	w_rx(&(struct spec){TCP_PKT, .sport = 5000, .dport = listen_port, .seq = CLIENT_ISS + 1,
-			    .ack = fin + 1, .flags = TH_FIN | TH_ACK, .wnd = 65535});
+	client_answers_fin(5000, fin, TH_FIN | TH_ACK);
 	assert_null(record(5000));
 	assert_null(flow(5000));
 	assert_int_equal(w.n_rst, 0);
@@ -189,8 +188,7 @@ static void test_time_wait_keeps_a_flow_that_nothing_else_matches(void **state)
 	assert_int_equal(listener_unlisten(&w.d, a, 0), 0);
 	app_gives(a, conn);
 	fin = get_be32(w.last.l4 + 4);
-	w_rx(&(struct spec){TCP_PKT, .sport = 5000, .dport = listen_port, .seq = CLIENT_ISS + 1,
-			    .ack = fin + 1, .flags = TH_FIN | TH_ACK, .wnd = 65535});
+	client_answers_fin(5000, fin, TH_FIN | TH_ACK);
 	assert_int_equal(record(5000)->state, REC_TIMEWAIT);
 	assert_int_equal(flow(5000)->state, FLOW_CLOSING);
 	ts_advance(&w.t, 59000);
@@ -216,15 +214,13 @@ static void test_time_wait_after_fin_wait2_needs_no_flow(void **state)
 	conn = handed_over(a, 5000);
 	app_gives(a, conn);
 	fin = get_be32(w.last.l4 + 4);
-	w_rx(&(struct spec){TCP_PKT, .sport = 5000, .dport = listen_port, .seq = CLIENT_ISS + 1,
-			    .ack = fin + 1, .flags = TH_ACK, .wnd = 65535});
+	client_answers_fin(5000, fin, TH_ACK);
 	ts_advance(&w.t, 1100); /* so long a TCB waits */
 	w_round();
 	w_round();
 	assert_int_equal(record(5000)->state, REC_TIMEWAIT);
 	assert_int_equal(flow(5000)->state, FLOW_CLOSING);
-	w_rx(&(struct spec){TCP_PKT, .sport = 5000, .dport = listen_port, .seq = CLIENT_ISS + 1,
-			    .ack = fin + 1, .flags = TH_FIN | TH_ACK, .wnd = 65535});
+	client_answers_fin(5000, fin, TH_FIN | TH_ACK);
 	assert_null(record(5000));
 	assert_null(flow(5000));
 	assert_int_equal(w.n_rst, 0);

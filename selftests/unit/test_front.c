@@ -654,8 +654,7 @@ static void test_told_ends_our_time_wait(void **state)
 	conn = handed_over(a, 5000);
 	app_gives(a, conn);
 	fin = get_be32(w.last.l4 + 4);
-	w_rx(&(struct spec){TCP_PKT, .sport = 5000, .dport = listen_port, .seq = CLIENT_ISS + 1,
-			    .ack = fin + 1, .flags = TH_FIN | TH_ACK, .wnd = 65535});
+	client_answers_fin(5000, fin, TH_FIN | TH_ACK);
 	stack_usage(w.t.s, &u);
 	assert_int_equal(u.timewaits, 1);
 	lr.port = htons(listen_port);

@@ -257,10 +257,11 @@ int stack_event(struct stack *s, const struct net_event *ev, struct mtime now);
 #define EV_RDHUP (1u << 7) /* the peer's FIN was received */
 /*
  * The orphan's TCB .conn/.generation is gone, a TIME_WAIT record has taken the pair over.
- * EV_FREED with .conn TD_NO_CONN follows when that ends, and before that this event again, with .conn
- * TD_NO_CONN, when the peer of one with EV_FIN_WAIT2 closes (it may be left out). STACK_APP, which
- * has no records of what others know of: the orphan has entered TIME_WAIT, and waits to be exported. Of TCB_BORN_UNTOLD
- * there is no report, of others with a record here EV_FREED (tcp_listen_keeps_timewaits()).
+ * EV_FREED with .conn TD_NO_CONN follows when that ends, and before that this event again, with
+ * .conn TD_NO_CONN, when the peer of one with EV_FIN_WAIT2 closes (it may be left out).
+ *
+ * STACK_APP: the orphan has entered TIME_WAIT, and waits to be exported. Where its record is here
+ * (tcp_listen_keeps_timewaits()) EV_FREED says so, and of TCB_BORN_UNTOLD there is no report.
  */
 #define EV_TIMEWAIT (1u << 8)
 #define EV_URGENT (1u << 9) /* the peer has announced urgent data (SIGURG) */

@@ -489,7 +489,7 @@ static bool ours_by_now(struct pkt *p, struct mtime now)
 		if (drain_messages(now) < MSG_BUDGET)
 			break;
 	had = p->injected;
-	p->injected = 2;
+	p->injected = 2; /* as what the daemon returns: it has been counted */
 	d = stack_input(eng.stack, p, now);
 	p->injected = had;
 	return d != DROP_STALE_FLOW;
