@@ -310,95 +310,7 @@ static void test_tcp_sack_nonsense_ignored(void **state)
 	tc_close(&c);
 }
 
-/* More moments than there are runs: each byte's time stays about right, and never too early. */
-static void test_tcp_board_full_keeps_times_apart(void **state)
-{
-	static union {
-		struct board b;
-		uint8_t chunk[CHUNK_SIZE];
-	} u;
-	const uint32_t n = 4 * BOARD_MAX;
-	const uint64_t t0 = 1000 * NS_PER_S;
-	struct board *b = &u.b;
-	uint32_t k = 0;
-
-	(void)state;
-	memset(&u, 0, sizeof(u));
-	for (uint32_t i = 0; i < n; i++)
-		board_sent(b, i * 1000, (i + 1) * 1000, (struct mtime){t0 + i * NS_PER_MS});
-	assert_int_equal(b->end, n * 1000);
-	assert_true(b->n < BOARD_MAX);
-	for (uint32_t i = 0; i < n; i++) {
-		while (board_run_end(b, k) <= i * 1000)
-			k++;
-		assert_in_range(b->r[k].xmit, t0 + i * NS_PER_MS,
-				t0 + i * NS_PER_MS + n * NS_PER_MS / 64);
-	}
-}
-
-/* @n runs of 1000 bytes of which no two neighbours are alike. */
-static void fill_board(struct board *b, uint32_t n)
-{
-	static const uint8_t flags[4] = {SEG_SACKED, 0, SEG_SACKED, SEG_LOST};
-
-	memset(b, 0, CHUNK_SIZE);
-	for (uint32_t i = 0; i < n; i++)
-		board_sent(b, i * 1000, (i + 1) * 1000, (struct mtime){(i + 1) * NS_PER_MS});
-	for (uint32_t i = 0; i < n; i++) {
-		b->r[i].flags = flags[i % 4];
-		b->sacked += i % 2 ? 0 : 1000;
-		b->lost += i % 4 == 3 ? 1000 : 0;
-	}
-	assert_int_equal(b->n, n);
-}
-
-/* Where runs cannot be merged what is new is one with the last one, which counts as sent again. */
-static void test_tcp_board_without_room_stays_right(void **state)
-{
-	static union {
-		struct board b;
-		uint8_t chunk[CHUNK_SIZE];
-	} u;
-	struct board *b = &u.b;
-
-	(void)state;
-	for (uint32_t spare = 8; spare <= 12; spare++) {
-		uint32_t n = BOARD_MAX - spare, end = n * 1000;
-		struct tcb t = {.snd_max = end + 500, .snd_nxt = end + 500};
-
-		fill_board(b, n);
-		board_sent(b, end, end + 500, (struct mtime){9 * NS_PER_S});
-		assert_true(board_sane(&t, b));
-		assert_int_equal(b->n, spare == 8 ? n : n + 1);
-		assert_int_equal(b->r[b->n - 1].seq, spare == 8 ? end - 1000 : end);
-		assert_int_equal(b->r[b->n - 1].xmit, 9 * NS_PER_S);
-		/* and the next, which finds the last one as it was left, and the other kinds */
-		t.snd_max = t.snd_nxt = end + 700;
-		board_sent(b, end + 500, end + 700, (struct mtime){10 * NS_PER_S});
-		assert_true(board_sane(&t, b));
-	}
-	/* whatever the last one is */
-	for (uint32_t kind = 0; kind < 3; kind++) {
-		static const uint8_t last[3] = {SEG_AGAIN, SEG_SACKED, SEG_LOST | SEG_AGAIN};
-		uint32_t n = BOARD_MAX - 8, end = n * 1000;
-		struct tcb t = {.snd_max = end + 500, .snd_nxt = end + 500};
-
-		fill_board(b, n);
-		b->r[n - 2].flags = kind == 1 ? SEG_AGAIN : SEG_SACKED;
-		b->r[n - 1].flags = last[kind];
-		b->sacked = b->lost = 0;
-		for (uint32_t i = 0; i < n; i++) {
-			b->sacked += b->r[i].flags & SEG_SACKED ? 1000 : 0;
-			b->lost += b->r[i].flags & SEG_LOST ? 1000 : 0;
-		}
-		board_sent(b, end, end + 500, (struct mtime){9 * NS_PER_S});
-		assert_true(board_sane(&t, b));
-		assert_int_equal(b->n, n);
-		assert_int_equal(b->r[n - 1].flags, SEG_AGAIN);
-	}
-}
-
-/* As many pieces as a peer likes: the scoreboard stays in its chunk and right. */
+/* As many pieces as a peer likes: the scoreboard stays in its bounds and right. */
 static void test_tcp_board_bounded(void **state)
 {
 	(void)state;
@@ -560,39 +472,6 @@ static void test_tcp_rack_window_narrows(void **state)
 	}
 }
 
-/* RFC 8985 §6.2, step 1: the round trip is that of what was sent last, and sent once only. */
-static void test_tcp_board_ack_samples_the_newest(void **state)
-{
-	static union {
-		struct board b;
-		uint8_t chunk[CHUNK_SIZE];
-	} u;
-	const uint32_t B = 0x90000000; /* any number may be the first */
-	const struct mtime now = {50 * NS_PER_MS};
-	struct tcp_seg g = {.o.n_sack = 1, .o.sack = {{B + 2000, B + 3000}}};
-	struct tcb t = {.snd_max = B + 3000, .snd_nxt = B + 3000};
-	struct board_ack a;
-
-	(void)state;
-	for (int again = 0; again < 3; again++) {
-		memset(&u, 0, sizeof(u));
-		t.snd_una = u.b.end = u.b.fack = B;
-		for (uint32_t i = 0; i < 3; i++)
-			board_sent(&u.b, B + i * 1000, B + (i + 1) * 1000,
-				   (struct mtime){10 * (i + 1) * NS_PER_MS});
-		for (int i = 0; i < again; i++)
-			u.b.r[2 - i].flags = SEG_AGAIN;
-		t.snd_una = B + 1000;
-		a = (struct board_ack){.t = &t, .b = &u.b, .g = &g, .now = now};
-		board_ack(&a);
-		assert_int_equal(a.delivered, 2000);
-		assert_int_equal(a.sent_last, 30 * NS_PER_MS);
-		assert_int_equal(a.sent_unsure, again != 0);
-		assert_int_equal(a.newest_end, B + (again ? 1000 : 3000));
-		assert_int_equal(a.newest_rtt, again ? 40000 : 20000);
-	}
-}
-
 /* RFC 5681 §3.1 with SACK: in order and without loss cwnd grows by what is acknowledged. */
 static void test_tcp_slow_start_with_scoreboard(void **state)
 {
@@ -672,13 +551,10 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_rto_leaves_what_was_just_sent, setup),
 		cmocka_unit_test_setup(test_tcp_sack_reneging, setup),
 		cmocka_unit_test_setup(test_tcp_sack_nonsense_ignored, setup),
-		cmocka_unit_test_setup(test_tcp_board_full_keeps_times_apart, setup),
-		cmocka_unit_test_setup(test_tcp_board_without_room_stays_right, setup),
 		cmocka_unit_test_setup(test_tcp_board_bounded, setup),
 		cmocka_unit_test_setup(test_tcp_prr_begins_anew, setup),
 		cmocka_unit_test_setup(test_tcp_end_of_loss_is_no_end_of_recovery, setup),
 		cmocka_unit_test_setup(test_tcp_rack_window_narrows, setup),
-		cmocka_unit_test_setup(test_tcp_board_ack_samples_the_newest, setup),
 		cmocka_unit_test_setup(test_tcp_slow_start_with_scoreboard, setup),
 		cmocka_unit_test_setup(test_tcp_tlp_not_in_recovery, setup),
 		cmocka_unit_test_setup(test_tcp_tlp_sends_new_data, setup),

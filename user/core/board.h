@@ -5,9 +5,10 @@
  * for segmentation offload is one run, which splits where the peer has only parts of it; so do
  * packets of one moment share a run, which says the same as one record for each would.
  *
- * It takes one chunk while something is outstanding, and none otherwise. All that loss recovery
- * knows beyond the TCB (RACK, PRR) lives and ends with it. Without it (no SACK, no memory) the
- * connection does New Reno; with it snd_nxt is always snd_max.
+ * It takes a chunk while something is outstanding, more of them where a large window has lost much,
+ * and none otherwise. All that loss recovery knows beyond the TCB (RACK, PRR) lives and ends with
+ * it. Without it (no SACK, no memory) the connection does New Reno; with it snd_nxt is always
+ * snd_max.
  */
 #ifndef TANDEM_CORE_BOARD_H
 #define TANDEM_CORE_BOARD_H
@@ -39,11 +40,16 @@ struct undo {
 	bool sent;		 /* some were: .ts means something */
 };
 
+#define BOARD_MORE 8u
+
 struct board {
-	uint32_t first, n;     /* r[first] begins at snd_una */
+	uint32_t first, n;     /* run @first begins at snd_una */
 	uint32_t end;	       /* snd_max */
 	uint32_t sacked, lost; /* bytes so marked */
+	uint32_t again;	       /* bytes sent more than once, and neither */
+	uint32_t lost_from;    /* nothing before it is lost */
 	uint32_t fack;	       /* highest number known to have arrived */
+	uint32_t n_more;       /* of .more */
 	/* RFC 8985 §5.4: the segment that was sent last of those that have arrived */
 	uint64_t rack_xmit; /* 0: none yet */
 	uint32_t rack_end, rack_rtt;
@@ -57,10 +63,13 @@ struct board {
 			    .recover, nothing is lost */
 	uint8_t frto;	 /* enum frto_state */
 	struct undo undo;
-	uint32_t rate; /* chunk of struct rate, SHM_NIL: none (rate.c) */
+	uint32_t rate;		   /* chunk of struct rate, SHM_NIL: none (rate.c) */
+	uint32_t more[BOARD_MORE]; /* chunks of the runs that .r has no room for */
 	struct seg_run r[];
 };
-#define BOARD_MAX ((uint32_t)((CHUNK_SIZE - sizeof(struct board)) / sizeof(struct seg_run)))
+#define BOARD_RUNS ((uint32_t)((CHUNK_SIZE - sizeof(struct board)) / sizeof(struct seg_run)))
+#define MORE_RUNS ((uint32_t)(CHUNK_SIZE / sizeof(struct seg_run)))
+#define BOARD_MAX (BOARD_RUNS + BOARD_MORE * MORE_RUNS)
 
 static inline struct board *tcp_board(const struct stack *s, const struct tcb *t)
 {
@@ -69,9 +78,23 @@ static inline struct board *tcp_board(const struct stack *s, const struct tcb *t
 	return c == SHM_NIL ? NULL : (struct board *)(void *)chunk_data(s, c);
 }
 
-static inline uint32_t board_run_end(const struct board *b, uint32_t i)
+static inline struct seg_run *board_run(const struct stack *s, struct board *b, uint32_t i)
 {
-	return i + 1 < b->first + b->n ? b->r[i + 1].seq : b->end;
+	if (i < BOARD_RUNS)
+		return &b->r[i];
+	i -= BOARD_RUNS;
+	return (struct seg_run *)(void *)chunk_data(s, b->more[i / MORE_RUNS]) + i % MORE_RUNS;
+}
+
+static inline uint32_t board_run_end(const struct stack *s, struct board *b, uint32_t i)
+{
+	return i + 1 < b->first + b->n ? board_run(s, b, i + 1)->seq : b->end;
+}
+
+/* Chunks that it holds, with those of the rate of delivery. */
+static inline uint32_t board_chunks(const struct board *b)
+{
+	return b ? 1 + b->n_more + (b->rate != SHM_NIL) : 0;
 }
 
 /* Bytes in the network, as far as we know. */
@@ -126,7 +149,8 @@ void rate_room(struct stack *s, struct tcb *t);
 struct board *board_open(struct stack *s, struct tcb *t, struct mtime now);
 void board_close(struct stack *s, struct tcb *t);
 /* [seq, end) was sent: new at the end, or what was sent before. */
-void board_sent(struct board *b, uint32_t seq, uint32_t end, struct mtime now);
+void board_sent(struct stack *s, struct tcb *t, struct board *b, uint32_t seq, uint32_t end,
+		struct mtime now);
 /* What an ACK makes known; rack_heard() is told of each run of bytes that has arrived. */
 struct board_ack {
 	struct stack *s;
@@ -146,19 +170,17 @@ struct board_ack {
 };
 void board_ack(struct board_ack *a);
 /* Marks run @i lost. */
-void board_lose(struct board *b, uint32_t i);
-void board_all_lost(struct board *b);
-void board_none_lost(struct board *b);
-/* Bytes that were sent again, and are not known to have arrived or to be lost. */
-uint32_t board_again(const struct board *b);
-void board_forget_sacks(struct board *b);
+void board_lose(const struct stack *s, struct board *b, uint32_t i);
+void board_all_lost(const struct stack *s, struct board *b);
+void board_none_lost(const struct stack *s, struct board *b);
+void board_forget_sacks(const struct stack *s, struct board *b);
 /* The first run that is to be sent again; BOARD_MAX: none. */
-uint32_t board_first_lost(const struct board *b);
-bool board_sane(const struct tcb *t, const struct board *b);
+uint32_t board_first_lost(const struct stack *s, struct board *b);
+bool board_sane(const struct stack *s, const struct tcb *t, struct board *b);
 
 /* tcp_undo.c */
 /* cwnd is about to be reduced. */
-void undo_begin(struct tcb *t, struct board *b);
+void undo_begin(const struct stack *s, struct tcb *t, struct board *b);
 /* It was for another reason: what was remembered is worth nothing now. */
 void undo_forget(struct board *b);
 void undo_sent_again(struct stack *s, struct tcb *t, struct board *b, uint32_t len,

@@ -164,7 +164,7 @@ void tcp_rto_expired(struct stack *s, struct tcb *t, struct mtime now)
 	if (b) {
 		frto_begin(t, b, was);
 		if (!t->rtx_first && was != CC_RECOVERY)
-			undo_begin(t, b);
+			undo_begin(s, t, b);
 		tcp_rack_rto(s, t, b, now);
 	} else {
 		reno_frto_begin(t, was);

@@ -106,19 +106,17 @@ static void rxq_link(struct stack *s, struct tcb *t, uint32_t c)
 }
 
 /* Chunks that the receive side holds; the send queue is packed, so its share is known. */
-static uint32_t rx_chunks(const struct tcb *t)
+static uint32_t rx_chunks(const struct stack *s, const struct tcb *t)
 {
 	uint32_t tx = (t->tx_bytes + CHUNK_SIZE - 1) / CHUNK_SIZE;
 
-	tx += t->work && tcb_work(t)->seg_head != SHM_NIL
-		      ? 2
-		      : 0; /* the scoreboard, and perhaps the rate of delivery */
+	tx += board_chunks(tcp_board(s, t));
 	return t->n_chunks > tx ? t->n_chunks - tx : 0;
 }
 
-static bool rx_chunks_full(const struct tcb *t)
+static bool rx_chunks_full(const struct stack *s, const struct tcb *t)
 {
-	return rx_chunks(t) >= t->rcvbuf / CHUNK_SIZE + 4;
+	return rx_chunks(s, t) >= t->rcvbuf / CHUNK_SIZE + 4;
 }
 
 uint32_t rxq_append(struct stack *s, struct tcb *t, const struct pkt *p, uint32_t off, uint32_t len)
@@ -203,7 +201,7 @@ static uint32_t ooo_fill(struct stack *s, struct tcb *t, uint32_t *prev, uint32_
 	uint32_t c = *prev, n;
 
 	if (c == SHM_NIL || chunk_end(s, c) != seq || !chunk_room(s, c)) {
-		if (rx_chunks_full(t) || tcp_memory_low(s) || !tcp_mem_out_of_order(s, t))
+		if (rx_chunks_full(s, t) || tcp_memory_low(s) || !tcp_mem_out_of_order(s, t))
 			return 0;
 		c = chunk_take(s, t);
 		if (c == SHM_NIL)

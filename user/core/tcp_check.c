@@ -56,7 +56,7 @@ static bool ooo_sorted(const struct stack *s, const struct tcb *t)
 
 static int check_queues(const struct stack *s, const struct tcb *t, char *why, size_t len)
 {
-	const struct board *b = tcp_board(s, t);
+	struct board *b = tcp_board(s, t);
 	struct queue tx = walk(s, t->tx_head), rx = walk(s, t->rx_head), ooo = walk(s, t->ooo_head);
 
 	if (tx.broken || rx.broken || ooo.broken)
@@ -65,7 +65,7 @@ static int check_queues(const struct stack *s, const struct tcb *t, char *why, s
 		FAIL("queue's bytes are not the sum of its chunks");
 	if (tx.last != (t->work ? tcb_work(t)->tx_tail : SHM_NIL) || rx.last != rxq_tail(s, t))
 		FAIL("queue's tail is not its last chunk");
-	if (tx.chunks + rx.chunks + ooo.chunks + !!b + (b && b->rate != SHM_NIL) != t->n_chunks)
+	if (tx.chunks + rx.chunks + ooo.chunks + board_chunks(b) != t->n_chunks)
 		FAIL("n_chunks is not the number of chunks");
 	if (t->state == TCP_CLOSED && (tx.chunks || ooo.chunks))
 		FAIL("closed, but holds what nobody can use");
@@ -170,13 +170,13 @@ static int check_undo(const struct stack *s, const struct tcb *t, char *why, siz
 
 static int check_board(const struct stack *s, const struct tcb *t, char *why, size_t len)
 {
-	const struct board *b = tcp_board(s, t);
+	struct board *b = tcp_board(s, t);
 
 	if (!b)
 		return 0;
 	if (!(t->opt & TCB_OPT_SACK) || !tcp_synchronised(t) || t->snd_una == t->snd_max)
 		FAIL("scoreboard for nothing");
-	if (!board_sane(t, b))
+	if (!board_sane(s, t, b))
 		FAIL("scoreboard does not say what is outstanding");
 	if (b->frto != FRTO_NONE && t->cc_state != CC_LOSS)
 		FAIL("F-RTO without a timeout");

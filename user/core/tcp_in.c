@@ -506,7 +506,7 @@ static void mss_lower(struct stack *s, struct tcb *t, uint16_t mss)
 	if (!tcp_board(s, t))
 		t->snd_nxt = t->snd_una;
 	else
-		board_all_lost(tcp_board(s, t));
+		board_all_lost(s, tcp_board(s, t));
 	t->flags &= ~TCB_F_RTT_VALID;
 }
 

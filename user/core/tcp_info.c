@@ -45,7 +45,7 @@ static void fill_loss(const struct tcb *t, const struct board *b, uint32_t mss,
 	if (b) {
 		o->sacked = segments(b->sacked, mss);
 		o->lost = segments(b->lost, mss);
-		o->retrans = segments(board_again(b), mss);
+		o->retrans = segments(b->again, mss);
 	} else if (t->cc_state != CC_OPEN && t->snd_max != t->snd_una) {
 		/* New Reno knows of one: the segment at snd_una. */
 		o->lost = !!(t->flags & TCB_F_RTX);

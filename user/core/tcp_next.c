@@ -98,15 +98,16 @@ static bool next_data(const struct stack *s, const struct tcb *t, const struct b
  * What is lost goes before new data, in order, as far as cwnd and the peer's window let it. A
  * segment that does not fit waits for ACKs, or for the timer.
  */
-static bool next_resend(const struct tcb *t, const struct board *b, struct tcp_next *n)
+static bool next_resend(const struct stack *s, const struct tcb *t, struct board *b,
+			struct tcp_next *n)
 {
-	uint32_t i = b ? board_first_lost(b) : BOARD_MAX;
+	uint32_t i = b ? board_first_lost(s, b) : BOARD_MAX;
 	uint32_t end, pipe, queue_end = tcp_queue_end(t), stop;
 
 	if (i == BOARD_MAX)
 		return false;
-	n->seq = b->r[i].seq;
-	stop = board_run_end(b, i);
+	n->seq = board_run(s, b, i)->seq;
+	stop = board_run_end(s, b, i);
 	end = seq_min(stop, queue_end);
 	n->len = seq_lt(n->seq, end) ? tcp_min(end - n->seq, tcp_eff_mss(t)) : 0;
 	n->fin = seq_gt(stop, queue_end) && n->seq + n->len == queue_end;
@@ -125,7 +126,7 @@ static bool frto_waits(const struct tcb *t, const struct board *b)
 }
 
 /* What windows let go; where it has to wait for its time, when that is. */
-static enum tcp_action next_text(const struct stack *s, const struct tcb *t, const struct board *b,
+static enum tcp_action next_text(const struct stack *s, const struct tcb *t, struct board *b,
 				 struct tcp_next *n, struct mtime now)
 {
 	enum tcp_action act = TCP_ACT_NONE;
@@ -134,7 +135,7 @@ static enum tcp_action next_text(const struct stack *s, const struct tcb *t, con
 	/* RFC 5682 §3.1, step 2b: new data first, and then what its ACKs say */
 	if (b && b->frto == FRTO_NEW_DATA && next_data(s, t, b, n))
 		act = TCP_ACT_DATA;
-	else if (!frto_waits(t, b) && next_resend(t, b, n))
+	else if (!frto_waits(t, b) && next_resend(s, t, b, n))
 		act = TCP_ACT_RESEND;
 	else if (next_data(s, t, b, n))
 		act = TCP_ACT_DATA;
@@ -224,7 +225,7 @@ static struct mtime first_deadline(const struct tcb *t, const struct board *b, s
 #define MEMORY_RETRY_MS 10u
 
 /* What a connection that is open has to do apart from ACKs. */
-static enum tcp_action next_open(const struct stack *s, const struct tcb *t, const struct board *b,
+static enum tcp_action next_open(const struct stack *s, const struct tcb *t, struct board *b,
 				 struct tcp_next *n, struct mtime now)
 {
 	enum tcp_action act = TCP_ACT_NONE;
@@ -243,7 +244,7 @@ static enum tcp_action next_open(const struct stack *s, const struct tcb *t, con
 struct tcp_next tcp_next(const struct stack *s, const struct tcb *t, struct mtime now)
 {
 	struct tcp_next n = {.act = TCP_ACT_NONE, .when = MTIME_NEVER};
-	const struct board *b = tcp_board(s, t);
+	struct board *b = tcp_board(s, t);
 
 	if (t->flags & TCB_F_RST_SEND) {
 		n.act = TCP_ACT_RST;

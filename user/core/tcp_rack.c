@@ -39,7 +39,7 @@ struct board *tcp_rack_board(struct stack *s, struct tcb *t, struct mtime now)
 	t->dupacks = 0;
 	b->recover_fs = t->snd_max - t->snd_una;
 	if (t->cc_state == CC_LOSS) /* came over in the midst of it: what a timeout said */
-		board_all_lost(b);
+		board_all_lost(s, b);
 	return b;
 }
 
@@ -57,7 +57,7 @@ void tcp_rack_sent(struct stack *s, struct tcb *t, uint32_t seq, uint32_t end, b
 	if (cc_get(t->cc)->control)
 		rate_sent(s, t, b, now);
 	if (b->n) {
-		board_sent(b, seq, end, now);
+		board_sent(s, t, b, seq, end, now);
 	} else { /* it is new */
 		b->n = 1;
 		b->end = end;
@@ -142,15 +142,15 @@ static bool detect_loss(struct stack *s, struct tcb *t, struct board *b, struct 
 	if (!b->rack_xmit)
 		return false;
 	for (uint32_t i = b->first; i < b->first + b->n; i++) {
-		struct seg_run *r = &b->r[i];
+		const struct seg_run *r = board_run(s, b, i);
 
 		if (r->flags & (SEG_SACKED | SEG_LOST) ||
-		    !sent_after(b->rack_xmit, b->rack_end, r->xmit, board_run_end(b, i)))
+		    !sent_after(b->rack_xmit, b->rack_end, r->xmit, board_run_end(s, b, i)))
 			continue;
 		if (r->xmit + wait <= now.ns) {
 			if (r->flags & SEG_AGAIN)
 				MIB(s, TcpExt_TCPLostRetransmit);
-			board_lose(b, i);
+			board_lose(s, b, i);
 			lost = true;
 		} else if (r->xmit + wait > b->t_reo) {
 			b->t_reo = r->xmit + wait;
@@ -223,7 +223,7 @@ static void recovery_begin(struct stack *s, struct tcb *t, struct board *b, stru
 	MIB(s, TcpExt_TCPSackRecovery);
 	/* Once for each window: not for what is left of one that was reduced for already. */
 	if (seq_ge(t->snd_una, t->recover)) {
-		undo_begin(t, b);
+		undo_begin(s, t, b);
 		cc_of(s, t)->loss(t, tcp_min(t->snd_max - t->snd_una, t->cwnd), now);
 		t->recover = t->snd_max;
 	}
@@ -252,11 +252,11 @@ static void recovery_end(struct tcb *t, struct board *b)
  * RFC 2018 §8: the peer waits for what it said it had. Perhaps an ACK of it is on its way; else, as
  * Linux, the timer expires soon.
  */
-static void reneging_check(struct tcb *t, const struct board *b, struct mtime now)
+static void reneging_check(const struct stack *s, struct tcb *t, struct board *b, struct mtime now)
 {
 	uint64_t soon = mtime_add_us(now, tcp_max(t->srtt / 2, RENEGING_MIN_US)).ns;
 
-	if (b->r[b->first].flags & SEG_SACKED && t->t_rtx > soon)
+	if (board_run(s, b, b->first)->flags & SEG_SACKED && t->t_rtx > soon)
 		t->t_rtx = soon;
 }
 
@@ -268,17 +268,18 @@ static bool ack_in_order(struct stack *s, struct tcb *t, struct board *b, const 
 			 const struct cc_ack *ca, struct mtime now)
 {
 	const struct cc_ops *cc = cc_get(t->cc);
-	uint32_t una = t->snd_una, i = b->first, from = b->r[i].seq, end;
+	uint32_t una = t->snd_una, i = b->first, from, end;
 	struct cc_ack c;
 	uint64_t xmit;
 
 	if (t->cc_state != CC_OPEN || b->sacked || b->lost || b->undo.cwnd || b->cwr || b->frto ||
-	    g->o.n_sack || cc->control || !ca->acked || seq_gt(b->fack, una))
+	    g->o.n_sack || cc->control || !ca->acked || seq_gt(b->fack, una) || b->n_more)
 		return false;
+	from = b->r[i].seq;
 	for (;; i++) {
 		if (b->r[i].flags)
 			return false;
-		end = board_run_end(b, i);
+		end = board_run_end(s, b, i);
 		if (!seq_lt(end, una))
 			break;
 	}
@@ -300,7 +301,7 @@ static bool ack_in_order(struct stack *s, struct tcb *t, struct board *b, const 
 	i += end == una;
 	b->n -= i - b->first;
 	b->first = i;
-	b->fack = una;
+	b->fack = b->lost_from = una;
 	b->min_rtt = tcp_min(b->min_rtt, c.rtt_us);
 	if (sent_after(xmit, una, b->rack_xmit, b->rack_end)) {
 		b->rack_xmit = xmit;
@@ -337,7 +338,7 @@ void tcp_rack_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, const
 		 * What was lost meanwhile begins the next one, for a model of the path that goes by
 		 * its rounds. For windows it counts with what is lost next, as one reduction.
 		 */
-		lost = cc->control && (b->lost || board_again(b));
+		lost = cc->control && (b->lost || b->again);
 	}
 	known_lost = b->lost;
 	if (b->sacked || t->cc_state != CC_OPEN)
@@ -369,7 +370,7 @@ void tcp_rack_ack(struct stack *s, struct tcb *t, const struct tcp_seg *g, const
 	if (ca->acked || a.delivered)
 		tcp_rack_arm_probe(s, t, now);
 	if (ca->acked)
-		reneging_check(t, b, now);
+		reneging_check(s, t, b, now);
 }
 
 void tcp_rack_timer(struct stack *s, struct tcb *t, struct mtime now)
@@ -394,15 +395,18 @@ void tcp_rack_rto(struct stack *s, struct tcb *t, struct board *b, struct mtime 
 {
 	uint64_t wait = (uint64_t)(b->rack_rtt + reo_wnd(t, b)) * 1000;
 
-	if (b->r[b->first].flags & SEG_SACKED) {
+	if (board_run(s, b, b->first)->flags & SEG_SACKED) {
 		MIB(s, TcpExt_TCPSACKReneging);
-		board_forget_sacks(b);
-		board_all_lost(b);
+		board_forget_sacks(s, b);
+		board_all_lost(s, b);
 	} else {
-		for (uint32_t i = b->first; i < b->first + b->n; i++)
-			if (!(b->r[i].flags & (SEG_SACKED | SEG_LOST)) &&
-			    (i == b->first || b->r[i].xmit + wait <= now.ns))
-				board_lose(b, i);
+		for (uint32_t i = b->first; i < b->first + b->n; i++) {
+			const struct seg_run *r = board_run(s, b, i);
+
+			if (!(r->flags & (SEG_SACKED | SEG_LOST)) &&
+			    (i == b->first || r->xmit + wait <= now.ns))
+				board_lose(s, b, i);
+		}
 	}
 	b->t_reo = b->t_pto = 0;
 	t->flags &= ~TCB_F_TLP;

@@ -14,24 +14,27 @@
 #define UNDO_SPAN (1u << 30)
 
 /* Bytes of which copies may be on their way, also where we think that these are lost. */
-static uint32_t copies_out(const struct board *b)
+static uint32_t copies_out(const struct stack *s, struct board *b)
 {
 	uint32_t n = 0;
 
-	for (uint32_t i = b->first; i < b->first + b->n; i++)
-		if ((b->r[i].flags & (SEG_AGAIN | SEG_SACKED)) == SEG_AGAIN)
-			n += board_run_end(b, i) - b->r[i].seq;
+	for (uint32_t i = b->first; i < b->first + b->n; i++) {
+		const struct seg_run *r = board_run(s, b, i);
+
+		if ((r->flags & (SEG_AGAIN | SEG_SACKED)) == SEG_AGAIN)
+			n += board_run_end(s, b, i) - r->seq;
+	}
 	return n;
 }
 
-void undo_begin(struct tcb *t, struct board *b)
+void undo_begin(const struct stack *s, struct tcb *t, struct board *b)
 {
 	struct undo *u = &b->undo;
 
 	u->cwnd = t->cwnd;
 	u->ssthresh = t->ssthresh;
 	u->una = t->snd_una;
-	u->again = copies_out(b);
+	u->again = copies_out(s, b);
 	u->sent = u->sent && u->again;
 }
 
@@ -117,7 +120,7 @@ static void take_back(struct board_ack *a, enum mib why)
 	if (t->cc_state == CC_OPEN)
 		return;
 	/* What is missing nevertheless RACK will find again. */
-	board_none_lost(a->b);
+	board_none_lost(a->s, a->b);
 	a->b->frto = FRTO_NONE;
 	t->cc_state = CC_OPEN;
 	t->recover = t->snd_una - 1; /* the next loss reduces again */
@@ -148,7 +151,7 @@ bool undo_try(struct board_ack *a, bool acked, bool recovered)
 		take_back(a, MIB_TcpExt_TCPFullUndo);
 	} else if (dup) {
 		take_back(a, MIB_TcpExt_TCPDSACKUndo);
-	} else if (t->cc_state == CC_RECOVERY && !copies_out(a->b)) {
+	} else if (t->cc_state == CC_RECOVERY && !copies_out(a->s, a->b)) {
 		t->flags |= TCB_F_REORDER; /* the hole was only late */
 		tcb_rare(a->s, t)->reord_seen++;
 		take_back(a, MIB_TcpExt_TCPPartialUndo);
