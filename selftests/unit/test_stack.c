@@ -408,7 +408,7 @@ static void test_stack_names_and_defaults(void **state)
 	assert_string_equal(drop_name(DROP_MAX), "?");
 	stack_limits_default(&l);
 	assert_int_equal(l.somaxconn, 4096);
-	assert_int_equal(l.tcp_rmem[2], 6291456);
+	assert_int_equal(l.tcp_rmem[2], 33554432);
 	assert_int_equal(l.ipfrag_time, 30);
 }
 

@@ -180,14 +180,14 @@ static void test_syncookie_queue_full_third_ack_establishes(void **state)
 	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_ListenDrops), 0);
 	assert_int_equal(c.opt.mss, 1460);
 	assert_true(c.opt.has_wscale && c.opt.has_ts);
-	assert_int_equal(c.opt.wscale, 7);
+	assert_int_equal(c.opt.wscale, 10);
 	assert_int_equal(c.opt.ts_ecr, 5000);
 	ts_advance(&c.t, 30);
 	c.ts_val = 5030;
 	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .wnd = 100), DROP_NONE);
 	accept_it();
 	assert_int_equal(tc_tcb(&c)->snd_wscale, 9);
-	assert_int_equal(tc_tcb(&c)->rcv_wscale, 7);
+	assert_int_equal(tc_tcb(&c)->rcv_wscale, 10);
 	assert_int_equal(tc_tcb(&c)->snd_wnd, 100u << 9);
 	assert_int_equal(tc_tcb(&c)->mss, 1380);
 	assert_int_equal(tc_tcb(&c)->ts_recent, 5030);

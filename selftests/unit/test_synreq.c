@@ -42,7 +42,7 @@ static void test_tcp_syn_answered_with_options(void **state)
 	assert_int_equal(c.last.wnd, 65535);
 	assert_int_equal(c.opt.mss, 1460);
 	assert_true(c.opt.has_wscale && c.opt.has_ts && !c.opt.sack_ok);
-	assert_int_equal(c.opt.wscale, 7);
+	assert_int_equal(c.opt.wscale, 10);
 	assert_int_equal(c.opt.ts_ecr, 5000);
 	ts_advance(&c.t, 25);
 	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .wnd = 2), DROP_NONE);

@@ -290,7 +290,7 @@ static void test_tcp_offer_wscale(void **state)
 
 	(void)state;
 	tc_open(&c, &cfg);
-	assert_int_equal(tcp_offer_wscale(c.t.s, 131072), 7); /* tcp_rmem[2] is 6 MiB */
+	assert_int_equal(tcp_offer_wscale(c.t.s, 131072), 10); /* tcp_rmem[2] is 32 MiB */
 	assert_int_equal(tcp_offer_wscale(c.t.s, 1u << 31), TCP_WSCALE_MAX);
 	tc_close(&c);
 	cfg.limits.tcp_rmem[2] = 60000;

@@ -22,10 +22,10 @@ static void test_tcp_syn_sent_synack_establishes(void **state)
 	tc_connect_syn(&c, NULL);
 	assert_int_equal(c.opt.mss, 1460);
 	assert_true(c.opt.has_wscale && c.opt.has_ts);
-	assert_int_equal(c.opt.wscale, 7);
+	assert_int_equal(c.opt.wscale, 10);
 	ts_advance(&c.t, 30);
 	assert_int_equal(RX(&c, .flags = TH_SYN | TH_ACK, .ack = 1, .wnd = 1000), DROP_NONE);
-	TX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .wnd = 65536 >> 7);
+	TX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .wnd = 65536 >> 10);
 	assert_int_equal(c.opt.ts_ecr, 5000);
 	tc_state(&c, TCP_ESTABLISHED);
 	assert_int_equal(tc_events(&c), EV_CONNECTED | EV_WRITABLE);

@@ -22,7 +22,7 @@ void stack_limits_default(struct stack_limits *l)
 		.tcp_keepalive_time = 7200,
 		.tcp_keepalive_intvl = 75,
 		.tcp_keepalive_probes = 9,
-		.tcp_rmem = {4096, 131072, 6291456},
+		.tcp_rmem = {4096, 131072, 33554432},
 		.tcp_wmem = {4096, 16384, 4194304},
 		.tcp_window_scaling = 1,
 		.tcp_timestamps = 1,

@@ -92,7 +92,7 @@ struct stack_limits {
 	uint32_t tcp_keepalive_time;	/* s, 7200 */
 	uint32_t tcp_keepalive_intvl;	/* s, 75 */
 	uint32_t tcp_keepalive_probes;	/* 9 */
-	uint32_t tcp_rmem[3];		/* bytes: 4096 131072 6291456 */
+	uint32_t tcp_rmem[3];		/* bytes: 4096 131072 33554432 */
 	uint32_t tcp_wmem[3];		/* bytes: 4096 16384 4194304 */
 	uint32_t tcp_mem[3];		/* chunks: low, pressure, high; 0 0 0: shares of the arena */
 	uint32_t tcp_window_scaling;	/* 1 */

@@ -77,7 +77,7 @@
 	  "Seconds between keepalive probes.")                                                     \
 	X(tcp_keepalive_probes, U32, limits.tcp_keepalive_probes, 1, 127, "9",                     \
 	  "Unanswered keepalive probes that end a connection.")                                    \
-	X(tcp_rmem, TRIPLE, limits.tcp_rmem, 2304, 1u << 30, "4096 131072 6291456",                \
+	X(tcp_rmem, TRIPLE, limits.tcp_rmem, 2304, 1u << 30, "4096 131072 33554432",                \
 	  "Receive buffer: least, initial, most, in bytes.")                                       \
 	X(tcp_wmem, TRIPLE, limits.tcp_wmem, 4096, 1u << 30, "4096 16384 4194304",                 \
 	  "Send buffer: least, initial, most, in bytes.")                                          \
