@@ -8,6 +8,10 @@
 #   $NS_A  eth0 10.77.0.1/24 ──── veth ──── eth0 10.77.0.2/24  $NS_B
 #          wrk, redis-benchmark, bench_app  nginx, redis-server, memcached, haproxy
 #
+# wrk and redis-benchmark take about as long for a request as a fast server does: where their CPU is
+# busy (last column) they are what limits the rate. So requests of one kind on connections that are kept are also
+# made by bench_app, which takes less ("light client").
+#
 # Server and client have a CPU each; servers with two threads are also measured with both CPUs, the client then
 # shares its own with them. ROUNDS (5), SECONDS_EACH (3), ONLY ("nginx redis memcached haproxy").
 
@@ -39,18 +43,23 @@ server_cpu_us() {
 	echo $n
 }
 
+# Of the client's CPU: ticks in all, ticks without work.
+client_ticks() { awk -v c="cpu$CLIENT_CPU" '$1 == c { print $2 + $3 + $4 + $5 + $6 + $7 + $8, $5 + $6 }' /proc/stat; }
+
 # record TEST SERVER-PID COMMAND...: the command prints {"rate":, "count":, "p50_us":, "p99_us":}
 record() {
-	local test=$1 pid=$2 cpu line
+	local test=$1 pid=$2 cpu line ticks busy
 	shift 2
 	cpu=$(server_cpu_us "$pid")
+	read -ra ticks < <(client_ticks)
 	line=$("$@") || {
 		fail "$stack $test: $line"
 		return
 	}
 	cpu=$(($(server_cpu_us "$pid") - cpu))
-	jq -c --arg stack "$stack" --arg test "$test" --argjson cpu $cpu \
-		'. + {stack: $stack, test: $test, cpu_us: ($cpu / .count)}' <<<"$line" >>"$RAW"
+	busy=$(client_ticks | awk -v all="${ticks[0]}" -v idle="${ticks[1]}" '{ print 1 - ($2 - idle) / ($1 - all) }')
+	jq -c --arg stack "$stack" --arg test "$test" --argjson cpu $cpu --argjson busy "$busy" \
+		'. + {stack: $stack, test: $test, cpu_us: ($cpu / .count), client_busy: $busy}' <<<"$line" >>"$RAW"
 	jq -r --arg what "$stack $test" '"  \($what): \(.rate | round)/s, p50 \(.p50_us) us, p99 \(.p99_us) us"' <<<"$line"
 }
 
@@ -73,11 +82,17 @@ redis_json() { # COMMAND REQUESTS OPTIONS...
 			$3, n, $6 * 1000, $8 * 1000 }' | jq -ce .
 }
 
-# A reply of 124 bytes with a value of 100, on 50 connections.
-memcached_json() {
-	client "$B/tools/bench_app" rr --kernel --addr $IP_B --port 11211 --conns 50 --seconds "$SECONDS_EACH" \
-		--request 'get key\r\n' --reply 124 | jq -ce .
+light_json() { # PORT CONNECTIONS REQUEST REPLY-BYTES
+	client "$B/tools/bench_app" rr --kernel --addr $IP_B --port "$1" --conns "$2" --seconds "$SECONDS_EACH" \
+		--request "$3" --reply "$4" | jq -ce .
 }
+light_http_json() { # PORT PATH
+	local bytes
+	bytes=$(in_a curl -si "http://$IP_B:$1$2" | wc -c)
+	light_json "$1" 64 "GET $2 HTTP/1.1\\r\\nHost: $IP_B\\r\\n\\r\\n" "$bytes"
+}
+# A value of 100 bytes.
+value=$(printf %100s '' | tr ' ' x)
 
 run_server() { # LOG COMMAND...: on the stack that is being measured, on $SERVER_CPU
 	local log=$1 with=()
@@ -90,10 +105,11 @@ reachable() { in_a python3 -c "import socket; socket.create_connection(('$IP_B',
 up() { wait_for 10 reachable "$1" || { cat "$2"; die "$stack: no server on port $1"; }; }
 
 bench_nginx() {
-	nginx_conf "$root" "$IP_B:80" off >"$TMP/nginx.conf"
+	nginx_conf "$root" "$IP_B:80" off | sed '/access_log/a keepalive_requests 1000000000;' >"$TMP/nginx.conf"
 	run_server "$TMP/log" nginx -e "$TMP/nginx.log" -c "$TMP/nginx.conf"
 	up 80 "$TMP/log"
 	record "nginx keep-alive" "$SERVER" wrk_json 80 /small
+	record "nginx keep-alive, light client" "$SERVER" light_http_json 80 /small
 	record "nginx close" "$SERVER" wrk_json 80 /small -H "Connection: close"
 	stop "$SERVER"
 }
@@ -104,6 +120,8 @@ bench_redis() {
 	up 6379 "$TMP/log"
 	record "redis SET" "$SERVER" redis_json set $each
 	record "redis GET" "$SERVER" redis_json get $each
+	record "redis SET, light client" "$SERVER" light_json 6379 50 "SET key $value\\r\\n" 5
+	record "redis GET, light client" "$SERVER" light_json 6379 50 'GET key\r\n' 108
 	record "redis SET, pipeline 16" "$SERVER" redis_json set $((each * 10)) -P 16
 	record "redis GET, pipeline 16" "$SERVER" redis_json get $((each * 10)) -P 16
 	stop "$SERVER"
@@ -115,9 +133,9 @@ memcached_with() { # NAME OPTIONS...
 	in_a python3 -c "
 import socket
 s = socket.create_connection(('$IP_B', 11211), 2)
-s.sendall(b'set key 0 0 100\r\n' + b'x' * 100 + b'\r\n')
+s.sendall(b'set key 0 0 100\r\n$value\r\n')
 assert s.recv(100) == b'STORED\r\n'" || die "memcached stores nothing"
-	record "memcached get, $1" "$SERVER" memcached_json
+	record "memcached get, $1, light client" "$SERVER" light_json 11211 50 'get key\r\n' 124
 	stop "$SERVER"
 }
 bench_memcached() {
@@ -131,6 +149,7 @@ haproxy_with() { # NAME
 	run_server "$TMP/log" haproxy -db -f "$TMP/haproxy.cfg"
 	up 81 "$TMP/log"
 	record "haproxy keep-alive, 2 threads$1" "$SERVER" wrk_json 81 /
+	record "haproxy keep-alive, 2 threads$1, light client" "$SERVER" light_http_json 81 /
 	record "haproxy close, 2 threads$1" "$SERVER" wrk_json 81 / -H "Connection: close"
 	stop "$SERVER"
 }
@@ -165,18 +184,20 @@ done
 jq -s 'def median: sort | if length % 2 == 1 then .[length / 2 | floor]
 		else (.[length / 2 - 1] + .[length / 2]) / 2 end;
 	def of(s): map(select(.stack == s)) | {rate: (map(.rate) | median), p50_us: (map(.p50_us) | median),
-		p99_us: (map(.p99_us) | median), cpu_us: (map(.cpu_us) | median), rounds: length};
+		p99_us: (map(.p99_us) | median), cpu_us: (map(.cpu_us) | median),
+		client_busy: (map(.client_busy) | median), rounds: length};
 	. as $raw | group_by(.test) | map({test: .[0].test, kernel: of("kernel"), tandem: of("tandem")}
 		| .ratio = {rate: (.tandem.rate / .kernel.rate), p50: (.tandem.p50_us / .kernel.p50_us),
 			p99: (.tandem.p99_us / .kernel.p99_us), cpu: (.tandem.cpu_us / .kernel.cpu_us)})
 	| {results: ., raw: $raw}' "$RAW" >"$B/bench-programs.json"
 echo
-echo "Medians of $ROUNDS rounds of about $SECONDS_EACH s; CPU: of the server, for each request"
-jq -r 'def x: . * 100 | round / 100 | "\(.) x"; def r: . * 100 | round / 100;
+echo "Medians of $ROUNDS rounds of about $SECONDS_EACH s; CPU: of the server, for each request; client: how busy its CPU is"
+jq -r 'def x: . * 100 | round / 100 | "\(.) x"; def r: . * 100 | round / 100; def p: "\(. * 100 | round) %";
 	.results[] | [.test, "\(.kernel.rate | round)/s", "\(.tandem.rate | round)/s (\(.ratio.rate | x))",
 	"\(.kernel.p99_us)", "\(.tandem.p99_us) (\(.ratio.p99 | x))",
-	"\(.kernel.cpu_us | r)", "\(.tandem.cpu_us | r) (\(.ratio.cpu | x))"] | @tsv' "$B/bench-programs.json" | awk -F'\t' '
-	BEGIN { f = "  %-40s %12s %22s %10s %18s %8s %18s\n"
-		printf f, "test", "kernel", "tandem", "p99 us", "tandem", "CPU us", "tandem" }
-	{ printf f, $1, $2, $3, $4, $5, $6, $7 }'
+	"\(.kernel.cpu_us | r)", "\(.tandem.cpu_us | r) (\(.ratio.cpu | x))",
+	"\(.kernel.client_busy | p)", "\(.tandem.client_busy | p)"] | @tsv' "$B/bench-programs.json" | awk -F'\t' '
+	BEGIN { f = "  %-57s %12s %22s %8s %16s %7s %15s %7s %7s\n"
+		printf f, "test", "kernel", "tandem", "p99 us", "tandem", "CPU us", "tandem", "client", "tandem" }
+	{ printf f, $1, $2, $3, $4, $5, $6, $7, $8, $9 }'
 echo "  all values: $B/bench-programs.json"
