@@ -14,6 +14,8 @@ struct sock *call_sock(int fd, int *err);
 struct sock *call_sock_away(int fd, int *err);
 /* @sk: as call_sock() gave it. */
 int64_t call_end(struct sock *sk, int64_t r);
+/* An address as the kernel takes it; its family is not looked at. 0, or -EINVAL: too short. */
+int call_sockaddr(const struct sockaddr *addr, socklen_t len, struct sockaddr_in *sin);
 /* Blocks until connect() has come to an end. 0 (see the state), or why the wait ended. */
 int connect_wait(struct sock *sk);
 
