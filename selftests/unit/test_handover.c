@@ -145,6 +145,49 @@ static void test_handover_owed_ack_is_sent(void **state)
 	finish();
 }
 
+/*
+ * The daemon waits for its neighbour, an application does not: what waits must not come behind what
+ * is newer. Text stays, nobody else has sent that.
+ */
+static void test_handover_acks_that_wait_are_the_new_owners(void **state)
+{
+	uint32_t generation, to;
+	uint64_t *mac_state;
+	struct out o;
+
+	(void)state;
+	start();
+	tc_send(&c, 1);
+	tc_tx_all(&c);
+	mac_state = &c.t.a.neighs[tc_tcb(&c)->neigh].mac_state;
+	*mac_state = (*mac_state & ((1ull << 48) - 1)) | (uint64_t)NUD_FAILED << 48;
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 2, .len = 3000), DROP_NONE);
+	ts_expect_arp(&c.t, PEER_IP, bcast_mac);
+	tc_send(&c, 7);
+	ts_expect_none(&c.t);
+	for (uint32_t i = 1; i < 3; i++) {
+		assert_int_equal(
+			RX(&c, .flags = TH_ACK, .seq = 1 + 3000 * i, .ack = 2, .len = 3000),
+			DROP_NONE);
+		ts_expect_none(&c.t);
+	}
+	assert_int_equal(usage(&c.t).pending, 4);
+	generation = tc_tcb(&c)->generation;
+	assert_int_equal(stack_export(c.t.s, c.conn), 0);
+	assert_int_equal(usage(&c.t).pending, 1);
+	assert_int_equal(import(c.conn, generation, &to), 0);
+	assert_int_equal(stack_export_done(c.t.s, c.conn, generation), 0);
+	ts_expect(&app, &o);
+	assert_int_equal(o.l4_len, 20);
+	assert_int_equal(get_be32(o.l4 + 8), app.a.tcbs[to].rcv_nxt);
+	ts_expect_none(&app);
+	ts_neigh(&c.t, PEER_IP, peer_mac);
+	ts_expect(&c.t, &o);
+	assert_int_equal(o.l4_len, 20 + 7);
+	ts_expect_none(&c.t);
+	finish();
+}
+
 static void test_handover_events_are_told_again(void **state)
 {
 	uint32_t ev;
@@ -595,6 +638,7 @@ int main(void)
 		cmocka_unit_test_setup(test_handover_moves_all_queues, setup),
 		cmocka_unit_test_setup(test_handover_retransmission_timer_goes_along, setup),
 		cmocka_unit_test_setup(test_handover_owed_ack_is_sent, setup),
+		cmocka_unit_test_setup(test_handover_acks_that_wait_are_the_new_owners, setup),
 		cmocka_unit_test_setup(test_handover_events_are_told_again, setup),
 		cmocka_unit_test_setup(test_handover_in_each_state, setup),
 		cmocka_unit_test_setup(test_handover_of_an_orphan_is_closed_again, setup),

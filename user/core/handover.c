@@ -54,11 +54,15 @@ static struct tcb *mine(struct stack *s, uint32_t conn)
 int stack_export(struct stack *s, uint32_t conn)
 {
 	struct tcb *t = mine(s, conn);
+	struct tcp_addr_pair a;
 
 	if (!t)
 		return -E_BADF;
 	if (!tcp_synchronised(t) || t->flags & TCB_F_RST_SEND)
 		return -E_NOTCONN;
+	a = tcb_pair(t);
+	if (neigh_drop_acks(s, t->neigh, &a))
+		t->flags |= TCB_F_ACK_NOW;
 	export(s, t);
 	return 0;
 }

@@ -211,6 +211,18 @@ static struct pkt *queue_pop(struct stack *s, struct neigh_priv *n)
 	return p;
 }
 
+static void queue_append(struct stack *s, struct neigh_priv *n, struct pkt *p)
+{
+	p->next = NULL;
+	if (n->q_tail)
+		n->q_tail->next = p;
+	else
+		n->q_head = p;
+	n->q_tail = p;
+	n->q_len++;
+	s->n_pending++;
+}
+
 static void drop_pkt(struct stack *s, struct pkt *p)
 {
 	MIB(s, Td_NeighDrops);
@@ -228,14 +240,7 @@ static bool queue_pkt(struct stack *s, struct neigh_priv *n, struct pkt *p)
 		drop_pkt(s, p);
 		return false;
 	}
-	p->next = NULL;
-	if (n->q_tail)
-		n->q_tail->next = p;
-	else
-		n->q_head = p;
-	n->q_tail = p;
-	n->q_len++;
-	s->n_pending++;
+	queue_append(s, n, p);
 	return true;
 }
 
@@ -360,6 +365,38 @@ static void fail(struct stack *s, uint32_t idx, struct mtime now)
 		waiting = p->next;
 		tell_sender(s, p, now);
 	}
+}
+
+static bool is_bare_ack(const struct pkt *p, const struct tcp_addr_pair *a)
+{
+	const uint8_t *ip = p->frag[0].p + p->l3_off, *tcp = p->frag[0].p + p->l4_off;
+
+	return ip[0] >> 4 == 4 && ip[9] == PROTO_TCP && p->len == p->hdr_len && tcp[13] & TH_ACK &&
+	       !(tcp[13] & (TH_SYN | TH_FIN | TH_RST)) && !memcmp(ip + 12, &a->local.b[12], 4) &&
+	       !memcmp(ip + 16, &a->remote.b[12], 4) && !memcmp(tcp, &a->local_port, 2) &&
+	       !memcmp(tcp + 2, &a->remote_port, 2);
+}
+
+bool neigh_drop_acks(struct stack *s, uint32_t idx, const struct tcp_addr_pair *a)
+{
+	struct neigh_priv *n;
+	bool any = false;
+
+	if (s->cfg.role != STACK_FULL || idx >= s->neigh_free.used)
+		return false;
+	n = &s->neigh_priv[idx];
+	/* Once round: what stays goes to the end, in its order. */
+	for (uint32_t left = n->q_len; left; left--) {
+		struct pkt *p = queue_pop(s, n);
+
+		if (is_bare_ack(p, a)) {
+			pkt_free(s->pool, p);
+			any = true;
+		} else {
+			queue_append(s, n, p);
+		}
+	}
+	return any;
 }
 
 static void probe(struct stack *s, uint32_t idx, enum nud_state state, struct mtime now)

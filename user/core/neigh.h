@@ -31,6 +31,11 @@ bool neigh_fill(struct stack *s, uint32_t idx, uint16_t netif, uint8_t *eth, uin
 void neigh_confirm(struct stack *s, uint32_t idx, struct mtime now);
 /* Nothing comes back from beyond it: is it still there? At most one question a second. */
 void neigh_doubt(struct stack *s, uint32_t idx, struct mtime now);
+/*
+ * @a goes to another stack: its acknowledgements without text that wait for @idx are dropped. They
+ * would come behind those of its new owner, who does not wait. True: there were some.
+ */
+bool neigh_drop_acks(struct stack *s, uint32_t idx, const struct tcp_addr_pair *a);
 void neigh_timer(struct stack *s, uint32_t idx, struct mtime now);
 enum drop arp_input(struct stack *s, struct pkt *p, struct mtime now);
 int neigh_event(struct stack *s, const struct net_event *ev, struct mtime now);
