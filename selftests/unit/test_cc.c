@@ -82,6 +82,24 @@ static void test_reno_avoidance_adds_a_segment_per_round_trip(void **state)
 	assert_in_range(t.cwnd, 29 * MSS, 30 * MSS);
 }
 
+/* A part of a segment that halving leaves cannot be sent, and need not be acknowledged. */
+static void test_reno_half_a_segment_does_not_slow_growth(void **state)
+{
+	(void)state;
+	cc_reno.init(&t, now);
+	t.cwnd = t.ssthresh = 5 * MSS / 2;
+	for (uint32_t i = 1; i <= 10; i++) {
+		round_trip(&cc_reno);
+		assert_int_equal(t.cwnd, 5 * MSS / 2 + i * MSS);
+	}
+	t.cwnd = 10 * MSS;
+	ack(&cc_reno, 21 * MSS, true); /* two windows at once: ten and eleven segments */
+	assert_int_equal(t.cwnd, 12 * MSS);
+	t.cwnd = t.ssthresh = MSS / 2; /* after the MSS has grown */
+	ack(&cc_reno, MSS, true);
+	assert_int_equal(t.cwnd, 3 * MSS / 2);
+}
+
 static void test_reno_slow_start_ends_at_ssthresh(void **state)
 {
 	(void)state;
@@ -326,6 +344,7 @@ int main(void)
 		cmocka_unit_test_setup(test_cc_initial_window_rfc6928, setup),
 		cmocka_unit_test_setup(test_reno_slow_start_doubles, setup),
 		cmocka_unit_test_setup(test_reno_avoidance_adds_a_segment_per_round_trip, setup),
+		cmocka_unit_test_setup(test_reno_half_a_segment_does_not_slow_growth, setup),
 		cmocka_unit_test_setup(test_reno_slow_start_ends_at_ssthresh, setup),
 		cmocka_unit_test_setup(test_reno_loss_halves_with_floor, setup),
 		cmocka_unit_test_setup(test_cubic_loss_to_seven_tenths, setup),

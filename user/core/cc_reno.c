@@ -11,9 +11,17 @@ static void reno_init(struct tcb *t, struct mtime now)
 	tcb_work(t)->cc_priv[0] = 0;
 }
 
+/* A window's worth is what can be sent of it: halving leaves parts of segments. */
+static uint32_t whole_segments(const struct tcb *t)
+{
+	uint32_t mss = tcp_eff_mss(t);
+
+	return t->cwnd < mss ? mss : t->cwnd - t->cwnd % mss;
+}
+
 void cc_reno_ack(struct tcb *t, const struct cc_ack *a, struct mtime now)
 {
-	uint32_t acked = a->acked;
+	uint32_t acked = a->acked, window;
 
 	(void)now;
 	if (!a->cwnd_limited) /* RFC 9293 §3.8.2, RFC 7661: no growth that was not used */
@@ -21,8 +29,9 @@ void cc_reno_ack(struct tcb *t, const struct cc_ack *a, struct mtime now)
 	if (t->cwnd < t->ssthresh)
 		acked = cc_slow_start(t, acked);
 	tcb_work(t)->cc_priv[0] += acked;
-	while (tcb_work(t)->cc_priv[0] >= t->cwnd && t->cwnd < CC_CWND_MAX) {
-		tcb_work(t)->cc_priv[0] -= t->cwnd;
+	for (window = whole_segments(t);
+	     tcb_work(t)->cc_priv[0] >= window && t->cwnd < CC_CWND_MAX; window += tcp_eff_mss(t)) {
+		tcb_work(t)->cc_priv[0] -= window;
 		t->cwnd += tcp_eff_mss(t);
 	}
 }
