@@ -531,6 +531,14 @@ static void finish(struct host *h, struct sock *k, uint32_t conn)
 	tcp_close(h->full.s, conn, h->w->now);
 }
 
+static void dies(struct sock *k)
+{
+	k->from = k->to = k->node = NULL;
+	k->open = false;
+	k->closed = true;
+	prog_confirmed(k);
+}
+
 /* The daemon takes a connection back as far as it makes sense, and ends it as the kernel would. */
 static void rescue(struct host *h, struct sock *k)
 {
@@ -541,8 +549,13 @@ static void rescue(struct host *h, struct sock *k)
 	uint32_t generation = left || !owned ? k->from_generation : k->generation;
 	const struct tcb *t = owned ? tcp_get(h->app.s, conn) : NULL;
 	bool alive = !h->cfg->hostile && (left || (t && t->state >= TCP_ESTABLISHED));
+	const struct flow *f = flow_find(h, &k->pair);
 	int err;
 
+	if (owned && (!f || f->sock != k)) { /* it had ended, and the pair may be another's */
+		dies(k);
+		return;
+	}
 	if (left || owned) {
 		err = stack_rescue(h->full.s, &h->app.view, conn, generation, w->now, &conn);
 		if (err && err != -ENOBUFS_ && alive)
@@ -559,10 +572,7 @@ static void rescue(struct host *h, struct sock *k)
 		flow_del(h, &k->pair);
 	else
 		finish(h, k, conn);
-	k->from = k->to = k->node = NULL;
-	k->open = false;
-	k->closed = true;
-	prog_confirmed(k);
+	dies(k);
 }
 
 /* Closed, but its last words are not through: the application has it still. */

@@ -567,6 +567,15 @@ static void accept_soon(struct host *h)
 	}
 }
 
+/* As libtandem: the program may read on, but the pair is free for its next user. */
+static void prog_ended(const struct sock *k)
+{
+	const struct flow *f = flow_find(k->host, &k->pair);
+
+	if (f && f->sock == k && !f->transit && tcp_get(k->node->s, k->conn)->state == TCP_CLOSED)
+		flow_del(k->host, &k->pair);
+}
+
 void prog_event(struct node *n, const struct stack_ev *ev)
 {
 	struct world *w = n->w;
@@ -609,6 +618,8 @@ void prog_event(struct node *n, const struct stack_ev *ev)
 		return;
 	if (ev->mask & EV_CONFIRMED)
 		prog_confirmed(k);
+	if (ev->mask & (EV_ERROR | EV_HUP))
+		prog_ended(k);
 	if (ev->mask & EV_CONNECTED) {
 		k->connected = true;
 		k->connect_at = w->now.ns;
