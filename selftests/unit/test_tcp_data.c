@@ -590,6 +590,9 @@ static void test_tcp_delayed_ack_learns_the_gap(void **state)
 	t->ato = 15;
 	t->srtt = 50000;
 	assert_int_equal(tcp_delack_ms(t), 50);
+	/* Who has sent nothing since a SYN cookie knows none. */
+	t->srtt = 0;
+	assert_int_equal(tcp_delack_ms(t), 40);
 	tc_close(&c);
 }
 

@@ -59,12 +59,13 @@ static void ato_set(struct tcb *t, uint32_t ms)
 	t->ato = ms > TCP_DELACK_MS ? (ms - TCP_DELACK_MS) / ATO_STEP_MS & 15 : 0;
 }
 
-/* Longer than a round trip would only make the peer's timers expire. */
+/*
+ * Longer than a round trip would only make the peer's timers expire: a loss probe's is two and a
+ * little (RFC 8985 §7.2). Of who has only received since a SYN cookie it is not known.
+ */
 uint32_t tcp_delack_ms(const struct tcb *t)
 {
-	uint32_t rtt = t->srtt ? t->srtt / MS_TO_US : TCP_DELACK_MAX_MS;
-
-	return tcp_min(ato_get(t), tcp_max(rtt, TCP_DELACK_MS));
+	return tcp_min(ato_get(t), tcp_max(t->srtt / MS_TO_US, TCP_DELACK_MS));
 }
 
 void tcp_delack_learn(struct tcb *t, uint32_t ms)
