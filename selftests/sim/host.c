@@ -258,6 +258,10 @@ static void forward(struct node *from, struct frame *f, const struct flow *fl)
 
 	if (fl && fl->transit && at < fl->import_at)
 		at = fl->import_at;
+	else if (at < to->forwarded_at) /* the ring keeps the order */
+		at = to->forwarded_at;
+	else
+		to->forwarded_at = at;
 	world_at(w, at, (struct sim_ev){.kind = SEV_INJECT, .node = to, .frame = f});
 }
 

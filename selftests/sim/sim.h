@@ -257,6 +257,7 @@ struct node {
 	struct pkt_pool pool;
 	struct pkt *pkts;
 	uint8_t *bufs;
+	uint64_t forwarded_at; /* the last frame that its sibling has passed on comes then */
 };
 
 /* An entry of the flows map. */
