@@ -139,6 +139,53 @@ static void test_tcp_dsack_out_of_order_segment(void **state)
 	tc_close(&c);
 }
 
+/*
+ * A batch that leaves more holes than one ACK can tell of: its ACKs tell of all of them, none behind
+ * a higher one, which would look like reordering; the last one begins with what came last.
+ */
+static void test_tcp_sack_of_a_batch_tells_all_in_order(void **state)
+{
+	uint32_t told = 0, highest = 0;
+
+	(void)state;
+	tc_accept(&c, NULL);
+	DATA(101, 100);
+	ACKS(1);
+	for (uint32_t k = 1; k <= 9; k++)
+		DATA(101 + 300 * k, 100);
+	DATA(501, 100); /* makes the first of these longer, and the latest */
+	for (uint32_t acks = 10; acks; acks--) {
+		ACKS(1);
+		for (uint32_t i = 0; i < c.opt.n_sack; i++) {
+			uint32_t k = (c.opt.sack[i].start - PEER_ISS - 101) / 300;
+
+			block(i, 101 + 300 * k, k == 1 ? 601 : 201 + 300 * k);
+			assert_true(told & 1u << k || k > highest || acks == 1);
+			told |= 1u << k;
+			highest = tcp_max(highest, k);
+		}
+		if (acks == 2) /* all of the batch, but for the last ACK */
+			assert_int_equal(told | 1, 0x3ff);
+	}
+	assert_int_equal(c.opt.n_sack, 4);
+	block(0, 401, 601);
+	block(1, 2801, 2901);
+	block(2, 2501, 2601);
+	block(3, 2201, 2301);
+	tc_tx_none(&c);
+	/* what was told already does not go before what is new */
+	DATA(3101, 100);
+	DATA(3401, 100);
+	for (uint32_t acks = 2; acks; acks--) {
+		ACKS(1);
+		block(0, 3401, 3501);
+		block(1, 3101, 3201);
+		block(2, 401, 601);
+	}
+	RX(&c, .flags = TH_RST, .seq = 1);
+	tc_close(&c);
+}
+
 /* Data of ours does not use up the ACK that blocks are to go with. */
 static void test_tcp_sack_not_swallowed_by_data(void **state)
 {
@@ -163,6 +210,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_sack_three_blocks_beside_timestamps, setup),
 		cmocka_unit_test_setup(test_tcp_dsack_old_segment, setup),
 		cmocka_unit_test_setup(test_tcp_dsack_out_of_order_segment, setup),
+		cmocka_unit_test_setup(test_tcp_sack_of_a_batch_tells_all_in_order, setup),
 		cmocka_unit_test_setup(test_tcp_sack_not_swallowed_by_data, setup),
 	};
 

@@ -56,6 +56,7 @@ struct tcb_work *tcb_work_make(struct stack *s, struct tcb *t)
 			       .tx_cur = SHM_NIL,
 			       .seg_head = SHM_NIL,
 			       .out_next = SHM_NIL,
+			       .ooo_cur = SHM_NIL,
 			       .ev_next = SHM_NIL};
 	t->work = (int32_t)((uint64_t *)(void *)w - (uint64_t *)(void *)t);
 	return w;
@@ -70,6 +71,7 @@ static bool work_in_use(const struct tcb *t)
 	const struct tcb_work *w = tcb_work(t);
 
 	return t->snd_una != t->snd_max || t->tx_bytes || w->seg_head != SHM_NIL ||
+	       t->ooo_head != SHM_NIL ||
 	       (t->opt & TCB_OPT_SACK && w->dsack_start != w->dsack_end) || w->max_pacing ||
 	       t->flags & (TCB_F_WORK & ~WORK_FOR_AN_RTO);
 }

@@ -273,7 +273,9 @@ struct tcb_work {
 	uint16_t room_ms; /* the program has waited for room, and writes again since (rate.c) */
 	/* TCB_F_UNDO with SACK: of struct undo, while there is no scoreboard */
 	uint32_t kept_cwnd, kept_ssthresh, kept_again;
-	uint32_t chrono_ms; /* ms_stamp() */
+	uint32_t chrono_ms;  /* ms_stamp() */
+	uint32_t sack_stamp; /* of what arrived up to this stamp all blocks were reported */
+	uint32_t ooo_cur;    /* chunk out of order that was written last, a cache; SHM_NIL */
 };
 _Static_assert(sizeof(struct tcb_work) % 8 == 0, "tcb.work counts in 8 bytes");
 

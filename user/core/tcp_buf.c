@@ -224,10 +224,24 @@ static uint32_t ooo_fill(struct stack *s, struct tcb *t, uint32_t *prev, uint32_
 	return n;
 }
 
+static void ooo_forget(struct tcb *t)
+{
+	if (t->work)
+		tcb_work(t)->ooo_cur = SHM_NIL;
+}
+
+/* Where to look for @seq's place from on: mostly it is behind what came last. */
+static uint32_t ooo_start(const struct stack *s, const struct tcb *t, uint32_t seq)
+{
+	uint32_t c = t->work ? tcb_work(t)->ooo_cur : SHM_NIL;
+
+	return c != SHM_NIL && seq_le(hdr(s, c)->seq, seq) ? c : t->ooo_head;
+}
+
 uint32_t ooo_insert(struct stack *s, struct tcb *t, uint32_t seq, const struct pkt *p, uint32_t off,
 		    uint32_t len)
 {
-	uint32_t prev = SHM_NIL, c = t->ooo_head, done = 0;
+	uint32_t prev = SHM_NIL, c = ooo_start(s, t, seq), done = 0;
 
 	while (len) {
 		uint32_t n = len;
@@ -253,6 +267,8 @@ uint32_t ooo_insert(struct stack *s, struct tcb *t, uint32_t seq, const struct p
 		off += n;
 		len -= n;
 	}
+	if (prev != SHM_NIL)
+		tcb_work_get(s, t)->ooo_cur = prev;
 	return done;
 }
 
@@ -262,6 +278,8 @@ void ooo_merge(struct stack *s, struct tcb *t)
 		uint32_t c = t->ooo_head, old = t->rcv_nxt - hdr(s, c)->seq, len;
 		uint32_t tail = rxq_tail(s, t);
 
+		if (t->work && tcb_work(t)->ooo_cur == c)
+			ooo_forget(t);
 		t->ooo_head = hdr(s, c)->next;
 		t->ooo_bytes -= hdr(s, c)->len;
 		if (old >= hdr(s, c)->len) {
@@ -396,6 +414,7 @@ void tcp_buf_release_ooo(struct stack *s, struct tcb *t)
 {
 	release_list(s, t, &t->ooo_head);
 	t->ooo_bytes = 0;
+	ooo_forget(t);
 }
 
 bool tcp_buf_prune_ooo(struct stack *s, struct tcb *t, uint32_t seq)
@@ -411,6 +430,7 @@ bool tcp_buf_prune_ooo(struct stack *s, struct tcb *t, uint32_t seq)
 	for (uint32_t c = head; c != SHM_NIL; c = hdr(s, c)->next)
 		t->ooo_bytes -= hdr(s, c)->len;
 	release_list(s, t, &head);
+	ooo_forget(t);
 	return true;
 }
 

@@ -42,7 +42,7 @@ static bool tx_contiguous(const struct stack *s, const struct tcb *t)
 
 static bool ooo_sorted(const struct stack *s, const struct tcb *t)
 {
-	uint32_t last = t->rcv_nxt + 1;
+	uint32_t last = t->rcv_nxt + 1, cur = t->work ? tcb_work(t)->ooo_cur : SHM_NIL;
 
 	for (uint32_t c = t->ooo_head; c != SHM_NIL; c = s->a.chunk_hdrs[c].next) {
 		const struct chunk_hdr *h = &s->a.chunk_hdrs[c];
@@ -50,8 +50,10 @@ static bool ooo_sorted(const struct stack *s, const struct tcb *t)
 		if (seq_lt(h->seq, last) || seq_gt(h->seq + h->len, t->rcv_adv))
 			return false;
 		last = h->seq + h->len;
+		if (c == cur)
+			cur = SHM_NIL;
 	}
-	return true;
+	return cur == SHM_NIL;
 }
 
 static int check_queues(const struct stack *s, const struct tcb *t, char *why, size_t len)
@@ -72,7 +74,7 @@ static int check_queues(const struct stack *s, const struct tcb *t, char *why, s
 	if (!tx_contiguous(s, t))
 		FAIL("hole in the send queue");
 	if (!ooo_sorted(s, t))
-		FAIL("out-of-order queue not sorted, or not beyond rcv_nxt and within rcv_adv");
+		FAIL("out-of-order queue not sorted, or not beyond rcv_nxt and within rcv_adv, or what was written last is not in it");
 	return 0;
 }
 

@@ -42,11 +42,47 @@ static uint32_t keep_recent(struct stamped *v, uint32_t n, uint32_t max, const s
 	return n;
 }
 
+/* The @n ones by sequence number. */
+static void sort(struct stamped *v, uint32_t n)
+{
+	for (uint32_t i = 1; i < n; i++) {
+		const struct stamped x = v[i];
+		uint32_t k = i;
+
+		for (; k && seq_lt(x.b.start, v[k - 1].b.start); k--)
+			v[k] = v[k - 1];
+		v[k] = x;
+	}
+}
+
+/*
+ * RFC 2018 §4: the most recent one first. Where several ACKs are owed to what came in one batch, all
+ * that it has brought is told before, from the lowest number on, each ACK beginning one block later
+ * than the one before: as if the batch had come in this order, with an ACK for each segment.
+ * One ACK has no room for them, and a block that is told behind a higher one looks like reordering.
+ * Returns the first to report of @v, which are @n, by stamps.
+ */
+static uint32_t spread(struct tcb_work *w, struct stamped *v, uint32_t n, uint32_t max,
+		       uint32_t owed)
+{
+	uint32_t fresh = 0;
+
+	while (fresh < n && seq_gt(v[fresh].stamp, w->sack_stamp))
+		fresh++;
+	if (fresh <= max)
+		return 0;
+	sort(v, fresh);
+	return fresh - max > owed - 1 ? fresh - max - (owed - 1) : 0;
+}
+
+/* Blocks beyond the room of one ACK that are remembered for those that follow. */
+#define SPREAD_MAX 12u
+
 void tcp_sack_fill(struct stack *s, struct tcb *t, struct tcp_options *o)
 {
-	uint32_t max = o->has_ts ? 3 : 4, n = 0, c = t->ooo_head;
-	struct tcb_work *w = t->work ? tcb_work(t) : NULL;
-	struct stamped v[4] = {0};
+	uint32_t max = o->has_ts ? 3 : 4, n = 0, c = t->ooo_head, i = 0, keep;
+	struct tcb_work *w = t->work || c != SHM_NIL ? tcb_work_get(s, t) : NULL;
+	struct stamped v[4 + SPREAD_MAX] = {0};
 
 	o->n_sack = 0;
 	if (w && w->dsack_start != w->dsack_end) {
@@ -58,6 +94,7 @@ void tcp_sack_fill(struct stack *s, struct tcb *t, struct tcp_options *o)
 		w->dsack_start = w->dsack_end = 0;
 		max--;
 	}
+	keep = t->ack_owed ? max + SPREAD_MAX : max;
 	while (c != SHM_NIL) {
 		const struct chunk_hdr *h = &s->a.chunk_hdrs[c];
 		struct stamped x = {{h->seq, h->seq + h->len}, h->stamp};
@@ -69,8 +106,12 @@ void tcp_sack_fill(struct stack *s, struct tcb *t, struct tcp_options *o)
 			x.b.end += h->len;
 			x.stamp = seq_max(x.stamp, h->stamp);
 		}
-		n = keep_recent(v, n, max, &x);
+		n = keep_recent(v, n, keep, &x);
 	}
-	for (uint32_t i = 0; i < n; i++)
+	if (n && t->ack_owed)
+		i = spread(w, v, n, max, t->ack_owed);
+	else if (n)
+		w->sack_stamp = t->segs_in;
+	for (n = tcp_min(n, i + max); i < n; i++)
 		o->sack[o->n_sack++] = v[i].b;
 }
