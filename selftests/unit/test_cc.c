@@ -121,6 +121,28 @@ static void test_reno_loss_halves_with_floor(void **state)
 	assert_int_equal(t.ssthresh, 2 * MSS);
 }
 
+/* What counts towards the next segment ends with a loss; it is not what others have left. */
+static void test_reno_begins_each_window_anew(void **state)
+{
+	(void)state;
+	cc_reno.init(&t, now);
+	t.ssthresh = t.cwnd;
+	ack(&cc_reno, 9 * MSS, true);
+	cc_reno.loss(&t, 10 * MSS, now);
+	t.cwnd = t.ssthresh;
+	ack(&cc_reno, 4 * MSS, true);
+	assert_int_equal(t.cwnd, 5 * MSS);
+	tcb_work(&t)->cc_priv[0] = 100 * MSS; /* another algorithm's */
+	cc_reno.init(&t, now);
+	ack(&cc_reno, 4 * MSS, true);
+	assert_int_equal(t.cwnd, 5 * MSS);
+	ack(&cc_reno, MSS, true);
+	assert_int_equal(t.cwnd, 6 * MSS);
+	t.cwnd = t.ssthresh = CC_CWND_MAX; /* and there is an end */
+	ack(&cc_reno, CC_CWND_MAX, true);
+	assert_int_equal(t.cwnd, CC_CWND_MAX);
+}
+
 /* RFC 9438 §4.6/1 */
 static void test_cubic_loss_to_seven_tenths(void **state)
 {
@@ -347,6 +369,7 @@ int main(void)
 		cmocka_unit_test_setup(test_reno_half_a_segment_does_not_slow_growth, setup),
 		cmocka_unit_test_setup(test_reno_slow_start_ends_at_ssthresh, setup),
 		cmocka_unit_test_setup(test_reno_loss_halves_with_floor, setup),
+		cmocka_unit_test_setup(test_reno_begins_each_window_anew, setup),
 		cmocka_unit_test_setup(test_cubic_loss_to_seven_tenths, setup),
 		cmocka_unit_test_setup(test_cubic_returns_to_w_max_after_k, setup),
 		cmocka_unit_test_setup(test_cubic_on_short_paths_is_not_slower_than_reno, setup),

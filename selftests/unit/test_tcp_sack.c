@@ -121,6 +121,26 @@ static void test_tcp_dsack_old_segment(void **state)
 	tc_close(&c);
 }
 
+/* Two before the ACK leaves: both, if the one goes on where the other ends, else the last. */
+static void test_tcp_dsack_two_for_one_ack(void **state)
+{
+	static const uint32_t v[][4] = {
+		{1, 101, 1, 201}, {101, 201, 101, 301}, {1, 201, 201, 301}, {201, 1, 1, 101}};
+
+	(void)state;
+	tc_accept(&c, NULL);
+	DATA(1, 300);
+	tc_tx_all(&c);
+	for (uint32_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
+		DATA(v[i][0], 100);
+		DATA(v[i][1], 100);
+		ACKS(301);
+		assert_int_equal(c.opt.n_sack, 1);
+		block(0, v[i][2], v[i][3]);
+	}
+	tc_close(&c);
+}
+
 /* RFC 2883 §4.2.1: a duplicate within the out-of-order queue, its block second */
 /* RFC 2883 §4/1 */
 static void test_tcp_dsack_out_of_order_segment(void **state)
@@ -209,6 +229,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_sack_latest_block_first, setup),
 		cmocka_unit_test_setup(test_tcp_sack_three_blocks_beside_timestamps, setup),
 		cmocka_unit_test_setup(test_tcp_dsack_old_segment, setup),
+		cmocka_unit_test_setup(test_tcp_dsack_two_for_one_ack, setup),
 		cmocka_unit_test_setup(test_tcp_dsack_out_of_order_segment, setup),
 		cmocka_unit_test_setup(test_tcp_sack_of_a_batch_tells_all_in_order, setup),
 		cmocka_unit_test_setup(test_tcp_sack_not_swallowed_by_data, setup),

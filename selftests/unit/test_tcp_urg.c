@@ -208,10 +208,56 @@ static void test_tcp_urg_again(void **state)
 	assert_true(tcp_at_mark(c.t.s, c.conn));
 	RX(&c, .flags = TH_ACK | TH_URG, .seq = 11, .ack = 1, .len = 5, .up = 5);
 	tc_recv(&c, 4); /* the old one, next to be read, has gone */
+	assert_true(tcp_at_mark(c.t.s, c.conn));
 	/* old pointers, and what was read, change nothing */
 	RX(&c, .flags = TH_ACK | TH_URG, .seq = 16, .ack = 1, .len = 1, .up = 0);
 	RX(&c, .flags = TH_ACK | TH_URG, .seq = 11, .ack = 1, .len = 5, .up = 2);
 	ts_check(&c.t);
+	tc_close(&c);
+}
+
+/* As Linux: what has arrived is no longer made urgent, and a pointer is told once. */
+static void test_tcp_urg_pointer_old(void **state)
+{
+	uint8_t b;
+
+	(void)state;
+	tc_accept(&c, NULL);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .len = 100);
+	tc_events(&c);
+	RX(&c, .flags = TH_ACK | TH_URG, .seq = 51, .ack = 1, .len = 60, .up = 20);
+	assert_int_equal(tc_events(&c), EV_READABLE);
+	assert_int_equal(oob(&b), -E_INVAL);
+	RX(&c, .flags = TH_ACK | TH_URG, .seq = 111, .ack = 1, .len = 10, .up = 5);
+	assert_int_equal(tc_events(&c), EV_READABLE | EV_URGENT | EV_PRI);
+	RX(&c, .flags = TH_ACK | TH_URG, .seq = 121, .ack = 1, .up = 20);
+	assert_int_equal(tc_events(&c), EV_URGENT);
+	RX(&c, .flags = TH_ACK | TH_URG, .seq = 121, .ack = 1, .up = 20);
+	assert_int_equal(tc_events(&c), 0);
+	RX(&c, .flags = TH_ACK, .seq = 121, .ack = 1, .len = 20);
+	assert_int_equal(oob(&b), 1);
+	assert_int_equal(b, (140 * 7) & 0xff);
+	tc_close(&c);
+}
+
+/* Readable is what a read would give: the byte itself only where it is in line. */
+static void test_tcp_urg_readable(void **state)
+{
+	(void)state;
+	tc_accept(&c, NULL);
+	RX(&c, .flags = TH_ACK | TH_URG, .seq = 1, .ack = 1, .up = 1);
+	assert_false(tcp_poll(c.t.s, c.conn) & EV_READABLE);
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .len = 1);
+	assert_false(tcp_poll(c.t.s, c.conn) & EV_READABLE);
+	RX(&c, .flags = TH_ACK | TH_URG, .seq = 2, .ack = 1, .len = 1, .up = 9);
+	assert_true(tcp_poll(c.t.s, c.conn) & EV_READABLE);
+	tc_recv(&c, 1);
+	RX(&c, .flags = TH_ACK, .seq = 3, .ack = 1, .len = 8);
+	tc_recv(&c, 7);
+	assert_false(tcp_poll(c.t.s, c.conn) & EV_READABLE);
+	tcp_setopt(c.t.s, c.conn, TOPT_OOBINLINE, 1, c.t.now);
+	assert_true(tcp_poll(c.t.s, c.conn) & EV_READABLE);
+	tc_recv(&c, 1);
 	tc_close(&c);
 }
 
@@ -257,6 +303,8 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_urg_alone, setup),
 		cmocka_unit_test_setup(test_tcp_urg_pointer_first, setup),
 		cmocka_unit_test_setup(test_tcp_urg_again, setup),
+		cmocka_unit_test_setup(test_tcp_urg_pointer_old, setup),
+		cmocka_unit_test_setup(test_tcp_urg_readable, setup),
 		cmocka_unit_test_setup(test_tcp_urg_peek, setup),
 		cmocka_unit_test_setup(test_tcp_urg_zero_window, setup),
 	};

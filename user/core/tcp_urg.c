@@ -26,8 +26,8 @@ static void announced(struct stack *s, struct tcb *t, uint32_t seq)
 {
 	uint32_t copied = tcp_copied_seq(t);
 
-	if (seq_lt(seq, copied) || seq_lt(seq, t->rcv_nxt) ||
-	    (t->flags & TCB_F_URG && !seq_gt(seq, tcb_work(t)->urg_seq)))
+	/* As Linux: what has arrived is not made urgent any more. */
+	if (seq_lt(seq, t->rcv_nxt) || (t->flags & TCB_F_URG && !seq_gt(seq, tcb_work(t)->urg_seq)))
 		return;
 	/* The one before it is next to be read, out of band: it is not to appear in the stream now.
 	 */
