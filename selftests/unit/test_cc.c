@@ -121,6 +121,36 @@ static void test_reno_loss_halves_with_floor(void **state)
 	assert_int_equal(t.ssthresh, 2 * MSS);
 }
 
+/* RFC 8257 §3.3: a round trip's marks count when it is over; §3.4: and leave two segments. */
+static void test_dctcp_counts_by_round_trips(void **state)
+{
+	const struct dctcp *d = CC_PRIV(&t, struct dctcp);
+
+	(void)state;
+	t.snd_nxt = 5000;
+	t.snd_una = 1000;
+	cc_dctcp.init(&t, now);
+	t.snd_una = 4000;
+	t.snd_nxt = 9000;
+	cc_dctcp.marks(&t, 3000, true);
+	assert_int_equal(d->alpha, 1024);
+	t.snd_una = 5000;
+	cc_dctcp.marks(&t, 1000, false);
+	assert_int_equal(d->alpha, 1024 - 64 + 64 * 3 / 4);
+	t.snd_una = 8999;
+	cc_dctcp.marks(&t, 3999, false);
+	assert_int_equal(d->alpha, 1008);
+	t.snd_una = 9000;
+	cc_dctcp.marks(&t, 1, false);
+	assert_int_equal(d->alpha, 1008 - 63);
+	t.cwnd = 8 * MSS;
+	cc_dctcp.ecn(&t, t.cwnd, now);
+	assert_int_equal(t.ssthresh, 8 * MSS - 8 * MSS * 945 / 2048);
+	t.cwnd = 3 * MSS;
+	cc_dctcp.ecn(&t, t.cwnd, now);
+	assert_int_equal(t.ssthresh, 2 * MSS);
+}
+
 /* What counts towards the next segment ends with a loss; it is not what others have left. */
 static void test_reno_begins_each_window_anew(void **state)
 {
@@ -370,6 +400,7 @@ int main(void)
 		cmocka_unit_test_setup(test_reno_slow_start_ends_at_ssthresh, setup),
 		cmocka_unit_test_setup(test_reno_loss_halves_with_floor, setup),
 		cmocka_unit_test_setup(test_reno_begins_each_window_anew, setup),
+		cmocka_unit_test_setup(test_dctcp_counts_by_round_trips, setup),
 		cmocka_unit_test_setup(test_cubic_loss_to_seven_tenths, setup),
 		cmocka_unit_test_setup(test_cubic_returns_to_w_max_after_k, setup),
 		cmocka_unit_test_setup(test_cubic_on_short_paths_is_not_slower_than_reno, setup),

@@ -156,6 +156,43 @@ static void test_import_bad_chunks_refused(void **state)
 	finish();
 }
 
+/* Urgent data goes along; what cannot be of it is forgotten. */
+static void test_import_urgent_data(void **state)
+{
+	const uint32_t in = TCB_F_URG | TCB_F_URG_VALID, out = TCB_F_URG_SND;
+	static const struct {
+		int32_t urg, up;
+		bool in, out;
+	} v[] = {
+		{0, 0, true, true},	     {-4, 0, true, true},
+		{-5, 0, false, true},	     {INT32_MAX - 4, 0, true, true},
+		{INT32_MIN, 0, false, true}, {0, 1, true, false},
+		{0, -2, true, false},	     {0, -1, true, true},
+	};
+
+	(void)state;
+	for (uint32_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
+		const struct tcb *n;
+		struct tcb *t;
+		uint32_t conn;
+
+		start();
+		RX(&c, .flags = TH_ACK | TH_URG, .seq = 1, .ack = 1, .len = 10, .up = 5);
+		assert_int_equal(tcp_send(c.t.s, c.conn, "\007\016", 2, TCP_MSG_OOB, c.t.now), 2);
+		tc_tx_all(&c);
+		assert_int_equal(stack_export(c.t.s, c.conn), 0);
+		t = tc_tcb(&c);
+		tcb_work(t)->urg_seq += (uint32_t)v[i].urg;
+		tcb_work(t)->snd_up += (uint32_t)v[i].up;
+		assert_int_equal(import(c.conn, t->generation, &conn), 0);
+		n = tcp_get(app.s, conn);
+		assert_int_equal(n->flags & in, v[i].in ? in : 0);
+		assert_int_equal(n->flags & out, v[i].out ? out : 0);
+		assert_int_equal(stack_export_done(c.t.s, c.conn, t->generation), 0);
+		finish();
+	}
+}
+
 static void test_import_odd_values_are_tamed(void **state)
 {
 	struct tcb *t, good;
@@ -454,6 +491,7 @@ int main(void)
 		cmocka_unit_test_setup(test_import_takes_known_congestion_control_only, setup),
 		cmocka_unit_test_setup(test_import_bad_tcb_refused, setup),
 		cmocka_unit_test_setup(test_import_bad_chunks_refused, setup),
+		cmocka_unit_test_setup(test_import_urgent_data, setup),
 		cmocka_unit_test_setup(test_import_odd_values_are_tamed, setup),
 		cmocka_unit_test_setup(test_import_stray_retransmission_is_dropped, setup),
 		cmocka_unit_test_setup(test_import_time_wait_is_short, setup),

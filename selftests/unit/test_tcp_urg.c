@@ -216,6 +216,20 @@ static void test_tcp_urg_again(void **state)
 	tc_close(&c);
 }
 
+/* A byte that was announced and can come no more: nothing, as at the end of the stream. */
+static void test_tcp_urg_never_comes(void **state)
+{
+	uint8_t b;
+
+	(void)state;
+	tc_accept(&c, NULL);
+	RX(&c, .flags = TH_ACK | TH_URG, .seq = 1, .ack = 1, .up = 20);
+	assert_int_equal(oob(&b), -E_AGAIN);
+	RX(&c, .flags = TH_ACK | TH_FIN, .seq = 1, .ack = 1);
+	assert_int_equal(oob(&b), 0);
+	tc_close(&c);
+}
+
 /* As Linux: what has arrived is no longer made urgent, and a pointer is told once. */
 static void test_tcp_urg_pointer_old(void **state)
 {
@@ -303,6 +317,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_urg_alone, setup),
 		cmocka_unit_test_setup(test_tcp_urg_pointer_first, setup),
 		cmocka_unit_test_setup(test_tcp_urg_again, setup),
+		cmocka_unit_test_setup(test_tcp_urg_never_comes, setup),
 		cmocka_unit_test_setup(test_tcp_urg_pointer_old, setup),
 		cmocka_unit_test_setup(test_tcp_urg_readable, setup),
 		cmocka_unit_test_setup(test_tcp_urg_peek, setup),
