@@ -309,6 +309,24 @@ static void test_pacing_never_stops(void **state)
 	tc_close(&c);
 }
 
+/* A packet is a millisecond's data in whole segments, two of them at least, one where that is slow.
+ */
+static void test_pacing_burst(void **state)
+{
+	static const struct {
+		uint32_t rate, bytes;
+	} v[] = {{UINT32_MAX, UINT32_MAX}, {149999, 1460},   {150000, 2920},	{4379999, 2920},
+		 {4380000, 4380},	   {10000000, 8760}, {65535999, 64240}, {65536000, 65536}};
+
+	(void)state;
+	path_open("cubic", 125000000, 1000);
+	for (uint32_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
+		tcp_setopt(c.t.s, c.conn, TOPT_MAX_PACING, v[i].rate, c.t.now);
+		assert_int_equal(tcp_pace_burst(tc_tcb(&c), 1460), v[i].bytes);
+	}
+	tc_close(&c);
+}
+
 /* A stamp from before the clock of µs came round is none. */
 static void test_pacing_stamp_wraps(void **state)
 {
@@ -322,6 +340,10 @@ static void test_pacing_stamp_wraps(void **state)
 	t->flags |= TCB_F_PACED;
 	tcb_work(t)->pace_us = cc_us(c.t.now) + 5000000;
 	assert_int_equal(tcp_pace_wait_us(t, c.t.now), 0);
+	tcb_work(t)->pace_us = cc_us(c.t.now) + 2000001;
+	assert_int_equal(tcp_pace_wait_us(t, c.t.now), 0);
+	tcb_work(t)->pace_us = cc_us(c.t.now) + 2000000;
+	assert_int_equal(tcp_pace_wait_us(t, c.t.now), 2000000);
 	tcb_work(t)->pace_us = cc_us(c.t.now) - 5;
 	assert_int_equal(tcp_pace_wait_us(t, c.t.now), 0);
 	tcb_work(t)->pace_us = cc_us(c.t.now) + 5;
@@ -341,6 +363,7 @@ int main(void)
 		cmocka_unit_test_setup(test_pacing_rate_of_the_socket_holds, setup),
 		cmocka_unit_test_setup(test_pacing_makes_up_for_late_timers, setup),
 		cmocka_unit_test_setup(test_pacing_never_stops, setup),
+		cmocka_unit_test_setup(test_pacing_burst, setup),
 		cmocka_unit_test_setup(test_pacing_stamp_wraps, setup),
 	};
 

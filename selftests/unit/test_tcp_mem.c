@@ -316,8 +316,8 @@ static void test_tcp_mem_last_chunks_are_for_empty_queues(void **state)
 }
 
 /*
- * However large the pool: a third above the limit is the end. What was promised beyond is not taken, which
- * a window of 0 says, and reading opens it at once.
+ * However large the pool: a third above the limit is the end. What was promised beyond is not
+ * taken, which a window of 0 says, and reading opens it at once.
  */
 static void test_tcp_mem_promise_without_memory_shuts_the_window(void **state)
 {
@@ -381,10 +381,68 @@ static void test_tcp_mem_high_orphan_aborted(void **state)
 	tc_close(&c);
 }
 
+/* Each bound by its numbers, with @t and the limits as they never are together. */
+static void test_tcp_mem_bounds(void **state)
+{
+	struct stack_cfg cfg = cfg_mem(10, 20, 30);
+	struct tcb *t, keep;
+	struct stack *s;
+	uint32_t used, tail, max[3];
+
+	(void)state;
+	tc_accept(&c, &cfg);
+	fill(1, 3);
+	s = c.t.s;
+	t = tc_tcb(&c);
+	keep = *t;
+	memcpy(max, s->mem_limit, sizeof(max));
+	used = tc_usage(&c).chunks;
+	tail = tcp_buf_tail_room(s, t);
+	t->rcv_mss = 1000;
+	t->rcvbuf = 40000;
+	assert_int_equal(tcp_mem_window_tight(s, t, 10000), 10000);
+	assert_int_equal(tcp_mem_window_tight(s, t, 9999), 4000);
+	assert_int_equal(tcp_mem_window_tight(s, t, 3999), 3999);
+	/* Under pressure, a share: what is in order counts, too. */
+	s->mem_pressure = true;
+	t->n_chunks = 30;
+	t->ooo_bytes = t->rx_bytes = cfg.limits.tcp_rmem[0] / 2;
+	assert_false(tcp_mem_out_of_order(s, t));
+	t->ooo_bytes--;
+	assert_true(tcp_mem_out_of_order(s, t));
+	s->mem_pressure = false;
+	t->ooo_bytes = keep.ooo_bytes;
+	t->rx_bytes = keep.rx_bytes;
+	/* At the limit, and one below it. */
+	s->mem_limit[2] = used + 1;
+	assert_int_equal(tcp_mem_sndbuf(s, t), t->sndbuf);
+	s->mem_limit[2] = used;
+	assert_int_equal(tcp_mem_in_order(s, t), tail + CHUNK_SIZE * ((used / 3 + 1) / 2));
+	assert_int_equal(tcp_mem_window_tight(s, t, 20000), tcp_min(4000, tcp_mem_in_order(s, t)));
+	assert_int_equal(tcp_mem_sndbuf(s, t), cfg.limits.tcp_wmem[0]);
+	assert_int_equal(tcp_mem_snd_room(s, t),
+			 tcp_min(cfg.limits.tcp_wmem[0], CHUNK_SIZE * ((used / 3 + 1) / 2)));
+	/* Orphans: above the limit, and above what costs nothing. */
+	t->flags |= TCB_F_CLOSED;
+	t->tx_bytes = 4609;
+	assert_false(tcp_mem_orphan_over(s, t));
+	s->mem_limit[2] = used - 1;
+	assert_true(tcp_mem_orphan_over(s, t));
+	t->tx_bytes = 4608;
+	assert_false(tcp_mem_orphan_over(s, t));
+	t->tx_bytes = 4609;
+	t->flags = keep.flags;
+	assert_false(tcp_mem_orphan_over(s, t));
+	*t = keep;
+	memcpy(s->mem_limit, max, sizeof(max));
+	tc_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_tcp_mem_limits_follow_the_pool, setup),
+		cmocka_unit_test_setup(test_tcp_mem_bounds, setup),
 		cmocka_unit_test_setup(test_tcp_mem_pressure_begins_above_and_ends_below, setup),
 		cmocka_unit_test_setup(test_tcp_mem_pressure_windows_do_not_grow, setup),
 		cmocka_unit_test_setup(test_tcp_mem_pressure_buffers_do_not_grow, setup),
