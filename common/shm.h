@@ -90,6 +90,8 @@ enum shm_op {
 	/* accept() is called for shared .listener, whatever its .want says: one connection, or NONE
 	 */
 	SHM_LISTEN_WANT = 22,
+	/* shared .listener is used by this process from here on; .flags: SHM_USE_LOCAL */
+	SHM_LISTEN_USE = 29,
 	/* as CTL_TAKE with .cookie; .listener: the id in the reply to an earlier one */
 	SHM_CONN_WANT = 26,
 };
@@ -99,6 +101,8 @@ enum shm_op {
  * listener; other processes go on with it.
  */
 #define SHM_GIVE_KEEP 1u
+/* SHM_LISTEN_USE, .flags: my own stack can answer its SYNs, as CTL_LISTEN_LOCAL. */
+#define SHM_USE_LOCAL 1u
 /* SHM_LISTEN_FRONT, .flags: SYNs of its pairs come to you; all of the port that has no flow entry does. */
 #define SHM_FRONT_SYNS 1u
 #define SHM_FRONT_ALONE 2u
@@ -268,6 +272,8 @@ struct arena_hdr {
 	uint64_t keeper_runs; /* times that the keeper thread had to run the engine */
 	uint32_t n_born;      /* TCBs from this index on never had a connection of TCB_BORN_HERE */
 	uint32_t n_tws_used;  /* TIME_WAIT records from this index on were never used */
+	uint32_t n_synreqs_used; /* half-open requests, likewise */
+	uint32_t pad;
 };
 
 struct arena_layout {
@@ -283,12 +289,13 @@ struct arena_layout {
 	uint64_t chunk_hdrs;	 /* struct chunk_hdr[n_chunks] */
 	uint64_t chunks;	 /* CHUNK_SIZE * n_chunks */
 	uint64_t tws;		 /* struct timewait[n_tws], an application's */
+	uint64_t synreqs;	 /* struct synreq[n_synreqs], an application's */
 	uint32_t n_tcbs;
 	uint32_t n_chunks;
 	uint32_t n_neighs;
 	uint32_t n_tws;
+	uint32_t n_synreqs;
 	uint32_t tcb_size; /* sizeof(struct tcb) of the builder: must equal the user's */
-	uint32_t pad;
 };
 
 /* ---- UMEM frames and their owners ---- */

@@ -373,7 +373,7 @@ static void dw_open_stack(void)
 	sc.n_synreqs = 16;
 	sc.n_tw = 8;
 	sc.n_pending = 32;
-	arena_layout_make(&l, DW_TCBS, DW_CHUNKS, 16, 64);
+	arena_layout_make(&l, DW_TCBS, DW_CHUNKS, 16, 64, 32);
 	FZ_CHECK(!arena_create(&dw.arena, &l, TD_SLOT_DAEMON));
 	dw.view = arena_view(&dw.arena);
 	dw.stack_mem_len = stack_mem_size(&sc, &dw.view);

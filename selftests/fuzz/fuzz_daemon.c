@@ -311,6 +311,8 @@ static void app_says(struct app *a, struct fz *f)
 	uint32_t got;
 	const uint8_t *p;
 
+	if (m.op == SHM_LISTEN_WANT && k & 0x40)
+		m.op = SHM_LISTEN_USE;
 	if (m.op == 99 && (k & 0xc0) == 0x40)
 		m.op = SHM_DOUBT;
 	if (m.op == 99 && k & 0x80) {

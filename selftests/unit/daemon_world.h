@@ -26,6 +26,7 @@
 #define W_APPS 4u
 #define W_TCBS 256u
 #define W_TWS 32u
+#define W_SYNREQS 64u
 #define W_CHUNKS 512u
 
 static struct {
@@ -320,7 +321,7 @@ static struct app *w_app(uint16_t slot)
 	struct net_event up = {.kind = NET_LINK_UP, .mtu = 1500};
 	struct arena_view v;
 
-	arena_layout_make(&l, W_TCBS, W_CHUNKS, 0, W_TWS);
+	arena_layout_make(&l, W_TCBS, W_CHUNKS, 0, W_TWS, W_SYNREQS);
 	assert_int_equal(arena_create(&a->arena, &l, slot), 0);
 	a->slot = slot;
 	a->view = arena_view(&a->arena);

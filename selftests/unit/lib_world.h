@@ -25,6 +25,7 @@
 #define N_TCBS 4096u
 #define N_CHUNKS 8192u
 #define N_NEIGHS 16u
+#define N_SYNREQS 1024u
 #define N_PKTS 64u
 #define PKT_ROOM 2048u
 #define WIRE_MAX 8192u
@@ -40,6 +41,7 @@ static struct {
 	bool daemon_stuck;   /* it handles no message */
 	uint32_t drop_every; /* each n-th packet between the stacks is lost; 0: none */
 	uint32_t n_given, n_gone, n_acked, n_refused, n_cancelled;
+	uint32_t n_uses, used_flags; /* SHM_LISTEN_USE */
 	const char *greeting; /* the peer says it when it is connected */
 	uint32_t n_stale; /* packets that the library passed on to the daemon */
 	void (*on_kick)(void);
@@ -133,7 +135,7 @@ static void host_init(struct host *h, const char *addr, uint8_t mac, const char 
 	struct arena_layout lay;
 	struct arena_view v;
 
-	arena_layout_make(&lay, N_TCBS, N_CHUNKS, N_NEIGHS, 0);
+	arena_layout_make(&lay, N_TCBS, N_CHUNKS, N_NEIGHS, 0, N_SYNREQS);
 	assert_int_equal(arena_create(&h->arena, &lay, 0), 0);
 	v = arena_view(&h->arena);
 	h->bufs = calloc(N_PKTS, PKT_ROOM);
@@ -399,6 +401,10 @@ static void dmn_message(const struct shm_msg *m)
 		tcp_close(w.dmn.stack, conn, now);
 		assert_true(shm_msg_push(eng.to_app, &taken));
 		break;
+	case SHM_LISTEN_USE:
+		world.n_uses++;
+		world.used_flags = m->flags;
+		break;
 	case SHM_CONN_GONE:
 		world.n_gone++;
 		w.flow[m->remote_port] = 0;
@@ -637,7 +643,9 @@ static void app_init(void)
 	struct arena_layout lay;
 	struct arena_view v;
 
-	arena_layout_make(&lay, N_TCBS, N_CHUNKS, N_NEIGHS, 0);
+	cfg.n_listeners = 4;
+	cfg.n_synreqs = N_SYNREQS;
+	arena_layout_make(&lay, N_TCBS, N_CHUNKS, N_NEIGHS, 0, N_SYNREQS);
 	assert_int_equal(arena_create(&eng.own, &lay, 1), 0);
 	eng.daemon_view = arena_view(&w.dmn.arena);
 	eng.to_daemon = arena_ring_to_daemon(&eng.own);

@@ -20,7 +20,7 @@ static struct arena_layout layout(void)
 {
 	struct arena_layout l;
 
-	arena_layout_make(&l, 100, 50, 10, 20);
+	arena_layout_make(&l, 100, 50, 10, 20, 30);
 	return l;
 }
 
@@ -41,6 +41,8 @@ static void test_arena_layout_parts_do_not_overlap(void **state)
 		{l.tcbs, TCB_ROOM * 100},
 		{l.chunk_hdrs, sizeof(struct chunk_hdr) * 50},
 		{l.chunks, CHUNK_SIZE * 50},
+		{l.tws, sizeof(struct timewait) * 20},
+		{l.synreqs, sizeof(struct synreq) * 30},
 	};
 
 	(void)state;
@@ -64,7 +66,7 @@ static void test_arena_layout_ok_refuses_what_make_does_not_give(void **state)
 		((uint32_t *)&bad)[i] ^= 0x1000;
 		assert_false(arena_layout_ok(&bad));
 	}
-	arena_layout_make(&l, UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX);
+	arena_layout_make(&l, UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX);
 	assert_false(arena_layout_ok(&l));
 }
 
@@ -101,7 +103,7 @@ static void test_arena_attach_checks_size_seals_and_magic(void **state)
 
 	(void)state;
 	assert_int_equal(arena_create(&a, &l, 5), 0);
-	arena_layout_make(&other, 101, 5000, 10, 20);
+	arena_layout_make(&other, 101, 5000, 10, 20, 30);
 	assert_int_equal(arena_attach(&b, a.fd, &other, true), -EINVAL);
 	assert_true(ftruncate(a.fd, 0) < 0);
 	fd = memfd_create("unsealed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -184,7 +186,7 @@ static void test_trim_gives_pages_back(void **state)
 {
 	struct arena_layout l;
 
-	arena_layout_make(&l, 100, 5000, 10, 0);
+	arena_layout_make(&l, 100, 5000, 10, 0, 0);
 	for (uint32_t slot = 0; slot < 2; slot++) {
 		struct stack_cfg cfg = {.role = STACK_APP};
 		struct mtime now = {NS_PER_S};

@@ -214,6 +214,93 @@ static void test_accept_queue_reset_at_close(void **state)
 	assert_int_equal(world.n_gone, 3);
 }
 
+/* ---- a listener of several processes ---- */
+
+/* As after a fork, which does not come here: the daemon has a member of it for us. */
+static struct sock *shared_listener(int ls)
+{
+	struct sock *sk = container_of(file_get(ls), struct sock, f);
+
+	sk->shared = true;
+	eng.n_shared_l++;
+	return sk;
+}
+
+static void close_shared(struct sock *sk)
+{
+	sk->shared = false;
+	eng.n_shared_l--;
+	tandem_close(sk->f.handle);
+}
+
+static bool has_used(void *arg)
+{
+	(void)arg;
+	return world.n_uses > 0;
+}
+
+static void test_shared_listener_is_used_when_somebody_wants_it(void **state)
+{
+	int ls = listening_on(8000, SOCK_NONBLOCK);
+	struct sock *sk = shared_listener(ls);
+	struct pollfd p = {.fd = ls, .events = POLLIN};
+
+	(void)state;
+	listeners_want();
+	assert_false(sk->extra->l.used);
+	assert_int_equal(tandem_poll(&p, 1, 0), 0);
+	world_until(has_used, NULL);
+	assert_int_equal(world.used_flags, SHM_USE_LOCAL);
+	/* That is said once. */
+	assert_fails(tandem_accept(ls, NULL, NULL), EAGAIN);
+	assert_int_equal(tandem_poll(&p, 1, 0), 0);
+	assert_int_equal(world.n_uses, 1);
+	close_shared(sk);
+}
+
+/* One that has come by fork() is in our stack from then on; not one whose options we do not know. */
+static void test_shared_listener_comes_into_the_stack(void **state)
+{
+	int ls = listening_on(8000, SOCK_NONBLOCK);
+	struct sock *sk = shared_listener(ls);
+
+	(void)state;
+	listen_end(sk);
+	sk->connect_seen = true;
+	assert_int_equal(listen_join(sk), 0);
+	assert_int_equal(sk->extra->l.core_id, SHM_NIL);
+	sk->connect_seen = false;
+	assert_int_equal(listen_join(sk), CTL_LISTEN_LOCAL);
+	assert_int_not_equal(sk->extra->l.core_id, SHM_NIL);
+	assert_false(sk->extra->l.front);
+	close_shared(sk);
+}
+
+static bool queue_is_empty(void *arg)
+{
+	return !has_conn(arg);
+}
+
+/* Who has it alone may take its time; else what waits for long is for others. */
+static void test_shared_listener_keeps_its_queue_while_it_is_alone(void **state)
+{
+	int ls = listening_on(8000, 0);
+	struct sock *sk = shared_listener(ls);
+
+	(void)state;
+	listen_front(sk->extra->l.id, SHM_FRONT_SYNS | SHM_FRONT_ALONE);
+	assert_true(sk->extra->l.front);
+	peer_connect(8000);
+	world_until(has_conn, &ls);
+	assert_true(mtime_is_never(listeners_stale(mtime_add_ms(clock_now(), 1000))));
+	assert_true(has_conn(&ls));
+	listen_front(sk->extra->l.id, 0);
+	world_until(queue_is_empty, &ls);
+	close_shared(sk);
+	world_until(all_taken, NULL);
+	assert_int_equal(world.n_given, 1);
+}
+
 /* ---- options ---- */
 
 static void test_options(void **state)
@@ -266,6 +353,9 @@ int main(void)
 		WORLD_TEST(test_accept),
 		WORLD_TEST(test_first_bytes_as_early_as_the_message),
 		WORLD_TEST(test_accept_queue_reset_at_close),
+		WORLD_TEST(test_shared_listener_is_used_when_somebody_wants_it),
+		WORLD_TEST(test_shared_listener_comes_into_the_stack),
+		WORLD_TEST(test_shared_listener_keeps_its_queue_while_it_is_alone),
 		WORLD_TEST(test_options),
 	};
 

@@ -423,6 +423,35 @@ static void test_tcp_syn_without_a_way_back_is_dropped(void **state)
 	tc_close(&c);
 }
 
+/* ---- from another stack ---- */
+
+static void test_tcp_rescued_request_completes(void **state)
+{
+	struct synreq r;
+
+	(void)state;
+	c.ts = true;
+	open_listener(NULL, 1);
+	half_open();
+	r = c.t.s->synreqs[0];
+	assert_int_equal(stack_rescue_synreq(c.t.s, c.listener, &r, c.t.now), -E_ADDRINUSE);
+	synreq_drop(c.t.s, 0);
+	assert_int_equal(stack_rescue_synreq(c.t.s, c.listener + 1, &r, c.t.now), -E_BADMSG);
+	assert_int_equal(stack_rescue_synreq(c.t.s, c.listener, &r, c.t.now), 0);
+	ts_check(&c.t);
+	assert_int_equal(c.t.s->synreqs[0].sent, 0);
+	r.a.remote_port++;
+	assert_int_equal(stack_rescue_synreq(c.t.s, c.listener, &r, c.t.now), -E_NOSPC);
+	/* The SYN-ACK again, which is the other stack's but for the time; then the third ACK. */
+	ts_advance(&c.t, 1001);
+	TX(&c, .flags = TH_SYN | TH_ACK, .ack = 1);
+	assert_int_equal(RX(&c, .flags = TH_ACK, .seq = 1, .ack = 1), DROP_NONE);
+	accept_it();
+	assert_int_equal(tc_tcb(&c)->ts_offset, r.ts_offset);
+	assert_int_equal(tc_tcb(&c)->srtt, 0);
+	tc_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -447,6 +476,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_defer_accept_waits_for_data, setup),
 		cmocka_unit_test_setup(test_tcp_defer_accept_time_over_ack_establishes, setup),
 		cmocka_unit_test_setup(test_tcp_syn_without_a_way_back_is_dropped, setup),
+		cmocka_unit_test_setup(test_tcp_rescued_request_completes, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
 #ifndef TANDEM_CORE_LISTEN_H
 #define TANDEM_CORE_LISTEN_H
 
+#include "synreq_entry.h"
 #include "tcp_seg.h"
 #include "timewait_entry.h"
 
@@ -41,27 +42,6 @@ struct listener {
 	uint32_t rcvlowat;
 	uint32_t user_timeout;
 	uint32_t max_pacing;
-};
-
-/* A half-open connection, compact: no TCB until the third ACK. */
-struct synreq {
-	struct tcp_addr_pair a;
-	uint32_t listener;
-	uint32_t irs, iss;
-	uint32_t ts_recent, ts_offset;
-	uint16_t mss;	/* peer's */
-	uint16_t queue;
-	uint8_t opt;	/* TCB_OPT_* */
-	uint8_t snd_wscale;
-	uint8_t rcv_wscale; /* that the SYN-ACK told, like .wnd */
-	uint16_t wnd;
-	uint8_t retries;
-	bool acked; /* TCP_DEFER_ACCEPT, or the accept queue was full: the third ACK came */
-	uint16_t netif;
-	uint64_t sent; /* ns, for the first RTT sample; 0: sent again since (Karn) */
-	struct wheel_node timer;
-	uint32_t hash_next, list_next, list_prev;
-	uint32_t neigh, neigh_gen; /* STACK_APP: the next hop on .netif */
 };
 
 /* NULL: there is none of that number. */

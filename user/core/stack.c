@@ -91,7 +91,7 @@ static size_t layout(struct stack *s, uint8_t *base, const struct stack_cfg *cfg
 	carve_free_list(&c, &s->neigh_free, n_neighs);
 	carve_free_list(&c, &s->reasm_free, n_reasm);
 	carve_free_list(&c, &s->udp_free, cfg->n_udp);
-	s->synreqs = carve(&c, cfg->n_synreqs, sizeof(*s->synreqs));
+	s->synreqs = a->synreqs ? a->synreqs : carve(&c, cfg->n_synreqs, sizeof(*s->synreqs));
 	s->tws = a->tws ? a->tws : carve(&c, cfg->n_tw, sizeof(*s->tws));
 	s->listeners = carve(&c, cfg->n_listeners, sizeof(*s->listeners));
 	s->routes = carve(&c, cfg->n_routes, sizeof(*s->routes));

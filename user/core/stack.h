@@ -154,10 +154,14 @@ struct arena_view {
 	struct neigh *neighs; /* own table (STACK_FULL) or the daemon's (STACK_APP) */
 	uint32_t n_neighs;
 	uint64_t *mib; /* [MIB_MAX] */
-	/* An application's TIME_WAIT records; NULL: the stack keeps them in its private memory. */
+	/*
+	 * An application's TIME_WAIT records and half-open requests; NULL: the stack keeps them in its
+	 * private memory. Those from index *_used on were never used; the stack writes it.
+	 */
 	struct timewait *tws;
-	uint32_t n_tws;
-	uint32_t *tws_used; /* records from this index on were never used; the stack writes it */
+	struct synreq *synreqs;
+	uint32_t n_tws, n_synreqs;
+	uint32_t *tws_used, *synreqs_used;
 };
 
 /* Bytes of private memory for stack_init(). Lazily touched: give it untouched zero pages. */
@@ -603,6 +607,12 @@ void tcp_told(struct stack *s, uint32_t conn, bool counted);
  * tcp_max_tw_buckets.
  */
 int stack_rescue_timewait(struct stack *s, const struct timewait *r, struct mtime now);
+/*
+ * Goes on with a half-open request that was another stack's, as one of @listener's, whose SYN-ACK that
+ * one has sent. @r: a copy. -EBADMSG, -EADDRINUSE as above, -ENOSPC: the SYN queue is full.
+ */
+int stack_rescue_synreq(struct stack *s, uint32_t listener, const struct synreq *r,
+			struct mtime now);
 /* Has this stack a connection, request or TIME_WAIT record of the pair? */
 bool stack_knows_pair(const struct stack *s, const struct tcp_addr_pair *a);
 /*

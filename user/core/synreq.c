@@ -33,6 +33,7 @@ static void synreq_add(struct stack *s, uint32_t i)
 	struct listener *l = &s->listeners[r->listener];
 	uint32_t *bucket = synreq_bucket(s, &r->a);
 
+	r->used = true;
 	r->hash_next = *bucket;
 	*bucket = i + 1;
 	r->list_prev = SHM_NIL;
@@ -41,6 +42,8 @@ static void synreq_add(struct stack *s, uint32_t i)
 		s->synreqs[l->syn_head].list_prev = i;
 	l->syn_head = i;
 	l->syn_len++;
+	if (s->a.synreqs_used)
+		WRITE_ONCE(*s->a.synreqs_used, s->synreq_free.used);
 }
 
 void synreq_drop(struct stack *s, uint32_t i)
@@ -60,6 +63,7 @@ void synreq_drop(struct stack *s, uint32_t i)
 	if (r->list_next != SHM_NIL)
 		s->synreqs[r->list_next].list_prev = r->list_prev;
 	l->syn_len--;
+	r->used = false;
 	free_list_put(&s->synreq_free, i);
 }
 
@@ -633,6 +637,45 @@ enum drop synreq_input(struct stack *s, uint32_t i, struct tcp_seg *g, struct mt
 	if (!(g->flags & TH_ACK))
 		return DROP_BAD_STATE;
 	return synreq_ack(s, i, g, now);
+}
+
+/* ---- from another stack ---- */
+
+static bool rescue_ok(const struct stack *s, const struct listener *l, const struct synreq *r)
+{
+	return r->used && addr_is_local(s, &r->a.local) && (l->any || ip_addr_eq(&l->addr, &r->a.local)) &&
+	       l->port == r->a.local_port && r->a.remote_port && !ip_addr_is_any(&r->a.remote) &&
+	       ip_addr_is_v4(&r->a.local) == ip_addr_is_v4(&r->a.remote) &&
+	       r->mss >= TCP_MSS_MIN && r->snd_wscale <= TCP_WSCALE_MAX &&
+	       r->rcv_wscale <= TCP_WSCALE_MAX && r->netif < STACK_MAX_NETIFS &&
+	       r->queue < TD_MAX_QUEUES;
+}
+
+int stack_rescue_synreq(struct stack *s, uint32_t listener, const struct synreq *from,
+			struct mtime now)
+{
+	struct listener *l = listener_at(s, listener);
+	struct synreq *r;
+	uint32_t i;
+
+	if (!l || !rescue_ok(s, l, from))
+		return -E_BADMSG;
+	if (stack_knows_pair(s, &from->a))
+		return -E_ADDRINUSE;
+	i = syn_queue_full(s, l) ? SHM_NIL : free_list_get(&s->synreq_free);
+	if (i == SHM_NIL)
+		return -E_NOSPC;
+	r = &s->synreqs[i];
+	*r = *from;
+	r->listener = listener;
+	r->opt &= TCB_OPT_WSCALE | TCB_OPT_TS | TCB_OPT_SACK | TCB_OPT_ECN;
+	r->acked = !!r->acked;
+	r->sent = 0; /* when, nobody need believe */
+	r->neigh = SHM_NIL;
+	r->timer.slot = SHM_NIL;
+	synreq_add(s, i);
+	synreq_arm(s, i, now);
+	return 0;
 }
 
 bool stack_next_half_open(const struct stack *s, uint32_t *it, struct tcp_addr_pair *a,

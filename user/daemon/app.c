@@ -19,6 +19,7 @@
 #include "daemon.h"
 
 #define PKT_BUDGET 256u
+#define APP_SYNREQS 16384u /* half-open connections of an application's own listeners */
 /* A packet that found the socket in `xsks` is in its ring within one softirq. */
 #define QUIESCE_NS (100 * NS_PER_MS)
 #define GRACE_NS NS_PER_S
@@ -89,7 +90,7 @@ static int open_memory(struct daemon *d, struct app *a)
 	int err;
 
 	arena_layout_make(&l, d->cfg.max_connections, d->cfg.buffer_chunks, 0,
-			  d->cfg.limits.tcp_max_tw_buckets);
+			  d->cfg.limits.tcp_max_tw_buckets, APP_SYNREQS);
 	err = arena_create(&a->arena, &l, a->slot);
 	if (err)
 		return err;
@@ -310,7 +311,7 @@ void app_gone(struct daemon *d, struct app *a)
 	a->wake = false;
 	watch_del(d, &a->bell);
 	front_adopt(d, a);
-	front_adopt_timewaits(d, a);
+	front_adopt_rest(d, a);
 	listener_app_gone(d, a);
 	udp_app_gone(d, a);
 	for (int m = 0; m < MIB_MAX; m++)

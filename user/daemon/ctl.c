@@ -220,7 +220,7 @@ static void on_listener(struct daemon *d, struct client *c, const void *msg)
 	case CTL_UNLISTEN:
 		if (req.proto != IPPROTO_UDP) {
 			front_adopt(d, a);
-			front_adopt_timewaits(d, a);
+			front_leaves(d, a, req.id);
 		}
 		/* fall through */
 	case CTL_UNBIND:

@@ -53,6 +53,7 @@ struct member {
 	bool listening;
 	bool asked;	     /* SHM_LISTEN_WANT */
 	struct share *share; /* the listener is shared, and this is one process's part in it */
+	bool uses;	     /* .share: it has wanted a connection (SHM_LISTEN_USE) */
 	uint32_t served;     /* when it last got one, in .share->serial */
 	/* front.c */
 	bool can_front; /* it could answer SYNs itself */
@@ -75,6 +76,8 @@ struct share {
 	uint32_t pool, n_pool; /* connections (REC_HELD) for whoever wants one */
 	uint32_t told;	       /* .n_pool as members see it in .pending */
 	uint32_t serial;
+	uint32_t n_users; /* members that .uses it */
+	bool changed; /* its options, so that not all who have it need know them */
 	/* a connection */
 	uint32_t rec;	      /* SHM_NIL: it has ended */
 	struct taker *takers; /* who wants it, oldest first */
@@ -370,10 +373,18 @@ void front_update(struct daemon *d, struct group *g);
 void front_told(struct daemon *d, struct app *a, const struct shm_msg *m);
 /* Makes records of all connections of @a that it has not told of, while it waits or is dead. */
 void front_adopt(struct daemon *d, struct app *a);
-/* The same for what is in TIME_WAIT; before listeners of @a end, or @a itself has ended. */
-void front_adopt_timewaits(struct daemon *d, struct app *a);
+/*
+ * The same for what is in TIME_WAIT, and for what is half-open at listeners that other processes go on with;
+ * when @a has ended, or its listener @id is about to.
+ */
+void front_adopt_rest(struct daemon *d, struct app *a);
+void front_leaves(struct daemon *d, struct app *a, uint32_t id);
+/* SHM_LISTEN_USE */
+void front_uses(struct daemon *d, struct app *a, const struct shm_msg *m);
 /* Its member is about to be freed. */
 void front_forget(struct daemon *d, struct member *m);
+/* Its share has gone; what came by it is still to be told, or looked for. */
+void front_unshare(struct member *m);
 /* Nobody listens any more. */
 void front_stop(struct daemon *d, struct group *g);
 /*

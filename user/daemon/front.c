@@ -10,6 +10,11 @@
  * Nothing is believed but within the port that the application listens on: a record is made only
  * of a pair of that port which has none.
  *
+ * A shared listener (share.c) is its application's as long as one process alone uses it: that has
+ * said so (SHM_LISTEN_USE), and no other one. Of several, each may have any of its connections,
+ * and these wait with us. What is half-open when that process closes it, or dies, is the listener's: we
+ * go on with it.
+ *
  * When a group's sockets change, some pairs' packets go to another member from then on: what that one
  * does not know it passes on to us, as all that it does not know, and we to the other members in
  * turn. A connection has a flow entry soon, so that this is for what was half-open, or short.
@@ -18,6 +23,7 @@
  * in a group.
  */
 #include <string.h>
+#include "user/core/synreq_entry.h"
 #include "user/core/timewait_entry.h"
 #include "daemon.h"
 
@@ -28,17 +34,27 @@ static void set_untold(struct daemon *d, struct member *m, bool untold)
 	m->untold = untold;
 }
 
+static bool uses_alone(const struct member *m)
+{
+	return m->uses && m->share->n_users == 1 && !m->share->changed;
+}
+
+/* Two listeners of a port in one application; those that it has only inherited are in nobody's way. */
+static bool collide(const struct member *m, const struct member *o)
+{
+	return o != m && o->listening && o->group->port == m->group->port && (!o->share || o->uses);
+}
+
 /* An application's stack has one listener for a port, and none of what it cannot do alone. */
 static bool can_front(const struct daemon *d, const struct member *m)
 {
 	const struct app *a = m->app;
 
-	if (!d->cfg.listen_in_app || !m->listening || m->share || !(m->flags & CTL_LISTEN_LOCAL) ||
-	    a->stage != APP_ALIVE)
+	if (!d->cfg.listen_in_app || !m->listening || (m->share && !uses_alone(m)) ||
+	    !(m->flags & CTL_LISTEN_LOCAL) || a->stage != APP_ALIVE)
 		return false;
 	for (uint32_t i = 0; i < a->n_members; i++)
-		if (a->members[i] && a->members[i] != m && a->members[i]->listening &&
-		    a->members[i]->group->port == m->group->port)
+		if (a->members[i] && collide(m, a->members[i]))
 			return false;
 	return true;
 }
@@ -104,12 +120,47 @@ void front_update(struct daemon *d, struct group *g)
 		say_front(d, m, m->can_front ? flags : 0);
 }
 
-void front_forget(struct daemon *d, struct member *m)
+void front_unshare(struct member *m)
 {
-	m->can_front = false;
+	if (m->uses)
+		m->share->n_users--;
+	m->can_front = m->uses = false;
 	m->front = 0;
 	m->places = 0;
+}
+
+void front_forget(struct daemon *d, struct member *m)
+{
+	front_unshare(m);
 	set_untold(d, m, false);
+}
+
+/* To the head of its group's list: of many that have a listener few use it, and these are looked for. */
+static void begin_use(struct member *m)
+{
+	struct member **p = &m->group->members;
+
+	while (*p != m)
+		p = &(*p)->next;
+	*p = m->next;
+	m->next = m->group->members;
+	m->group->members = m;
+	m->uses = true;
+	m->share->n_users++;
+}
+
+void front_uses(struct daemon *d, struct app *a, const struct shm_msg *m)
+{
+	struct member *by = m->listener < a->n_members ? a->members[m->listener] : NULL;
+
+	if (!by || !by->share)
+		return;
+	if (!by->uses)
+		begin_use(by);
+	by->flags &= ~CTL_LISTEN_LOCAL;
+	if (m->flags & SHM_USE_LOCAL)
+		by->flags |= CTL_LISTEN_LOCAL;
+	front_update(d, by->group);
 }
 
 void front_stop(struct daemon *d, struct group *g)
@@ -179,26 +230,34 @@ void front_told(struct daemon *d, struct app *a, const struct shm_msg *m)
 	struct flow_key k = flow_key_of(&p);
 	struct member *to = m->listener < a->n_members ? a->members[m->listener] : NULL;
 
-	if (to && to->listening && m->conn < a->view.n_tcbs)
+	if (to && (to->listening || to->untold) && m->conn < a->view.n_tcbs)
 		adopt(d, to, m->conn, m->generation, &k, m->flags & SHM_MINE_WAITING);
 }
 
 /* The member of @a by which a connection of @k came: that of its address goes before that of any.
  */
-static struct member *way_in(const struct daemon *d, const struct app *a, const struct flow_key *k)
+static struct member *way_in(const struct app *a, const struct flow_key *k)
 {
 	struct member *any = NULL;
 
-	for (const struct group *g = d->groups; g; g = g->next) {
-		if (!covers(g, &k->local, k->local_port))
+	for (uint32_t i = 0; i < a->n_members; i++) {
+		struct member *m = a->members[i];
+
+		if (!m || !m->untold || !covers(m->group, &k->local, k->local_port))
 			continue;
-		for (struct member *m = g->members; m; m = m->next)
-			if (m->app == a && m->untold && !ip_addr_is_any(&g->addr))
-				return m;
-			else if (m->app == a && m->untold)
-				any = m;
+		if (!ip_addr_is_any(&m->group->addr))
+			return m;
+		any = m;
 	}
 	return any;
+}
+
+static bool any_untold(const struct app *a)
+{
+	for (uint32_t i = 0; i < a->n_members; i++)
+		if (a->members[i] && a->members[i]->untold)
+			return true;
+	return false;
 }
 
 void front_adopt(struct daemon *d, struct app *a)
@@ -206,7 +265,7 @@ void front_adopt(struct daemon *d, struct app *a)
 	const struct arena_hdr *h = (const struct arena_hdr *)(const void *)a->arena.base;
 	uint32_t n = READ_ONCE(h->n_born);
 
-	if (!d->n_fronts)
+	if (!any_untold(a))
 		return;
 	for (uint32_t i = 0; i < n && i < a->view.n_tcbs; i++) {
 		const struct tcb *t = &a->view.tcbs[i];
@@ -219,20 +278,18 @@ void front_adopt(struct daemon *d, struct app *a)
 		    !(READ_ONCE(t->sockopt) & TCB_BORN_UNTOLD) || READ_ONCE(t->state) == TCP_CLOSED)
 			continue;
 		k = key_of_tcb(t);
-		m = way_in(d, a, &k);
+		m = way_in(a, &k);
 		waits = !READ_ONCE(t->cookie) && !(READ_ONCE(t->flags) & TCB_F_CLOSED);
 		if (m)
 			adopt(d, m, i, READ_ONCE(t->generation), &k, waits);
 	}
 }
 
-void front_adopt_timewaits(struct daemon *d, struct app *a)
+static void adopt_timewaits(struct daemon *d, struct app *a)
 {
 	const struct arena_hdr *h = (const struct arena_hdr *)(const void *)a->arena.base;
 	uint32_t used = READ_ONCE(h->n_tws_used), n = 0, r;
 
-	if (!d->n_fronts)
-		return;
 	for (uint32_t i = 0; i < used && i < a->view.n_tws; i++) {
 		struct timewait w;
 		struct flow_key k;
@@ -240,7 +297,7 @@ void front_adopt_timewaits(struct daemon *d, struct app *a)
 		/* It may be changing while we look. */
 		memcpy(&w, (const void *)&a->view.tws[i], sizeof(w));
 		k = flow_key_of(&w.a);
-		if (!w.used || !way_in(d, a, &k) || recs_find(&d->recs, &k) != SHM_NIL ||
+		if (!w.used || !way_in(a, &k) || recs_find(&d->recs, &k) != SHM_NIL ||
 		    stack_rescue_timewait(d->stack, &w, d->now))
 			continue;
 		n++;
@@ -253,6 +310,41 @@ void front_adopt_timewaits(struct daemon *d, struct app *a)
 	}
 	if (n)
 		log_debug("application %u: %u connections in TIME_WAIT taken over", a->slot, n);
+}
+
+static void adopt_requests(struct daemon *d, struct app *a)
+{
+	const struct arena_hdr *h = (const struct arena_hdr *)(void *)a->arena.base;
+	uint32_t used = READ_ONCE(h->n_synreqs_used), n = 0;
+
+	for (uint32_t i = 0; i < used && i < a->view.n_synreqs; i++) {
+		struct synreq r;
+		struct member *m;
+		struct flow_key k;
+
+		/* It may be changing while we look. */
+		memcpy(&r, (const void *)&a->view.synreqs[i], sizeof(r));
+		k = flow_key_of(&r.a);
+		m = r.used ? way_in(a, &k) : NULL;
+		if (m && m->share && recs_find(&d->recs, &k) == SHM_NIL)
+			n += !stack_rescue_synreq(d->stack, m->group->core_id, &r, d->now);
+	}
+	if (n)
+		log_debug("application %u: %u half-open connections taken over", a->slot, n);
+}
+
+void front_adopt_rest(struct daemon *d, struct app *a)
+{
+	if (!any_untold(a))
+		return;
+	adopt_timewaits(d, a);
+	adopt_requests(d, a);
+}
+
+void front_leaves(struct daemon *d, struct app *a, uint32_t id)
+{
+	if (id < a->n_members && a->members[id] && a->members[id]->untold)
+		front_adopt_rest(d, a);
 }
 
 /* ---- packets whose record nobody has ---- */

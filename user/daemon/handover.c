@@ -366,7 +366,7 @@ static bool take_back(struct daemon *d, struct app *a, uint32_t i, bool rescue, 
 			return true;
 		/* The listener has gone: what it had not accepted is reset (tcp(7), as close(2)).
 		 */
-		if (r->flags & REC_F_VIA)
+		if (!(r->flags & REC_F_SHARED))
 			tcp_abort(d->stack, conn, d->now);
 	}
 	handover_close(d, i);
@@ -489,6 +489,9 @@ uint32_t app_messages(struct daemon *d, struct app *a)
 			break;
 		case SHM_CONN_MINE:
 			front_told(d, a, &m);
+			break;
+		case SHM_LISTEN_USE:
+			front_uses(d, a, &m);
 			break;
 		default:
 			log_warn("application %u sent a message of unknown kind %u", a->slot, m.op);

@@ -235,7 +235,7 @@ static int open_arena(struct daemon *d)
 	int err;
 
 	arena_layout_make(&l, d->cfg.max_connections, d->cfg.buffer_chunks,
-			  d->cfg.limits.gc_thresh3, 0);
+			  d->cfg.limits.gc_thresh3, 0, 0);
 	err = arena_create(&d->arena, &l, TD_SLOT_DAEMON);
 	if (err)
 		return err;

@@ -268,6 +268,7 @@ static void member_free(struct daemon *d, struct member *m)
 	struct group *g = m->group;
 	struct member **p = &g->members;
 	struct app *a = m->app;
+	bool used = m->uses;
 
 	front_forget(d, m);
 	while (*p != m)
@@ -277,6 +278,8 @@ static void member_free(struct daemon *d, struct member *m)
 		index_free(a, m);
 		if (!m->share)
 			socket_gone(d, g);
+		else if (used)
+			front_update(d, g);
 	}
 	a->members[m->id] = NULL;
 	group_release(d, g);
@@ -452,8 +455,10 @@ int listener_backlog(struct daemon *d, struct app *a, const struct ctl_listen *r
 
 	if (!m || !m->listening)
 		return -EINVAL;
-	if (m->share)
+	if (m->share) {
 		m->share->backlog = req->backlog;
+		m->share->changed = true;
+	}
 	m->backlog = req->backlog;
 	m->flags = (m->flags & ~CTL_LISTEN_LOCAL) | (req->flags & CTL_LISTEN_LOCAL);
 	listen_options(d, m->group->core_id, req);
@@ -485,6 +490,15 @@ static bool here(const struct group *g, const struct member *m)
 	return m->listening && !m->share && !(g->spread && m->places);
 }
 
+static bool share_here(const struct group *g, const struct share *sh)
+{
+	const struct member *m = g->spread ? g->members : NULL;
+
+	while (m && !(m->share == sh && m->places))
+		m = m->next;
+	return !m;
+}
+
 /*
  * The socket that gets the connection of @k: a member, or a share. One whose SYN should have gone to
  * an application is that one's all the same.
@@ -495,13 +509,14 @@ static struct member *choose(struct daemon *d, struct group *g, const struct flo
 	struct member *by_spread = spread_member(g, k);
 	uint32_t n = 0;
 
-	*shared = NULL;
+	/* Of a shared one, whoever has it: the process that uses it may be another one soon. */
+	*shared = by_spread ? by_spread->share : NULL;
 	if (by_spread)
-		return by_spread;
+		return *shared ? NULL : by_spread;
 	for (const struct member *m = g->members; m; m = m->next)
 		n += here(g, m);
 	for (const struct share *sh = g->shares; sh; sh = sh->next)
-		n++;
+		n += share_here(g, sh);
 	if (n > 1)
 		n = (uint32_t)((recs_hash(&d->recs, k) >> 32) % n);
 	else
@@ -510,7 +525,7 @@ static struct member *choose(struct daemon *d, struct group *g, const struct flo
 		if (here(g, m) && !n--)
 			return m;
 	for (struct share *sh = g->shares; sh && !*shared; sh = sh->next)
-		if (!n--)
+		if (share_here(g, sh) && !n--)
 			*shared = sh;
 	return NULL;
 }
@@ -740,7 +755,7 @@ void listener_share_gone(struct daemon *d, struct share *sh)
 	}
 	for (struct member *m = g->members; m; m = m->next)
 		if (m->share == sh) {
-			front_forget(d, m);
+			front_unshare(m);
 			index_free(m->app, m);
 			m->share = NULL;
 		}

@@ -120,8 +120,9 @@ static void put_apps(struct daemon *d, struct jbuf *j)
 	jb_close(j, ']');
 }
 
-static void put_listener(struct jbuf *j, const struct group *g, const struct app *a,
-			 uint32_t backlog, uint32_t handed)
+/* @m: one process's part in it; NULL: of those that have it none has used it. */
+static void put_listener(struct jbuf *j, const struct group *g, const struct member *m,
+			 uint32_t backlog)
 {
 	char text[INET6_ADDRSTRLEN];
 
@@ -130,10 +131,11 @@ static void put_listener(struct jbuf *j, const struct group *g, const struct app
 	       ip_addr_is_any(&g->addr) ? "*"
 					: inet_ntop(AF_INET, &g->addr.w[3], text, sizeof(text)));
 	jb_u64(j, "port", ntohs(g->port));
-	jb_u64(j, "slot", a ? a->slot : 0);
-	jb_str(j, "comm", a ? a->comm : "");
+	jb_u64(j, "slot", m ? m->app->slot : 0);
+	jb_str(j, "comm", m ? m->app->comm : "");
 	jb_u64(j, "backlog", backlog);
-	jb_u64(j, "handed_over", handed);
+	jb_bool(j, "answers_syns", m && m->front);
+	jb_u64(j, "handed_over", m ? m->handed : 0);
 	jb_u64(j, "not_accepted", g->outside);
 	jb_bool(j, "syn_flood", g->flooded);
 	jb_close(j, '}');
@@ -145,15 +147,14 @@ static void put_listeners(struct daemon *d, struct jbuf *j)
 	for (const struct group *g = d->groups; g; g = g->next) {
 		for (const struct member *m = g->members; m; m = m->next)
 			if (m->listening)
-				put_listener(j, g, m->app, m->backlog, m->handed);
-		/* Of processes that have it, but have not used it. */
+				put_listener(j, g, m, m->backlog);
 		for (const struct share *sh = g->shares; sh; sh = sh->next) {
 			const struct member *m = g->members;
 
 			while (m && m->share != sh)
 				m = m->next;
 			if (!m)
-				put_listener(j, g, NULL, sh->backlog, 0);
+				put_listener(j, g, NULL, sh->backlog);
 		}
 	}
 	jb_close(j, ']');

@@ -20,6 +20,8 @@
 
 static struct member *member_in(const struct group *g, uint16_t slot)
 {
+	if (slot == TD_SLOT_DAEMON || slot == TD_SLOT_NONE)
+		return NULL;
 	for (struct member *m = g->members; m; m = m->next)
 		if (m->can_front && m->app->slot == slot)
 			return m;

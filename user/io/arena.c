@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include "common/flow.h"
 #include "user/core/neigh_entry.h"
+#include "user/core/synreq_entry.h"
 #include "user/core/timewait_entry.h"
 #include "arena.h"
 #include "memfd.h"
@@ -22,6 +23,7 @@
 #define MAX_CHUNKS (1u << 28)
 #define MAX_NEIGHS (1u << 24)
 #define MAX_TWS (1u << 26)
+#define MAX_SYNREQS (1u << 24)
 #define PAGE 4096u
 
 static uint64_t place(uint64_t *end, uint64_t len)
@@ -33,7 +35,7 @@ static uint64_t place(uint64_t *end, uint64_t len)
 }
 
 void arena_layout_make(struct arena_layout *l, uint32_t n_tcbs, uint32_t n_chunks,
-		       uint32_t n_neighs, uint32_t n_tws)
+		       uint32_t n_neighs, uint32_t n_tws, uint32_t n_synreqs)
 {
 	uint64_t end = 0;
 
@@ -42,6 +44,7 @@ void arena_layout_make(struct arena_layout *l, uint32_t n_tcbs, uint32_t n_chunk
 	l->n_chunks = n_chunks;
 	l->n_neighs = n_neighs;
 	l->n_tws = n_tws;
+	l->n_synreqs = n_synreqs;
 	l->tcb_size = sizeof(struct tcb);
 	place(&end, sizeof(struct arena_hdr));
 	l->to_daemon = place(&end, sizeof(struct shm_msg_ring));
@@ -55,6 +58,7 @@ void arena_layout_make(struct arena_layout *l, uint32_t n_tcbs, uint32_t n_chunk
 	l->chunk_hdrs = place(&end, sizeof(struct chunk_hdr) * (uint64_t)n_chunks);
 	l->chunks = place(&end, (uint64_t)CHUNK_SIZE * n_chunks);
 	l->tws = place(&end, sizeof(struct timewait) * (uint64_t)n_tws);
+	l->synreqs = place(&end, sizeof(struct synreq) * (uint64_t)n_synreqs);
 	l->size = end;
 }
 
@@ -63,9 +67,9 @@ bool arena_layout_ok(const struct arena_layout *l)
 	struct arena_layout want;
 
 	if (l->n_tcbs > MAX_TCBS || l->n_chunks > MAX_CHUNKS || l->n_neighs > MAX_NEIGHS ||
-	    l->n_tws > MAX_TWS)
+	    l->n_tws > MAX_TWS || l->n_synreqs > MAX_SYNREQS)
 		return false;
-	arena_layout_make(&want, l->n_tcbs, l->n_chunks, l->n_neighs, l->n_tws);
+	arena_layout_make(&want, l->n_tcbs, l->n_chunks, l->n_neighs, l->n_tws, l->n_synreqs);
 	return memcmp(l, &want, sizeof(want)) == 0;
 }
 
@@ -194,6 +198,8 @@ static void *at(const struct arena *a, uint64_t off)
 
 struct arena_view arena_view(const struct arena *a)
 {
+	struct arena_hdr *h = (struct arena_hdr *)a->base;
+
 	return (struct arena_view){.tcbs = at(a, a->lay.tcbs),
 				   .n_tcbs = a->lay.n_tcbs,
 				   .chunk_hdrs = at(a, a->lay.chunk_hdrs),
@@ -204,9 +210,10 @@ struct arena_view arena_view(const struct arena *a)
 				   .mib = at(a, a->lay.mib),
 				   .tws = a->lay.n_tws ? at(a, a->lay.tws) : NULL,
 				   .n_tws = a->lay.n_tws,
-				   .tws_used = a->lay.n_tws
-						       ? &((struct arena_hdr *)a->base)->n_tws_used
-						       : NULL};
+				   .tws_used = a->lay.n_tws ? &h->n_tws_used : NULL,
+				   .synreqs = a->lay.n_synreqs ? at(a, a->lay.synreqs) : NULL,
+				   .n_synreqs = a->lay.n_synreqs,
+				   .synreqs_used = a->lay.n_synreqs ? &h->n_synreqs_used : NULL};
 }
 
 struct shm_msg_ring *arena_ring_to_daemon(const struct arena *a)

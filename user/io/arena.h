@@ -14,7 +14,7 @@ struct arena {
 };
 
 void arena_layout_make(struct arena_layout *l, uint32_t n_tcbs, uint32_t n_chunks,
-		       uint32_t n_neighs, uint32_t n_tws);
+		       uint32_t n_neighs, uint32_t n_tws, uint32_t n_synreqs);
 /* Is this a layout that arena_layout_make() gives for its own counts, and built with our TCB? */
 bool arena_layout_ok(const struct arena_layout *l);
 /*

@@ -22,7 +22,6 @@
 #define APP_GSO_MAX 65000u
 #define APP_PENDING 64u /* answers to what has come, which leave when half of them stand there */
 #define APP_LISTENERS 1024u
-#define APP_SYNREQS 16384u
 #define APP_UDP 65536u /* sockets: one for each port at least */
 
 const char *attach_run_dir = CTL_RUN_DIR;
@@ -456,7 +455,6 @@ static int start_stack(const struct ctl_register_reply *r)
 		.n_pending = APP_PENDING,
 		.n_udp = APP_UDP,
 		.n_listeners = APP_LISTENERS,
-		.n_synreqs = APP_SYNREQS,
 		.csum_offload = true, /* the port completes what the kernel does not */
 		.cc = eng.cc,
 	};
@@ -467,6 +465,7 @@ static int start_stack(const struct ctl_register_reply *r)
 	memcpy(&eng.limits, r->limits, sizeof(eng.limits));
 	sc.limits = eng.limits;
 	sc.n_tw = own.n_tws;
+	sc.n_synreqs = own.n_synreqs;
 	memcpy(eng.cc, r->default_cc, sizeof(eng.cc) - 1);
 	/* The application reads the neighbours that the daemon keeps. */
 	own.neighs = eng.daemon_view.neighs;

@@ -160,7 +160,7 @@ struct sock_listen {
 	uint32_t aq_size, aq_head, aq_len;
 	bool twin_next;	       /* the twin's turn, where both have connections */
 	struct mtime aq_since; /* that nobody has accepted what is there */
-	bool want, asked;      /* shared: as the daemon has been told */
+	bool want, asked, used; /* shared: as the daemon has been told */
 	/* listen.c */
 	uint32_t core_id; /* our stack's listener, SHM_NIL: none */
 	uint32_t n_here;  /* in the queue, by that one */
@@ -338,6 +338,8 @@ struct ctl_listen;
 
 /* Can our stack answer SYNs for @sk? For ctl_listen.flags. */
 uint32_t listen_flag(const struct sock *sk);
+/* The same for one that came from another process, after which our stack has it, too. */
+uint32_t listen_join(struct sock *sk);
 void listen_begin(struct sock *sk, const struct ctl_listen *req, const struct ip_addr *addr);
 void listen_changed(struct sock *sk, const struct ctl_listen *req);
 void listen_end(struct sock *sk);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * Listeners of our own stack (docs/architecture.md, "Listeners in the application"): while our
- * process has a port alone, its SYNs come to us. What the stack cannot do by itself it leaves to
+ * process has a port alone, or uses alone what it shares, its SYNs come to us. What the stack cannot do by itself it leaves to
  * the daemon, which has the same listener.
  *
  * The daemon knows of a connection that came so when it is told: after TELL_MS, so that those that
@@ -27,16 +27,16 @@ static struct sock *by_core(uint32_t core_id)
 	return sk;
 }
 
-/* By which of our listeners it came: that of its address before that of any; NULL: that has gone.
- */
-static struct sock *listener_of(const struct tcb *t)
+/* That of its address before that of any. */
+static struct sock *covers(const struct tcb *t, bool in_stack)
 {
 	struct sock *any = NULL;
 
 	for (struct sock *sk = eng.listeners; sk; sk = sk->extra->l.next) {
 		uint32_t addr = sk->extra->local_addr;
 
-		if (sk->extra->local_port != t->local_port)
+		if (sk->extra->local_port != t->local_port ||
+		    (in_stack && sk->extra->l.core_id == SHM_NIL))
 			continue;
 		if (addr == ip_addr_to_v4(&t->local))
 			return sk;
@@ -44,6 +44,14 @@ static struct sock *listener_of(const struct tcb *t)
 			any = sk;
 	}
 	return any;
+}
+
+/* By which of our listeners it came; NULL: that has gone. Others may be inherited, and not used. */
+static struct sock *listener_of(const struct tcb *t)
+{
+	struct sock *sk = covers(t, true);
+
+	return sk ? sk : covers(t, false);
 }
 
 /* Nobody has accepted it, nor closed it. */
@@ -73,7 +81,7 @@ uint32_t listen_flag(const struct sock *sk)
 	const struct sock_opts *o = &sock_extra(sk)->o;
 
 	/* Fast open is the daemon's, and so are routes in another network namespace. */
-	if (eng.foreign || sk->shared || eng.limits.tcp_syncookies > 1 ||
+	if (eng.foreign || eng.limits.tcp_syncookies > 1 ||
 	    eng.limits.tcp_fastopen & 0x400 ||
 	    (o->set & 1u << TOPT_FASTOPEN && o->topt[TOPT_FASTOPEN]))
 		return 0;
@@ -100,6 +108,21 @@ void listen_begin(struct sock *sk, const struct ctl_listen *req, const struct ip
 	tcp_listen_opt(eng.stack, l->core_id, TOPT_DEFER_ACCEPT, req->defer_accept);
 }
 
+uint32_t listen_join(struct sock *sk)
+{
+	const struct sock_opts *o = &sk->extra->o;
+	struct ctl_listen req = {
+		.flags = listen_flag(sk), .backlog = sk->extra->l.backlog, .cc = sock_cc(sk)};
+	struct ip_addr addr = ip_addr_v4(sk->extra->local_addr);
+
+	if (o->set & 1u << TOPT_DEFER_ACCEPT)
+		req.defer_accept = (uint32_t)o->topt[TOPT_DEFER_ACCEPT];
+	/* Of one that did not come by fork() we do not know its options. */
+	if (sk->extra->l.core_id == SHM_NIL && !sk->connect_seen)
+		listen_begin(sk, &req, &addr);
+	return sk->extra->l.core_id == SHM_NIL ? 0 : req.flags;
+}
+
 void listen_changed(struct sock *sk, const struct ctl_listen *req)
 {
 	if (sk->extra->l.core_id == SHM_NIL)
@@ -123,7 +146,7 @@ void listen_front(uint32_t id, uint32_t flags)
 
 	if (!sk || sk->extra->l.core_id == SHM_NIL)
 		return;
-	sk->extra->l.front = flags & SHM_FRONT_SYNS && !sk->shared;
+	sk->extra->l.front = flags & SHM_FRONT_SYNS;
 	tcp_listen_quiet(eng.stack, sk->extra->l.core_id, !sk->extra->l.front);
 	tcp_listen_keeps_timewaits(eng.stack, sk->extra->l.core_id,
 				   sk->extra->l.front && flags & SHM_FRONT_ALONE);
@@ -150,7 +173,7 @@ static void take(struct sock *sk, struct conn_ref c, struct mtime now)
 
 	if (c.conn >= h->n_born)
 		WRITE_ONCE(h->n_born, c.conn + 1);
-	if (sk->shared) { /* any of its processes may have it */
+	if (sk->shared && !sk->extra->l.front) { /* any of its processes may have it */
 		conn_tell(c);
 		if (!conn_give_keep(c))
 			conn_end(c, true, now);

@@ -98,6 +98,9 @@ static int wait_set(struct poll_set *s, struct waiter *w, const struct timespec 
 	split(s, w);
 	if (s->n_kernel && poll(s->kernel, s->n_kernel, 0) < 0)
 		r = -errno;
+	/* Who never sleeps wants them as well: for its next look. */
+	if (!wait && eng.n_shared_l)
+		listeners_want();
 	ready = look(s);
 	if (!forever)
 		until = mtime_add_ns(clock_now(), timespec_ns(timeout));

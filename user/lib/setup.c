@@ -239,7 +239,8 @@ static void listen_request(const struct sock *sk, struct ctl_listen *req)
 {
 	req->addr = ip_addr_v4(sock_extra(sk)->local_addr);
 	req->port = sock_extra(sk)->local_port;
-	req->flags = listen_flags(sk) | listen_flag(sk);
+	/* A shared one: when somebody uses it (listen_join()). */
+	req->flags = listen_flags(sk) | (sk->shared ? 0 : listen_flag(sk));
 	listen_options(sk, req);
 	req->cc = sock_cc(sk);
 }

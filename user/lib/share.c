@@ -7,7 +7,8 @@
  * connection is with one process at a time: another one that takes it makes ours yield, when no
  * call of ours is in the middle of it.
  *
- * Connections of a shared listener wait with the daemon, which sends us one while we say that
+ * The daemon hears who uses a shared listener (SHM_LISTEN_USE). While we alone do, its SYNs come to us
+ * (listen.c). Else its connections wait with the daemon, which sends us one while we say that
  * we want it (struct shm_listener). What our accept queue has had for STALE_MS without anybody
  * accepting it goes back, for others.
  */
@@ -245,6 +246,18 @@ static struct shm_listener *shm_of(const struct sock *sk)
 	return &eng.shm_listeners[sk->extra->l.index];
 }
 
+/* Somebody here wants a connection of it: for the first time? */
+static void use(struct sock *sk)
+{
+	struct shm_msg m = {.op = SHM_LISTEN_USE, .listener = sk->extra->l.id};
+
+	if (sk->extra->l.used || m.listener == SHM_NIL || eng.daemon_gone)
+		return;
+	sk->extra->l.used = true;
+	m.flags = listen_join(sk) ? SHM_USE_LOCAL : 0;
+	eng_send_msg(&m);
+}
+
 static bool pending(const struct sock *sk)
 {
 	return sk->extra->l.id != SHM_NIL && !sk->extra->l.aq_len && READ_ONCE(shm_of(sk)->pending);
@@ -267,6 +280,8 @@ void listeners_want(void)
 	for (struct sock *sk = eng.listeners; sk; sk = sk->extra->l.next) {
 		bool want = sk->shared && sk->extra->l.id != SHM_NIL && file_wanted(&sk->f);
 
+		if (want)
+			use(sk);
 		if (want == sk->extra->l.want)
 			continue;
 		sk->extra->l.want = want;
@@ -284,9 +299,14 @@ void listeners_want(void)
 
 void listeners_ask(const struct file *ep)
 {
-	for (struct sock *sk = eng.listeners; sk; sk = sk->extra->l.next)
-		if (sk->shared && pending(sk) && epoll_watches(ep, &sk->f))
+	for (struct sock *sk = eng.listeners; sk; sk = sk->extra->l.next) {
+		if (!sk->shared || (sk->extra->l.used && !pending(sk)) ||
+		    !epoll_watches(ep, &sk->f))
+			continue;
+		use(sk);
+		if (pending(sk))
 			ask(sk);
+	}
 }
 
 int listener_fetch(struct sock *sk)
@@ -294,7 +314,10 @@ int listener_fetch(struct sock *sk)
 	struct mtime until = mtime_add_ms(clock_now(), FETCH_MS);
 	int r = 0;
 
-	if (!sk->shared || !pending(sk))
+	if (!sk->shared)
+		return 0;
+	use(sk);
+	if (!pending(sk))
 		return 0;
 	ask(sk);
 	while (!r && sk->state == SK_LISTEN && sk->extra->l.asked && !sk->extra->l.aq_len)
@@ -341,7 +364,8 @@ struct mtime listeners_stale(struct mtime now)
 	for (struct sock *sk = eng.listeners; sk; sk = sk->extra->l.next) {
 		struct mtime t;
 
-		if (!sk->shared || !sk->extra->l.aq_len)
+		/* Who alone uses it takes its time. */
+		if (!sk->shared || sk->extra->l.front || !sk->extra->l.aq_len)
 			continue;
 		t = mtime_add_ms(sk->extra->l.aq_since, STALE_MS);
 		if (mtime_before(now, t))
@@ -373,6 +397,7 @@ static void shared(struct sock *sk, int fd)
 	if (sk->state != SK_LISTEN)
 		return;
 	eng.n_shared_l++;
+	sk->extra->l.used = false;
 	listen_front(sk->extra->l.id, 0);
 	give_queue(sk);
 }
@@ -419,6 +444,9 @@ void lib_share_all(lib_place_fn place)
 		eng_run(clock_now());
 		for (int h = TANDEM_FD_BASE; h != INT32_MAX;)
 			h = share_some(h, place);
+		/* Threads that sleep may want what is shared from here on. */
+		if (eng.n_shared_l)
+			listeners_want();
 	}
 	eng_leave();
 }

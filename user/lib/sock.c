@@ -296,11 +296,14 @@ static void unlisten(struct sock *sk, struct mtime now)
 	struct sock_listen *l = &sk->extra->l;
 	struct ctl_listen req = {.id = l->id};
 	struct sock **p = &eng.listeners;
+	bool known;
 
 	if (sk->shared)
 		listener_unshare(sk);
+	/* Before our stack forgets what is half-open. */
+	known = !ctl_call(&req, CTL_UNLISTEN, NULL);
 	listen_end(sk);
-	if (!ctl_call(&req, CTL_UNLISTEN, NULL))
+	if (known)
 		untold_known();
 	while (*p != sk)
 		p = &(*p)->extra->l.next;

@@ -302,8 +302,9 @@ int shim_close(int fd)
 		unref_entry(e);
 		return real.close(fd);
 	}
-	r = real.close(fd);
+	/* The engine first: that the number is gone tells the daemon that nobody has the socket. */
 	unref_entry(e);
+	r = real.close(fd);
 	if (shim_debug)
 		trace_call("close", fd, NULL, 0, r);
 	return r;
