@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# Runs what was built and counts. Usage: test.sh [-b BUILDDIR] SUITE...
+# Runs what was built and counts. Usage: test.sh [-b BUILDDIR] SUITE[/NAME]...
 #	check  core without I/O, docs, install   unit  cmocka programs, one for each source file
 #	sim    two stacks, a bad link        bpf   the XDP program by BPF_PROG_TEST_RUN (root)
 #	netns  real traffic between network namespaces (root)
@@ -145,8 +145,29 @@ suite_netns() {
 	for t in "${all[@]}"; do judge "netns/$t"; done
 }
 
+# The program of one test of a suite: unit/test_ip, bpf/test_echo, netns/listen.
+program() { # SUITE/NAME
+	case $1 in
+	unit/* | bpf/*) echo "$B/selftests/$1" ;;
+	netns/*) echo "selftests/$1.sh" ;;
+	esac
+}
+
 for suite in "$@"; do
-	"suite_$suite"
+	case $suite in
+	*/*) [ -e "$(program "$suite")" ] ;;
+	*) [ "$(type -t "suite_$suite")" = function ] ;;
+	esac || {
+		echo "test.sh: there is no $suite; one test is unit/test_ip or netns/listen, after make tests-build" >&2
+		exit 2
+	}
+done
+for suite in "$@"; do
+	case $suite in
+	netns/*) run "$suite" 600 bash "$(program "$suite")" ;;
+	*/*) run "$suite" 300 "$(program "$suite")" ;;
+	*) "suite_$suite" ;;
+	esac
 done
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]
