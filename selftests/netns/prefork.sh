@@ -8,6 +8,7 @@
 #          kernel's sockets                 tandem run -- servers in Python, nginx
 
 . "$(dirname "$0")/../lib.sh"
+CLIENT=$(dirname "$0")/../who.py
 setup
 
 # Who answers SYNs of a port: as the daemon says, and as the XDP program does by its map. "0": the daemon.
@@ -78,47 +79,6 @@ for line in sys.stdin:
         obey(s, "P", word)
     else:
         os.write(pipes[name], (word + "\n").encode())
-END
-cat >"$TMP/client.py" <<'END'
-# client.py PORT N: connections one after the other, N: or until there is a line on the input, 16 at a
-# time then. Prints {server: connections} with "failed".
-import collections, json, socket, sys, threading
-addr, port, n = "10.77.0.2", int(sys.argv[1]), int(sys.argv[2])
-count, lock, end = collections.Counter(), threading.Lock(), threading.Event()
-def one():
-    try:
-        with socket.create_connection((addr, port), 20) as s:
-            s.settimeout(20)
-            name = s.recv(1)
-            s.sendall(b"hello")
-            got = b""
-            while name and len(got) < 5:
-                b = s.recv(5)
-                if not b:
-                    break
-                got += b
-            return name.decode() if got == b"hello" else "failed"
-    except OSError as e:
-        print(e, file=sys.stderr)
-        return "failed"
-def many(n):
-    while n and not end.is_set():
-        r = one()
-        with lock:
-            count[r] += 1
-        n -= 1
-if n:
-    many(n)
-else:
-    ts = [threading.Thread(target=many, args=(-1,)) for _ in range(16)]
-    for t in ts:
-        t.start()
-    print("runs", flush=True)
-    sys.stdin.readline()
-    end.set()
-    for t in ts:
-        t.join()
-print(json.dumps(count), flush=True)
 END
 cat >"$TMP/peer.py" <<'END'
 # peer.py MAC PORT: a host of its own, 10.77.0.9, made of frames: a whole handshake, after which the way back
@@ -193,12 +153,12 @@ tell() { # NAME WORD
 	echo "$1 $2" >&9
 	wait_for 20 said "${1/./P} $2"
 }
-client() { in_a timeout 60 python3 "$TMP/client.py" "$@" >"$TMP/out" 2>"$TMP/err"; }
+client() { in_a timeout 60 python3 "$CLIENT" "$@" >"$TMP/out" 2>"$TMP/err"; }
 load() { # PORT: until load_ends
 	rm -f "$TMP/in2"
 	mkfifo "$TMP/in2"
 	exec 7<>"$TMP/in2"
-	start_a timeout 120 python3 "$TMP/client.py" "$1" 0 >"$TMP/load" 2>"$TMP/err" <&7
+	start_a timeout 120 python3 "$CLIENT" "$1" 0 16 >"$TMP/load" 2>"$TMP/err" <&7
 	LOAD=$PID
 	wait_for 20 grep -q runs "$TMP/load"
 }
@@ -260,7 +220,7 @@ check "a connection is half-open there" half 7001
 kill -9 "$b"
 check "it is killed: SYNs are the daemon's" wait_for 5 front_is 7001 ""
 check "and so is what was half-open" half_open_here 1
-start_a timeout 60 python3 "$TMP/client.py" 7001 1 >"$TMP/later" 2>"$TMP/err"
+start_a timeout 60 python3 "$CLIENT" 7001 1 >"$TMP/later" 2>"$TMP/err"
 later=$PID
 sleep 0.3
 check "a connection waits" alive "$later"

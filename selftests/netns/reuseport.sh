@@ -8,6 +8,7 @@
 #          clients of the kernel                tandem ─► servers
 
 . "$(dirname "$0")/../lib.sh"
+CLIENT=$(dirname "$0")/../who.py
 setup
 
 cat >"$TMP/server.py" <<'END'
@@ -37,47 +38,6 @@ for t in ts:
     t.start()
 print("listens", flush=True)
 END
-cat >"$TMP/client.py" <<'END'
-# client.py PORT N: connections one after the other, N: or until there is a line on the input, 32 at a
-# time then. Prints {server: connections} with "failed".
-import collections, json, select, socket, sys, threading
-addr, port, n = "10.77.0.2", int(sys.argv[1]), int(sys.argv[2])
-count, lock, end = collections.Counter(), threading.Lock(), threading.Event()
-def one():
-    try:
-        with socket.create_connection((addr, port), 20) as s:
-            s.settimeout(20)
-            name = s.recv(1)
-            s.sendall(b"hello")
-            got = b""
-            while name and len(got) < 5:
-                b = s.recv(5)
-                if not b:
-                    break
-                got += b
-            return name.decode() if got == b"hello" else "failed"
-    except OSError as e:
-        print(e, file=sys.stderr)
-        return "failed"
-def many(n):
-    while n and not end.is_set():
-        r = one()
-        with lock:
-            count[r] += 1
-        n -= 1
-if n:
-    many(n)
-else:
-    ts = [threading.Thread(target=many, args=(-1,)) for _ in range(32)]
-    for t in ts:
-        t.start()
-    print("runs", flush=True)
-    sys.stdin.readline()
-    end.set()
-    for t in ts:
-        t.join()
-print(json.dumps(count), flush=True)
-END
 cat >"$TMP/hold.py" <<'END'
 # hold.py PORT N: open at the same time; at each line on the input, who still answers.
 import collections, json, socket, sys
@@ -104,12 +64,12 @@ server() { # NAME PORT SOCKETS
 	eval "pid_$1=$PID"
 	wait_for 20 grep -q listens "$TMP/server.$1"
 }
-client() { in_a timeout 60 python3 "$TMP/client.py" "$@" >"$TMP/out" 2>"$TMP/err"; }
+client() { in_a timeout 60 python3 "$CLIENT" "$@" >"$TMP/out" 2>"$TMP/err"; }
 load() { # PORT: until load_ends
 	rm -f "$TMP/in"
 	mkfifo "$TMP/in"
 	exec 7<>"$TMP/in"
-	start_a timeout 120 python3 "$TMP/client.py" "$1" 0 >"$TMP/load" 2>"$TMP/err" <&7
+	start_a timeout 120 python3 "$CLIENT" "$1" 0 32 >"$TMP/load" 2>"$TMP/err" <&7
 	LOAD=$PID
 	wait_for 20 grep -q runs "$TMP/load"
 }

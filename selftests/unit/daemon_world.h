@@ -541,4 +541,32 @@ static void w_close(void)
 	ts_close(&w.t);
 }
 
+/* ---- sockets of several processes ---- */
+
+/* What @a, which gets the listener with @fd, calls it. */
+W_HELPER struct ctl_take_reply share_joins(struct app *a, int fd)
+{
+	struct ctl_take_reply r = {0};
+
+	assert_int_equal(share_take(&w.d, a, fd, 0, &r), 0);
+	assert_int_equal(r.kind, CTL_SHARE_LISTENER);
+	return r;
+}
+
+/* The last one who has it closes it; the loop is told. */
+W_HELPER void share_closes(int fd)
+{
+	struct epoll_event ev[8];
+	int n;
+
+	close(fd);
+	while ((n = epoll_wait(w.d.epfd, ev, 8, 0)) > 0)
+		for (int i = 0; i < n; i++) {
+			struct watch *x = ev[i].data.ptr;
+
+			x->fn(&w.d, x, ev[i].events);
+		}
+	w_round();
+}
+
 #endif

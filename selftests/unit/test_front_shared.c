@@ -37,36 +37,11 @@ static void done(void)
 	w_close();
 }
 
-/* What it calls the listener. */
-static struct ctl_take_reply joins(struct app *a, int fd)
-{
-	struct ctl_take_reply r = {0};
-
-	assert_int_equal(share_take(&w.d, a, fd, 0, &r), 0);
-	return r;
-}
-
 static void uses(struct app *a, uint32_t id, uint32_t flags)
 {
 	struct shm_msg m = {.op = SHM_LISTEN_USE, .listener = id, .flags = flags};
 
 	assert_true(shm_msg_push(a->to_daemon, &m));
-	w_round();
-}
-
-/* The last one who has it closes it; the loop is told. */
-static void all_close(int fd)
-{
-	struct epoll_event ev[8];
-	int n;
-
-	close(fd);
-	while ((n = epoll_wait(w.d.epfd, ev, 8, 0)) > 0)
-		for (int i = 0; i < n; i++) {
-			struct watch *x = ev[i].data.ptr;
-
-			x->fn(&w.d, x, ev[i].events);
-		}
 	w_round();
 }
 
@@ -80,8 +55,8 @@ static void test_who_uses_it_alone_answers_syns(void **state)
 	(void)state;
 	assert_int_equal(next_msg(a, SHM_LISTEN_FRONT).flags, SHM_FRONT_SYNS | SHM_FRONT_ALONE);
 	assert_int_equal(next_msg(a, SHM_LISTEN_FRONT).flags, 0);
-	rb = joins(b, share_fd);
-	rc = joins(c, share_fd);
+	rb = share_joins(b, share_fd);
+	rc = share_joins(c, share_fd);
 	/* To have it is not to use it. */
 	assert_int_equal(port_slot(), TD_SLOT_DAEMON);
 	uses(b, rb.id, SHM_USE_LOCAL);
@@ -135,10 +110,10 @@ static void test_sockets_of_one_master(void **state)
 	int fd = share(a, second.id);
 
 	(void)state;
-	joins(b, fd);
-	rb = joins(b, share_fd);
-	joins(c, share_fd);
-	rc = joins(c, fd);
+	share_joins(b, fd);
+	rb = share_joins(b, share_fd);
+	share_joins(c, share_fd);
+	rc = share_joins(c, fd);
 	uses(b, rb.id, SHM_USE_LOCAL);
 	uses(c, rc.id, SHM_USE_LOCAL);
 	assert_int_equal(port_slot(), TD_SLOT_SPREAD(0));
@@ -191,7 +166,7 @@ static void third_ack(uint16_t sport)
 static void test_half_open_outlives_its_process(void **state)
 {
 	struct app *a = master(0), *b = w_app(2);
-	struct ctl_take_reply rb = joins(b, share_fd);
+	struct ctl_take_reply rb = share_joins(b, share_fd);
 	struct shm_msg m;
 
 	(void)state;
@@ -236,7 +211,7 @@ static void test_half_open_outlives_its_member(void **state)
 	third_ack(5000);
 	assert_int_equal(record(5000)->state, REC_HELD);
 	/* Nobody has the listener any more. */
-	all_close(share_fd);
+	share_closes(share_fd);
 	assert_null(record(5000));
 	assert_int_equal(w.n_rst, 1);
 	w_close();
@@ -303,7 +278,7 @@ static void test_untold_outlives_the_share(void **state)
 	uses(a, lr.id, SHM_USE_LOCAL);
 	conn = born(a, 5000);
 	born(a, 5001);
-	all_close(share_fd);
+	share_closes(share_fd);
 	assert_int_equal(w.n_ports, 0);
 	tell(a, conn, 0);
 	assert_int_equal(record(5000)->state, REC_TAKEN);

@@ -22,34 +22,9 @@ static int share(struct app *a, uint32_t kind, uint32_t id, uint32_t generation)
 	return n ? fd : -1;
 }
 
-static struct ctl_take_reply joins(struct app *a, int fd)
-{
-	struct ctl_take_reply r = {0};
-
-	assert_int_equal(share_take(&w.d, a, fd, 0, &r), 0);
-	assert_int_equal(r.kind, CTL_SHARE_LISTENER);
-	return r;
-}
-
 static struct shm_listener *shm(struct app *a, uint32_t index)
 {
 	return &arena_listeners(&a->arena)[index];
-}
-
-/* The last one who has it closes it; the loop is told. */
-static void all_close(int fd)
-{
-	struct epoll_event ev[8];
-	int n;
-
-	close(fd);
-	while ((n = epoll_wait(w.d.epfd, ev, 8, 0)) > 0)
-		for (int i = 0; i < n; i++) {
-			struct watch *x = ev[i].data.ptr;
-
-			x->fn(&w.d, x, ev[i].events);
-		}
-	w_round();
 }
 
 /* A listener of application 1's that application 2 has joined. */
@@ -68,7 +43,7 @@ static void two_open(void)
 	two.ra = start_listener(two.a, 0, 0);
 	two.fd = share(two.a, CTL_SHARE_LISTENER, two.ra.id, 0);
 	assert_true(two.fd >= 0);
-	two.rb = joins(two.b, two.fd);
+	two.rb = share_joins(two.b, two.fd);
 	assert_int_equal(two.rb.port, two.ra.port);
 }
 
@@ -269,7 +244,7 @@ static void test_the_listener_lives_as_long_as_somebody_has_it(void **state)
 	assert_int_equal(record(5000)->state, REC_HELD);
 	assert_int_equal(w.n_ports, 1);
 	c = w_app(3);
-	r = joins(c, two.fd);
+	r = share_joins(c, two.fd);
 	assert_int_equal(shm(c, r.index)->pending, 1);
 	shm(c, r.index)->want = 1;
 	w_round();
@@ -280,7 +255,7 @@ static void test_the_listener_lives_as_long_as_somebody_has_it(void **state)
 	client_connects(5002);
 	assert_int_equal(record(5002)->state, REC_HELD);
 	/* Linux: what nobody has accepted is reset. */
-	all_close(two.fd);
+	share_closes(two.fd);
 	assert_null(record(5002));
 	assert_int_equal(w.n_ports, 0);
 	assert_true(w.n_rst >= 1);
@@ -339,7 +314,7 @@ static void test_a_new_daemon_lets_it_stand_for_the_listener(void **state)
 	}
 	assert_int_equal(w.n_ports, 2);
 	close(two.fd);
-	all_close(fd);
+	share_closes(fd);
 	assert_int_equal(w.n_ports, 0);
 	w_close();
 }
@@ -443,7 +418,7 @@ static void test_a_closed_connection_ends_with_its_last_holder(void **state)
 	next_msg(one.a, SHM_CONN_TAKEN);
 	assert_int_equal(record(5000)->state, REC_HELD);
 	assert_int_equal(w.n_fin, 0);
-	all_close(one.fd);
+	share_closes(one.fd);
 	assert_int_equal(record(5000)->state, REC_ORPHAN);
 	assert_int_equal(w.n_fin, 1);
 	w_close();
@@ -453,7 +428,7 @@ static void test_the_last_holder_may_go_before_it_says_so(void **state)
 {
 	(void)state;
 	one_open();
-	all_close(one.fd);
+	share_closes(one.fd);
 	assert_int_equal(record(5000)->state, REC_TAKEN);
 	gives(one.a, one.conn);
 	assert_int_equal(record(5000)->state, REC_ORPHAN);
@@ -573,7 +548,7 @@ static void test_death_leaves_it_to_the_others(void **state)
 	assert_int_equal(record(5000)->state, REC_HELD);
 	assert_int_equal(w.n_fin + w.n_rst, 0);
 	(void)m;
-	all_close(one.fd);
+	share_closes(one.fd);
 	assert_int_equal(w.n_fin, 1);
 	assert_int_equal(w.n_rst, 0);
 	w_close();
@@ -611,7 +586,7 @@ static void test_linger_zero_resets_at_the_last_close(void **state)
 	tcp_setopt(w.apps[1].s, one.conn, TOPT_LINGER, 0, w.t.now);
 	gives(one.a, one.conn);
 	assert_int_equal(w.n_rst, 0);
-	all_close(one.fd);
+	share_closes(one.fd);
 	assert_int_equal(w.n_rst, 1);
 	assert_int_equal(w.n_fin, 0);
 	w_close();

@@ -643,7 +643,8 @@ enum drop synreq_input(struct stack *s, uint32_t i, struct tcp_seg *g, struct mt
 
 static bool rescue_ok(const struct stack *s, const struct listener *l, const struct synreq *r)
 {
-	return r->used && addr_is_local(s, &r->a.local) && (l->any || ip_addr_eq(&l->addr, &r->a.local)) &&
+	return r->used && addr_is_local(s, &r->a.local) &&
+	       (l->any || ip_addr_eq(&l->addr, &r->a.local)) &&
 	       l->port == r->a.local_port && r->a.remote_port && !ip_addr_is_any(&r->a.remote) &&
 	       ip_addr_is_v4(&r->a.local) == ip_addr_is_v4(&r->a.remote) &&
 	       r->mss >= TCP_MSS_MIN && r->snd_wscale <= TCP_WSCALE_MAX &&

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * The calls that make and unmake connections: socket, bind, listen, accept, shutdown, close
- * (connect: connect.c). Errors and blocking rules are those of section 2 of the manual, and where that is
- * silent, of Linux's net/ipv4/af_inet.c.
+ * (connect: connect.c). Errors and blocking rules are those of section 2 of the manual, and where
+ * that is silent, of Linux's net/ipv4/af_inet.c.
  */
 #include <fcntl.h>
 #include <limits.h>
