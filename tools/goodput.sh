@@ -15,10 +15,11 @@
 #
 # ROUNDS (3), SECONDS_EACH (5), CCS ("reno cubic"), LOSSES ("0 0.1 1 5", %), RTTS ("1 20 100", ms),
 # RATE_MBIT (100), SEED (1), DRAIN (300): seconds that a sender may take for what it still holds.
+# LINK (none): what the link does besides, as "--reorder 2 --reorder-by 5" (tools/impair --help).
 
 . "$(dirname "$0")/impair-lib.sh"
 : "${ROUNDS:=3}" "${SECONDS_EACH:=5}" "${CCS:=reno cubic}" "${LOSSES:=0 0.1 1 5}" "${RTTS:=1 20 100}"
-: "${RATE_MBIT:=100}" "${SEED:=1}" "${DRAIN:=300}"
+: "${RATE_MBIT:=100}" "${SEED:=1}" "${DRAIN:=300}" "${LINK:=}"
 relay_setup
 RAW=$TMP/raw
 : >"$RAW"
@@ -27,7 +28,7 @@ link() { # LOSS RTT ROUND
 	local queue
 	queue=$(awk "BEGIN { q = $RATE_MBIT / 8 * $2; printf \"%d\", q < 64 ? 64 : q }")
 	relay --rate "$RATE_MBIT" --queue "$queue" --loss "$1" --delay "$(awk "BEGIN { print $2 / 2 }")" \
-		--seed $((SEED + $3))
+		--seed $((SEED + $3)) $LINK # several words
 }
 
 # B accepts, so that nothing but who sends differs.

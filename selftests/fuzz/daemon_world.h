@@ -388,13 +388,19 @@ static void dw_open_stack(void)
 	dw_net_event(NET_NEIGH_SET, FZ_PEER_IP, 32);
 }
 
+static struct mtime dw_clock(void)
+{
+	return dw.now;
+}
+
 static void dw_open(void)
 {
 	static const uint64_t key[2] = {3, 4};
 	struct port_cfg pc = {.umem = &dw.umem,
 			      .fill_target = 32,
 			      .ifs = {{.n_queues = 1, .partial_csum = true, .gso_fd = -1}},
-			      .n_ifs = 1};
+			      .n_ifs = 1,
+			      .clock = dw_clock};
 
 	dw.now = dw.started = (struct mtime){1000 * NS_PER_S};
 	dw.epfd = epoll_create1(EPOLL_CLOEXEC);

@@ -145,6 +145,11 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	return 0;
 }
 
+static struct mtime found_at(void)
+{
+	return (struct mtime){1};
+}
+
 static void open_world(void)
 {
 	struct port_cfg cfg = {
@@ -154,7 +159,8 @@ static void open_world(void)
 		.fill_target = 24,
 		.ifs = {{.n_queues = QUEUES - 1, .gso_fd = -1}, {.n_queues = 1, .gso_fd = -1}},
 		.n_ifs = 2,
-		.inject_in = in};
+		.inject_in = in,
+		.clock = found_at};
 
 	memcpy(u.ctl, fresh_ctl, CTL_LEN);
 	u.lock_slow = false;
@@ -300,7 +306,7 @@ static void clean_up(struct fz *f)
 
 static void step(struct fz *f)
 {
-	static const struct mtime now = {1};
+	struct mtime now = {1};
 	uint8_t op = fz_u8(f);
 
 	switch (op % 12) {
@@ -332,11 +338,11 @@ static void step(struct fz *f)
 		port_tx_pending(port);
 		break;
 	case 9:
-		port_rx_ring(port, out, &stk, fz_u8(f), now, pass_on, NULL);
+		port_rx_ring(port, out, &stk, fz_u8(f), &now, pass_on, NULL);
 		break;
 	default:
 		port_rx_pending(port);
-		port_rx(port, &stk, op & 0x80 ? 4 : 64, now, pass_on, NULL);
+		port_rx(port, &stk, op & 0x80 ? 4 : 64, &now, pass_on, NULL);
 	}
 	FZ_CHECK(port->cache.n <= FRAME_CACHE_MAX);
 }

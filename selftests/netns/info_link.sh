@@ -9,6 +9,9 @@
 
 . "$(dirname "$0")/../../tools/impair-lib.sh"
 relay_setup
+# The kernel's own default is the host's.
+ip -n "$NS_B" route change 10.77.0.0/24 dev eth0 proto kernel scope link src $IP_B congctl cubic
+ip -n "$NS_A" route change 10.77.0.0/24 dev eth0 proto kernel scope link src $IP_A congctl cubic
 PY=$TOP/selftests/app/tcpinfo_link.py
 
 talk() { # OUT WHAT PORT COMMAND...: between one near and one far
@@ -83,7 +86,7 @@ holds "bulk: what was sent again is a few percent" 'both(.bytes_retrans > 0 and 
 holds "bulk: delivered is what was sent, and what was sent for nothing" 'both(
 	(.data_segs_out - .total_retrans + .dsack_dups + 1 - .delivered | fabs) <= 2)'
 holds "bulk: segments with text" 'near(.data_segs_out; .1) and near(.data_segs_in; .1)'
-holds "bulk: out of order" 'both(.rcv_ooopack > 10) and both(.reord_seen > 0)'
+holds "bulk: out of order" 'both(.rcv_ooopack > 10) and (.t | .reord_seen > 0)'
 # A thread that loses its CPU after it has read the clock takes an ACK for a little earlier than it is.
 holds "bulk: the least round trip" 'near(.min_rtt; .1) and both(.min_rtt >= 19000)'
 holds "bulk: the receiver sees the round trip, too" 'both(.rcv_rtt >= 10000 and .rcv_rtt < 100000)'
@@ -93,20 +96,21 @@ holds "bulk: busy, and not for the peer's or the program's sake" 'both(.busy_tim
 
 # The link loses other segments of each, so the counters of loss are of one order, and those of traffic close.
 counted() { awk -v m="$2" '$1 == m { print $2; n = 1 } END { if (!n) print 0 }' "$TMP/mib.$1"; }
-close() { # COUNTER PERCENT: that far apart at most
-	local k t
+close() { # COUNTER PERCENT [SLACK]: that far apart at most, and SLACK more
+	local k t slack=${3:-0}
 	k=$(counted k "$1") t=$(counted t "$1")
-	check "bulk: $1: $t where the kernel has $k" [ $((100 * k)) -le $(((100 + $2) * t)) -a $((100 * t)) -le $(((100 + $2) * k)) ]
+	check "bulk: $1: $t where the kernel has $k" [ $((100 * k)) -le $(((100 + $2) * (t + slack))) -a \
+		$((100 * t)) -le $(((100 + $2) * (k + slack))) ]
 }
 close TcpPassiveOpens 0
 close TcpExtTCPOrigDataSent 5
 close TcpInSegs 60 # GRO is off, but each decides when to acknowledge
 close TcpOutSegs 60
-close TcpRetransSegs 300
-close TcpExtTCPFastRetrans 300
-close TcpExtTCPSackRecovery 300
-close TcpExtTCPOFOQueue 300
-close TcpExtPAWSEstab 300
+close TcpRetransSegs 300 4
+close TcpExtTCPFastRetrans 300 4
+close TcpExtTCPSackRecovery 300 4
+close TcpExtTCPOFOQueue 300 4
+close TcpExtPAWSEstab 300 4
 for m in TcpInErrs TcpInCsumErrors TcpAttemptFails TcpEstabResets TcpExtTCPAbortOnTimeout \
 	TcpExtTCPSACKReneging TcpExtTCPRenoRecovery TcpExtTCPAbortOnMemory TcpExtPruneCalled TcpExtTCPRcvQDrop; do
 	check "bulk: $m: 0" [ "$(counted k $m) $(counted t $m)" = "0 0" ] || echo "kernel: $(counted k $m), tandem: $(counted t $m)"

@@ -254,10 +254,10 @@ W_UNUSED(int, port_open, struct port **out, const struct port_cfg *cfg)
 W_UNUSED(struct pkt_pool *, port_pool, struct port *p)
 W_UNUSED(int, port_gso_open, int ifindex)
 W_UNUSED(bool, port_tx_pending, const struct port *p)
-W_UNUSED(uint32_t, port_rx, struct port *p, struct stack *s, uint32_t budget, struct mtime now,
+W_UNUSED(uint32_t, port_rx, struct port *p, struct stack *s, uint32_t budget, struct mtime *now,
 	 port_stale_fn stale, void *ctx)
 uint32_t port_rx_ring(struct port *p, struct shm_pkt_ring *ring, struct stack *s, uint32_t budget,
-		      struct mtime now, port_stale_fn stale, void *ctx)
+		      struct mtime *now, port_stale_fn stale, void *ctx)
 {
 	return 0;
 }

@@ -16,6 +16,7 @@ struct stack {
 	struct pkt_pool *pool;
 	unsigned to_send;
 	unsigned inputs;
+	struct mtime input_at; /* the last one */
 	struct pkt *replies; /* to what has come */
 	unsigned n_replies, replies_max;
 	void *ctx;
@@ -23,7 +24,7 @@ struct stack {
 
 enum drop stack_input(struct stack *s, struct pkt *p, struct mtime now)
 {
-	(void)now;
+	s->input_at = now;
 	s->inputs++;
 	return s->on_input ? s->on_input(s, p) : DROP_NONE;
 }

@@ -465,7 +465,7 @@ struct port {
 	uint64_t *kicks;
 };
 
-uint32_t port_rx(struct port *p, struct stack *s, uint32_t budget, struct mtime now,
+uint32_t port_rx(struct port *p, struct stack *s, uint32_t budget, struct mtime *now,
 		 port_stale_fn stale, void *ctx)
 {
 	uint32_t n = 0;

@@ -31,6 +31,13 @@ struct fake_ring {
 	};
 };
 
+static struct mtime clock_is = {1};
+
+static struct mtime found_at(void)
+{
+	return clock_is;
+}
+
 /* One process: its UMEM mapping, one queue, its socket's rings, its port. */
 struct side {
 	struct umem u;
@@ -89,7 +96,8 @@ static void side_port(struct side *d, struct shm_pkt_ring *in, int gso_fd)
 			       .fill_target = FILL_TARGET,
 			       .ifs = {{.n_queues = 1, .partial_csum = true, .gso_fd = gso_fd}},
 			       .n_ifs = 1,
-			       .inject_in = in};
+			       .inject_in = in,
+			       .clock = found_at};
 
 	assert_int_equal(port_open(&d->port, &cfg), 0);
 	d->s.on_input = record;
@@ -126,7 +134,8 @@ static struct port *open_two(struct side *d, struct xsk *x, struct fake_ring rin
 			       .fill_target = 8,
 			       .ifs = {{.n_queues = 1, .gso_fd = -1},
 				       {.n_queues = 2, .partial_csum = true, .gso_fd = -1}},
-			       .n_ifs = 2};
+			       .n_ifs = 2,
+			       .clock = found_at};
 	struct port *p;
 
 	memset(rings, 0, 3 * sizeof(*rings));
@@ -212,7 +221,7 @@ static void kernel_rx(struct side *d, uint32_t len, uint8_t c, bool more)
 
 static uint32_t rx(struct side *d)
 {
-	return port_rx(d->port, &d->s, 64, NOW, NULL, NULL);
+	return port_rx(d->port, &d->s, 64, &NOW, NULL, NULL);
 }
 
 /* ---- several interfaces ---- */
@@ -249,7 +258,7 @@ static void test_port_two_interfaces_rx(void **state)
 		assert_int_equal(f->producer, 8);
 		at = f->addr[f->consumer++] + UMEM_HEADROOM;
 		r->desc[r->producer++] = (struct xdp_desc){.addr = at, .len = 60};
-		assert_int_equal(port_rx(p, &d->s, 64, NOW, NULL, NULL), 1);
+		assert_int_equal(port_rx(p, &d->s, 64, &NOW, NULL, NULL), 1);
 		assert_int_equal(last.netif, i > 0);
 		assert_int_equal(last.queue, i == 2);
 		assert_int_equal(last.csum, i ? PKT_CSUM_PARTIAL : PKT_CSUM_VERIFY);
@@ -329,11 +338,11 @@ static void test_port_two_interfaces_injection(void **state)
 
 		r->desc[r->producer++] = (struct xdp_desc){.addr = at, .len = 60};
 		d->s.on_input = inject_it;
-		assert_int_equal(port_rx(two_port, &d->s, 64, NOW, NULL, NULL), 1);
+		assert_int_equal(port_rx(two_port, &d->s, 64, &NOW, NULL, NULL), 1);
 		d->s.on_input = record;
 		if (i == 2)
 			two_ring.e[two_ring.hdr.head].flags = UINT32_MAX & ~SHM_PKT_MORE;
-		assert_int_equal(port_rx_ring(two_port, &two_ring, &d->s, 64, NOW, NULL, NULL), 1);
+		assert_int_equal(port_rx_ring(two_port, &two_ring, &d->s, 64, &NOW, NULL, NULL), 1);
 		assert_int_equal(last.netif, i == 1);
 		assert_int_equal(last.queue, 0);
 	}
@@ -344,7 +353,7 @@ static void test_port_two_interfaces_injection(void **state)
 
 static void test_port_refuses_queues_that_are_none(void **state)
 {
-	struct port_cfg cfg = {.n_ifs = 0};
+	struct port_cfg cfg = {.n_ifs = 0, .clock = found_at};
 	struct port *p;
 
 	(void)state;
@@ -466,7 +475,7 @@ static void test_port_rx_budget(void **state)
 
 	for (unsigned i = 0; i < 40; i++)
 		kernel_rx(d, 100, 'a', false);
-	assert_int_equal(port_rx(d->port, &d->s, 15, NOW, NULL, NULL), 15);
+	assert_int_equal(port_rx(d->port, &d->s, 15, &NOW, NULL, NULL), 15);
 	assert_true(port_rx_pending(d->port));
 	assert_int_equal(rx(d), 25);
 	assert_int_equal(d->s.inputs, 40);
@@ -491,6 +500,35 @@ static bool forward(void *ctx, struct pkt *p)
 	return port_inject(f->from->port, p, f->ring, f->slot);
 }
 
+/* A thread that loses its CPU before it looks does not take what it finds for older than it is. */
+static void test_port_rx_reads_the_clock_after_it_has_found(void **state)
+{
+	struct shm_pkt_ring *ring = calloc(1, sizeof(*ring));
+	struct side *d = *state, app;
+	struct forward f = {&app, ring, 0};
+	struct mtime now = {1};
+
+	clock_is.ns = 3000;
+	assert_int_equal(port_rx(d->port, &d->s, 64, &now, NULL, NULL), 0);
+	assert_int_equal(now.ns, 1);
+	kernel_rx(d, 100, 'a', false);
+	assert_int_equal(port_rx(d->port, &d->s, 64, &now, NULL, NULL), 1);
+	assert_int_equal(now.ns, 3000);
+	assert_int_equal(d->s.input_at.ns, 3000);
+
+	side_open(&app, &d->u, 1, NULL);
+	app.s.on_input = stale;
+	kernel_rx(&app, 100, 'a', false);
+	assert_int_equal(port_rx(app.port, &app.s, 64, &NOW, forward, &f), 1);
+	clock_is.ns = 5000;
+	assert_int_equal(port_rx_ring(d->port, ring, &d->s, 64, &now, NULL, NULL), 1);
+	assert_int_equal(now.ns, 5000);
+	assert_int_equal(d->s.input_at.ns, 5000);
+	clock_is.ns = 1;
+	side_close(&app);
+	free(ring);
+}
+
 static void test_port_inject_moves_frames_to_the_other_side(void **state)
 {
 	struct shm_pkt_ring *ring = calloc(1, sizeof(*ring));
@@ -502,10 +540,10 @@ static void test_port_inject_moves_frames_to_the_other_side(void **state)
 	kernel_rx(d, 100, 'a', false);
 	kernel_rx(d, 3840, 'b', true);
 	kernel_rx(d, 20, 'c', false);
-	assert_int_equal(port_rx(d->port, &d->s, 64, NOW, forward, &f), 2);
+	assert_int_equal(port_rx(d->port, &d->s, 64, &NOW, forward, &f), 2);
 	assert_int_equal(port_stats(d->port)->injected_out, 2);
 	assert_true(port_rx_pending(app.port));
-	assert_int_equal(port_rx(app.port, &app.s, 1, NOW, NULL, NULL), 1);
+	assert_int_equal(port_rx(app.port, &app.s, 1, &NOW, NULL, NULL), 1);
 	assert_int_equal(last.len, 100);
 	assert_int_equal(last.conn, TD_NO_CONN); /* 7 is of the daemon's arena */
 	assert_int_equal(last.l4_off, 34);
@@ -517,7 +555,7 @@ static void test_port_inject_moves_frames_to_the_other_side(void **state)
 	/* A full ring: the packets stay ours, and are dropped here. */
 	for (unsigned i = 0; i < SHM_PKT_RING + 5; i++) {
 		kernel_rx(d, 100, 'a', false);
-		port_rx(d->port, &d->s, 64, NOW, forward, &f);
+		port_rx(d->port, &d->s, 64, &NOW, forward, &f);
 	}
 	assert_int_equal(port_stats(d->port)->injected_out, 2 + SHM_PKT_RING);
 	while (rx(&app))
@@ -536,7 +574,7 @@ static void test_port_rx_ring_believes_nothing(void **state)
 	side_open(&app, &d->u, 1, ring);
 	d->s.on_input = stale;
 	kernel_rx(d, 100, 'a', false);
-	assert_int_equal(port_rx(d->port, &d->s, 64, NOW, forward, &f), 1);
+	assert_int_equal(port_rx(d->port, &d->s, 64, &NOW, forward, &f), 1);
 	/* The same again, rubbish, a frame of the pool, one of the receiver's own, an open end. */
 	n = ring->hdr.tail;
 	ring->e[n++] = ring->e[0];
@@ -568,8 +606,8 @@ static void test_port_rescue_ring_finds_unpublished_frames(void **state)
 	app.s.on_input = stale;
 	for (unsigned i = 0; i < 10; i++)
 		kernel_rx(&app, 100, 'a', i % 2);
-	assert_int_equal(port_rx(app.port, &app.s, 64, NOW, forward, &f), 5);
-	assert_int_equal(port_rx_ring(d->port, ring, &d->s, 2, NOW, NULL, NULL), 2);
+	assert_int_equal(port_rx(app.port, &app.s, 64, &NOW, forward, &f), 5);
+	assert_int_equal(port_rx_ring(d->port, ring, &d->s, 2, &NOW, NULL, NULL), 2);
 	ring->hdr.tail -= 2;
 	port_rescue_ring(d->port, ring);
 	side_close(&app);
@@ -786,6 +824,7 @@ int main(void)
 		T(test_port_rx_drops_packets_of_too_many_pieces),
 		T(test_port_rx_leaves_frames_that_are_not_the_kernels),
 		T(test_port_rx_budget),
+		T(test_port_rx_reads_the_clock_after_it_has_found),
 		T(test_port_inject_moves_frames_to_the_other_side),
 		T(test_port_rx_ring_believes_nothing),
 		T(test_port_rescue_ring_finds_unpublished_frames),

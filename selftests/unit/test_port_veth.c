@@ -205,7 +205,8 @@ static void open_port(bool tx_csum)
 					.partial_csum = true,
 					.tx_csum = tx_csum,
 					.gso_fd = net.gso_fd}},
-			       .n_ifs = 1};
+			       .n_ifs = 1,
+			       .clock = clock_now};
 
 	assert_int_equal(port_open(&net.port, &cfg), 0);
 	net.s = (struct stack){.on_input = record, .pool = port_pool(net.port), .make = make_udp};
@@ -220,8 +221,9 @@ static bool receive(uint32_t n)
 	assert_int_equal(port_fds(net.port, &fd, 1), 1);
 	while (net.got < n && mtime_before(clock_now(), end)) {
 		struct pollfd pfd = {.fd = fd, .events = POLLIN};
+		struct mtime now = clock_now();
 
-		if (!port_rx(net.port, &net.s, 64, clock_now(), NULL, NULL))
+		if (!port_rx(net.port, &net.s, 64, &now, NULL, NULL))
 			poll(&pfd, 1, 100);
 	}
 	return net.got >= n;
@@ -290,6 +292,7 @@ static int teardown(void **state)
 
 static void test_port_veth_receives_needs_root(void **state)
 {
+	struct mtime now = clock_now();
 	int udp;
 
 	(void)state;
@@ -307,7 +310,7 @@ static void test_port_veth_receives_needs_root(void **state)
 	assert_int_equal(net.last.csum, PKT_CSUM_PARTIAL);
 	assert_int_equal(net.bytes[42] | net.bytes[43] << 8, 299);
 	b_sends(udp, 5000, 5000, 1000); /* faster than we read: some are lost, none of the frames */
-	while (port_rx(net.port, &net.s, 64, clock_now(), NULL, NULL))
+	while (port_rx(net.port, &net.s, 64, &now, NULL, NULL))
 		;
 	assert_true(net.got >= 300 + FILL_TARGET / 2);
 	assert_int_equal(port_stats(net.port)->bad_desc, 0);
@@ -515,7 +518,8 @@ static void child_echoes(void)
 					.tx_csum = net.opts.tx_csum,
 					.gso_fd = -1}},
 			       .n_ifs = 1,
-			       .fill_target = FILL_TARGET};
+			       .fill_target = FILL_TARGET,
+			       .clock = clock_now};
 	struct umem_queue uq;
 	struct port *port;
 	struct umem u;
@@ -538,10 +542,11 @@ static void child_echoes(void)
 		_exit(14);
 	for (;;) {
 		struct pollfd pfd = {.fd = fd, .events = POLLIN};
+		struct mtime now = clock_now();
 
 		/* One at a time, as make_echo() remembers one. */
-		if (port_rx(port, &net.s, 1, clock_now(), NULL, NULL))
-			port_tx(port, &net.s, clock_now());
+		if (port_rx(port, &net.s, 1, &now, NULL, NULL))
+			port_tx(port, &net.s, now);
 		else
 			poll(&pfd, 1, -1);
 	}
@@ -692,7 +697,8 @@ static void test_port_veth_two_queues_needs_root(void **state)
 	struct port_cfg cfg = {.umem = &net.u,
 			       .fill_target = 64,
 			       .ifs = {{.n_queues = 2, .gso_fd = -1}},
-			       .n_ifs = 1};
+			       .n_ifs = 1,
+			       .clock = clock_now};
 	struct xsk_opts o = net.opts;
 	struct umem_queue uq[2];
 	struct umem u;

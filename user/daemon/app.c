@@ -274,7 +274,7 @@ uint32_t app_run(struct daemon *d, struct app *a)
 		tell_links(d, a);
 	n = app_messages(d, a);
 	d->inject_from = a->slot;
-	n += port_rx_ring(d->port, a->pkts_to_daemon, d->stack, PKT_BUDGET, d->now, NULL, NULL);
+	n += port_rx_ring(d->port, a->pkts_to_daemon, d->stack, PKT_BUDGET, &d->now, NULL, NULL);
 	d->inject_from = TD_SLOT_NONE;
 	if (a->ready != SHM_NIL)
 		handover_flush(d, a);

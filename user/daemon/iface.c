@@ -253,6 +253,7 @@ static int open_stack(struct daemon *d)
 		.uqs = d->uqs,
 		.fill_target = d->fill_target,
 		.n_ifs = d->n_ifs,
+		.clock = clock_now,
 	};
 	struct stack_cfg sc = {
 		.role = STACK_FULL,

@@ -28,6 +28,7 @@ struct port_cfg {
 	struct port_if ifs[TD_MAX_NETIFS];
 	uint32_t n_ifs;
 	struct shm_pkt_ring *inject_in; /* packets for us from the other side, or NULL */
+	struct mtime (*clock)(void);	/* clock_now(), or a test's */
 };
 
 struct port; /* opaque */
@@ -52,17 +53,19 @@ struct pkt_pool *port_pool(struct port *p);
 /*
  * Receives up to @budget packets (injected ones first) into @s. A packet for which the stack
  * says DROP_STALE_FLOW is shown to @stale before its frames are freed; it returns true when it
- * has passed the frames on (port_inject()). Returns packets taken.
+ * has passed the frames on (port_inject()). Returns packets taken. @now moves on to when they were
+ * found: by a clock read before, by a thread that loses its CPU then, an ACK comes before its time,
+ * and the least round trip is wrong.
  */
 typedef bool (*port_stale_fn)(void *ctx, struct pkt *p);
-uint32_t port_rx(struct port *p, struct stack *s, uint32_t budget, struct mtime now,
+uint32_t port_rx(struct port *p, struct stack *s, uint32_t budget, struct mtime *now,
 		 port_stale_fn stale, void *ctx);
 /*
  * The same for one more injection ring: the daemon has one from each application. A packet's
  * .conn is TD_NO_CONN then: the metadata's is of the sender's arena.
  */
 uint32_t port_rx_ring(struct port *p, struct shm_pkt_ring *ring, struct stack *s, uint32_t budget,
-		      struct mtime now, port_stale_fn stale, void *ctx);
+		      struct mtime *now, port_stale_fn stale, void *ctx);
 /*
  * After the death of @ring's producer: takes and drops all frames that it gave to us there, those
  * included that it was killed over. Before umem_reclaim() of its slot.

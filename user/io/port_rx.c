@@ -20,7 +20,7 @@
 
 struct rx_ctx {
 	struct stack *s;
-	struct mtime now;
+	struct mtime *now;
 	port_stale_fn stale;
 	void *ctx;
 };
@@ -51,7 +51,7 @@ int port_open(struct port **out, const struct port_cfg *cfg)
 	if (!p)
 		return -ENOMEM;
 	p->cfg = *cfg;
-	if (!number_queues(p)) {
+	if (!cfg->clock || !number_queues(p)) {
 		free(p);
 		return -EINVAL;
 	}
@@ -229,7 +229,7 @@ static void deliver(struct port *p, struct port_part *part, uint32_t q, uint8_t 
 	p->stats.rx_bytes += pk->len;
 	p->stats.injected_in += injected > 0;
 	if ((!p->filter || p->filter(p->filter_ctx, pk) == PORT_TO_STACK) &&
-	    stack_input(rx->s, pk, rx->now) == DROP_STALE_FLOW && rx->stale)
+	    stack_input(rx->s, pk, *rx->now) == DROP_STALE_FLOW && rx->stale)
 		rx->stale(rx->ctx, pk);
 	/* port_inject() leaves none. */
 	for (uint32_t i = 0; i < pk->nfrags; i++)
@@ -294,6 +294,7 @@ static uint32_t rx_queue(struct port *p, uint32_t q, uint32_t budget, const stru
 	n = xsk_ring_cons__peek(ring, budget < PORT_BATCH ? budget : PORT_BATCH, &idx);
 	if (!n)
 		return 0;
+	*rx->now = p->cfg.clock();
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t f;
 
@@ -317,7 +318,7 @@ static uint32_t rx_queue(struct port *p, uint32_t q, uint32_t budget, const stru
 	return done;
 }
 
-uint32_t port_rx(struct port *p, struct stack *s, uint32_t budget, struct mtime now,
+uint32_t port_rx(struct port *p, struct stack *s, uint32_t budget, struct mtime *now,
 		 port_stale_fn stale, void *ctx)
 {
 	const struct rx_ctx rx = {s, now, stale, ctx};
@@ -365,13 +366,15 @@ static bool take_injected(struct port *p, const struct shm_pkt *e)
 
 /* A packet stands in the ring as a whole; what ends without its last descriptor is dropped. */
 uint32_t port_rx_ring(struct port *p, struct shm_pkt_ring *ring, struct stack *s, uint32_t budget,
-		      struct mtime now, port_stale_fn stale, void *ctx)
+		      struct mtime *now, port_stale_fn stale, void *ctx)
 {
 	const struct rx_ctx rx = {s, now, stale, ctx};
 	uint32_t avail = shm_ring_avail(&ring->hdr, SHM_PKT_RING), done = 0;
 	struct port_part part = {0};
 	uint32_t q = 0;
 
+	if (avail)
+		*now = p->cfg.clock();
 	while (avail && (done < budget || part.pk.nfrags) && room_for_batch(p)) {
 		struct shm_pkt *at = &ring->e[ring->hdr.head & (SHM_PKT_RING - 1)];
 		struct shm_pkt e = READ_ONCE(*at);

@@ -446,6 +446,7 @@ static int start_stack(const struct ctl_register_reply *r)
 		.fill_target = r->fill_target,
 		.n_ifs = r->n_ifs,
 		.inject_in = eng.pkts_to_app,
+		.clock = clock_now,
 	};
 	struct stack_cfg sc = {
 		.role = STACK_APP,

@@ -470,7 +470,7 @@ static uint32_t drain_messages(struct mtime now)
 
 /* With @passed: a packet has gone to the daemon. */
 struct passing {
-	struct mtime now;
+	struct mtime *now;
 	bool passed;
 };
 
@@ -500,7 +500,7 @@ static bool pass_on(void *ctx, struct pkt *p)
 {
 	struct passing *to = ctx;
 
-	if (ours_by_now(p, to->now) || eng.daemon_gone ||
+	if (ours_by_now(p, *to->now) || eng.daemon_gone ||
 	    !port_inject(eng.port, p, eng.pkts_to_daemon, TD_SLOT_DAEMON))
 		return false;
 	to->passed = true;
@@ -578,7 +578,7 @@ bool eng_backlog(void)
 
 uint32_t eng_run(struct mtime now)
 {
-	struct passing to = {.now = now};
+	struct passing to = {.now = &now};
 	uint32_t n;
 
 	eng.runs++;
@@ -592,7 +592,7 @@ uint32_t eng_run(struct mtime now)
 	n = drain_messages(now);
 	if (eng.n_shared_l)
 		listeners_stale(now);
-	n += port_rx(eng.port, eng.stack, ENGINE_PKT_BUDGET, now, pass_on, &to);
+	n += port_rx(eng.port, eng.stack, ENGINE_PKT_BUDGET, &now, pass_on, &to);
 	if (to.passed && shm_ring_must_wake(&eng.pkts_to_daemon->hdr))
 		fd_signal(eng.bell_daemon);
 	eng_take_events();
