@@ -236,8 +236,9 @@ struct chunk_hdr {
 	uint16_t off;	/* first valid byte */
 	uint16_t len;	/* valid bytes from .off */
 	uint32_t stamp; /* out-of-order queue: grows with each arrival (order of SACK blocks) */
+	uint32_t skip;	/* out-of-order queue: up to this one no hole, a cache; SHM_NIL: not known */
 };
-_Static_assert(sizeof(struct chunk_hdr) == 16, "chunk_hdr");
+_Static_assert(sizeof(struct chunk_hdr) == 20, "chunk_hdr");
 
 /*
  * One for each listener id of an application, so that accept() costs no message. What a listener

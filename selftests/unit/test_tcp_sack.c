@@ -206,6 +206,127 @@ static void test_tcp_sack_of_a_batch_tells_all_in_order(void **state)
 	tc_close(&c);
 }
 
+/* ---- against a model: when each byte of the window has come last ---- */
+
+#define MODEL_LEN 60000u
+static uint32_t came[MODEL_LEN]; /* 0: it has not */
+
+struct told {
+	uint32_t start, end, stamp;
+};
+
+static bool earlier(const struct told *a, const struct told *b)
+{
+	return a->stamp < b->stamp;
+}
+
+/* The @max blocks that came last, that first. */
+static uint32_t model_blocks(struct told *v, uint32_t max)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 1; i < MODEL_LEN; i++) {
+		struct told x = {i, i, 0};
+
+		for (; i < MODEL_LEN && came[i]; i++)
+			x.stamp = tcp_max(x.stamp, came[i]);
+		if (i == x.start)
+			continue;
+		x.end = i;
+		for (uint32_t k = 0; k < max; k++) {
+			struct told y = v[k];
+
+			if (k < n && !earlier(&y, &x))
+				continue;
+			v[k] = x;
+			if (k == n) {
+				n++;
+				break;
+			}
+			x = y;
+		}
+	}
+	return n;
+}
+
+/* What the queue has after it was cut; what is left of a block is as recent as it was. */
+static void model_cut(uint32_t seq)
+{
+	const struct tcb *t = tc_tcb(&c);
+	uint32_t end = 1, last = 0;
+
+	tcp_buf_prune_ooo(c.t.s, tc_tcb(&c), PEER_ISS + seq);
+	for (uint32_t k = t->ooo_head; k != SHM_NIL; k = c.t.s->a.chunk_hdrs[k].next)
+		end = c.t.s->a.chunk_hdrs[k].seq + c.t.s->a.chunk_hdrs[k].len - PEER_ISS;
+	for (uint32_t i = end; i < MODEL_LEN && came[i]; i++)
+		last = tcp_max(last, came[i]);
+	for (uint32_t i = end; i && came[i - 1]; i--)
+		last = tcp_max(last, came[i - 1]);
+	for (uint32_t i = end; i && came[i - 1]; i--)
+		came[i - 1] = last;
+	memset(came + end, 0, (MODEL_LEN - end) * sizeof(came[0]));
+}
+
+static uint32_t rnd_state;
+
+static uint32_t rnd(uint32_t n)
+{
+	rnd_state = rnd_state * 1664525u + 1013904223u;
+	return (uint32_t)((uint64_t)(rnd_state >> 8) * n >> 24);
+}
+
+/* Blocks of many chunks that grow at both ends, join, come again and are cut. */
+static void test_tcp_sack_random_segments_against_a_model(void **state)
+{
+	char why[80];
+
+	(void)state;
+	for (uint32_t seed = 1; seed <= 12; seed++) {
+		uint32_t longest;
+
+		rnd_state = seed;
+		longest = 1 + rnd(1400);
+
+		setup(state);
+		memset(came, 0, sizeof(came));
+		tc_accept(&c, NULL);
+		tc_tcb(&c)->rcvbuf = 40 * MODEL_LEN;
+		tc_tcb(&c)->rcv_adv = PEER_ISS + MODEL_LEN;
+		for (uint32_t i = 1; i < 400; i++) {
+			uint32_t from = 2 + rnd(MODEL_LEN - 2), len = 1 + rnd(longest), at = 0, n;
+			struct told v[4];
+			bool dup = false;
+
+			if (rnd(2)) /* right behind a block */
+				for (; from < MODEL_LEN - 1 && came[from]; from++)
+					;
+			len = tcp_min(len, MODEL_LEN - from);
+			for (uint32_t k = from; k < from + len; k++) {
+				dup |= came[k];
+				came[k] = i;
+			}
+			DATA(from, len);
+			ACKS(1);
+			n = model_blocks(v, 4 - dup);
+			if (dup) {
+				at = 1;
+				assert_true(c.opt.sack[0].start - PEER_ISS >= from);
+				assert_true(c.opt.sack[0].end - PEER_ISS <= from + len);
+			}
+			if (c.opt.n_sack != n + dup)
+				print_error("seed %u, segment %u\n", seed, i);
+			assert_int_equal(c.opt.n_sack, n + dup);
+			for (uint32_t k = 0; k < n; k++)
+				block(at + k, v[k].start, v[k].end);
+			assert_int_equal(tcp_check(c.t.s, tc_tcb(&c), why, sizeof(why)), 0);
+			if (!rnd(50))
+				model_cut(2 + rnd(MODEL_LEN - 2));
+		}
+		RX(&c, .flags = TH_RST, .seq = 1);
+		tc_close(&c);
+	}
+}
+
 /* Data of ours does not use up the ACK that blocks are to go with. */
 static void test_tcp_sack_not_swallowed_by_data(void **state)
 {
@@ -232,6 +353,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_dsack_two_for_one_ack, setup),
 		cmocka_unit_test_setup(test_tcp_dsack_out_of_order_segment, setup),
 		cmocka_unit_test_setup(test_tcp_sack_of_a_batch_tells_all_in_order, setup),
+		cmocka_unit_test_setup(test_tcp_sack_random_segments_against_a_model, setup),
 		cmocka_unit_test_setup(test_tcp_sack_not_swallowed_by_data, setup),
 	};
 

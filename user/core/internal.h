@@ -169,7 +169,7 @@ static inline uint32_t chunk_alloc(struct stack *s)
 		return i;
 	if (s->n_cold > f->n_free)
 		s->n_cold = f->n_free;
-	s->a.chunk_hdrs[i] = (struct chunk_hdr){.next = SHM_NIL};
+	s->a.chunk_hdrs[i] = (struct chunk_hdr){.next = SHM_NIL, .skip = SHM_NIL};
 	if (used > s->mem_limit[1] && !s->mem_pressure)
 		tcp_mem_changed(s);
 	return i;

@@ -248,7 +248,10 @@ uint32_t ooo_insert(struct stack *s, struct tcb *t, uint32_t seq, const struct p
 
 		if (c != SHM_NIL && seq_le(chunk_end(s, c), seq)) {
 			prev = c;
-			c = hdr(s, c)->next;
+			c = hdr(s, c)->skip;
+			if (c != SHM_NIL && seq_le(chunk_end(s, c), seq))
+				prev = c;
+			c = hdr(s, prev)->next;
 			continue;
 		}
 		if (c != SHM_NIL && seq_le(hdr(s, c)->seq, seq)) { /* have these already */
@@ -421,8 +424,10 @@ bool tcp_buf_prune_ooo(struct stack *s, struct tcb *t, uint32_t seq)
 {
 	uint32_t *link = &t->ooo_head, head;
 
-	while (*link != SHM_NIL && !seq_gt(hdr(s, *link)->seq, seq))
+	while (*link != SHM_NIL && !seq_gt(hdr(s, *link)->seq, seq)) {
+		hdr(s, *link)->skip = SHM_NIL;
 		link = &hdr(s, *link)->next;
+	}
 	head = *link;
 	*link = SHM_NIL;
 	if (head == SHM_NIL)

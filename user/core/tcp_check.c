@@ -54,6 +54,24 @@ static bool ooo_sorted(const struct stack *s, const struct tcb *t)
 	return true;
 }
 
+/* Up to what a chunk of the out-of-order queue remembers there is no hole. */
+static bool ooo_skip_valid(const struct stack *s, const struct tcb *t)
+{
+	for (uint32_t c = t->ooo_head; c != SHM_NIL; c = s->a.chunk_hdrs[c].next) {
+		const struct chunk_hdr *h = &s->a.chunk_hdrs[c];
+		uint32_t skip = h->skip, at = c, end;
+
+		while (skip != SHM_NIL && at != skip) {
+			end = h->seq + h->len;
+			at = h->next;
+			if (at == SHM_NIL || s->a.chunk_hdrs[at].seq != end)
+				return false;
+			h = &s->a.chunk_hdrs[at];
+		}
+	}
+	return true;
+}
+
 /* What is remembered of the out-of-order queue is in it. */
 static bool ooo_cur_valid(const struct stack *s, const struct tcb *t)
 {
@@ -83,6 +101,8 @@ static int check_queues(const struct stack *s, const struct tcb *t, char *why, s
 		FAIL("hole in the send queue");
 	if (!ooo_sorted(s, t))
 		FAIL("out-of-order queue not sorted, or not beyond rcv_nxt and within rcv_adv");
+	if (!ooo_skip_valid(s, t))
+		FAIL("out-of-order queue: a hole, or its end, where a chunk remembers none");
 	if (!ooo_cur_valid(s, t))
 		FAIL("out-of-order queue: what was written last is not in it");
 	return 0;

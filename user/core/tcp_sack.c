@@ -75,6 +75,36 @@ static uint32_t spread(struct tcb_work *w, struct stamped *v, uint32_t n, uint32
 	return fresh - max > owed - 1 ? fresh - max - (owed - 1) : 0;
 }
 
+/*
+ * The block that begins with chunk @c. Its first chunk keeps what is found, so that the next ACK
+ * does not walk through it all; what filled a hole is between two that know their ends.
+ */
+static struct stamped block_at(struct stack *s, uint32_t first, uint32_t *next)
+{
+	struct chunk_hdr *head = &s->a.chunk_hdrs[first], *h = head;
+	struct stamped x = {{head->seq, 0}, head->stamp};
+	uint32_t c = first;
+
+	for (;;) {
+		if (h->skip != SHM_NIL) {
+			c = h->skip;
+			h = &s->a.chunk_hdrs[c];
+			x.stamp = seq_max(x.stamp, h->stamp);
+		}
+		x.b.end = h->seq + h->len;
+		*next = h->next;
+		if (h->next == SHM_NIL || s->a.chunk_hdrs[h->next].seq != x.b.end)
+			break;
+		c = h->next;
+		h = &s->a.chunk_hdrs[c];
+		x.stamp = seq_max(x.stamp, h->stamp);
+	}
+	if (c != first)
+		head->skip = c;
+	head->stamp = x.stamp;
+	return x;
+}
+
 /* Blocks beyond the room of one ACK that are remembered for those that follow. */
 #define SPREAD_MAX 12u
 
@@ -83,29 +113,27 @@ void tcp_sack_fill(struct stack *s, struct tcb *t, struct tcp_options *o)
 	uint32_t max = o->has_ts ? 3 : 4, n = 0, c = t->ooo_head, i = 0, keep;
 	struct tcb_work *w = t->work || c != SHM_NIL ? tcb_work_get(s, t) : NULL;
 	struct stamped v[4 + SPREAD_MAX] = {0};
+	struct tcp_sack_block dup = {0};
 
 	o->n_sack = 0;
 	if (w && w->dsack_start != w->dsack_end) {
+		dup = (struct tcp_sack_block){w->dsack_start, w->dsack_end};
 		if (seq_le(w->dsack_end, t->rcv_nxt))
 			MIB(s, TcpExt_TCPDSACKOldSent);
 		else
 			MIB(s, TcpExt_TCPDSACKOfoSent);
-		o->sack[o->n_sack++] = (struct tcp_sack_block){w->dsack_start, w->dsack_end};
+		o->sack[o->n_sack++] = dup;
 		w->dsack_start = w->dsack_end = 0;
 		max--;
 	}
 	keep = t->ack_owed ? max + SPREAD_MAX : max;
 	while (c != SHM_NIL) {
-		const struct chunk_hdr *h = &s->a.chunk_hdrs[c];
-		struct stamped x = {{h->seq, h->seq + h->len}, h->stamp};
+		struct chunk_hdr *head = &s->a.chunk_hdrs[c];
+		struct stamped x = block_at(s, c, &c);
 
-		for (c = h->next; c != SHM_NIL; c = h->next) {
-			h = &s->a.chunk_hdrs[c];
-			if (h->seq != x.b.end)
-				break;
-			x.b.end += h->len;
-			x.stamp = seq_max(x.stamp, h->stamp);
-		}
+		if (dup.start != dup.end && seq_le(x.b.start, dup.start) &&
+		    seq_lt(dup.start, x.b.end))
+			x.stamp = head->stamp = t->segs_in; /* RFC 2883 §4 (3) */
 		n = keep_recent(v, n, keep, &x);
 	}
 	if (n && t->ack_owed)
