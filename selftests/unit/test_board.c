@@ -259,6 +259,8 @@ static void fill(uint32_t n, uint32_t flags)
 		acked(0, i * UNIT, (i + 1) * UNIT, at_ms(n));
 	for (uint32_t i = 3; i < n - 1; i += 4)
 		board_lose(s, b, i);
+	if (n % 4 == 3) /* else the last two are */
+		board_lose(s, b, n - 2);
 	if (flags & SEG_AGAIN)
 		sent((n - 1) * UNIT, UNIT, at_ms(n));
 	if (flags & SEG_LOST)

@@ -465,12 +465,14 @@ void board_all_lost(const struct stack *s, struct board *b)
 
 void board_none_lost(const struct stack *s, struct board *b)
 {
+	b->live_xmit = 0;
 	for (uint32_t i = b->first; i < b->first + b->n; i++)
 		mark_run(s, b, i, board_run(s, b, i)->flags & ~SEG_LOST);
 }
 
 void board_forget_sacks(const struct stack *s, struct board *b)
 {
+	b->live_xmit = 0;
 	for (uint32_t i = b->first; i < b->first + b->n; i++)
 		mark_run(s, b, i, board_run(s, b, i)->flags & ~SEG_SACKED);
 }
@@ -509,7 +511,8 @@ bool board_sane(const struct stack *s, const struct tcb *t, struct board *b)
 
 		if (!len || len > t->snd_max - t->snd_una ||
 		    (flags & SEG_SACKED && flags & SEG_LOST) ||
-		    (flags & SEG_LOST && seq_lt(r->seq, b->lost_from)))
+		    (flags & SEG_LOST && seq_lt(r->seq, b->lost_from)) ||
+		    (!(flags & (SEG_SACKED | SEG_LOST)) && r->xmit < b->live_xmit))
 			return false;
 		sacked += flags & SEG_SACKED ? len : 0;
 		lost += flags & SEG_LOST ? len : 0;

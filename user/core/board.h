@@ -56,6 +56,7 @@ struct board {
 	uint32_t min_rtt;      /* µs */
 	uint32_t dsack_round;  /* RACK.dsack_round */
 	uint64_t t_reo, t_pto; /* deadlines: reordering window, loss probe; 0: not set */
+	uint64_t live_xmit;    /* what is neither SACKed nor lost was sent then, or later */
 	/* RFC 6937 */
 	uint32_t prr_delivered, prr_out, recover_fs;
 	bool dsack_seen; /* dsack_round means something */

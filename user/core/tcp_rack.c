@@ -135,27 +135,42 @@ static uint32_t reo_wnd(const struct tcb *t, const struct board *b)
 /* Has something been lost that was not known to be? Sets the timer for what may be late only. */
 static bool detect_loss(struct stack *s, struct tcb *t, struct board *b, struct mtime now)
 {
-	uint64_t wait = (uint64_t)(b->rack_rtt + reo_wnd(t, b)) * 1000;
+	uint64_t wait = (uint64_t)(b->rack_rtt + reo_wnd(t, b)) * 1000, live = now.ns;
 	bool lost = false;
 
-	b->t_reo = 0;
-	if (!b->rack_xmit)
+	if (!b->rack_xmit) {
+		b->t_reo = 0;
 		return false;
+	}
+	/* Mostly nothing is late, which needs no look at each run of a window with many holes. */
+	if (b->live_xmit + wait > now.ns) {
+		if (b->t_reo <= now.ns)
+			b->t_reo = 0;
+		if (!b->t_reo && b->live_xmit <= b->rack_xmit)
+			b->t_reo = b->live_xmit + wait;
+		return false;
+	}
+	b->t_reo = 0;
 	for (uint32_t i = b->first; i < b->first + b->n; i++) {
 		const struct seg_run *r = board_run(s, b, i);
 
-		if (r->flags & (SEG_SACKED | SEG_LOST) ||
-		    !sent_after(b->rack_xmit, b->rack_end, r->xmit, board_run_end(s, b, i)))
+		if (r->flags & (SEG_SACKED | SEG_LOST))
 			continue;
+		if (!sent_after(b->rack_xmit, b->rack_end, r->xmit, board_run_end(s, b, i))) {
+			live = r->xmit < live ? r->xmit : live;
+			continue;
+		}
 		if (r->xmit + wait <= now.ns) {
 			if (r->flags & SEG_AGAIN)
 				MIB(s, TcpExt_TCPLostRetransmit);
 			board_lose(s, b, i);
 			lost = true;
-		} else if (r->xmit + wait > b->t_reo) {
-			b->t_reo = r->xmit + wait;
+			continue;
 		}
+		live = r->xmit < live ? r->xmit : live;
+		b->t_reo = r->xmit + wait > b->t_reo ? r->xmit + wait : b->t_reo;
 	}
+	b->live_xmit = live;
 	return lost;
 }
 
