@@ -161,6 +161,7 @@ struct shm_pkt {
 };
 #define SHM_PKT_MORE 1u
 #define SHM_PKT_AGAIN 2u /* who passes it on has it from another stack, not from the wire */
+#define SHM_PKT_YOURS 4u /* to an application: a SYN, and no record of its pair is left */
 /* Where it came in: the queue, among all interfaces'. */
 #define SHM_PKT_QUEUE(q) ((q) << 8)
 #define SHM_PKT_QUEUE_OF(flags) ((flags) >> 8)

@@ -96,9 +96,13 @@ elif mode == "again":              # the same pair, as soon as the connection is
         if i % 8 == 0:
             time.sleep(.15)        # so old that the daemon knows of it
         s.close()
-elif mode == "bye":                # closes second
-    for _ in range(n):
-        s = one()
+elif mode == "bye":                # closes second; the same pairs each time
+    for i in range(n):
+        s = socket.socket()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.settimeout(10)
+        s.bind(("", 20000 + i))
+        s.connect((addr, port))
         assert s.recv(10) == b""
         s.close()
 elif mode == "hold":               # until a line comes; then once more, and to the end
@@ -197,6 +201,17 @@ check "the daemon does not know of them" status_is ".slow_path.time_wait < 10"
 kill -9 "$pid"
 check "after its death it does" wait_for 20 status_is ".slow_path.time_wait >= 200"
 check "and keeps the kernel from answering for them" sh -c "[ \$('$TANDEM' flows '$TD' --json | jq length) -ge 200 ]"
+wait "$pid" 2>/dev/null
+check "one in its place" server bye 7005
+pid=$PID
+mib() { "$TANDEM" stat "$TD" --json | jq ".counters.$1 // 0"; }
+before=$(mib TdHandOversOut) recycled=$(mib TcpExtTWRecycled)
+check "goes on with the same pairs" client 7005 bye 200
+check "which end their TIME_WAIT" [ $(($(mib TcpExtTWRecycled) - recycled)) -ge 200 ]
+check "by shaking hands itself: the daemon had none of them" [ "$(mib TdHandOversOut)" = "$before" ] ||
+	echo "handed over: $(($(mib TdHandOversOut) - before))"
+check "with the same pairs again" client 7005 bye 200
+kill -9 "$pid"
 wait "$pid" 2>/dev/null
 check "a server that says nothing" server mute 7004
 pid=$PID

@@ -465,6 +465,37 @@ static void test_time_wait_offsets_of_applications(void **state)
 	}
 }
 
+/* RFC 6191, where the port's SYNs are answered by another stack: with timestamps it goes on there. */
+static void test_time_wait_ends_for_another_stack(void **state)
+{
+	(void)state;
+	for (int ts = 0; ts < 2; ts++) {
+		setup(NULL);
+		c.ts = ts;
+		enter_passive(NULL);
+		assert_int_equal(report().mask, EV_TIMEWAIT);
+		tcp_listen_yields(c.t.s, c.listener, true);
+		/* may have been sent by the old one */
+		c.ts_val -= ts;
+		assert_int_equal(RX(&c, .flags = TH_SYN, .seq = 1), ts ? DROP_PAWS : DROP_OUT_OF_WINDOW);
+		c.ts_val += 2 * ts;
+		assert_int_equal(tc_usage(&c).timewaits, 1);
+		tc_tx_all(&c);
+		if (ts) {
+			assert_int_equal(RX(&c, .flags = TH_SYN, .seq = 1000), DROP_STALE_FLOW);
+			assert_int_equal(tc_usage(&c).timewaits, 0);
+			assert_int_equal(report().mask, EV_FREED);
+			tc_tx_none(&c);
+		}
+		/* nobody has it there: it is ours; so it is where only sequence numbers tell them apart */
+		assert_int_equal(RX(&c, .flags = TH_SYN, .seq = 1000), DROP_NONE);
+		assert_int_equal(tc_usage(&c).synreqs, 1);
+		assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TWRecycled), 1);
+		tc_tx_all(&c);
+		tc_close(&c);
+	}
+}
+
 static void test_rescued_record_makes_sense(void **state)
 {
 	struct timewait good, r;
@@ -516,6 +547,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_fin_wait_2_record_text_out_of_window, setup),
 		cmocka_unit_test_setup(test_rescued_record_goes_on, setup),
 		cmocka_unit_test_setup(test_time_wait_offsets_of_applications, setup),
+		cmocka_unit_test_setup(test_time_wait_ends_for_another_stack, setup),
 		cmocka_unit_test_setup(test_rescued_record_makes_sense, setup),
 	};
 

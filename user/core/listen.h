@@ -25,6 +25,7 @@ struct listener {
 	bool quiet;	      /* tcp_listen_quiet() */
 	bool keeps;	      /* tcp_listen_keeps_timewaits() */
 	bool ts_app;	      /* tcp_listen_ts_app() */
+	bool yields;	      /* tcp_listen_yields() */
 	uint64_t cookie;
 	uint16_t user_mss, sockopt;
 	uint32_t defer_accept; /* s */

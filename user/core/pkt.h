@@ -57,6 +57,7 @@ struct pkt {
 	uint16_t hdr_len; /* out: all headers, Ethernet included */
 	uint16_t room;	  /* bytes that fit from frag[0].p, set by the pool's owner */
 	uint8_t injected; /* in: how often a stack of this host has passed it on; 2: or more */
+	bool yours;	  /* in, of such a SYN: it begins something that nobody else knows of */
 
 	struct pkt *next; /* of the list that it is in */
 };

@@ -339,6 +339,11 @@ void tcp_listen_quiet(struct stack *s, uint32_t id, bool quiet);
 void tcp_listen_keeps_timewaits(struct stack *s, uint32_t id, bool keeps);
 /* STACK_FULL: timestamps of what begins here have the offsets that applications know (stack_cfg.ts_key). */
 void tcp_listen_ts_app(struct stack *s, uint32_t id, bool ts_app);
+/*
+ * STACK_FULL: a SYN that ends a TIME_WAIT by its timestamps (RFC 6191) is another stack's, as all of the
+ * port: the record ends, and stack_input() says DROP_STALE_FLOW. Given to it once more, it is ours.
+ */
+void tcp_listen_yields(struct stack *s, uint32_t id, bool yields);
 /* One EV_COOKIES at the next SYN that it answers with a cookie. */
 void tcp_listen_watch(struct stack *s, uint32_t id);
 

@@ -398,7 +398,7 @@ static enum drop input_listener(struct stack *s, struct tcp_seg *g, struct mtime
 	 * A SYN that the daemon passes on is of a connection that it still had a record of. That has
 	 * gone meanwhile, or is on its way there: the answer has to be the daemon's, which will know.
 	 */
-	if (g->flags & TH_SYN && g->p->injected)
+	if (g->flags & TH_SYN && g->p->injected && !g->p->yours)
 		goto out;
 	i = synreq_lookup(s, &a);
 	if (i != SHM_NIL) {
@@ -478,6 +478,8 @@ static enum drop input_full(struct stack *s, struct tcp_seg *g, struct mtime now
 			return d;
 	}
 	i = listener_lookup(s, &a.local, a.local_port);
+	if (i != SHM_NIL && s->listeners[i].yields && g->tw_ts)
+		return DROP_STALE_FLOW;
 	if (i != SHM_NIL)
 		return listen_input(s, i, g, now);
 	MIB(s, Td_NoConnection);

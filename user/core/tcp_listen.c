@@ -121,6 +121,14 @@ void tcp_listen_ts_app(struct stack *s, uint32_t id, bool ts_app)
 		l->ts_app = ts_app;
 }
 
+void tcp_listen_yields(struct stack *s, uint32_t id, bool yields)
+{
+	struct listener *l = listener_at(s, id);
+
+	if (l)
+		l->yields = yields;
+}
+
 uint32_t tcp_listen_half_open(const struct stack *s, uint32_t id)
 {
 	return id < s->cfg.n_listeners && s->listeners[id].used ? s->listeners[id].syn_len : 0;

@@ -140,6 +140,7 @@ enum drop tcp_parse(struct stack *s, struct pkt *p, const struct ip_info *ip, st
 	g->o.fo = 0;
 	g->o.fo_exp = false;
 	g->tw_iss = 0;
+	g->tw_ts = false;
 	g->ip = ip;
 	g->p = p;
 	memcpy(&g->sport, h, 2);

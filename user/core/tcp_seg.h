@@ -49,6 +49,7 @@ struct tcp_seg {
 	uint16_t up;
 	uint16_t sport, dport; /* network order */
 	uint8_t flags;
+	bool tw_ts; /* timestamps keep what a SYN begins apart from the TIME_WAIT it ends */
 	/* A SYN that ends a TIME_WAIT: our ISN has to be at least this; else 0 (tcp_parse.c). */
 	uint32_t tw_iss;
 	struct tcp_options o;

@@ -280,6 +280,7 @@ enum drop timewait_input(struct stack *s, uint32_t i, struct tcp_seg *g, struct 
 		/* Never 0: that says that there was none. */
 		g->tw_iss = w->snd_nxt + 65537u;
 		g->tw_iss += !g->tw_iss;
+		g->tw_ts = w->has_ts && g->o.has_ts && seq_gt(g->o.ts_val, w->ts_recent);
 		MIB(s, TcpExt_TWRecycled);
 		timewait_free(s, i);
 		return DROP_BAD_STATE;

@@ -530,6 +530,8 @@ void sweep_close(struct daemon *d);
 enum port_verdict filter_packet(void *ctx, struct pkt *p);
 /* A segment that came in fragments: true: it is an application's, which has it now. */
 bool filter_segment(void *ctx, const struct pkt *p);
+/* ... and what the stack has said DROP_STALE_FLOW of, as port_stale_fn. */
+bool filter_yielded(void *ctx, struct pkt *p);
 /* The ends of a whole TCP or UDP packet of the stack's; it as a copy to @a. */
 struct tcp_addr_pair filter_pair(const struct pkt *p);
 void filter_pass_copy(struct daemon *d, const struct pkt *p, struct app *a);

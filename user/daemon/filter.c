@@ -259,6 +259,31 @@ bool filter_segment(void *ctx, const struct pkt *p)
 	return true;
 }
 
+/*
+ * A SYN that has ended a TIME_WAIT: whoever answers its port's SYNs goes on with it. After a server's
+ * restart each pair that its clients used comes here once; that is all then.
+ */
+bool filter_yielded(void *ctx, struct pkt *p)
+{
+	const struct tcp_addr_pair pair = filter_pair(p);
+	const struct flow_key key = flow_key_of(&pair);
+	struct daemon *d = ctx;
+	uint32_t i = recs_find(&d->recs, &key);
+	struct app *a;
+
+	/* Now, as its peer may be faster than the stack's event. */
+	if (i != SHM_NIL && rec_at(d, i)->state == REC_TIMEWAIT)
+		rec_drop(d, i);
+	a = front_of(d, &pair);
+	p->injected = 1; /* it has been counted */
+	p->yours = true;
+	if (a && pass_to(d, p, a) == PORT_TAKEN)
+		return true;
+	p->yours = false;
+	stack_input(d->stack, p, d->now);
+	return false;
+}
+
 /* ---- UDP: what XDP does not steer itself (udp.c) ---- */
 
 static enum port_verdict filter_udp(struct daemon *d, struct pkt *p, const struct peek *k)

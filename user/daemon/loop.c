@@ -118,7 +118,7 @@ uint32_t loop_round(struct daemon *d)
 	stack_tick(d->stack, d->now);
 	listener_refresh(d);
 	udp_recheck(d);
-	n = port_rx(d->port, d->stack, RX_BUDGET, &d->now, NULL, NULL);
+	n = port_rx(d->port, d->stack, RX_BUDGET, &d->now, filter_yielded, d);
 	loop_events(d);
 	for (uint32_t s = 1; s < d->slots; s++)
 		if (d->apps[s] && d->apps[s]->stage == APP_ALIVE)

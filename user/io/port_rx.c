@@ -208,7 +208,7 @@ static void read_meta(const struct port *p, struct pkt *pk)
 
 /* All of it is here: to the stack, and the frames to the cache, or wherever @stale sent them. */
 static void deliver(struct port *p, struct port_part *part, uint32_t q, uint8_t injected,
-		    const struct rx_ctx *rx)
+		    bool yours, const struct rx_ctx *rx)
 {
 	uint16_t netif = p->netif_of[q];
 	struct pkt *pk = &part->pk;
@@ -222,6 +222,7 @@ static void deliver(struct port *p, struct port_part *part, uint32_t q, uint8_t 
 	pk->gso_size = 0;
 	read_meta(p, pk);
 	pk->injected = injected;
+	pk->yours = yours;
 	if (injected)
 		pk->conn = TD_NO_CONN;
 	p->held -= pk->nfrags;
@@ -313,7 +314,7 @@ static uint32_t rx_queue(struct port *p, uint32_t q, uint32_t budget, const stru
 			continue;
 		done++;
 		if (part->pk.nfrags)
-			deliver(p, part, q, 0, rx);
+			deliver(p, part, q, 0, false, rx);
 	}
 	return done;
 }
@@ -390,7 +391,7 @@ uint32_t port_rx_ring(struct port *p, struct shm_pkt_ring *ring, struct stack *s
 		done++;
 		if (part.pk.nfrags)
 			deliver(p, &part, q < p->n_queues ? q : 0, e.flags & SHM_PKT_AGAIN ? 2 : 1,
-				&rx);
+				e.flags & SHM_PKT_YOURS && ring == p->cfg.inject_in, &rx);
 	}
 	drop_part(p, &part);
 	return done;
@@ -431,7 +432,8 @@ bool port_inject(struct port *p, struct pkt *pk, struct shm_pkt_ring *ring, uint
 {
 	struct umem *u = p->cfg.umem;
 	uint32_t tail = ring->hdr.tail;
-	uint32_t flags = SHM_PKT_QUEUE(port_queue(p, pk)) | (pk->injected ? SHM_PKT_AGAIN : 0);
+	uint32_t flags = SHM_PKT_QUEUE(port_queue(p, pk)) | (pk->injected ? SHM_PKT_AGAIN : 0) |
+			 (pk->yours ? SHM_PKT_YOURS : 0);
 
 	if (shm_ring_room(&ring->hdr, SHM_PKT_RING) < pk->nfrags)
 		return false;
