@@ -278,7 +278,8 @@ enum drop ts_rx_raw(struct tstack *t, const uint8_t *b, uint32_t len, uint32_t s
 			.conn = TD_NO_CONN,
 			.len = len,
 			.queue = 3,
-			.injected = t->injected};
+			.injected = t->injected,
+			.yours = t->yours};
 	uint8_t *pieces[PKT_MAX_FRAGS];
 	uint32_t n = 0;
 	enum drop d;

@@ -34,7 +34,7 @@ struct tstack {
 	struct stack *s;
 	struct mtime now;
 	struct arena_view a;
-	bool injected; /* what is received from here on */
+	bool injected, yours; /* what is received from here on */
 	struct pkt_pool pool;
 	struct pkt pkts[TS_PKTS];
 	uint8_t *bufs;

@@ -314,6 +314,12 @@ static void test_listen_app_injected_syn_is_the_daemons(void **state)
 	c.t.injected = false;
 	accept_one();
 	tc_close(&c);
+
+	/* but what it says that it has no record of */
+	open_app(8);
+	c.t.injected = c.t.yours = true;
+	accept_one();
+	tc_close(&c);
 }
 
 int main(void)

@@ -491,12 +491,14 @@ struct forward {
 	struct side *from;
 	struct shm_pkt_ring *ring;
 	uint16_t slot;
+	bool yours;
 };
 
 static bool forward(void *ctx, struct pkt *p)
 {
 	struct forward *f = ctx;
 
+	p->yours = f->yours;
 	return port_inject(f->from->port, p, f->ring, f->slot);
 }
 
@@ -505,7 +507,7 @@ static void test_port_rx_reads_the_clock_after_it_has_found(void **state)
 {
 	struct shm_pkt_ring *ring = calloc(1, sizeof(*ring));
 	struct side *d = *state, app;
-	struct forward f = {&app, ring, 0};
+	struct forward f = {&app, ring, 0, false};
 	struct mtime now = {1};
 
 	clock_is.ns = 3000;
@@ -533,7 +535,7 @@ static void test_port_inject_moves_frames_to_the_other_side(void **state)
 {
 	struct shm_pkt_ring *ring = calloc(1, sizeof(*ring));
 	struct side *d = *state, app;
-	struct forward f = {d, ring, 1};
+	struct forward f = {d, ring, 1, false};
 
 	side_open(&app, &d->u, 1, ring);
 	d->s.on_input = stale;
@@ -552,12 +554,31 @@ static void test_port_inject_moves_frames_to_the_other_side(void **state)
 	assert_int_equal(last_bytes[3840], 'c');
 	assert_int_equal(port_stats(app.port)->injected_in, 2);
 
+	/* What it is told of it holds for the one packet. */
+	for (unsigned i = 0; i < 4; i++) {
+		f.yours = i % 2;
+		kernel_rx(d, 100, 'a', false);
+		assert_int_equal(port_rx(d->port, &d->s, 64, &NOW, forward, &f), 1);
+		assert_int_equal(last.yours, false);
+		assert_int_equal(rx(&app), 1);
+		assert_int_equal(last.yours, i % 2);
+	}
+	/* Only who serves a ring of its own believes it: an application has nothing to say there. */
+	f = (struct forward){&app, ring, 0, true};
+	app.s.on_input = stale;
+	kernel_rx(&app, 100, 'a', false);
+	assert_int_equal(port_rx(app.port, &app.s, 64, &NOW, forward, &f), 1);
+	assert_int_equal(port_rx_ring(d->port, ring, &d->s, 64, &NOW, NULL, NULL), 1);
+	assert_int_equal(last.yours, false);
+	app.s.on_input = record;
+	f = (struct forward){d, ring, 1, false};
+
 	/* A full ring: the packets stay ours, and are dropped here. */
 	for (unsigned i = 0; i < SHM_PKT_RING + 5; i++) {
 		kernel_rx(d, 100, 'a', false);
 		port_rx(d->port, &d->s, 64, &NOW, forward, &f);
 	}
-	assert_int_equal(port_stats(d->port)->injected_out, 2 + SHM_PKT_RING);
+	assert_int_equal(port_stats(d->port)->injected_out, 6 + SHM_PKT_RING);
 	while (rx(&app))
 		;
 	side_close(&app);
@@ -568,7 +589,7 @@ static void test_port_rx_ring_believes_nothing(void **state)
 {
 	struct shm_pkt_ring *ring = calloc(1, sizeof(*ring));
 	struct side *d = *state, app;
-	struct forward f = {d, ring, 1};
+	struct forward f = {d, ring, 1, false};
 	uint32_t n = 0;
 
 	side_open(&app, &d->u, 1, ring);
@@ -600,7 +621,7 @@ static void test_port_rescue_ring_finds_unpublished_frames(void **state)
 {
 	struct shm_pkt_ring *ring = calloc(1, sizeof(*ring));
 	struct side *d = *state, app;
-	struct forward f = {&app, ring, 0};
+	struct forward f = {&app, ring, 0, false};
 
 	side_open(&app, &d->u, 1, NULL);
 	app.s.on_input = stale;
