@@ -390,8 +390,9 @@ W_HELPER enum port_verdict w_packet(const struct spec *x)
 		p.injected = w.again ? 2 : 1;
 	w.d.now = w.t.now;
 	v = filter_packet(&w.d, &p);
-	if (v == PORT_TO_STACK)
-		stack_input(w.t.s, &p, w.t.now);
+	if (v == PORT_TO_STACK && stack_input(w.t.s, &p, w.t.now) == DROP_STALE_FLOW &&
+	    filter_yielded(&w.d, &p))
+		v = PORT_TAKEN;
 	return v;
 }
 

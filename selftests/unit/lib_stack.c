@@ -211,7 +211,7 @@ static uint32_t build_l4(uint8_t *b, const struct spec *x, const struct ip_addr 
 	if (x->kind == PROTO_TCP) {
 		put_be32(b + 4, x->seq);
 		put_be32(b + 8, x->ack);
-		b[12] = TCP_HLEN / 4 << 4;
+		b[12] = (uint8_t)((TCP_HLEN + x->tcp_opts) / 4 << 4);
 		b[13] = x->flags;
 		put_be16(b + 14, x->wnd);
 	}

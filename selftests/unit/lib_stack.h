@@ -91,6 +91,7 @@ struct spec {
 	uint32_t rest;
 	const void *data; /* NULL: zeroes */
 	uint32_t len;
+	uint8_t tcp_opts; /* so many bytes of .data are TCP's options */
 	bool bad_ip_csum, bad_csum, partial_csum;
 };
 

@@ -608,6 +608,59 @@ static void test_unknown_pair_goes_to_the_front(void **state)
 	w_close();
 }
 
+/* A pair that the daemon has in TIME_WAIT, from a server that has gone. */
+static void left_in_time_wait(uint16_t sport)
+{
+	struct timewait tw = {.a = {.local = ip(OUR_IP),
+				    .remote = ip(PEER_IP),
+				    .local_port = htons(listen_port),
+				    .remote_port = htons(sport)},
+			      .snd_nxt = 70,
+			      .rcv_nxt = CLIENT_ISS,
+			      .ts_recent = 100,
+			      .has_ts = true,
+			      .used = true};
+	struct flow_key k = flow_key_of(&tw.a);
+
+	assert_int_equal(stack_rescue_timewait(w.t.s, &tw, w.t.now), 0);
+	rec_at(&w.d, rec_new(&w.d, &k, TD_SLOT_DAEMON, REC_TIMEWAIT))->conn = TD_NO_CONN;
+}
+
+static void test_syn_that_ends_time_wait_goes_to_the_front(void **state)
+{
+	static const uint8_t ts[12] = {1, 1, 8, 10, 0, 0, 0, 101};
+	struct spec x = {TCP_PKT, .seq = 7, .flags = TH_SYN, .wnd = 65535};
+	struct app *a;
+
+	(void)state;
+	w_open();
+	a = front_app(CTL_LISTEN_REUSEPORT);
+	x.dport = listen_port;
+	x.data = ts;
+	x.len = x.tcp_opts = sizeof(ts);
+	x.sport = 5000;
+	left_in_time_wait(5000);
+	assert_int_equal(w_rx(&x), PORT_TAKEN);
+	assert_int_equal(w.injected_slot, 1);
+	assert_null(record(5000));
+	/* No room: it is answered here, and so are those of a port that is ours. */
+	x.sport = 5001;
+	left_in_time_wait(5001);
+	w.inject_full = true;
+	assert_int_equal(w_rx(&x), PORT_TO_STACK);
+	assert_int_equal(w.last.l4[13], TH_SYN | TH_ACK);
+	w.inject_full = false;
+	a->members[0]->group->front_slot = TD_SLOT_DAEMON;
+	x.sport = 5002;
+	left_in_time_wait(5002);
+	w.n_out = 0;
+	assert_int_equal(w_rx(&x), PORT_TO_STACK);
+	assert_int_equal(w.n_out, 1);
+	assert_int_equal(w.last.l4[13], TH_SYN | TH_ACK);
+	assert_int_equal(w.n_injected, 1);
+	w_close();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -630,6 +683,7 @@ int main(void)
 		cmocka_unit_test(test_time_wait_lies),
 		cmocka_unit_test(test_told_ends_our_time_wait),
 		cmocka_unit_test(test_unknown_pair_goes_to_the_front),
+		cmocka_unit_test(test_syn_that_ends_time_wait_goes_to_the_front),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -392,6 +392,8 @@ void front_stop(struct daemon *d, struct group *g);
  * yet; NULL: nobody.
  */
 struct app *front_of(struct daemon *d, const struct tcp_addr_pair *p);
+/* Where the XDP program sends a SYN of this pair, if that is an application. */
+struct app *front_answers(struct daemon *d, const struct tcp_addr_pair *p);
 
 /* spread.c: groups of several sockets, some of which run in their applications */
 /* Shares the places out among the sockets. -errno: there is none of it then. */

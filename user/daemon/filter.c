@@ -274,7 +274,7 @@ bool filter_yielded(void *ctx, struct pkt *p)
 	/* Now, as its peer may be faster than the stack's event. */
 	if (i != SHM_NIL && rec_at(d, i)->state == REC_TIMEWAIT)
 		rec_drop(d, i);
-	a = front_of(d, &pair);
+	a = front_answers(d, &pair);
 	p->injected = 1; /* it has been counted */
 	p->yours = true;
 	if (a && pass_to(d, p, a) == PORT_TAKEN)

@@ -410,6 +410,23 @@ static struct app *who_may_know(const struct daemon *d, const struct group *g,
 	return next == first ? NULL : next->app;
 }
 
+struct app *front_answers(struct daemon *d, const struct tcp_addr_pair *p)
+{
+	struct flow_key k = flow_key_of(p);
+	const struct group *at = NULL;
+	const struct member *m;
+
+	for (const struct group *g = d->groups; g; g = g->next)
+		if (covers(g, &p->local, p->local_port) && (!at || ip_addr_is_any(&at->addr)))
+			at = g;
+	if (!at || at->front_slot == TD_SLOT_DAEMON)
+		return NULL;
+	if (at->front_slot < TD_MAX_SLOTS)
+		return d->apps[at->front_slot];
+	m = spread_member(at, &k);
+	return m && may_know(m) ? m->app : NULL;
+}
+
 struct app *front_of(struct daemon *d, const struct tcp_addr_pair *p)
 {
 	struct flow_key k = flow_key_of(p);
