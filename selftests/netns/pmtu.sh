@@ -32,5 +32,19 @@ check "20 MB over a path of 1300 bytes" sh -c "
 	nsenter --net=/run/netns/$NS_C curl -sS --max-time 20 http://$IP_B/mid | cmp - $TMP/root/mid"
 icmp_errors() { [ "$(xdp icmp_error)" -ge 1 ]; }
 check "the router had to say so" icmp_errors
+
+# ---- the interface's own MTU, while a connection sends ----
+in_a timeout 60 curl -sS --limit-rate 4M -o "$TMP/got" "http://$IP_B/mid" &
+curl=$!
+mss_is() { "$TANDEM" ss "$TD" -tin state established src $IP_B:80 | grep -q "[^a-z]mss:$1"; }
+check "a connection that sends 1500 bytes" wait_for 10 mss_is 1448
+timeouts() { "$TANDEM" stat "$TD" --json | jq '.counters.TcpExtTCPTimeouts // 0'; }
+before=$(timeouts)
+ip -n "$NS_B" link set eth0 mtu 1200
+check "sends 1200 from now on" wait_for 10 mss_is 1148
+ip -n "$NS_A" link set eth0 mtu 1200
+check "and all arrives" wait "$curl"
+check "as it is" cmp "$TMP/got" "$TMP/root/mid"
+check "without a timeout" [ "$(timeouts)" = "$before" ]
 stop "$server"
 check "detach" detach

@@ -280,6 +280,47 @@ static void test_tcp_icmp_fragmentation_needed_lowers_mss(void **state)
 	tc_close(&c);
 }
 
+/* The interface itself takes less, as of now: nobody will say that what is under way was too long. */
+static void test_tcp_link_mtu_lowered(void **state)
+{
+	struct net_event link = {.kind = NET_LINK_UP, .mtu = 1000};
+
+	(void)state;
+	for (int outstanding = 0; outstanding < 2; outstanding++) {
+		setup(NULL);
+		tc_accept(&c, NULL);
+		if (outstanding) {
+			tc_send(&c, 1460);
+			TX(&c, .flags = TH_ACK | TH_PSH, .seq = 1, .ack = 1, .len = 1460);
+		}
+		memcpy(link.mac, our_mac, 6);
+		link.netif = 1; /* not its own */
+		link.mtu = 1000;
+		assert_int_equal(ts_event(&c.t, link), 0);
+		link.mtu = 600;
+		assert_int_equal(ts_event(&c.t, link), 0);
+		assert_int_equal(tc_tcb(&c)->mss, 1460);
+		tc_tx_none(&c);
+		link.netif = 0;
+		link.mtu = 1000;
+		assert_int_equal(ts_event(&c.t, link), 0);
+		assert_int_equal(tc_tcb(&c)->mss, 960);
+		if (!outstanding) {
+			assert_int_equal(tc_tcb(&c)->work, 0); /* not touched for that */
+			tc_tx_none(&c);
+			tc_send(&c, 1460);
+		}
+		TX(&c, .flags = TH_ACK, .seq = 1, .ack = 1, .len = 960);
+		TX(&c, .flags = TH_ACK | TH_PSH, .seq = 961, .ack = 1, .len = 500);
+		assert_int_equal(tc_tcb(&c)->cc_state, CC_OPEN);
+		/* More again: what is known of paths stays. */
+		link.mtu = 1500;
+		assert_int_equal(ts_event(&c.t, link), 0);
+		assert_int_equal(tc_tcb(&c)->mss, 960);
+		tc_close(&c);
+	}
+}
+
 static uint32_t mss_after_rto(const uint8_t *dmac)
 {
 	ts_advance(&c.t, (tc_tcb(&c)->rto << tc_tcb(&c)->backoff) / 1000 + 10);
@@ -434,6 +475,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_app_unknown_is_stale_and_silent, setup),
 		cmocka_unit_test_setup(test_tcp_established_out_of_window_ack_is_answered_at_times,
 				       setup),
+		cmocka_unit_test_setup(test_tcp_link_mtu_lowered, setup),
 		cmocka_unit_test_setup(test_tcp_icmp_fragmentation_needed_lowers_mss, setup),
 		cmocka_unit_test_setup(test_tcp_another_way_has_an_mtu_of_its_own, setup),
 		cmocka_unit_test_setup(test_tcp_another_way_is_waited_for, setup),

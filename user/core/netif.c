@@ -3,7 +3,7 @@
  * Interfaces and their addresses, as the I/O layer reports them. Owns s->netifs and s->addrs.
  * Which addresses are ours, which are nobody's own (RFC 1122 §3.2.1.3), which one to speak from.
  */
-#include "internal.h"
+#include "tcp.h"
 
 static uint32_t v4_host(const struct ip_addr *a)
 {
@@ -127,10 +127,11 @@ static int addr_del(struct stack *s, const struct net_event *ev)
 	return 0;
 }
 
-static int link_up(struct stack *s, const struct net_event *ev)
+static int link_up(struct stack *s, const struct net_event *ev, struct mtime now)
 {
 	struct netif *n = &s->netifs[ev->netif];
 	bool news = !n->used || !n->up || memcmp(n->mac, ev->mac, 6);
+	bool lower = n->used && ev->mtu < n->mtu;
 
 	if (ev->mac[0] & 1)
 		return -E_INVAL;
@@ -140,6 +141,8 @@ static int link_up(struct stack *s, const struct net_event *ev)
 	for (uint32_t i = 0; news && i < s->n_addrs; i++)
 		if (s->addrs[i].netif == ev->netif)
 			arp_announce(s, ev->netif, &s->addrs[i].addr);
+	if (lower)
+		tcp_link_mtu_lowered(s, ev->netif, now);
 	return 0;
 }
 
@@ -147,7 +150,7 @@ int netif_event(struct stack *s, const struct net_event *ev, struct mtime now)
 {
 	switch (ev->kind) {
 	case NET_LINK_UP:
-		return link_up(s, ev);
+		return link_up(s, ev, now);
 	case NET_LINK_DOWN:
 		if (!s->netifs[ev->netif].used)
 			return -E_NOENT;

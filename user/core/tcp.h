@@ -38,6 +38,8 @@ void tcp_icmp(struct stack *s, const struct tcp_addr_pair *a, uint32_t seq, int 
  * old one. Does not kick it, as this may be its turn to send.
  */
 void tcp_way_moved(struct stack *s, struct tcb *t);
+/* All connections over @netif, whose MTU is less than it was. */
+void tcp_link_mtu_lowered(struct stack *s, uint32_t netif, struct mtime now);
 
 /* tcp_state.c: the one setter, creation and the end of a connection */
 void tcp_set_state(struct stack *s, struct tcb *t, enum tcp_state to, struct mtime now);

@@ -522,6 +522,23 @@ static void mtu_lowered(struct stack *s, struct tcb *t, uint32_t mtu, struct mti
 	tcp_kick(s, t, now);
 }
 
+/* What is under way is too long, perhaps, and lost without a word; what is not, is cut anew only. */
+void tcp_link_mtu_lowered(struct stack *s, uint32_t netif, struct mtime now)
+{
+	uint32_t mtu = s->netifs[netif].mtu;
+
+	for (uint32_t i = 0; i < s->tcb_free.used; i++) {
+		struct tcb *t = &s->a.tcbs[i];
+
+		if (t->owner != TCB_MINE || t->netif != netif || !tcp_synchronised(t))
+			continue;
+		if (t->snd_una != t->snd_max)
+			mtu_lowered(s, t, mtu, now);
+		else
+			t->mss = (uint16_t)tcp_min(t->mss, tcp_mtu_mss(mtu, &t->remote));
+	}
+}
+
 void tcp_way_moved(struct stack *s, struct tcb *t)
 {
 	uint32_t mss = tcp_mtu_mss(s->netifs[t->netif].mtu, &t->remote);
