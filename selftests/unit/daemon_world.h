@@ -368,7 +368,7 @@ static uint16_t listen_port; /* host order */
 W_HELPER void w_round(void)
 {
 	w.d.now = w.t.now;
-	listener_refresh(&w.d);
+	dispatch_refresh(&w.d);
 	loop_events(&w.d);
 	for (uint32_t s = 1; s < w.d.slots; s++)
 		if (w.d.apps[s] && w.d.apps[s]->stage == APP_ALIVE)

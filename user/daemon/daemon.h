@@ -435,22 +435,39 @@ int listener_listen_again(struct daemon *d, struct app *a, const struct ctl_list
 int listener_backlog(struct daemon *d, struct app *a, const struct ctl_listen *req);
 int listener_unlisten(struct daemon *d, struct app *a, uint32_t id);
 void listener_app_gone(struct daemon *d, struct app *a);
-/* Connections of the core's listener @core_id can be taken. */
-void listener_accept(struct daemon *d, uint32_t core_id);
-/* The connection of @r did not get to @a's accept queue. */
-void listener_refused(struct app *a, const struct rec *r);
-/* The connection of record @i, if it came by fast open, is confirmed or gone: it counts no more. */
-void listener_confirmed(struct daemon *d, uint32_t i);
 /* Connections on their way to the member's accept(): what it says is believed within reason. */
 uint32_t member_waiting(const struct member *m);
 uint32_t group_half_open(const struct daemon *d, const struct group *g);
-/* Tells the stack how many connections wait for accept() in applications; retries .again. */
-void listener_refresh(struct daemon *d);
 struct port_key port_key_of(const struct group *g);
 /* Does a listener's port entry match all packets to this address and port? */
 bool listener_covers(const struct daemon *d, const struct ip_addr *addr, uint16_t port);
 /* Has @a reserved this port for itself? */
 bool listener_reserved(const struct app *a, const struct ip_addr *addr, uint16_t port);
+/* The socket @id of @a; NULL: none. */
+struct member *member_get(const struct app *a, uint32_t id);
+/* A listener is shared from here on. -errno */
+int listener_share(struct daemon *d, struct app *a, uint32_t id, struct share *sh);
+/* @a takes part in shared listener @sh. */
+int listener_join(struct daemon *d, struct app *a, struct share *sh, struct ctl_take_reply *r);
+/* Nobody holds it any more. */
+void listener_share_gone(struct daemon *d, struct share *sh);
+
+/* dispatch.c */
+/* Connections of the core's listener @core_id can be taken. */
+void dispatch_accept(struct daemon *d, uint32_t core_id);
+/* Tells the stack how many connections wait for accept() in applications; retries .again. */
+void dispatch_refresh(struct daemon *d);
+/* The connection of @r did not get to @a's accept queue. */
+void dispatch_refused(struct app *a, const struct rec *r);
+/* The connection of record @i, if it came by fast open, is confirmed or gone: it counts no more. */
+void dispatch_confirmed(struct daemon *d, uint32_t i);
+/* A connection in our stack goes (back) to those who share the listener of its record. */
+void dispatch_pool(struct daemon *d, struct share *sh, uint32_t i);
+void dispatch_unpool(struct daemon *d, uint32_t i);
+/* Member @id of a share wants a connection; it hears SHM_LISTEN_NONE if there is none. */
+void dispatch_wanted(struct daemon *d, struct app *a, uint32_t id);
+/* The member that record @i was sent to did not accept it. */
+void dispatch_returned(struct app *a, const struct rec *r);
 
 /* udp.c */
 void udp_begin(struct daemon *d);
@@ -472,18 +489,6 @@ void fo_keys_refresh(struct daemon *d);
 void udp_resolve(struct daemon *d, const struct shm_msg *m);
 /* Who gets datagrams between these two ends; NULL: no application. */
 struct app *udp_owner(struct daemon *d, const struct tcp_addr_pair *a);
-/* A listener is shared from here on. -errno */
-int listener_share(struct daemon *d, struct app *a, uint32_t id, struct share *sh);
-/* @a takes part in shared listener @sh. */
-int listener_join(struct daemon *d, struct app *a, struct share *sh, struct ctl_take_reply *r);
-/* Nobody holds it any more. */
-void listener_share_gone(struct daemon *d, struct share *sh);
-/* A connection in our stack goes (back) to those who share the listener of its record. */
-void listener_pool(struct daemon *d, struct share *sh, uint32_t i);
-void listener_unpool(struct daemon *d, uint32_t i);
-void listener_wanted(struct daemon *d, struct app *a, uint32_t id);
-/* The member that record @i was sent to did not accept it. */
-void listener_returned(struct app *a, const struct rec *r);
 
 /* share.c */
 /* Shares what @req names, in @a's hands; the descriptors are the caller's to close. */

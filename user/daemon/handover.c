@@ -151,7 +151,7 @@ void rec_drop(struct daemon *d, uint32_t i)
 	struct flow_key k = rec_key(&d->recs, i);
 
 	share_rec_gone(d, i);
-	listener_confirmed(d, i); /* or at an end, which counts as much */
+	dispatch_confirmed(d, i); /* or at an end, which counts as much */
 	if (r->flags & REC_F_FLOW)
 		xdp_flow_del(d->prog, &k);
 	rec_set_state(d, i, REC_FREE);
@@ -234,7 +234,7 @@ static void offer(struct daemon *d, struct app *a, uint32_t i)
 			m.error = ECONNABORTED;
 		if (active)
 			app_push(a, &m);
-		listener_refused(a, r);
+		dispatch_refused(a, r);
 		tcp_close(d->stack, r->conn, d->now);
 		rec_drop(d, i);
 		return;
@@ -270,7 +270,7 @@ static void on_ack(struct daemon *d, struct app *a, const struct shm_msg *m)
 	r = rec_at(d, i);
 	if (m->error || m->new_conn >= a->view.n_tcbs) {
 		stack_count(d->stack, MIB_Td_HandOverRefused, 1);
-		listener_refused(a, r);
+		dispatch_refused(a, r);
 		if (!share_unoffer(d, i))
 			reset_exported(d, i);
 		return;
@@ -397,7 +397,7 @@ static void on_give(struct daemon *d, struct app *a, const struct shm_msg *m)
 		bool keep = m->flags & SHM_GIVE_KEEP;
 
 		if (keep && rec_at(d, i)->flags & REC_F_VIA)
-			listener_returned(a, rec_at(d, i));
+			dispatch_returned(a, rec_at(d, i));
 		if (!take_back(d, a, i, false, keep))
 			reply.error = EBADMSG;
 	}
@@ -426,7 +426,7 @@ static void on_confirmed(struct daemon *d, struct app *a, const struct shm_msg *
 	uint32_t i = rec_of_msg(d, a, m);
 
 	if (i != SHM_NIL)
-		listener_confirmed(d, i);
+		dispatch_confirmed(d, i);
 }
 
 /* Routes and neighbours are no secret: whether it has such a connection does not matter. */
@@ -485,7 +485,7 @@ uint32_t app_messages(struct daemon *d, struct app *a)
 			share_want(d, a, &m);
 			break;
 		case SHM_LISTEN_WANT:
-			listener_wanted(d, a, m.listener);
+			dispatch_wanted(d, a, m.listener);
 			break;
 		case SHM_CONN_MINE:
 			front_told(d, a, &m);
@@ -523,7 +523,7 @@ static void on_timewait(struct daemon *d, uint32_t i, bool closed)
 		rec_drop(d, i);
 		return;
 	}
-	listener_confirmed(d, i);
+	dispatch_confirmed(d, i);
 	rec_set_state(d, i, REC_TIMEWAIT);
 	r->conn = TD_NO_CONN;
 	if (!(r->flags & REC_F_SLOW))
@@ -539,7 +539,7 @@ void handover_event(struct daemon *d, const struct stack_ev *ev)
 	if (!(ev->mask & (EV_FREED | EV_TIMEWAIT))) {
 		i = rec_of_own(d, ev->conn, ev->generation);
 		if (i != SHM_NIL && ev->mask & EV_CONFIRMED)
-			listener_confirmed(d, i);
+			dispatch_confirmed(d, i);
 		if (i != SHM_NIL && rec_at(d, i)->state == REC_OPENING)
 			connect_event(d, i, ev);
 		return;

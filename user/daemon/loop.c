@@ -104,7 +104,7 @@ void loop_events(struct daemon *d)
 		if (ev.mask & EV_COOKIES)
 			synflood_begin(d, ev.listener);
 		if (ev.mask & EV_ACCEPT)
-			listener_accept(d, ev.listener);
+			dispatch_accept(d, ev.listener);
 		else
 			handover_event(d, &ev);
 	}
@@ -116,7 +116,7 @@ uint32_t loop_round(struct daemon *d)
 
 	d->retry = false;
 	stack_tick(d->stack, d->now);
-	listener_refresh(d);
+	dispatch_refresh(d);
 	udp_recheck(d);
 	n = port_rx(d->port, d->stack, RX_BUDGET, &d->now, filter_yielded, d);
 	loop_events(d);

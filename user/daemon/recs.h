@@ -48,7 +48,7 @@ _Static_assert(sizeof(struct rec) == 44, "one for each connection");
 #define REC_F_SLOW 8u	 /* the entry in `flows` says slot 0 */
 #define REC_F_VIA 16u	 /* came by a shared listener, and goes back to it if it is not accepted */
 #define REC_F_SHARED 32u /* is itself shared; neither ACTIVE nor VIA then */
-#define REC_F_FASTOPEN 64u /* counts against its listener's TCP_FASTOPEN (listener_confirmed()) */
+#define REC_F_FASTOPEN 64u /* counts against its listener's TCP_FASTOPEN (dispatch_confirmed()) */
 
 /* Active: names the socket to its application. */
 static inline uint64_t rec_cookie(const struct rec *r)

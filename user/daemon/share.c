@@ -501,7 +501,7 @@ bool share_keep(struct daemon *d, uint32_t i)
 		return false;
 	rec_set_state(d, i, REC_HELD);
 	if (sh->kind == CTL_SHARE_LISTENER) {
-		listener_pool(d, sh, i);
+		dispatch_pool(d, sh, i);
 		return true;
 	}
 	sh->recalled = false;
@@ -541,7 +541,7 @@ void share_rec_gone(struct daemon *d, uint32_t i)
 		return;
 	if (sh->kind == CTL_SHARE_LISTENER) {
 		if (rec_at(d, i)->state == REC_HELD)
-			listener_unpool(d, i);
+			dispatch_unpool(d, i);
 		return;
 	}
 	sh->rec = SHM_NIL;
