@@ -505,6 +505,52 @@ static void threads_and_fork(void)
 	T(good);
 }
 
+static volatile sig_atomic_t handler_forks, handler_good;
+
+/* As PostgreSQL's postmaster, which starts its helpers so. fork() may be called in a handler. */
+static void on_alarm(int sig)
+{
+	pid_t pid = fork();
+	int st;
+
+	(void)sig;
+	if (!pid)
+		_exit(7);
+	handler_forks++;
+	if (pid > 0 && waitpid(pid, &st, 0) == pid && WIFEXITED(st) && WEXITSTATUS(st) == 7)
+		handler_good++;
+}
+
+static void fork_in_handler(void)
+{
+	struct itimerval every = {{0, 2000}, {0, 2000}}, off = {{0, 0}, {0, 0}};
+	struct sigaction sa = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
+	int c = peer("echo"), wrong = 0;
+	struct timespec begin, now;
+
+	TITLE("fork in a handler of a signal that interrupts calls");
+	sigaction(SIGALRM, &sa, NULL);
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	setitimer(ITIMER_REAL, &every, NULL);
+	do {
+		struct timeval tv = {5, 0};
+		fd_set in;
+
+		FD_ZERO(&in);
+		FD_SET(c, &in);
+		wrong += write(c, "z", 1) != 1;
+		while (select(c + 1, &in, NULL, NULL, &tv) < 0 && errno == EINTR)
+			FD_SET(c, &in);
+		wrong += read(c, buf, 1) != 1 || buf[0] != 'z';
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	} while (handler_forks < 300 && now.tv_sec - begin.tv_sec < 20);
+	setitimer(ITIMER_REAL, &off, NULL);
+	T(wrong);
+	T(handler_forks >= 300);
+	T(handler_good == handler_forks);
+	close(c);
+}
+
 void run(void)
 {
 	signal(SIGPIPE, SIG_IGN);
@@ -519,4 +565,5 @@ void run(void)
 	over_exec();
 	in_messages();
 	threads_and_fork();
+	fork_in_handler();
 }

@@ -767,7 +767,7 @@ __attribute__((destructor(101))) static void at_exit(void)
 	clock_gettime(CLOCK_REALTIME, &ts);
 	ts.tv_sec++;
 	if (eng.state != ENGINE_UP || eng.pid != getpid() || waiter_abandoned() ||
-	    pthread_mutex_timedlock(&eng.lock, &ts))
+	    !eng_lock_before(&ts))
 		return;
 	eng.state = ENGINE_DEAD;
 	eng.exiting = true;

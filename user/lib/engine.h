@@ -492,7 +492,7 @@ struct engine {
 	struct msg_fifo imports; /* connections that found no memory to be imported into */
 	struct sock *listeners;
 	uint32_t n_shared_l; /* of these are shared */
-	bool fork_locked;
+	uint32_t forks_within; /* fork() in handlers of signals that have interrupted one of our calls */
 
 	struct trim trim;
 
@@ -558,6 +558,13 @@ int eng_enter_up(void);
 int eng_enter_late(void); /* the same, but ENGINE_LATE will do */
 void eng_leave(void);
 void eng_lock(void);
+bool eng_trylock(void);
+bool eng_lock_before(const struct timespec *end); /* CLOCK_REALTIME */
+/*
+ * False: this thread has it, as we are in a handler of a signal that has interrupted one of our calls
+ * (PostgreSQL's postmaster forks there).
+ */
+bool eng_lock_unless_mine(void);
 /* Runs the errands, too: signals among them, whose handlers may call us. */
 void eng_unlock(void);
 /* In a child of fork(), which has none of the other threads. */

@@ -8,10 +8,17 @@
  * Who runs errands uses the port and eventfds without the lock: it is counted in eng.outside, and
  * what they belong to is not taken apart before that is 0 again (eng_quiesce()).
  */
+#include <signal.h>
 #include "engine.h"
 
 #define CROWDED 1000u /* releases of the lock since threads last met there */
 #define QUIESCE_NS 20000
+
+/*
+ * This thread has the lock, is about to, or has just given it back: what a handler of a signal that
+ * interrupts it has to know.
+ */
+static __thread volatile sig_atomic_t at_lock __attribute__((tls_model("initial-exec")));
 
 struct errands {
 	pid_t sigurg[ARRAY_SIZE(eng.sigurg)];
@@ -31,15 +38,50 @@ void eng_lock_init(void)
 	pthread_mutexattr_init(&a);
 	pthread_mutexattr_settype(&a, PTHREAD_MUTEX_ADAPTIVE_NP);
 	pthread_mutex_init(&eng.lock, &a);
+	at_lock = 0;
 	pthread_mutexattr_destroy(&a);
 }
 
 void eng_lock(void)
 {
-	if (!pthread_mutex_trylock(&eng.lock))
-		return;
-	pthread_mutex_lock(&eng.lock);
-	eng.crowded = CROWDED;
+	at_lock = 1;
+	if (pthread_mutex_trylock(&eng.lock)) {
+		pthread_mutex_lock(&eng.lock);
+		eng.crowded = CROWDED;
+	}
+	at_lock = 1; /* a handler may have had it meanwhile */
+}
+
+bool eng_trylock(void)
+{
+	at_lock = 1;
+	if (pthread_mutex_trylock(&eng.lock)) {
+		at_lock = 0;
+		return false;
+	}
+	at_lock = 1;
+	return true;
+}
+
+bool eng_lock_before(const struct timespec *end)
+{
+	at_lock = 1;
+	if (pthread_mutex_timedlock(&eng.lock, end)) {
+		at_lock = 0;
+		return false;
+	}
+	at_lock = 1;
+	return true;
+}
+
+bool eng_lock_unless_mine(void)
+{
+	if (!at_lock) {
+		eng_lock();
+		return true;
+	}
+	/* On the way in or out, perhaps, and nobody else has it. */
+	return !pthread_mutex_trylock(&eng.lock);
 }
 
 void eng_wake_fd(int efd)
@@ -96,10 +138,12 @@ void eng_unlock(void)
 	eng.crowded -= !!eng.crowded;
 	if (!eng.kicks && !eng.n_wake && !eng.n_sigurg) {
 		pthread_mutex_unlock(&eng.lock);
+		at_lock = 0;
 		return;
 	}
 	take_errands(&e);
 	pthread_mutex_unlock(&eng.lock);
+	at_lock = 0;
 	if (e.kicks)
 		err = port_kick(e.port, e.kicks);
 	while (e.n_wake)

@@ -438,7 +438,8 @@ static int share_some(int from, lib_place_fn place)
 
 void lib_share_all(lib_place_fn place)
 {
-	eng_lock();
+	if (!eng_lock_unless_mine())
+		return;
 	if (eng.state == ENGINE_UP && eng.pid == getpid() && !eng.daemon_gone) {
 		/* The daemon knows what it has handed to us when it has our answers. */
 		eng_run(clock_now());
@@ -455,20 +456,17 @@ void lib_share_all(lib_place_fn place)
 
 void lib_fork_prepare(void)
 {
-	struct timespec ts;
-
-	/* In a handler of a signal that has interrupted one of our calls there is no lock to be
-	 * had. */
-	clock_gettime(CLOCK_REALTIME, &ts);
-	ts.tv_sec++;
-	eng.fork_locked = !pthread_mutex_timedlock(&eng.lock, &ts);
+	/* Also in a handler that has interrupted a fork. */
+	if (!eng_lock_unless_mine())
+		eng.forks_within++;
 }
 
 void lib_fork_parent(void)
 {
-	if (!eng.fork_locked)
+	if (eng.forks_within) {
+		eng.forks_within--;
 		return;
-	eng.fork_locked = false;
+	}
 	eng_unlock();
 }
 
@@ -526,10 +524,10 @@ static void engine_forget(void)
 
 void lib_fork_child(void)
 {
-	bool locked = eng.fork_locked;
+	bool locked = !eng.forks_within;
 
 	eng_lock_init();
-	eng.fork_locked = false;
+	eng.forks_within = 0;
 	if (eng.state != ENGINE_UP && eng.state != ENGINE_LATE)
 		return;
 	if (eng.state == ENGINE_UP)

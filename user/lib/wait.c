@@ -513,7 +513,7 @@ static int sleep_armed(const struct waiter *w, struct pollfd *fds, unsigned n, s
 			tries = 0;
 			continue;
 		}
-		if (!pthread_mutex_trylock(&eng.lock))
+		if (eng_trylock())
 			return r;
 		if (++tries == LOCK_TRIES)
 			break;
