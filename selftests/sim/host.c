@@ -46,7 +46,8 @@ static void *zeroed(size_t len)
 static void arena_carve(struct node *n, uint32_t n_chunks)
 {
 	size_t tcbs = N_TCBS * TCB_ROOM, neighs = N_NEIGHS * sizeof(struct neigh),
-	       mib = MIB_MAX * sizeof(uint64_t), hdrs = n_chunks * sizeof(struct chunk_hdr);
+	       mib = MIB_MAX * sizeof(uint64_t),
+	       hdrs = (n_chunks * sizeof(struct chunk_hdr) + 63) / 64 * 64;
 	uint8_t *p;
 
 	n->arena_len = tcbs + neighs + mib + hdrs + (size_t)n_chunks * CHUNK_SIZE;
