@@ -87,7 +87,6 @@ holds "bulk: delivered is what was sent, and what was sent for nothing" 'both(
 	(.data_segs_out - .total_retrans + .dsack_dups + 1 - .delivered | fabs) <= 2)'
 holds "bulk: segments with text" 'near(.data_segs_out; .1) and near(.data_segs_in; .1)'
 holds "bulk: out of order" 'both(.rcv_ooopack > 10) and (.t | .reord_seen > 0)'
-# A thread that loses its CPU after it has read the clock takes an ACK for a little earlier than it is.
 holds "bulk: the least round trip" 'near(.min_rtt; .1) and both(.min_rtt >= 19000)'
 holds "bulk: the receiver sees the round trip, too" 'both(.rcv_rtt >= 10000 and .rcv_rtt < 100000)'
 holds "bulk: a program that reads all gets room" 'both(.rcv_space >= 14000)'

@@ -282,12 +282,12 @@ static void test_port_is_ours_under_a_flood(void **state)
 	w.d.cfg.syncookies_xdp = 1;
 	a = front_app(0);
 	next_msg(a, SHM_LISTEN_FRONT);
-	assert_true(w.t.s->listeners[a->members[0]->group->core_id].ts_app);
+	assert_true(w.t.s->listeners[a->members[0]->group->core_id].in_app);
 	synflood_begin(&w.d, a->members[0]->group->core_id);
 	assert_int_equal(port_slot(), TD_SLOT_DAEMON);
 	assert_int_equal(w.ports[0].v.cookies.on, 1);
 	assert_int_equal(next_msg(a, SHM_LISTEN_FRONT).flags, 0);
-	assert_false(w.t.s->listeners[a->members[0]->group->core_id].ts_app);
+	assert_false(w.t.s->listeners[a->members[0]->group->core_id].in_app);
 	for (int i = 0; i < 12; i++) {
 		ts_advance(&w.t, 1001);
 		w.d.now = w.t.now;

@@ -215,11 +215,6 @@ struct told {
 	uint32_t start, end, stamp;
 };
 
-static bool earlier(const struct told *a, const struct told *b)
-{
-	return a->stamp < b->stamp;
-}
-
 /* The @max blocks that came last, that first. */
 static uint32_t model_blocks(struct told *v, uint32_t max)
 {
@@ -233,18 +228,15 @@ static uint32_t model_blocks(struct told *v, uint32_t max)
 		if (i == x.start)
 			continue;
 		x.end = i;
-		for (uint32_t k = 0; k < max; k++) {
-			struct told y = v[k];
+		for (uint32_t k = 0; k < n; k++)
+			if (v[k].stamp < x.stamp) {
+				const struct told y = v[k];
 
-			if (k < n && !earlier(&y, &x))
-				continue;
-			v[k] = x;
-			if (k == n) {
-				n++;
-				break;
+				v[k] = x;
+				x = y;
 			}
-			x = y;
-		}
+		if (n < max)
+			v[n++] = x;
 	}
 	return n;
 }

@@ -455,7 +455,7 @@ static void test_time_wait_offsets_of_applications(void **state)
 
 		c.ts = true;
 		enter_passive(NULL);
-		tcp_listen_ts_app(c.t.s, c.listener, app);
+		tcp_listen_in_app(c.t.s, c.listener, app);
 		assert_int_equal(RX(&c, .flags = TH_SYN, .seq = 1000), DROP_NONE);
 		r = &c.t.s->synreqs[0];
 		assert_int_equal(r->ts_offset, app ? tcp_ts_offset_app(c.t.s, &r->a)
@@ -474,7 +474,7 @@ static void test_time_wait_ends_for_another_stack(void **state)
 		c.ts = ts;
 		enter_passive(NULL);
 		assert_int_equal(report().mask, EV_TIMEWAIT);
-		tcp_listen_yields(c.t.s, c.listener, true);
+		tcp_listen_in_app(c.t.s, c.listener, true);
 		/* may have been sent by the old one */
 		c.ts_val -= ts;
 		assert_int_equal(RX(&c, .flags = TH_SYN, .seq = 1), ts ? DROP_PAWS : DROP_OUT_OF_WINDOW);

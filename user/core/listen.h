@@ -24,8 +24,7 @@ struct listener {
 	bool ev_cookies;      /* .ev_queued for that */
 	bool quiet;	      /* tcp_listen_quiet() */
 	bool keeps;	      /* tcp_listen_keeps_timewaits() */
-	bool ts_app;	      /* tcp_listen_ts_app() */
-	bool yields;	      /* tcp_listen_yields() */
+	bool in_app;	      /* tcp_listen_in_app() */
 	uint64_t cookie;
 	uint16_t user_mss, sockopt;
 	uint32_t defer_accept; /* s */

@@ -334,16 +334,15 @@ void tcp_listen_quiet(struct stack *s, uint32_t id, bool quiet);
 /*
  * STACK_APP: whatever comes to its port comes here, where nobody has a record of the pair. So those that
  * enter TIME_WAIT have their record here, also those that others know of (to whom it is as if they had
- * ended: EV_FREED), as far as their timestamps are tcp_listen_ts_app()'s, or there are none.
+ * ended: EV_FREED), as far as their timestamps are tcp_listen_in_app()'s, or there are none.
  */
 void tcp_listen_keeps_timewaits(struct stack *s, uint32_t id, bool keeps);
-/* STACK_FULL: timestamps of what begins here have the offsets that applications know (stack_cfg.ts_key). */
-void tcp_listen_ts_app(struct stack *s, uint32_t id, bool ts_app);
 /*
- * STACK_FULL: a SYN that ends a TIME_WAIT by its timestamps (RFC 6191) is another stack's, as all of the
- * port: the record ends, and stack_input() says DROP_STALE_FLOW. Given to it once more, it is ours.
+ * STACK_FULL: applications answer the port's SYNs. Timestamps of what begins here all the same have the
+ * offsets that they know (stack_cfg.ts_key). A SYN that ends a TIME_WAIT by its timestamps (RFC 6191) is
+ * theirs: the record ends, and stack_input() says DROP_STALE_FLOW. Given to it once more, it is ours.
  */
-void tcp_listen_yields(struct stack *s, uint32_t id, bool yields);
+void tcp_listen_in_app(struct stack *s, uint32_t id, bool in_app);
 /* One EV_COOKIES at the next SYN that it answers with a cookie. */
 void tcp_listen_watch(struct stack *s, uint32_t id);
 

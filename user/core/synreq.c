@@ -234,7 +234,7 @@ static void synreq_init(struct stack *s, struct synreq *r, uint32_t listener,
 		r->opt |= TCB_OPT_TS;
 		r->ts_recent = g->o.ts_val;
 		r->ts_offset =
-			l->ts_app ? tcp_ts_offset_app(s, &r->a) : tcp_ts_offset(s, &r->a);
+			l->in_app ? tcp_ts_offset_app(s, &r->a) : tcp_ts_offset(s, &r->a);
 	}
 	if (g->o.sack_ok && lim->tcp_sack)
 		r->opt |= TCB_OPT_SACK;

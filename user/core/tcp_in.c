@@ -478,7 +478,7 @@ static enum drop input_full(struct stack *s, struct tcp_seg *g, struct mtime now
 			return d;
 	}
 	i = listener_lookup(s, &a.local, a.local_port);
-	if (i != SHM_NIL && s->listeners[i].yields && g->tw_ts)
+	if (i != SHM_NIL && s->listeners[i].in_app && g->tw_ts)
 		return DROP_STALE_FLOW;
 	if (i != SHM_NIL)
 		return listen_input(s, i, g, now);

@@ -113,20 +113,12 @@ void tcp_listen_keeps_timewaits(struct stack *s, uint32_t id, bool keeps)
 		l->keeps = keeps;
 }
 
-void tcp_listen_ts_app(struct stack *s, uint32_t id, bool ts_app)
+void tcp_listen_in_app(struct stack *s, uint32_t id, bool in_app)
 {
 	struct listener *l = listener_at(s, id);
 
 	if (l)
-		l->ts_app = ts_app;
-}
-
-void tcp_listen_yields(struct stack *s, uint32_t id, bool yields)
-{
-	struct listener *l = listener_at(s, id);
-
-	if (l)
-		l->yields = yields;
+		l->in_app = in_app;
 }
 
 uint32_t tcp_listen_half_open(const struct stack *s, uint32_t id)

@@ -153,14 +153,12 @@ static bool detect_loss(struct stack *s, struct tcb *t, struct board *b, struct 
 	b->t_reo = 0;
 	for (uint32_t i = b->first; i < b->first + b->n; i++) {
 		const struct seg_run *r = board_run(s, b, i);
+		bool passed;
 
 		if (r->flags & (SEG_SACKED | SEG_LOST))
 			continue;
-		if (!sent_after(b->rack_xmit, b->rack_end, r->xmit, board_run_end(s, b, i))) {
-			live = r->xmit < live ? r->xmit : live;
-			continue;
-		}
-		if (r->xmit + wait <= now.ns) {
+		passed = sent_after(b->rack_xmit, b->rack_end, r->xmit, board_run_end(s, b, i));
+		if (passed && r->xmit + wait <= now.ns) {
 			if (r->flags & SEG_AGAIN)
 				MIB(s, TcpExt_TCPLostRetransmit);
 			board_lose(s, b, i);
@@ -168,7 +166,8 @@ static bool detect_loss(struct stack *s, struct tcb *t, struct board *b, struct 
 			continue;
 		}
 		live = r->xmit < live ? r->xmit : live;
-		b->t_reo = r->xmit + wait > b->t_reo ? r->xmit + wait : b->t_reo;
+		if (passed && r->xmit + wait > b->t_reo)
+			b->t_reo = r->xmit + wait;
 	}
 	b->live_xmit = live;
 	return lost;

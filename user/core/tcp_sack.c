@@ -76,7 +76,7 @@ static uint32_t spread(struct tcb_work *w, struct stamped *v, uint32_t n, uint32
 }
 
 /*
- * The block that begins with chunk @c. Its first chunk keeps what is found, so that the next ACK
+ * The block that begins with chunk @first, and the chunk behind it. Its first chunk keeps what is found, so that the next ACK
  * does not walk through it all; what filled a hole is between two that know their ends.
  */
 static struct stamped block_at(struct stack *s, uint32_t first, uint32_t *next)

@@ -115,8 +115,7 @@ void front_update(struct daemon *d, struct group *g)
 	if (g->front_slot != TD_SLOT_DAEMON)
 		flags = SHM_FRONT_SYNS | (g->front_slot < TD_MAX_SLOTS ? SHM_FRONT_ALONE : 0);
 	/* What begins here may end there, TIME_WAIT included. */
-	tcp_listen_ts_app(d->stack, g->core_id, flags);
-	tcp_listen_yields(d->stack, g->core_id, flags);
+	tcp_listen_in_app(d->stack, g->core_id, flags);
 	for (struct member *m = g->members; m; m = m->next)
 		say_front(d, m, m->can_front ? flags : 0);
 }

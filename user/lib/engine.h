@@ -492,7 +492,7 @@ struct engine {
 	struct msg_fifo imports; /* connections that found no memory to be imported into */
 	struct sock *listeners;
 	uint32_t n_shared_l; /* of these are shared */
-	uint32_t forks_within; /* fork() in handlers of signals that have interrupted one of our calls */
+	bool fork_locked; /* by the fork() that is under way; false: eng_lock_unless_mine() was */
 
 	struct trim trim;
 
@@ -561,8 +561,8 @@ void eng_lock(void);
 bool eng_trylock(void);
 bool eng_lock_before(const struct timespec *end); /* CLOCK_REALTIME */
 /*
- * False: this thread has it, as we are in a handler of a signal that has interrupted one of our calls
- * (PostgreSQL's postmaster forks there).
+ * False: this thread has it, or nearly, as we are in a handler of a signal that has interrupted one of our
+ * calls (PostgreSQL's postmaster forks there).
  */
 bool eng_lock_unless_mine(void);
 /* Runs the errands, too: signals among them, whose handlers may call us. */

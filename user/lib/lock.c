@@ -52,26 +52,22 @@ void eng_lock(void)
 	at_lock = 1; /* a handler may have had it meanwhile */
 }
 
+static bool taken(int err)
+{
+	at_lock = !err;
+	return !err;
+}
+
 bool eng_trylock(void)
 {
 	at_lock = 1;
-	if (pthread_mutex_trylock(&eng.lock)) {
-		at_lock = 0;
-		return false;
-	}
-	at_lock = 1;
-	return true;
+	return taken(pthread_mutex_trylock(&eng.lock));
 }
 
 bool eng_lock_before(const struct timespec *end)
 {
 	at_lock = 1;
-	if (pthread_mutex_timedlock(&eng.lock, end)) {
-		at_lock = 0;
-		return false;
-	}
-	at_lock = 1;
-	return true;
+	return taken(pthread_mutex_timedlock(&eng.lock, end));
 }
 
 bool eng_lock_unless_mine(void)

@@ -456,17 +456,14 @@ void lib_share_all(lib_place_fn place)
 
 void lib_fork_prepare(void)
 {
-	/* Also in a handler that has interrupted a fork. */
-	if (!eng_lock_unless_mine())
-		eng.forks_within++;
+	eng.fork_locked = eng_lock_unless_mine();
 }
 
 void lib_fork_parent(void)
 {
-	if (eng.forks_within) {
-		eng.forks_within--;
+	if (!eng.fork_locked)
 		return;
-	}
+	eng.fork_locked = false;
 	eng_unlock();
 }
 
@@ -524,10 +521,10 @@ static void engine_forget(void)
 
 void lib_fork_child(void)
 {
-	bool locked = !eng.forks_within;
+	bool locked = eng.fork_locked;
 
 	eng_lock_init();
-	eng.forks_within = 0;
+	eng.fork_locked = false;
 	if (eng.state != ENGINE_UP && eng.state != ENGINE_LATE)
 		return;
 	if (eng.state == ENGINE_UP)
