@@ -90,7 +90,7 @@ enum shm_op {
 	/* accept() is called for shared .listener, whatever its .want says: one connection, or NONE
 	 */
 	SHM_LISTEN_WANT = 22,
-	/* shared .listener is used by this process from here on; .flags: SHM_USE_LOCAL */
+	/* shared .listener is used by this process from here on, in this way; .flags: SHM_USE_* */
 	SHM_LISTEN_USE = 29,
 	/* as CTL_TAKE with .cookie; .listener: the id in the reply to an earlier one */
 	SHM_CONN_WANT = 26,
@@ -103,9 +103,15 @@ enum shm_op {
 #define SHM_GIVE_KEEP 1u
 /* SHM_LISTEN_USE, .flags: my own stack can answer its SYNs, as CTL_LISTEN_LOCAL. */
 #define SHM_USE_LOCAL 1u
+/*
+ * All who wait for it here do so by epoll, and accept soon: this process may have a part of its SYNs
+ * where other processes use it, too. Who blocks in accept() is busy with one connection after that.
+ */
+#define SHM_USE_EVENTS 2u
 /* SHM_LISTEN_FRONT, .flags: SYNs of its pairs come to you; all of the port that has no flow entry does. */
 #define SHM_FRONT_SYNS 1u
 #define SHM_FRONT_ALONE 2u
+#define SHM_FRONT_SHARED 4u /* others use this socket, too: what you do not accept soon is for them */
 /* SHM_CONN_MINE, .flags: not accepted yet; counts as sent, in shm_listener.accepted at accept(). */
 #define SHM_MINE_WAITING 1u
 

@@ -44,7 +44,8 @@ count() { # log -> passed failed skipped
 }
 
 # In two steps, so that several can be under way at once: execute leaves exit status and seconds
-# beside the log, judge counts.
+# beside the log, judge counts. soon starts in the background, as soon as fewer run than there are CPUs;
+# settle waits for all and reports those that are over, in their order.
 log_of() { echo "$B/logs/${1//\//-}.log"; }
 execute() { # name seconds-allowed command...
 	local limit=$2 log start=$SECONDS rc
@@ -54,11 +55,11 @@ execute() { # name seconds-allowed command...
 	timeout -k 30 "$limit" "$@" >"$log" 2>&1 </dev/null
 	rc=$?
 	[ $rc != 124 ] || echo "(ended after $limit s)" >>"$log"
-	echo "$rc $((SECONDS - start))" >"$log.rc"
+	echo "$rc $((SECONDS - start))" >"$log.rc.new"
+	mv "$log.rc.new" "$log.rc"
 }
-judge() { # name
-	local log rc seconds p f s
-	log=$(log_of "$1")
+judge() { # name log
+	local log=$2 rc seconds p f s
 	read -r rc seconds <"$log.rc"
 	read -r p f s <<<"$(count "$log")"
 	# A program that died, or that counted nothing, has failed.
@@ -71,54 +72,66 @@ judge() { # name
 	fi
 	report "$1" "$p" "$f" "$s" "$seconds" "$log"
 }
+names=() logs=() # started, and not reported yet
+report_ended() {
+	while [ ${#names[@]} -gt 0 ] && [ -e "${logs[0]}.rc" ]; do
+		judge "${names[0]}" "${logs[0]}"
+		names=("${names[@]:1}") logs=("${logs[@]:1}")
+	done
+}
+soon() { # name seconds-allowed command...
+	while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do
+		wait -n
+		report_ended
+	done
+	names+=("$1") logs+=("$(log_of "$1")")
+	rm -f "${logs[-1]}.rc"
+	execute "$@" &
+}
+settle() {
+	wait
+	report_ended
+}
 run() { # name seconds-allowed command...
-	execute "$@"
-	judge "$1"
+	settle
+	soon "$@"
+	settle
 }
 
 unit() {
 	local t
 	for t in selftests/unit/test_*.c; do
 		t=$(basename "$t" .c)
-		run "$1unit/$t" 300 "$B/selftests/unit/$t"
+		soon "$1unit/$t" 300 "$B/selftests/unit/$t"
 	done
 }
 
 sim() { # prefix runs
-	run "$1sim" 900 "$B/selftests/sim/sim" --runs "$2"
-	run "$1sim-perf" 300 "$B/selftests/sim/sim" --perf
+	local half=$((($2 + 1) / 2))
+	soon "$1sim-perf" 300 "$B/selftests/sim/sim" --perf
+	soon "$1sim/1" 900 "$B/selftests/sim/sim" --runs $half
+	soon "$1sim/2" 900 "$B/selftests/sim/sim" --runs $half --seed $((half + 1))
 }
 
 suite_check() {
-	run check/core 60 tools/check-core.sh "$B"/user/core/*.o
-	run check/tree 120 tools/check-tree.sh "$B"
-	run check/calls 60 tools/check-calls.sh "$B/libtandem-preload.so"
+	soon check/core 60 tools/check-core.sh "$B"/user/core/*.o
+	soon check/tree 120 tools/check-tree.sh "$B"
+	soon check/calls 60 tools/check-calls.sh "$B/libtandem-preload.so"
 }
 suite_unit() { unit ""; }
 suite_sim() { sim "" "$SIM_RUNS"; }
 suite_asan() {
 	local B=build-asan
-	unit asan/
 	sim asan/ $((SIM_RUNS / 10))
-}
-
-# In the background, as soon as fewer run than there are CPUs.
-execute_soon() { # name seconds-allowed command...
-	while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
-	execute "$@" &
+	unit asan/
 }
 
 suite_fuzz() {
-	local B=build-fuzz t targets=()
+	local B=build-fuzz t
 	for t in selftests/fuzz/fuzz_*.c; do
 		t=$(basename "$t" .c)
-		targets+=("${t#fuzz_}")
+		soon "fuzz/${t#fuzz_}" $((FUZZ_SECONDS + 120)) selftests/fuzz/run.sh "${t#fuzz_}" "$FUZZ_SECONDS"
 	done
-	for t in "${targets[@]}"; do
-		execute_soon "fuzz/$t" $((FUZZ_SECONDS + 120)) selftests/fuzz/run.sh "$t" "$FUZZ_SECONDS"
-	done
-	wait
-	for t in "${targets[@]}"; do judge "fuzz/$t"; done
 }
 
 suite_bpf() {
@@ -139,10 +152,8 @@ suite_netns() {
 	done
 	run netns/floods 600 bash selftests/netns/floods.sh
 	for t in "${all[@]}"; do
-		execute_soon "netns/$t" 600 bash "selftests/netns/$t.sh"
+		soon "netns/$t" 600 bash "selftests/netns/$t.sh"
 	done
-	wait
-	for t in "${all[@]}"; do judge "netns/$t"; done
 }
 
 # The program of one test of a suite: unit/test_ip, bpf/test_echo, netns/listen.
@@ -169,5 +180,6 @@ for suite in "$@"; do
 	*) "suite_$suite" ;;
 	esac
 done
+settle
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

@@ -54,6 +54,7 @@ struct member {
 	bool asked;	     /* SHM_LISTEN_WANT */
 	struct share *share; /* the listener is shared, and this is one process's part in it */
 	bool uses;	     /* .share: it has wanted a connection (SHM_LISTEN_USE) */
+	bool events;	     /* and may have a part of its SYNs (SHM_USE_EVENTS) */
 	uint32_t served;     /* when it last got one, in .share->serial */
 	/* front.c */
 	bool can_front; /* it could answer SYNs itself */
@@ -77,6 +78,7 @@ struct share {
 	uint32_t told;	       /* .n_pool as members see it in .pending */
 	uint32_t serial;
 	uint32_t n_users; /* members that .uses it */
+	uint32_t n_able, n_fronts; /* front.c: those that could answer SYNs, and that do */
 	bool changed; /* its options, so that not all who have it need know them */
 	/* a connection */
 	uint32_t rec;	      /* SHM_NIL: it has ended */
@@ -123,6 +125,7 @@ struct app {
 	struct mtime next_step; /* of its removal */
 	struct client *client;	/* NULL when it is gone */
 	pid_t pid;
+	bool stopped; /* by a signal, as last seen; looked at only where others can do its work */
 	uid_t uid;
 	char comm[16];
 	struct arena arena;
@@ -247,6 +250,7 @@ struct daemon {
 	uint32_t sweep_unread; /* … and ones said to be the kernel's that stand in no ring */
 	uint32_t sweep_excess; /* of these: more than it can have, in the last round */
 	struct mtime sweep_next;
+	struct mtime stop_look; /* front.c: when to look for members that are stopped */
 	uint64_t frames_found; /* that were lost */
 
 	/* synflood.c */
@@ -381,6 +385,7 @@ void front_adopt_rest(struct daemon *d, struct app *a);
 void front_leaves(struct daemon *d, struct app *a, uint32_t id);
 /* SHM_LISTEN_USE */
 void front_uses(struct daemon *d, struct app *a, const struct shm_msg *m);
+struct mtime front_run(struct daemon *d); /* when to run next */
 /* Its member is about to be freed. */
 void front_forget(struct daemon *d, struct member *m);
 /* Its share has gone; what came by it is still to be told, or looked for. */

@@ -11,9 +11,10 @@
  * of a pair of that port which has none.
  *
  * A shared listener (share.c) is its application's as long as one process alone uses it: that has
- * said so (SHM_LISTEN_USE), and no other one. Of several, each may have any of its connections,
- * and these wait with us. What is half-open when that process closes it, or dies, is the listener's: we
- * go on with it.
+ * said so (SHM_LISTEN_USE), and no other one. Of several, each may have any of its connections: where
+ * all are of the kind that is never busy for long (SHM_USE_EVENTS), each has a part of the SYNs, and gives
+ * back what it does not accept in time; else the connections wait with us. What is half-open when a
+ * process closes it, or dies, is the listener's: we go on with it.
  *
  * When a group's sockets change, some pairs' packets go to another member from then on: what that one
  * does not know it passes on to us, as all that it does not know, and we to the other members in
@@ -22,10 +23,15 @@
  * Invariants: .front listens, and is .untold; d->n_fronts members are .untold; of one application one
  * in a group.
  */
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include "user/core/synreq_entry.h"
 #include "user/core/timewait_entry.h"
 #include "daemon.h"
+
+#define STOP_LOOK_NS NS_PER_S
 
 static void set_untold(struct daemon *d, struct member *m, bool untold)
 {
@@ -34,9 +40,14 @@ static void set_untold(struct daemon *d, struct member *m, bool untold)
 	m->untold = untold;
 }
 
-static bool uses_alone(const struct member *m)
+static bool has_mates(const struct member *m)
 {
-	return m->uses && m->share->n_users == 1 && !m->share->changed;
+	return m->share && m->share->n_users > 1;
+}
+
+static bool may_use(const struct member *m)
+{
+	return m->uses && !m->share->changed && (m->events || !has_mates(m));
 }
 
 /* Two listeners of a port in one application; those that it has only inherited are in nobody's way. */
@@ -50,7 +61,7 @@ static bool can_front(const struct daemon *d, const struct member *m)
 {
 	const struct app *a = m->app;
 
-	if (!d->cfg.listen_in_app || !m->listening || (m->share && !uses_alone(m)) ||
+	if (!d->cfg.listen_in_app || !m->listening || (m->share && !may_use(m)) ||
 	    !(m->flags & CTL_LISTEN_LOCAL) || a->stage != APP_ALIVE)
 		return false;
 	for (uint32_t i = 0; i < a->n_members; i++)
@@ -59,17 +70,38 @@ static bool can_front(const struct daemon *d, const struct member *m)
 	return true;
 }
 
+/* Of a share all who use it, or none: one that cannot would get nothing. */
+static void look_at_members(struct daemon *d, struct group *g)
+{
+	for (struct share *sh = g->shares; sh; sh = sh->next)
+		sh->n_able = sh->n_fronts = 0;
+	for (struct member *m = g->members; m; m = m->next) {
+		m->can_front = can_front(d, m);
+		if (m->share)
+			m->share->n_able += m->can_front;
+	}
+	for (struct member *m = g->members; m; m = m->next) {
+		if (!m->share)
+			continue;
+		m->can_front &= m->share->n_able == m->share->n_users &&
+				!(has_mates(m) && m->app->stopped);
+		m->share->n_fronts += m->can_front;
+	}
+}
+
 /* Which of them can, and the slot of the port's entry if they may; ours: nobody, or no table. */
 static uint32_t look(struct daemon *d, struct group *g)
 {
-	uint32_t slot = TD_SLOT_DAEMON;
+	uint32_t slot = TD_SLOT_DAEMON, n = 0;
 
+	look_at_members(d, g);
 	for (struct member *m = g->members; m; m = m->next) {
-		m->can_front = can_front(d, m);
-		if (m->can_front)
-			slot = m->app->slot;
+		if (!m->can_front)
+			continue;
+		slot = m->app->slot;
+		n++;
 	}
-	if (slot == TD_SLOT_DAEMON || g->n_listening == 1)
+	if (!n || (n == 1 && g->n_listening == 1))
 		return slot;
 	return spread_update(d, g) ? TD_SLOT_DAEMON : TD_SLOT_SPREAD(g->spread_id);
 }
@@ -116,8 +148,65 @@ void front_update(struct daemon *d, struct group *g)
 		flags = SHM_FRONT_SYNS | (g->front_slot < TD_MAX_SLOTS ? SHM_FRONT_ALONE : 0);
 	/* What begins here may end there, TIME_WAIT included. */
 	tcp_listen_in_app(d->stack, g->core_id, flags);
-	for (struct member *m = g->members; m; m = m->next)
-		say_front(d, m, m->can_front ? flags : 0);
+	for (struct member *m = g->members; m; m = m->next) {
+		uint8_t shared = has_mates(m) ? SHM_FRONT_SHARED : 0;
+
+		say_front(d, m, m->can_front && flags ? flags | shared : 0);
+		if (shared && m->can_front)
+			d->stop_look = mtime_min(d->stop_look, mtime_add_ns(d->now, STOP_LOOK_NS));
+	}
+}
+
+/* By the process's state in /proc: nobody tells us. */
+static bool is_stopped(const struct app *a)
+{
+	char path[32], buf[256];
+	const char *p;
+	ssize_t n = -1;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)a->pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		n = read(fd, buf, sizeof(buf) - 1);
+		close(fd);
+	}
+	if (n < 0)
+		return false;
+	buf[n] = '\0';
+	p = strrchr(buf, ')'); /* the end of its name */
+	return p && (!strncmp(p, ") T", 3) || !strncmp(p, ") t", 3));
+}
+
+/* The others of a socket go on without those that are stopped; and with them when they continue. */
+static bool look_for_stopped(struct daemon *d, struct group *g)
+{
+	bool changed = false, any = false;
+
+	for (struct member *m = g->members; m; m = m->next) {
+		bool was = m->app->stopped;
+
+		if (!has_mates(m) || !m->uses || m->share->n_able != m->share->n_users)
+			continue;
+		m->app->stopped = is_stopped(m->app);
+		changed |= m->app->stopped != was;
+		any = true;
+	}
+	if (changed)
+		front_update(d, g);
+	return any;
+}
+
+struct mtime front_run(struct daemon *d)
+{
+	bool any = false;
+
+	if (mtime_before(d->now, d->stop_look))
+		return d->stop_look;
+	for (struct group *g = d->groups; g; g = g->next)
+		any |= look_for_stopped(d, g);
+	d->stop_look = any ? mtime_add_ns(d->now, STOP_LOOK_NS) : MTIME_NEVER;
+	return d->stop_look;
 }
 
 void front_unshare(struct member *m)
@@ -160,6 +249,7 @@ void front_uses(struct daemon *d, struct app *a, const struct shm_msg *m)
 	by->flags &= ~CTL_LISTEN_LOCAL;
 	if (m->flags & SHM_USE_LOCAL)
 		by->flags |= CTL_LISTEN_LOCAL;
+	by->events = m->flags & SHM_USE_EVENTS;
 	front_update(d, by->group);
 }
 

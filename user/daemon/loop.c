@@ -154,6 +154,7 @@ static struct mtime next_deadline(struct daemon *d)
 	t = mtime_min(t, app_removals(d));
 	t = mtime_min(t, ctl_deadline(d));
 	t = mtime_min(t, synflood_run(d));
+	t = mtime_min(t, front_run(d));
 	t = mtime_min(t, share_deadline(d));
 	t = mtime_min(t, sweep_run(d));
 	t = mtime_min(t, trim_run(&d->trim, &d->arena, d->stack, d->now));

@@ -2,9 +2,9 @@
 /*
  * Which of a group's sockets (SO_REUSEPORT) a connection goes to, where some of them answer SYNs in
  * their applications: by the hash of its pair, as in the kernel, in a table that the XDP program reads
- * (`spreads`, common/flow.h). Each socket has the same number of places, give or take one; those that
- * answer no SYNs have theirs together, under our slot. When a socket comes or goes, no more
- * places change than have to.
+ * (`spreads`, common/flow.h). Each socket has the same number of places, give or take one, and each process
+ * that uses it the same part of them; those that answer no SYNs have theirs together, under our slot. When
+ * a socket comes or goes, no more places change than have to.
  *
  * Invariants: .spread_id of a group with .spread is in d->spreads_used; the table names slots of
  * members with .can_front only, as of the last spread_update().
@@ -16,7 +16,7 @@
 #include "daemon.h"
 
 /* With more of them, their parts would be too unequal. */
-#define MAX_SOCKETS (TD_SPREAD_PLACES / 4)
+#define MAX_PARTS (TD_SPREAD_PLACES / 3)
 
 static struct member *member_in(const struct group *g, uint16_t slot)
 {
@@ -66,18 +66,31 @@ void spread_drop(struct daemon *d, struct group *g)
 
 /* What is left to give: to members, and to all others together. */
 struct parts {
-	uint32_t each, more; /* this many sockets have one more */
+	uint32_t each, more; /* of a socket; this many have one more */
 	uint32_t ours;	     /* under our slot */
 };
 
+/* Of several processes that use a socket each has a part of its. */
+static uint32_t part_of(const struct parts *p, const struct member *m)
+{
+	return m->share ? p->each / m->share->n_fronts : p->each;
+}
+
 static struct parts parts_of(const struct group *g)
 {
-	uint32_t n = g->n_listening;
-	struct parts p = {TD_SPREAD_PLACES / n, TD_SPREAD_PLACES % n, 0};
+	struct parts p = {.each = TD_SPREAD_PLACES / g->n_listening};
+	uint32_t n = g->n_listening, given = 0;
 
-	for (const struct member *m = g->members; m; m = m->next)
-		n -= m->can_front;
+	for (const struct member *m = g->members; m; m = m->next) {
+		if (!m->can_front)
+			continue;
+		n -= !m->share;
+		given += part_of(&p, m);
+	}
+	for (const struct share *sh = g->shares; sh; sh = sh->next)
+		n -= sh->n_fronts > 0;
 	p.ours = n * p.each;
+	p.more = TD_SPREAD_PLACES - p.ours - given;
 	if (n && p.more) {
 		uint32_t extra = p.more < n ? p.more : n;
 
@@ -90,9 +103,11 @@ static struct parts parts_of(const struct group *g)
 /* One more, unless it has its part. */
 static bool give(struct parts *p, struct member *m)
 {
-	if (m->places == p->each && p->more)
+	uint32_t part = part_of(p, m);
+
+	if (m->places == part && p->more)
 		p->more--;
-	else if (m->places >= p->each)
+	else if (m->places >= part)
 		return false;
 	m->places++;
 	return true;
@@ -141,12 +156,16 @@ static void fill(const struct group *g, struct spread *s, struct parts *p)
 
 int spread_update(struct daemon *d, struct group *g)
 {
-	struct parts p = parts_of(g);
+	uint32_t n = g->n_listening;
+	struct parts p;
 	struct spread s;
 	int err = 0;
 
-	if (g->n_listening > MAX_SOCKETS)
+	for (const struct share *sh = g->shares; sh; sh = sh->next)
+		n += sh->n_fronts;
+	if (n > MAX_PARTS)
 		return -E2BIG;
+	p = parts_of(g);
 	if (!g->spread)
 		err = spread_open(d, g);
 	if (err)

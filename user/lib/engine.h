@@ -160,11 +160,15 @@ struct sock_listen {
 	uint32_t aq_size, aq_head, aq_len;
 	bool twin_next;	       /* the twin's turn, where both have connections */
 	struct mtime aq_since; /* that nobody has accepted what is there */
-	bool want, asked, used; /* shared: as the daemon has been told */
+	bool want, asked;	/* shared: as the daemon has been told */
+	bool used, events;	/* the same (SHM_LISTEN_USE) */
+	bool blocked;		/* a thread has waited for it otherwise than by epoll */
+	struct mtime busy_until; /* as what came lay there for too long */
 	/* listen.c */
 	uint32_t core_id; /* our stack's listener, SHM_NIL: none */
 	uint32_t n_here;  /* in the queue, by that one */
 	bool front;	  /* SYNs come to it */
+	bool peers;	  /* and to other processes that have the socket */
 };
 
 struct sock_udp; /* udp.h */
@@ -363,6 +367,7 @@ int file_take(struct file *f);
 void file_take_or_fail(struct file *f);
 bool file_wanted(const struct file *f); /* does a thread wait for it now? */
 bool epoll_watches(const struct file *ep, const struct file *f);
+bool epoll_alone(const struct file *f); /* some instance watches it, and no thread waits for it otherwise */
 void epoll_inherit(struct file *f); /* in a child: only epoll instances still watch it */
 void epoll_notify(struct waitq *q, uint32_t events); /* waitq_notify()'s part of it */
 void epoll_forget(struct waitq *q); /* takes a closing socket out of all epoll instances */

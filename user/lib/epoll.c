@@ -208,6 +208,11 @@ bool file_wanted(const struct file *f)
 	return false;
 }
 
+bool epoll_alone(const struct file *f)
+{
+	return !watch_of(f->wq.head) && first_item(&f->wq) != NO_ITEM;
+}
+
 bool epoll_watches(const struct file *ep, const struct file *f)
 {
 	for (uint32_t i = first_item(&f->wq); i != NO_ITEM; i = item_at(i)->wq_next)

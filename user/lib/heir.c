@@ -131,7 +131,7 @@ static void leave_stack(void)
 
 		l->id = l->core_id = SHM_NIL;
 		l->index = l->aq_len = l->n_here = 0;
-		l->want = l->asked = l->used = l->front = false;
+		l->want = l->asked = l->used = l->events = l->front = l->peers = false;
 	}
 	eng.parting.len = eng.untold.len = 0;
 	eng.out.len = eng.imports.len = 0;

@@ -147,6 +147,7 @@ void listen_front(uint32_t id, uint32_t flags)
 	if (!sk || sk->extra->l.core_id == SHM_NIL)
 		return;
 	sk->extra->l.front = flags & SHM_FRONT_SYNS;
+	sk->extra->l.peers = flags & SHM_FRONT_SHARED;
 	tcp_listen_quiet(eng.stack, sk->extra->l.core_id, !sk->extra->l.front);
 	tcp_listen_keeps_timewaits(eng.stack, sk->extra->l.core_id,
 				   sk->extra->l.front && flags & SHM_FRONT_ALONE);

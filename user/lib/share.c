@@ -7,10 +7,11 @@
  * connection is with one process at a time: another one that takes it makes ours yield, when no
  * call of ours is in the middle of it.
  *
- * The daemon hears who uses a shared listener (SHM_LISTEN_USE). While we alone do, its SYNs come to us
- * (listen.c). Else its connections wait with the daemon, which sends us one while we say that
- * we want it (struct shm_listener). What our accept queue has had for STALE_MS without anybody
- * accepting it goes back, for others.
+ * The daemon hears who uses a shared listener, and how (SHM_LISTEN_USE). While we alone do, or all who do
+ * wait for events and are never busy for long, its SYNs come to us, or our part of them (listen.c). Else its
+ * connections wait with the daemon, which sends us one while we say that we want it (struct
+ * shm_listener). What our accept queue has had for STALE_MS without anybody accepting it goes back,
+ * for others.
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@
 #define STALE_MS 30u
 #define TAKE_MS 5000u
 #define FETCH_MS 1000u
+#define BUSY_MS 10000u
 
 static int (*fd_of)(int handle);
 
@@ -246,16 +248,38 @@ static struct shm_listener *shm_of(const struct sock *sk)
 	return &eng.shm_listeners[sk->extra->l.index];
 }
 
-/* Somebody here wants a connection of it: for the first time? */
-static void use(struct sock *sk)
+static void say_use(struct sock *sk, bool events)
 {
 	struct shm_msg m = {.op = SHM_LISTEN_USE, .listener = sk->extra->l.id};
 
-	if (sk->extra->l.used || m.listener == SHM_NIL || eng.daemon_gone)
-		return;
 	sk->extra->l.used = true;
-	m.flags = listen_join(sk) ? SHM_USE_LOCAL : 0;
+	sk->extra->l.events = events;
+	m.flags = (listen_join(sk) ? SHM_USE_LOCAL : 0) | (events ? SHM_USE_EVENTS : 0);
 	eng_send_msg(&m);
+}
+
+/* Somebody here wants a connection of it: for the first time, or otherwise than before? */
+static void use(struct sock *sk)
+{
+	struct sock_listen *l = &sk->extra->l;
+	bool events;
+
+	if (l->id == SHM_NIL || eng.daemon_gone)
+		return;
+	l->blocked |= !epoll_alone(&sk->f);
+	events = !l->blocked;
+	if (events && l->busy_until.ns && mtime_before(clock_now(), l->busy_until))
+		events = false;
+	if (!l->used || l->events != events)
+		say_use(sk, events);
+}
+
+/* Something lay there for too long: for a time the daemon chooses who is not busy. */
+static void too_busy(struct sock *sk, struct mtime now)
+{
+	sk->extra->l.busy_until = mtime_add_ms(now, BUSY_MS);
+	if (sk->extra->l.events && !eng.daemon_gone)
+		say_use(sk, false);
 }
 
 static bool pending(const struct sock *sk)
@@ -365,13 +389,17 @@ struct mtime listeners_stale(struct mtime now)
 		struct mtime t;
 
 		/* Who alone uses it takes its time. */
-		if (!sk->shared || sk->extra->l.front || !sk->extra->l.aq_len)
+		if (!sk->shared || !sk->extra->l.aq_len ||
+		    (sk->extra->l.front && !sk->extra->l.peers))
 			continue;
 		t = mtime_add_ms(sk->extra->l.aq_since, STALE_MS);
-		if (mtime_before(now, t))
+		if (mtime_before(now, t)) {
 			next = mtime_min(next, t);
-		else
-			give_queue(sk);
+			continue;
+		}
+		if (sk->extra->l.front)
+			too_busy(sk, now);
+		give_queue(sk);
 	}
 	return next;
 }
@@ -397,7 +425,7 @@ static void shared(struct sock *sk, int fd)
 	if (sk->state != SK_LISTEN)
 		return;
 	eng.n_shared_l++;
-	sk->extra->l.used = false;
+	sk->extra->l.used = sk->extra->l.events = sk->extra->l.blocked = false;
 	listen_front(sk->extra->l.id, 0);
 	give_queue(sk);
 }
