@@ -278,16 +278,39 @@ worker_has_port() { # no other process is left, either
 	echo "$w"
 	[ "$(wc -w <<<"$w")" = 1 ] && front_is 80 "$w"
 }
+two_workers_have() { # PORT
+	local slots='' w
+	for w in $(worker); do slots+="$(slot_of "$w") "; done
+	echo "answer SYNs: $(front "$1"), should: $slots"
+	[ "$(wc -w <<<"$slots")" = 2 ] && [ "$(front "$1" | xargs -n 1 | sort)" = "$(xargs -n 1 <<<"$slots" | sort)" ]
+}
 requests() { # N [PORT], each on a connection of its own
 	local out
 	out=$(in_a curl -sS --max-time 60 -o /dev/null -w '%{http_code}\n' -H 'Connection: close' \
 		"http://$IP_B:${2:-80}/small?[1-$1]")
 	[ "$(grep -c '^200$' <<<"$out")" = "$1" ]
 }
-reload() {
+any_alive() { local p; for p in "$@"; do ! alive "$p" || return 0; done; return 1; }
+reload() { # COMMAND that says that the new ones are ready
 	local old
 	old=$(worker)
-	nginx_signal reload && wait_for 20 not alive "$old" && wait_for 20 worker_has_port
+	# shellcheck disable=SC2086 # several
+	nginx_signal reload && wait_for 20 not any_alive $old && wait_for 20 "$@"
+}
+reloads_under_load() { # PORT COMMAND
+	local wrk i
+	command -v wrk >/dev/null || { skip "wrk: not installed"; return; }
+	start_a wrk -t 1 -c 64 -d 120 -H 'Connection: close' "http://$IP_B:$1/small" >"$TMP/wrk"
+	wrk=$PID
+	check "load" meanwhile
+	for i in 1 2 3; do
+		check "nginx -s reload, $i" reload "${@:2}"
+		check "under load" meanwhile 2000
+	done
+	check "the load lasts" alive "$wrk"
+	kill -INT "$wrk"
+	wait "$wrk"
+	check "no request failed" sh -c "cat '$TMP/wrk'; ! grep -qE 'Socket errors|Non-2xx' '$TMP/wrk' && grep -q '^Requests/sec' '$TMP/wrk'"
 }
 if command -v nginx >/dev/null; then
 	check "nginx with one worker" nginx_starts 1 80
@@ -297,21 +320,7 @@ if command -v nginx >/dev/null; then
 	check "500 requests" requests 500
 	check "next to none of their packets went to the daemon" [ $(($(xdp port_slow) - slow)) -le 10 ]
 	check "which handed none over" [ $(($(handed 80) - n)) -le 5 ]
-	if command -v wrk >/dev/null; then
-		start_a wrk -t 1 -c 64 -d 120 -H 'Connection: close' "http://$IP_B/small" >"$TMP/wrk"
-		wrk=$PID
-		check "load" meanwhile
-		for i in 1 2 3; do
-			check "nginx -s reload, $i" reload
-			check "under load" meanwhile 2000
-		done
-		check "the load lasts" alive "$wrk"
-		kill -INT "$wrk"
-		wait "$wrk"
-		check "no request failed" sh -c "cat '$TMP/wrk'; ! grep -qE 'Socket errors|Non-2xx' '$TMP/wrk' && grep -q '^Requests/sec' '$TMP/wrk'"
-	else
-		skip "wrk: not installed"
-	fi
+	reloads_under_load 80 worker_has_port
 	check "the worker is killed" kill -9 "$(worker)"
 	check "another one has the port" wait_for 10 worker_has_port
 	check "100 requests" requests 100
@@ -320,12 +329,20 @@ if command -v nginx >/dev/null; then
 
 	# On a port of which the daemon has no pairs in TIME_WAIT: these are its own at first.
 	check "nginx with two workers, each with a socket" nginx_starts 2 81 reuseport
-	each_has() { [ "$(front 81 | wc -w)" = 2 ]; }
-	check "both answer SYNs" wait_for 10 each_has
+	check "both answer SYNs" wait_for 10 two_workers_have 81
 	check "a first request" requests 1 81
 	n=$(handed 81)
 	check "200 requests" requests 200 81
 	check "the daemon handed none over" [ $(($(handed 81) - n)) -le 5 ]
+	check "it ends" stop "$NGINX"
+
+	check "nginx with two workers that have one socket" nginx_starts 2 82
+	check "both answer SYNs" wait_for 10 two_workers_have 82
+	check "a first request" requests 1 82
+	n=$(handed 82)
+	check "200 requests" requests 200 82
+	check "the daemon handed none over" [ $(($(handed 82) - n)) -le 5 ]
+	reloads_under_load 82 two_workers_have 82
 	check "it ends" stop "$NGINX"
 else
 	skip "nginx: not installed"

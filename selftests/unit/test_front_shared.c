@@ -4,6 +4,9 @@
  * that is, when nobody is, and what becomes of what was half-open or untold when it ends.
  */
 #include "front_world.h"
+#include <signal.h>
+#include <unistd.h>
+#include <sys/wait.h>
 #include "user/core/synreq_entry.h"
 
 static int share_fd;
@@ -91,10 +94,132 @@ static void test_who_cannot_does_not(void **state)
 	assert_int_equal(port_slot(), TD_SLOT_DAEMON);
 	uses(a, lr.id, SHM_USE_LOCAL);
 	assert_int_equal(port_slot(), 1);
-	/* Others that have it would not know of its new options. */
+	/* Others that have it would not know of its new options; that of a new backlog they do without. */
 	req.id = lr.id;
 	assert_int_equal(listener_backlog(&w.d, a, &req), 0);
+	assert_int_equal(port_slot(), 1);
+	req.defer_accept = 1;
+	assert_int_equal(listener_backlog(&w.d, a, &req), 0);
 	assert_int_equal(port_slot(), TD_SLOT_DAEMON);
+	done();
+}
+
+static uint32_t places(uint16_t slot)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < TD_SPREAD_PLACES; i++)
+		n += w.spreads[0].slot[i] == slot;
+	return n;
+}
+
+#define EVENTS (SHM_USE_LOCAL | SHM_USE_EVENTS)
+
+/* Where nobody is busy for long each has its part. */
+static void test_several_that_wait_for_events(void **state)
+{
+	struct app *a = master(0), *b = w_app(2), *c = w_app(3);
+	struct ctl_take_reply rb = share_joins(b, share_fd), rc = share_joins(c, share_fd);
+
+	(void)state;
+	next_msg(a, SHM_LISTEN_FRONT);
+	next_msg(a, SHM_LISTEN_FRONT);
+	uses(b, rb.id, EVENTS);
+	assert_int_equal(port_slot(), 2);
+	assert_int_equal(next_msg(b, SHM_LISTEN_FRONT).flags, SHM_FRONT_SYNS | SHM_FRONT_ALONE);
+	uses(c, rc.id, EVENTS);
+	assert_int_equal(port_slot(), TD_SLOT_SPREAD(0));
+	assert_int_equal(places(2), 128);
+	assert_int_equal(places(3), 128);
+	assert_int_equal(next_msg(b, SHM_LISTEN_FRONT).flags, SHM_FRONT_SYNS | SHM_FRONT_SHARED);
+	assert_int_equal(next_msg(c, SHM_LISTEN_FRONT).flags, SHM_FRONT_SYNS | SHM_FRONT_SHARED);
+	no_msg(a);
+	uses(a, lr.id, EVENTS);
+	assert_int_equal(places(1) + places(2) + places(3), TD_SPREAD_PLACES);
+	assert_in_range(places(1), 85, 86);
+	assert_in_range(places(2), 85, 86);
+	/* One is busy: all of them wait with us. */
+	uses(b, rb.id, SHM_USE_LOCAL);
+	assert_int_equal(port_slot(), TD_SLOT_DAEMON);
+	assert_int_equal(w.d.spreads_used, 0);
+	client_connects(5000);
+	assert_int_equal(record(5000)->state, REC_HELD);
+	uses(b, rb.id, EVENTS);
+	assert_int_equal(port_slot(), TD_SLOT_SPREAD(0));
+	/* One cannot do it at all. */
+	uses(c, rc.id, SHM_USE_EVENTS);
+	assert_int_equal(port_slot(), TD_SLOT_DAEMON);
+	app_ends(c);
+	assert_int_equal(port_slot(), TD_SLOT_SPREAD(0));
+	assert_int_equal(places(1), 128);
+	assert_int_equal(places(2), 128);
+	app_ends(b);
+	assert_int_equal(port_slot(), 1);
+	assert_int_equal(w.d.spreads_used, 0);
+	done();
+}
+
+/* With another socket of the port each socket has the same part, however many have it. */
+static void test_several_of_one_socket_and_another(void **state)
+{
+	struct app *a = master(CTL_LISTEN_REUSEPORT), *b = w_app(2), *c = w_app(3), *e = w_app(4);
+	struct ctl_take_reply rb = share_joins(b, share_fd), rc = share_joins(c, share_fd);
+	struct ctl_listen_reply re;
+
+	(void)state;
+	uses(a, lr.id, EVENTS);
+	uses(b, rb.id, EVENTS);
+	uses(c, rc.id, EVENTS);
+	re = start_listener(e, CTL_LISTEN_REUSEPORT | LOCAL, lr.port);
+	assert_int_equal(places(4), 128);
+	assert_in_range(places(1), 42, 43);
+	assert_in_range(places(2), 42, 43);
+	assert_in_range(places(3), 42, 43);
+	/* Of one that answers none itself the part is ours. */
+	uses(c, rc.id, SHM_USE_LOCAL);
+	assert_int_equal(places(4), 128);
+	assert_int_equal(places(TD_SLOT_DAEMON), 128);
+	assert_int_equal(listener_unlisten(&w.d, e, re.id), 0);
+	assert_int_equal(port_slot(), TD_SLOT_DAEMON);
+	done();
+}
+
+/* A process that is stopped answers nobody: the others do. */
+static void test_one_of_several_is_stopped(void **state)
+{
+	struct app *a = master(0), *b = w_app(2);
+	struct ctl_take_reply rb = share_joins(b, share_fd);
+	int status;
+
+	(void)state;
+	uses(a, lr.id, EVENTS);
+	uses(b, rb.id, EVENTS);
+	b->pid = fork();
+	if (!b->pid) {
+		pause();
+		_exit(0);
+	}
+	assert_int_equal(kill(b->pid, SIGSTOP), 0);
+	assert_int_equal(waitpid(b->pid, &status, WUNTRACED), b->pid);
+	front_run(&w.d);
+	assert_int_equal(places(2), 128); /* it looks once a second */
+	ts_advance(&w.t, 1001);
+	w.d.now = w.t.now;
+	front_run(&w.d);
+	assert_int_equal(port_slot(), 1);
+	assert_int_equal(kill(b->pid, SIGCONT), 0);
+	assert_int_equal(waitpid(b->pid, &status, WCONTINUED), b->pid);
+	ts_advance(&w.t, 1001);
+	w.d.now = w.t.now;
+	front_run(&w.d);
+	assert_int_equal(places(2), 128);
+	kill(b->pid, SIGKILL);
+	waitpid(b->pid, &status, 0);
+	/* Alone, it is the only one that can, stopped or not. */
+	b->stopped = true;
+	app_ends(a);
+	assert_int_equal(port_slot(), 2);
+	assert_true(mtime_is_never(front_run(&w.d)) || mtime_before(w.d.now, front_run(&w.d)));
 	done();
 }
 
@@ -316,6 +441,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_who_uses_it_alone_answers_syns),
 		cmocka_unit_test(test_who_cannot_does_not),
+		cmocka_unit_test(test_several_that_wait_for_events),
+		cmocka_unit_test(test_several_of_one_socket_and_another),
+		cmocka_unit_test(test_one_of_several_is_stopped),
 		cmocka_unit_test(test_sockets_of_one_master),
 		cmocka_unit_test(test_half_open_outlives_its_process),
 		cmocka_unit_test(test_half_open_outlives_its_member),

@@ -301,6 +301,71 @@ static void test_shared_listener_keeps_its_queue_while_it_is_alone(void **state)
 	assert_int_equal(world.n_given, 1);
 }
 
+static bool has_used_again(void *arg)
+{
+	return world.n_uses > *(uint32_t *)arg;
+}
+
+/* Of several who wait for events each has a part, until one waits otherwise. */
+static void test_shared_listener_and_who_waits_how(void **state)
+{
+	int ls = listening_on(8000, SOCK_NONBLOCK), ep = tandem_epoll_create();
+	struct epoll_event ev = {.events = EPOLLIN};
+	struct sock *sk = shared_listener(ls);
+	struct pollfd p = {.fd = ls, .events = POLLIN};
+	uint32_t n = 0;
+
+	(void)state;
+	assert_int_equal(tandem_epoll_ctl(ep, EPOLL_CTL_ADD, ls, &ev), 0);
+	assert_int_equal(tandem_epoll_wait(ep, &ev, 1, 0), 0);
+	world_until(has_used_again, &n);
+	assert_int_equal(world.used_flags, SHM_USE_LOCAL | SHM_USE_EVENTS);
+	assert_fails(tandem_accept(ls, NULL, NULL), EAGAIN);
+	assert_int_equal(tandem_epoll_wait(ep, &ev, 1, 1), 0);
+	assert_int_equal(world.n_uses, 1);
+	n = world.n_uses;
+	assert_int_equal(tandem_poll(&p, 1, 1), 0);
+	world_until(has_used_again, &n);
+	assert_int_equal(world.used_flags, SHM_USE_LOCAL);
+	/* It may do so again. */
+	assert_int_equal(tandem_epoll_wait(ep, &ev, 1, 1), 0);
+	assert_int_equal(world.n_uses, 2);
+	tandem_close(ep);
+	close_shared(sk);
+}
+
+/* What it does not accept in time is for the others, and it has no part for some time. */
+static void test_shared_listener_is_busy(void **state)
+{
+	int ls = listening_on(8000, SOCK_NONBLOCK), ep = tandem_epoll_create();
+	struct epoll_event ev = {.events = EPOLLIN};
+	struct sock *sk = shared_listener(ls);
+	uint32_t n = 0;
+
+	(void)state;
+	assert_int_equal(tandem_epoll_ctl(ep, EPOLL_CTL_ADD, ls, &ev), 0);
+	assert_int_equal(tandem_epoll_wait(ep, &ev, 1, 0), 0);
+	world_until(has_used_again, &n);
+	listen_front(sk->extra->l.id, SHM_FRONT_SYNS | SHM_FRONT_SHARED);
+	n = world.n_uses;
+	peer_connect(8000);
+	world_until(has_used_again, &n);
+	world_until(queue_is_empty, &ls);
+	assert_int_equal(world.used_flags, SHM_USE_LOCAL);
+	listen_front(sk->extra->l.id, 0);
+	n = world.n_uses;
+	assert_int_equal(tandem_epoll_wait(ep, &ev, 1, 1), 0);
+	assert_int_equal(world.n_uses, n);
+	sk->extra->l.busy_until = clock_now();
+	assert_int_equal(tandem_epoll_wait(ep, &ev, 1, 1), 0);
+	world_until(has_used_again, &n);
+	assert_int_equal(world.used_flags, SHM_USE_LOCAL | SHM_USE_EVENTS);
+	tandem_close(ep);
+	close_shared(sk);
+	world_until(all_taken, NULL);
+	assert_int_equal(world.n_given, 1);
+}
+
 /* ---- options ---- */
 
 static void test_options(void **state)
@@ -354,6 +419,8 @@ int main(void)
 		WORLD_TEST(test_first_bytes_as_early_as_the_message),
 		WORLD_TEST(test_accept_queue_reset_at_close),
 		WORLD_TEST(test_shared_listener_is_used_when_somebody_wants_it),
+		WORLD_TEST(test_shared_listener_and_who_waits_how),
+		WORLD_TEST(test_shared_listener_is_busy),
 		WORLD_TEST(test_shared_listener_comes_into_the_stack),
 		WORLD_TEST(test_shared_listener_keeps_its_queue_while_it_is_alone),
 		WORLD_TEST(test_options),

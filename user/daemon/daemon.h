@@ -91,6 +91,12 @@ struct share {
 	bool recalled;
 };
 
+/* Of a listener, as far as the stack that shakes hands has to know them. */
+struct listen_opts {
+	uint32_t defer_accept, fastopen;
+	struct fo_keys fo_keys;
+};
+
 /* All members of one address and port: more than one only with SO_REUSEPORT (or not listening). */
 struct group {
 	struct group *next;
@@ -103,6 +109,7 @@ struct group {
 	struct share *shares;  /* its shared listeners */
 	uint32_t n_listening;  /* sockets: members without a share, and shares */
 	uint32_t core_id;      /* SHM_NIL: nobody listens */
+	struct listen_opts opts;
 	uint32_t outside;      /* as the stack knows it */
 	bool flooded;	       /* the XDP program answers its SYNs */
 	uint32_t front_slot;   /* of the port's entry: an application's, a spread, or ours (front.c) */

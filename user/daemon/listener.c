@@ -306,14 +306,19 @@ int listener_bind(struct daemon *d, struct app *a, const struct ctl_listen *req,
 	return err;
 }
 
-static void listen_options(struct daemon *d, uint32_t id, const struct ctl_listen *req)
+/* True: they are other ones than before. */
+static bool listen_options(struct daemon *d, struct group *g, const struct ctl_listen *req)
 {
-	tcp_listen_opt(d->stack, id, TOPT_DEFER_ACCEPT, req->defer_accept);
-	tcp_listen_opt(d->stack, id, TOPT_FASTOPEN, req->fastopen);
+	struct listen_opts was = g->opts;
+
+	g->opts = (struct listen_opts){req->defer_accept, req->fastopen, req->fo_keys};
+	tcp_listen_opt(d->stack, g->core_id, TOPT_DEFER_ACCEPT, req->defer_accept);
+	tcp_listen_opt(d->stack, g->core_id, TOPT_FASTOPEN, req->fastopen);
 	if (req->fastopen && !req->fo_keys.n)
 		fo_keys_refresh(d);
 	if (req->fo_keys.n)
-		tcp_listen_fastopen_keys(d->stack, id, &req->fo_keys);
+		tcp_listen_fastopen_keys(d->stack, g->core_id, &req->fo_keys);
+	return memcmp(&was, &g->opts, sizeof(was));
 }
 
 /* The group's first one: the core's listener, then the port's entry. */
@@ -332,7 +337,7 @@ static int start_listening(struct daemon *d, struct group *g, const struct ctl_l
 	}
 	g->core_id = id;
 	d->by_core[id] = g;
-	listen_options(d, id, req);
+	listen_options(d, g, req);
 	if (req->cc) /* an index that is none is refused, and the default stays */
 		tcp_listen_opt(d->stack, id, TOPT_CONGESTION, req->cc - 1);
 	if (d->cfg.syncookies_xdp)
@@ -445,16 +450,17 @@ int listener_listen_again(struct daemon *d, struct app *a, const struct ctl_list
 int listener_backlog(struct daemon *d, struct app *a, const struct ctl_listen *req)
 {
 	struct member *m = member_get(a, req->id);
+	bool changed;
 
 	if (!m || !m->listening)
 		return -EINVAL;
+	changed = listen_options(d, m->group, req);
 	if (m->share) {
 		m->share->backlog = req->backlog;
-		m->share->changed = true;
+		m->share->changed |= changed;
 	}
 	m->backlog = req->backlog;
 	m->flags = (m->flags & ~CTL_LISTEN_LOCAL) | (req->flags & CTL_LISTEN_LOCAL);
-	listen_options(d, m->group->core_id, req);
 	front_update(d, m->group);
 	return tcp_listen_backlog(d->stack, m->group->core_id, group_backlog(m->group));
 }

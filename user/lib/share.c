@@ -266,7 +266,8 @@ static void use(struct sock *sk)
 
 	if (l->id == SHM_NIL || eng.daemon_gone)
 		return;
-	l->blocked |= !epoll_alone(&sk->f);
+	/* Who has asked the daemon for one waits for the answer, whatever there is to be had. */
+	l->blocked |= !l->asked && !epoll_alone(&sk->f);
 	events = !l->blocked;
 	if (events && l->busy_until.ns && mtime_before(clock_now(), l->busy_until))
 		events = false;
