@@ -179,7 +179,8 @@ struct ctl_take {
 struct ctl_take_reply {
 	struct ctl_hdr hdr;
 	uint32_t kind; /* enum ctl_share_kind */
-	uint32_t pad;
+	uint8_t cc;    /* with .defer_accept and .fastopen, as in ctl_listen: as it was made to listen */
+	uint8_t pad[3];
 	/* CTL_SHARE_LISTENER: as in ctl_listen_reply */
 	struct ip_addr addr;
 	uint16_t port;
@@ -187,8 +188,10 @@ struct ctl_take_reply {
 	uint32_t id; /* CTL_SHARE_CONN: for SHM_CONN_WANT */
 	uint32_t index;
 	uint32_t backlog;
+	uint32_t defer_accept;
+	uint32_t fastopen;
 };
-_Static_assert(sizeof(struct ctl_take_reply) == 56, "ctl_take_reply");
+_Static_assert(sizeof(struct ctl_take_reply) == 64, "ctl_take_reply");
 
 /*
  * These descriptors are sockets with an abstract name that begins so, then come the attachment's

@@ -55,12 +55,12 @@ requests() { # of 100 connections, each with a request
 		"http://$IP_B/small?[1-100]")
 	[ "$(grep -c '^200$' <<<"$out")" = 100 ]
 }
-handed() { status | jq -r '.listeners[].handed_over' | sort -n; }
-balanced() { # the master has none, the workers have about as many each
-	local n
-	mapfile -t n < <(handed)
-	echo "${n[@]}"
-	[ ${#n[@]} = 3 ] && [ "${n[0]}" = 0 ] && [ "${n[1]}" -gt $((n[2] / 3)) ]
+balanced() { # the master has done next to nothing, the workers about as much each
+	local n p
+	for p in "$server" $(workers); do n+=("$(cpu_us "$p")"); done
+	echo "us of CPU: ${n[*]}"
+	[ ${#n[@]} = 3 ] && [ "${n[0]}" -lt $((n[1] / 3)) ] && [ "${n[1]}" -gt $((n[2] / 3)) ] &&
+		[ "${n[2]}" -gt $((n[1] / 3)) ]
 }
 load() { # [WRK-OPTIONS]: wrk for 2 s without an error
 	local out
@@ -86,9 +86,10 @@ reload() { # new workers while a download goes on with an old one
 	wait $curl && cmp "$TMP/big.got" "$root/big" && wait_for 20 new_workers "$old"
 }
 worker_killed() { # while the other one works, nobody else notices
-	local out
+	local out n
+	n=$(xdp_direct)
 	start_a timeout 30 wrk -t 1 -c 16 -d 3 -H 'Connection: close' "http://$IP_B/small" >"$TMP/wrk"
-	wait_for 5 flows_are_many || return 1
+	wait_for 5 packets_are_more $((n + 1000)) || return 1
 	kill -KILL "$(workers | head -n 1)"
 	wait "$PID"
 	cat "$TMP/wrk"
@@ -97,7 +98,7 @@ worker_killed() { # while the other one works, nobody else notices
 	set -- ${out:-0 0 0}
 	[ "$1" = 0 ] && [ "$2" -le 16 ] && [ "$3" = 0 ] && wait_for 10 requests
 }
-flows_are_many() { [ "$(flow_count)" -gt 4 ]; }
+packets_are_more() { [ "$(xdp_direct)" -gt "$1" ]; }
 if have nginx; then
 	serve "$TMP/ng.out" nginx -e "$TMP/ng.log" -c "$TMP/ng.conf"
 	server=$PID

@@ -13,7 +13,7 @@ setup
 
 cat >"$TMP/server.py" <<'END'
 # server.py PORT: a child for each line on the input, its name: it echoes, and says who it is first. At SIGUSR1
-# it does nothing for three seconds; a name of lower case waits in accept().
+# it does nothing for three seconds; a name of lower case waits in accept(); X gets the socket over exec.
 import asyncio, os, signal, socket, sys, time
 async def echo(name, r, w):
     w.write(name)
@@ -39,11 +39,17 @@ def child(name):
         while b := c.recv(1000):
             c.sendall(b)
         c.close()
+if len(sys.argv) == 3:
+    s = socket.socket(fileno=int(sys.argv[1]))
+    child(sys.argv[2].encode())
 s = socket.create_server(("", int(sys.argv[1])), backlog=128)
 for line in sys.stdin:
     pid = os.fork()
     if not pid:
         try:
+            if line.strip() == "X":
+                s.set_inheritable(True)
+                os.execvp(sys.executable, [sys.executable, sys.argv[0], str(s.fileno()), "X"])
             child(line.strip().encode())
         finally:
             os._exit(0)
@@ -150,7 +156,13 @@ check "all have some" served '.failed == null and .A > 0 and .B > 0 and .C > 0 a
 kill -9 "$pid_d"
 check "it is killed: they are the others' again" wait_for 5 front_is "$pid_A" "$pid_B" "$pid_C"
 
-kill -9 "$pid_A" "$pid_B" "$pid_C"
+# ---- one that has got the socket over exec ----
+check "a child behind exec" child X
+check "has its part, too" wait_for 5 front_is "$pid_A" "$pid_B" "$pid_C" "$pid_X"
+check "200 connections" client 7001 200
+check "are for all" served '.failed == null and .A > 20 and .B > 20 and .C > 20 and .X > 20'
+
+kill -9 "$pid_A" "$pid_B" "$pid_C" "$pid_X"
 check "the server ends" stop "$SERVER"
 check "no live flow is left" wait_for 20 flows_live 0
 check "detach" detach

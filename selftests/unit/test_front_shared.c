@@ -101,6 +101,8 @@ static void test_who_cannot_does_not(void **state)
 	req.defer_accept = 1;
 	assert_int_equal(listener_backlog(&w.d, a, &req), 0);
 	assert_int_equal(port_slot(), TD_SLOT_DAEMON);
+	/* Who comes later does. */
+	assert_int_equal(share_joins(w_app(2), share_fd).defer_accept, 1);
 	done();
 }
 

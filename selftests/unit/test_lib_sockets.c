@@ -258,7 +258,7 @@ static void test_shared_listener_is_used_when_somebody_wants_it(void **state)
 	close_shared(sk);
 }
 
-/* One that has come by fork() is in our stack from then on; not one whose options we do not know. */
+/* One that we have got is in our stack from then on. */
 static void test_shared_listener_comes_into_the_stack(void **state)
 {
 	int ls = listening_on(8000, SOCK_NONBLOCK);
@@ -266,10 +266,7 @@ static void test_shared_listener_comes_into_the_stack(void **state)
 
 	(void)state;
 	listen_end(sk);
-	sk->connect_seen = true;
-	assert_int_equal(listen_join(sk), 0);
 	assert_int_equal(sk->extra->l.core_id, SHM_NIL);
-	sk->connect_seen = false;
 	assert_int_equal(listen_join(sk), CTL_LISTEN_LOCAL);
 	assert_int_not_equal(sk->extra->l.core_id, SHM_NIL);
 	assert_false(sk->extra->l.front);

@@ -110,6 +110,7 @@ struct group {
 	uint32_t n_listening;  /* sockets: members without a share, and shares */
 	uint32_t core_id;      /* SHM_NIL: nobody listens */
 	struct listen_opts opts;
+	uint8_t cc; /* index + 1, 0: default */
 	uint32_t outside;      /* as the stack knows it */
 	bool flooded;	       /* the XDP program answers its SYNs */
 	uint32_t front_slot;   /* of the port's entry: an application's, a spread, or ours (front.c) */

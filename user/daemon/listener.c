@@ -338,6 +338,7 @@ static int start_listening(struct daemon *d, struct group *g, const struct ctl_l
 	g->core_id = id;
 	d->by_core[id] = g;
 	listen_options(d, g, req);
+	g->cc = req->cc;
 	if (req->cc) /* an index that is none is refused, and the default stays */
 		tcp_listen_opt(d->stack, id, TOPT_CONGESTION, req->cc - 1);
 	if (d->cfg.syncookies_xdp)
@@ -571,6 +572,9 @@ int listener_join(struct daemon *d, struct app *a, struct share *sh, struct ctl_
 	r->id = m->id;
 	r->index = index;
 	r->backlog = sh->backlog;
+	r->cc = sh->group->cc;
+	r->defer_accept = sh->group->opts.defer_accept;
+	r->fastopen = sh->group->opts.fastopen;
 	return 0;
 }
 

@@ -117,8 +117,7 @@ uint32_t listen_join(struct sock *sk)
 
 	if (o->set & 1u << TOPT_DEFER_ACCEPT)
 		req.defer_accept = (uint32_t)o->topt[TOPT_DEFER_ACCEPT];
-	/* Of one that did not come by fork() we do not know its options. */
-	if (sk->extra->l.core_id == SHM_NIL && !sk->connect_seen)
+	if (sk->extra->l.core_id == SHM_NIL)
 		listen_begin(sk, &req, &addr);
 	return sk->extra->l.core_id == SHM_NIL ? 0 : req.flags;
 }

@@ -82,6 +82,14 @@ static void share_flags_of(struct sock *sk, int fd)
 		sk->nonblock = flags & O_NONBLOCK;
 }
 
+static void set_topt(struct sock_opts *o, enum tcp_opt opt, int64_t v)
+{
+	if (!v && !(o->set & 1u << opt))
+		return;
+	o->set |= 1u << opt;
+	o->topt[opt] = v;
+}
+
 static void become_listener(struct sock *sk, const struct ctl_take_reply *r)
 {
 	struct sock_listen *l = &sk->extra->l;
@@ -96,6 +104,10 @@ static void become_listener(struct sock *sk, const struct ctl_take_reply *r)
 	sk->bound = true;
 	sk->extra->local_addr = ip_addr_to_v4(&r->addr);
 	sk->extra->local_port = r->port;
+	set_topt(&sk->extra->o, TOPT_DEFER_ACCEPT, r->defer_accept);
+	set_topt(&sk->extra->o, TOPT_FASTOPEN, r->fastopen);
+	if (r->cc)
+		set_topt(&sk->extra->o, TOPT_CONGESTION, r->cc - 1);
 	sk->state = SK_LISTEN;
 }
 
