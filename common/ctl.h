@@ -111,6 +111,12 @@ struct ctl_register_reply {
 #define CTL_LISTEN_REUSEADDR 2u
 #define CTL_BIND_CHECK 4u   /* CTL_BIND: only say whether the address and port are allowed */
 #define CTL_LISTEN_LOCAL 8u /* LISTEN, BACKLOG: my own stack can answer SYNs (SHM_LISTEN_FRONT) */
+/*
+ * LISTEN: I also accept what does not come by tandem's interfaces: the reply brings a kernel's socket that
+ * listens there, unless there can be none. So do replies to CTL_TAKE of such a listener.
+ */
+#define CTL_LISTEN_TWIN 16u
+#define CTL_LISTEN_HAS_TWIN 32u /* LISTEN: the last descriptor is such a one, of a former daemon's */
 
 struct ctl_listen {
 	struct ctl_hdr hdr;

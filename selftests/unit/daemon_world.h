@@ -412,7 +412,7 @@ W_HELPER struct ctl_listen_reply start_listener(struct app *a, uint32_t flags, u
 		.port = port, .proto = IPPROTO_TCP, .backlog = 64, .id = SHM_NIL, .flags = flags};
 	struct ctl_listen_reply r;
 
-	assert_int_equal(listener_listen(&w.d, a, &req, &r), 0);
+	assert_int_equal(listener_listen(&w.d, a, &req, -1, &r), 0);
 	listen_port = ntohs(r.port);
 	return r;
 }

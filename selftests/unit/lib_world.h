@@ -584,7 +584,7 @@ struct pkt_pool *port_pool(struct port *p)
 
 /* ---- the control socket, served by a thread ---- */
 
-static int ctl_listen(const struct ctl_listen *req, struct ctl_listen_reply *r)
+static int world_listen(const struct ctl_listen *req, struct ctl_listen_reply *r)
 {
 	uint32_t id;
 	int err;
@@ -626,7 +626,7 @@ static void *ctl_main(void *arg)
 				       ? sizeof(r)
 				       : sizeof(r.hdr);
 
-		int err = ctl_listen(&req, &r);
+		int err = world_listen(&req, &r);
 
 		r.hdr = (struct ctl_hdr){CTL_MAGIC, CTL_VERSION, req.hdr.type, err, len};
 		send(w.ctl_fd, &r, len, MSG_NOSIGNAL);

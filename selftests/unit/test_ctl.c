@@ -254,7 +254,7 @@ static void test_as_many_listeners_as_the_stack_has(void **state)
 	open_ctl();
 	a = w_app(1);
 	for (int i = 0; i < 100; i++) {
-		assert_int_equal(listener_listen(&w.d, a, &req, &r), i < 8 ? 0 : -ENOSPC);
+		assert_int_equal(listener_listen(&w.d, a, &req, -1, &r), i < 8 ? 0 : -ENOSPC);
 		if (i < 8)
 			assert_int_equal(r.id, i);
 	}

@@ -274,10 +274,10 @@ static void test_the_port_is_free_at_once(void **state)
 	req.port = two.ra.port;
 	assert_int_equal(listener_unlisten(&w.d, two.a, two.ra.id), 0);
 	assert_int_equal(listener_unlisten(&w.d, two.b, two.rb.id), 0);
-	assert_int_equal(listener_listen(&w.d, two.b, &req, &r), -EADDRINUSE);
+	assert_int_equal(listener_listen(&w.d, two.b, &req, -1, &r), -EADDRINUSE);
 	/* The loop has not seen yet that it has gone. */
 	close(two.fd);
-	assert_int_equal(listener_listen(&w.d, two.b, &req, &r), 0);
+	assert_int_equal(listener_listen(&w.d, two.b, &req, -1, &r), 0);
 	w_close();
 }
 
@@ -300,8 +300,8 @@ static void test_a_new_daemon_lets_it_stand_for_the_listener(void **state)
 		b = w_app(2);
 		/* Ids of this one mean nothing in the other one's names. */
 		other = share(a, CTL_SHARE_LISTENER, start_listener(a, 0, 0).id, 0);
-		assert_int_equal(listener_listen_again(&w.d, b, &req, fd, &rb), 0);
-		assert_int_equal(listener_listen_again(&w.d, a, &req, fd, &ra), 0);
+		assert_int_equal(listener_listen_again(&w.d, b, &req, fd, -1, &rb), 0);
+		assert_int_equal(listener_listen_again(&w.d, a, &req, fd, -1, &ra), 0);
 		assert_int_equal(ra.port, two.ra.port);
 		listen_port = ntohs(ra.port);
 		client_connects(5000);
@@ -337,13 +337,13 @@ static void test_what_is_no_descriptor_of_ours_stands_for_nothing(void **state)
 		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 		assert_int_equal(bind(fd, (struct sockaddr *)&names[i], sizeof(names[i])), 0);
 		assert_int_equal(listen(fd, 1), 0);
-		assert_int_equal(listener_listen_again(&w.d, a, &req, fd, &r), -EBADF);
+		assert_int_equal(listener_listen_again(&w.d, a, &req, fd, -1, &r), -EBADF);
 		close(fd);
 	}
 	/* Nor does it give a right to a port. */
 	a->uid = 1000;
 	req.port = htons(80);
-	assert_int_equal(listener_listen_again(&w.d, a, &req, 0, &r), -EACCES);
+	assert_int_equal(listener_listen_again(&w.d, a, &req, 0, -1, &r), -EACCES);
 	assert_null(w.d.groups);
 	w_close();
 }

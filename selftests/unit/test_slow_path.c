@@ -155,12 +155,12 @@ static void test_a_port_belongs_to_one(void **state)
 	req.port = port = htons(listen_port);
 	assert_int_equal(listener_bind(&w.d, b, &req, &r), -EADDRINUSE);
 	req.flags = CTL_LISTEN_REUSEPORT | CTL_LISTEN_REUSEADDR;
-	assert_int_equal(listener_listen(&w.d, b, &req, &r), -EADDRINUSE);
+	assert_int_equal(listener_listen(&w.d, b, &req, -1, &r), -EADDRINUSE);
 	/* Nor can the kernel's programs have it. */
 	assert_int_equal(kernel_bind(&any, &port, true, NULL), -EADDRINUSE);
 	assert_int_equal(listener_unlisten(&w.d, a, 0), 0);
 	assert_int_equal(kernel_bind(&any, &port, true, NULL), 0);
-	assert_int_equal(listener_listen(&w.d, b, &req, &r), 0);
+	assert_int_equal(listener_listen(&w.d, b, &req, -1, &r), 0);
 	/* Not an address of this interface; not a protocol of ours; no such id */
 	req.addr = ip("127.0.0.1");
 	assert_int_equal(listener_bind(&w.d, b, &req, &r), -EADDRNOTAVAIL);
@@ -185,10 +185,10 @@ static void test_a_bound_port_turns_into_a_listener(void **state)
 	assert_int_equal(w.n_ports, 0);
 	port = r.port;
 	req.id = r.id;
-	assert_int_equal(listener_listen(&w.d, a, &req, &r), 0);
+	assert_int_equal(listener_listen(&w.d, a, &req, -1, &r), 0);
 	assert_int_equal(r.port, port);
 	assert_int_equal(w.n_ports, 1);
-	assert_int_equal(listener_listen(&w.d, a, &req, &r), -EINVAL);
+	assert_int_equal(listener_listen(&w.d, a, &req, -1, &r), -EINVAL);
 	w_close();
 }
 

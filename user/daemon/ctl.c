@@ -29,7 +29,7 @@ struct client {
 	struct app *app;
 	struct report *report; /* on its way out */
 	struct mtime until;    /* of that */
-	int fd;		       /* that came with the request, -1 */
+	int fd, twin;	       /* that came with the request, -1; .twin: CTL_LISTEN_HAS_TWIN */
 	bool ended;	       /* to be freed when no event can name it any more */
 };
 
@@ -141,6 +141,14 @@ static void send_fds(struct daemon *d, struct client *c, void *msg, size_t len, 
 	}
 }
 
+static void send_with_twin(struct daemon *d, struct client *c, void *msg, size_t len, int twin)
+{
+	if (twin >= 0)
+		send_fds(d, c, msg, len, &twin, 1);
+	else
+		send_reply(d, c, msg, len);
+}
+
 static void send_registration(struct daemon *d, struct client *c)
 {
 	struct ctl_register_reply r = {0};
@@ -193,8 +201,12 @@ static void on_listener(struct daemon *d, struct client *c, const void *msg)
 		messages_all(d, a);
 	switch (a ? req.hdr.type : 0) {
 	case CTL_LISTEN:
-		err = c->fd < 0 ? listener_listen(d, a, &req, &r)
-				: listener_listen_again(d, a, &req, c->fd, &r);
+		if (req.flags & CTL_LISTEN_HAS_TWIN && c->twin < 0) {
+			c->twin = c->fd;
+			c->fd = -1;
+		}
+		err = c->fd < 0 ? listener_listen(d, a, &req, c->twin, &r)
+				: listener_listen_again(d, a, &req, c->fd, c->twin, &r);
 		with_id = true;
 		break;
 	case CTL_BIND:
@@ -235,7 +247,7 @@ static void on_listener(struct daemon *d, struct client *c, const void *msg)
 		return;
 	}
 	r.hdr = reply_hdr(req.hdr.type, 0, sizeof(r));
-	send_reply(d, c, &r, sizeof(r));
+	send_with_twin(d, c, &r, sizeof(r), req.hdr.type == CTL_LISTEN ? twin_of(a, r.id) : -1);
 }
 
 /* ---- sockets of several processes ---- */
@@ -280,7 +292,8 @@ static void on_take(struct daemon *d, struct client *c, const void *msg)
 	if (err)
 		send_plain(d, c, CTL_TAKE, err);
 	else
-		send_reply(d, c, &r, sizeof(r));
+		send_with_twin(d, c, &r, sizeof(r),
+			       r.kind == CTL_SHARE_LISTENER ? twin_of(c->app, r.id) : -1);
 }
 
 /* ---- text ---- */
@@ -388,11 +401,30 @@ static void dispatch(struct daemon *d, struct client *c, const void *msg, const 
 	}
 }
 
-/* A request, and the descriptor that may come with it. */
+static void take_fds(struct client *c, const struct cmsghdr *cmsg)
+{
+	c->fd = c->twin = -1;
+	if (!cmsg || cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
+		return;
+	memcpy(&c->fd, CMSG_DATA(cmsg), sizeof(int));
+	if (cmsg->cmsg_len >= CMSG_LEN(2 * sizeof(int)))
+		memcpy(&c->twin, CMSG_DATA(cmsg) + sizeof(int), sizeof(int));
+}
+
+static void close_fds(struct client *c)
+{
+	if (c->fd >= 0)
+		close(c->fd);
+	if (c->twin >= 0)
+		close(c->twin);
+	c->fd = c->twin = -1;
+}
+
+/* A request, and the descriptors that may come with it. */
 static ssize_t receive(struct client *c, void *msg, size_t len)
 {
 	union {
-		char buf[CMSG_SPACE(sizeof(int))];
+		char buf[CMSG_SPACE(2 * sizeof(int))];
 		struct cmsghdr align;
 	} cm;
 	struct iovec iov = {msg, len};
@@ -401,12 +433,8 @@ static ssize_t receive(struct client *c, void *msg, size_t len)
 			   .msg_control = cm.buf,
 			   .msg_controllen = sizeof(cm.buf)};
 	ssize_t n = recvmsg(c->w.fd, &m, MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC);
-	struct cmsghdr *cmsg = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
 
-	c->fd = -1;
-	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS &&
-	    cmsg->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(&c->fd, CMSG_DATA(cmsg), sizeof(int));
+	take_fds(c, n > 0 ? CMSG_FIRSTHDR(&m) : NULL);
 	return n;
 }
 
@@ -441,9 +469,7 @@ static void on_client(struct daemon *d, struct watch *w, uint32_t events)
 	} else {
 		send_plain(d, c, (size_t)n > sizeof(msg) ? 0 : h.type, err);
 	}
-	if (c->fd >= 0)
-		close(c->fd);
-	c->fd = -1;
+	close_fds(c);
 }
 
 void ctl_adopt(struct daemon *d, int fd)
@@ -458,7 +484,7 @@ void ctl_adopt(struct daemon *d, int fd)
 		return;
 	}
 	c->w = (struct watch){.fd = fd, .fn = on_client};
-	c->fd = -1;
+	c->fd = c->twin = -1;
 	c->pid = cred.pid;
 	c->uid = cred.uid;
 	if (watch_add(d, &c->w, EPOLLIN)) {

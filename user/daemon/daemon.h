@@ -61,6 +61,7 @@ struct member {
 	uint8_t front;	/* SHM_FRONT_*: and does, of those that its application gets */
 	bool untold;	/* there may be connections that came so, of which we know nothing */
 	uint32_t places; /* in the group's spread */
+	bool twin;	 /* without .share: it accepts from the group's kernel socket, too (twin.c) */
 };
 
 /* A socket that other processes may come to hold, too (share.c). */
@@ -74,6 +75,7 @@ struct share {
 	struct group *group;
 	struct share *next; /* of its group */
 	uint32_t flags, backlog;
+	bool twin; /* who has it accepts from the group's kernel socket, too */
 	uint32_t pool, n_pool; /* connections (REC_HELD) for whoever wants one */
 	uint32_t told;	       /* .n_pool as members see it in .pending */
 	uint32_t serial;
@@ -103,7 +105,8 @@ struct group {
 	struct ip_addr addr; /* normalised: any is :: */
 	uint16_t port;
 	bool again;    /* the accept queue was left because a member's ring was full */
-	int kernel_fd; /* keeps the kernel from giving the port to others; bound, not listening */
+	int kernel_fd; /* keeps the kernel from giving the port to others */
+	uint32_t n_twins; /* and listens for these; 0: it is only bound */
 	uid_t uid;
 	struct member *members;
 	struct share *shares;  /* its shared listeners */
@@ -298,6 +301,14 @@ void loop_events(struct daemon *d);
 void loop_close(struct daemon *d);
 int reload_config(struct daemon *d); /* main.c */
 
+/* twin.c: the kernel's listening socket beside ours */
+void twin_begin(struct group *g, struct member *m, uint32_t backlog);
+void twin_end(const struct daemon *d, struct member *m);
+void twin_share_end(const struct daemon *d, struct share *sh);
+void twin_backlog(const struct group *g, uint32_t backlog);
+int twin_of(const struct app *a, uint32_t id); /* the group's; -1: it has not asked for it */
+bool twin_fits(const struct daemon *d, int fd, const struct ip_addr *addr, uint16_t port);
+
 /* rundir.c: /run/tandem/NAME, whose locked pid file says that the name is in use */
 int rundir_claim(struct daemon *d, char *why, size_t len);
 int rundir_publish(struct daemon *d, char *why, size_t len);
@@ -440,11 +451,11 @@ int kernel_bind(const struct ip_addr *addr, uint16_t *port, bool reuse, int *fd)
 /* listener.c */
 int listener_bind(struct daemon *d, struct app *a, const struct ctl_listen *req,
 		  struct ctl_listen_reply *r);
-int listener_listen(struct daemon *d, struct app *a, const struct ctl_listen *req,
+int listener_listen(struct daemon *d, struct app *a, const struct ctl_listen *req, int twin,
 		    struct ctl_listen_reply *r);
 /* The same with @fd, which stands for the listener since a former daemon: CTL_LISTEN. */
 int listener_listen_again(struct daemon *d, struct app *a, const struct ctl_listen *req, int fd,
-			  struct ctl_listen_reply *r);
+			  int twin, struct ctl_listen_reply *r);
 int listener_backlog(struct daemon *d, struct app *a, const struct ctl_listen *req);
 int listener_unlisten(struct daemon *d, struct app *a, uint32_t id);
 void listener_app_gone(struct daemon *d, struct app *a);
@@ -484,6 +495,8 @@ void dispatch_returned(struct app *a, const struct rec *r);
 
 /* udp.c */
 void udp_begin(struct daemon *d);
+bool same_netns(const struct daemon *d, int fd); /* is the socket @fd in ours? */
+int int_opt(int fd, int level, int name);	  /* getsockopt(); -1: none */
 void udp_end(struct daemon *d);
 /*
  * @a has bound the kernel's socket @fd, which is taken over: what comes to its port is @a's.

@@ -8,6 +8,7 @@
  * process that has used it has a member. What is accepted: dispatch.c.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,7 +55,7 @@ static bool group_admits(const struct group *g, const struct app *a, uint32_t fl
 }
 
 static int group_new(struct daemon *d, struct app *a, const struct ip_addr *addr, uint16_t port,
-		     uint32_t flags, struct group **out)
+		     uint32_t flags, int twin, struct group **out)
 {
 	struct group *g = calloc(1, sizeof(*g));
 	int err;
@@ -65,7 +66,12 @@ static int group_new(struct daemon *d, struct app *a, const struct ip_addr *addr
 	g->port = port;
 	g->uid = a->uid;
 	g->core_id = SHM_NIL;
-	err = kernel_bind(addr, &g->port, flags & CTL_LISTEN_REUSEADDR, &g->kernel_fd);
+	if (twin_fits(d, twin, addr, port))
+		err = (g->kernel_fd = fcntl(twin, F_DUPFD_CLOEXEC, 0)) < 0 ? -errno : 0;
+	else
+		err = kernel_bind(addr, &g->port,
+				  flags & (CTL_LISTEN_REUSEADDR | CTL_LISTEN_REUSEPORT),
+				  &g->kernel_fd);
 	if (err) {
 		free(g);
 		return err;
@@ -154,7 +160,7 @@ static void member_add(struct app *a, struct group *g, struct member *m, uint32_
 	a->members[id] = m;
 }
 
-static int member_new(struct daemon *d, struct app *a, const struct ctl_listen *req,
+static int member_new(struct daemon *d, struct app *a, const struct ctl_listen *req, int twin,
 		      struct member **out)
 {
 	struct ip_addr addr = normal(&req->addr);
@@ -173,7 +179,7 @@ static int member_new(struct daemon *d, struct app *a, const struct ctl_listen *
 	if (!m)
 		return -ENOMEM;
 	if (!g) {
-		err = group_new(d, a, &addr, req->port, req->flags, &g);
+		err = group_new(d, a, &addr, req->port, req->flags, twin, &g);
 		if (err) {
 			free(m);
 			return err;
@@ -264,6 +270,7 @@ static void member_free(struct daemon *d, struct member *m)
 	bool used = m->uses;
 
 	front_forget(d, m);
+	twin_end(d, m);
 	while (*p != m)
 		p = &(*p)->next;
 	*p = m->next;
@@ -300,7 +307,7 @@ int listener_bind(struct daemon *d, struct app *a, const struct ctl_listen *req,
 		r->id = SHM_NIL;
 		return may_bind(d, a, req);
 	}
-	err = member_new(d, a, req, &m);
+	err = member_new(d, a, req, -1, &m);
 	if (!err)
 		reply_with(m, r);
 	return err;
@@ -399,11 +406,13 @@ static int member_listen(struct daemon *d, struct member *m, const struct ctl_li
 	member_listens(m, index);
 	if (g->n_listening++)
 		tcp_listen_backlog(d->stack, g->core_id, group_backlog(g));
+	if (req->flags & CTL_LISTEN_TWIN)
+		twin_begin(g, m, group_backlog(g));
 	front_update(d, g);
 	return 0;
 }
 
-int listener_listen(struct daemon *d, struct app *a, const struct ctl_listen *req,
+int listener_listen(struct daemon *d, struct app *a, const struct ctl_listen *req, int twin,
 		    struct ctl_listen_reply *r)
 {
 	bool bound = req->id != SHM_NIL;
@@ -413,7 +422,7 @@ int listener_listen(struct daemon *d, struct app *a, const struct ctl_listen *re
 	if (bound && (!m || m->listening))
 		return -EINVAL;
 	if (!bound) {
-		err = member_new(d, a, req, &m);
+		err = member_new(d, a, req, twin, &m);
 		if (err)
 			return err;
 	}
@@ -426,7 +435,7 @@ int listener_listen(struct daemon *d, struct app *a, const struct ctl_listen *re
 }
 
 int listener_listen_again(struct daemon *d, struct app *a, const struct ctl_listen *req, int fd,
-			  struct ctl_listen_reply *r)
+			  int twin, struct ctl_listen_reply *r)
 {
 	struct share *sh = share_by_fd(d, fd);
 	struct ctl_take_reply t;
@@ -439,7 +448,7 @@ int listener_listen_again(struct daemon *d, struct app *a, const struct ctl_list
 				.addr = t.addr, .port = t.port, .id = t.id, .index = t.index};
 		return err;
 	}
-	err = req->id == SHM_NIL ? listener_listen(d, a, req, r) : -EINVAL;
+	err = req->id == SHM_NIL ? listener_listen(d, a, req, twin, r) : -EINVAL;
 	if (err)
 		return err;
 	err = share_adopt(d, a, r->id, fd);
@@ -463,6 +472,7 @@ int listener_backlog(struct daemon *d, struct app *a, const struct ctl_listen *r
 	m->backlog = req->backlog;
 	m->flags = (m->flags & ~CTL_LISTEN_LOCAL) | (req->flags & CTL_LISTEN_LOCAL);
 	front_update(d, m->group);
+	twin_backlog(m->group, group_backlog(m->group));
 	return tcp_listen_backlog(d->stack, m->group->core_id, group_backlog(m->group));
 }
 
@@ -536,6 +546,8 @@ int listener_share(struct daemon *d, struct app *a, uint32_t id, struct share *s
 	sh->group = m->group;
 	sh->flags = m->flags;
 	sh->backlog = m->backlog;
+	sh->twin = m->twin;
+	m->twin = false;
 	sh->next = m->group->shares;
 	m->group->shares = sh;
 	came_via(d, m, a->ready);
@@ -599,6 +611,7 @@ void listener_share_gone(struct daemon *d, struct share *sh)
 			index_free(m->app, m);
 			m->share = NULL;
 		}
+	twin_share_end(d, sh);
 	socket_gone(d, g);
 	group_release(d, g);
 }

@@ -101,7 +101,7 @@ static int try_bind(const struct sockaddr_in *sin, bool reuse, int *fd)
 
 /*
  * Without SO_REUSEADDR at first: the kernel remembers it, and would give the port to others that
- * set it as long as nobody listens there, which we never do.
+ * set it as long as nobody listens there, which we do for some only (twin.c).
  */
 int kernel_bind(const struct ip_addr *addr, uint16_t *port, bool reuse, int *fd)
 {

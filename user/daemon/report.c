@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <sys/resource.h>
 #include "user/io/sockdiag.h"
@@ -180,8 +181,12 @@ static bool collides(const struct daemon *d, const struct group *g, const struct
 {
 	bool any = ip_addr_is_any(&l->addr) || !ip_addr_to_v4(&l->addr);
 
+	struct stat st;
+
 	if (!g->n_listening || g->port != l->port)
 		return false;
+	if (g->n_twins && !fstat(g->kernel_fd, &st) && (uint32_t)st.st_ino == l->ino)
+		return false; /* ours (twin.c) */
 	if (any || ip_addr_eq(&g->addr, &l->addr))
 		return true;
 	return ip_addr_is_any(&g->addr) && (l->addr.b[12] != 127 || has_loopback(d));

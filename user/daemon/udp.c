@@ -157,7 +157,7 @@ static int64_t claim_id(struct app *a)
 }
 
 /* Is @fd in our network namespace? */
-static bool same_netns(const struct daemon *d, int fd)
+bool same_netns(const struct daemon *d, int fd)
 {
 	int ns = ioctl(fd, SIOCGSKNS);
 	struct stat st;
@@ -168,7 +168,7 @@ static bool same_netns(const struct daemon *d, int fd)
 	return same;
 }
 
-static int int_opt(int fd, int level, int name)
+int int_opt(int fd, int level, int name)
 {
 	socklen_t len = sizeof(int);
 	int v = -1;

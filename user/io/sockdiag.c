@@ -43,6 +43,7 @@ static int msg_cb(const struct nlmsghdr *nlh, void *data)
 		memcpy(l.addr.b, m->id.idiag_src, sizeof(l.addr.b));
 	l.port = m->id.idiag_sport;
 	l.uid = m->idiag_uid;
+	l.ino = m->idiag_inode;
 	if (ip_addr_is_v4(&l.addr) || (ip_addr_is_any(&l.addr) && !v6only))
 		d->stop = !d->fn(d->ctx, &l);
 	return MNL_CB_OK;

@@ -14,6 +14,7 @@ struct kernel_listener {
 	struct ip_addr addr; /* ::: any, of both families; 0.0.0.0 (mapped): any of IPv4 */
 	uint16_t port;	     /* network order */
 	uint32_t uid;
+	uint32_t ino;
 };
 
 /* TCP listeners that take IPv4, each once; stops when @fn returns false. -errno: none are known. */

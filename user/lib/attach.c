@@ -137,24 +137,32 @@ static int dial(const char *name)
 
 /* ---- requests ---- */
 
-/* Sends @req, with the descriptor @pass unless that is -1. */
-static ssize_t send_request(int fd, const struct ctl_hdr *req, int pass)
+#define MAX_PASS 2u
+static const int no_fds[MAX_PASS] = {-1, -1};
+
+/* Sends @req, with the descriptors @pass, but those that are -1. */
+static ssize_t send_request(int fd, const struct ctl_hdr *req, const int pass[MAX_PASS])
 {
 	union {
-		char buf[CMSG_SPACE(sizeof(int))];
+		char buf[CMSG_SPACE(MAX_PASS * sizeof(int))];
 		struct cmsghdr align;
 	} cm = {0};
 	struct iovec iov = {(void *)(uintptr_t)req, req->len};
 	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+	int fds[MAX_PASS];
+	size_t n_fds = 0;
 	ssize_t n;
 
-	if (pass >= 0) {
-		cm.align = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)),
+	for (size_t i = 0; i < MAX_PASS; i++)
+		if (pass[i] >= 0)
+			fds[n_fds++] = pass[i];
+	if (n_fds) {
+		cm.align = (struct cmsghdr){.cmsg_len = CMSG_LEN(n_fds * sizeof(int)),
 					    .cmsg_level = SOL_SOCKET,
 					    .cmsg_type = SCM_RIGHTS};
-		memcpy(CMSG_DATA(&cm.align), &pass, sizeof(pass));
+		memcpy(CMSG_DATA(&cm.align), fds, n_fds * sizeof(int));
 		m.msg_control = cm.buf;
-		m.msg_controllen = sizeof(cm.buf);
+		m.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
 	}
 	do
 		n = sendmsg(fd, &m, MSG_NOSIGNAL);
@@ -166,8 +174,8 @@ static ssize_t send_request(int fd, const struct ctl_hdr *req, int pass)
  * Sends @req, and @pass, and receives a reply of at most @len bytes, with descriptors. Bytes, or
  * -errno.
  */
-static ssize_t transact(int fd, const struct ctl_hdr *req, int pass, void *reply, size_t len,
-			int *fds, uint32_t *n_fds)
+static ssize_t transact(int fd, const struct ctl_hdr *req, const int pass[MAX_PASS], void *reply,
+			size_t len, int *fds, uint32_t *n_fds)
 {
 	union {
 		char buf[CMSG_SPACE(CTL_REG_MAX_FDS * sizeof(int))];
@@ -211,8 +219,8 @@ static ssize_t transact(int fd, const struct ctl_hdr *req, int pass, void *reply
 }
 
 /* The same on the engine's connection. */
-static ssize_t ask(const struct ctl_hdr *req, int pass, void *reply, size_t len, int *fds,
-		   uint32_t *n_fds)
+static ssize_t ask(const struct ctl_hdr *req, const int pass[MAX_PASS], void *reply, size_t len,
+		   int *fds, uint32_t *n_fds)
 {
 	ssize_t n;
 
@@ -237,7 +245,7 @@ int ctl_share(struct ctl_share *req, uint32_t *shared, int *fds, uint32_t *n_fds
 
 	req->hdr = (struct ctl_hdr){CTL_MAGIC, CTL_VERSION, CTL_SHARE, 0, sizeof(*req)};
 	*n_fds = 0;
-	n = ask(&req->hdr, -1, &r, sizeof(r), got, n_fds);
+	n = ask(&req->hdr, no_fds, &r, sizeof(r), got, n_fds);
 	if (n != sizeof(r) || *n_fds > CTL_SHARE_MAX) {
 		while (*n_fds)
 			close(got[--*n_fds]);
@@ -248,19 +256,51 @@ int ctl_share(struct ctl_share *req, uint32_t *shared, int *fds, uint32_t *n_fds
 	return 0;
 }
 
-int ctl_take(int fd, uint64_t cookie, struct ctl_take_reply *reply)
+/* With a reply that may bring one descriptor. */
+static ssize_t ask_for_twin(const struct ctl_hdr *req, const int pass[MAX_PASS], void *reply,
+			    size_t len, int *twin)
+{
+	int got[CTL_REG_MAX_FDS];
+	uint32_t n_fds = 0;
+	ssize_t n = ask(req, pass, reply, len, got, &n_fds);
+
+	while (n_fds > (n == (ssize_t)len))
+		close(got[--n_fds]);
+	*twin = n_fds ? fd_private(got[0]) : -1;
+	return n < 0 || n == (ssize_t)len ? n : -EPROTO;
+}
+
+int ctl_take(int fd, uint64_t cookie, struct ctl_take_reply *reply, int *twin)
 {
 	struct ctl_take req = {.hdr = {CTL_MAGIC, CTL_VERSION, CTL_TAKE, 0, sizeof(req)},
 			       .cookie = cookie};
-	ssize_t n = ask(&req.hdr, fd, reply, sizeof(*reply), NULL, NULL);
+	const int pass[MAX_PASS] = {fd, -1};
+	ssize_t n = ask_for_twin(&req.hdr, pass, reply, sizeof(*reply), twin);
 
 	if (n < 0)
 		return (int)n;
-	return n == sizeof(*reply) && (reply->kind == CTL_SHARE_CONN ||
-				       (reply->kind == CTL_SHARE_LISTENER &&
-					reply->index < SHM_MAX_LISTENERS))
-		       ? 0
-		       : -EPROTO;
+	if (reply->kind == CTL_SHARE_LISTENER && reply->index < SHM_MAX_LISTENERS)
+		return 0;
+	if (*twin >= 0)
+		close(*twin);
+	*twin = -1;
+	return reply->kind == CTL_SHARE_CONN ? 0 : -EPROTO;
+}
+
+int ctl_listen(struct ctl_listen *req, struct ctl_listen_reply *reply, const int fds[MAX_PASS],
+	       int *twin)
+{
+	ssize_t n;
+
+	req->hdr = (struct ctl_hdr){CTL_MAGIC, CTL_VERSION, CTL_LISTEN, 0, sizeof(*req)};
+	n = ask_for_twin(&req->hdr, fds, reply, sizeof(*reply), twin);
+	if (n < 0)
+		return (int)n;
+	if (reply->index < SHM_MAX_LISTENERS)
+		return 0;
+	if (*twin >= 0)
+		close(*twin);
+	return -EPROTO;
 }
 
 int ctl_call(struct ctl_listen *req, uint16_t type, struct ctl_listen_reply *reply)
@@ -270,16 +310,15 @@ int ctl_call(struct ctl_listen *req, uint16_t type, struct ctl_listen_reply *rep
 
 int ctl_call_fd(struct ctl_listen *req, uint16_t type, struct ctl_listen_reply *reply, int fd)
 {
-	bool with_id = type == CTL_LISTEN || type == CTL_BIND;
+	const int pass[MAX_PASS] = {fd, -1};
 	struct ctl_listen_reply r;
 	ssize_t n;
 
 	req->hdr = (struct ctl_hdr){CTL_MAGIC, CTL_VERSION, type, 0, sizeof(*req)};
-	n = ask(&req->hdr, fd, &r, sizeof(r), NULL, NULL);
+	n = ask(&req->hdr, pass, &r, sizeof(r), NULL, NULL);
 	if (n < 0)
 		return (int)n;
-	if (with_id &&
-	    ((size_t)n != sizeof(r) || (type == CTL_LISTEN && r.index >= SHM_MAX_LISTENERS)))
+	if (type == CTL_BIND && (size_t)n != sizeof(r))
 		return -EPROTO;
 	if (reply)
 		*reply = r;
@@ -312,7 +351,7 @@ static int request(int fd, struct ctl_register_reply *r, int *fds, uint32_t *n_f
 	ssize_t n;
 
 	memcpy(req.comm, eng.comm, sizeof(req.comm));
-	n = transact(fd, &req.hdr, -1, r, sizeof(*r), fds, n_fds);
+	n = transact(fd, &req.hdr, no_fds, r, sizeof(*r), fds, n_fds);
 	if (n == -EPROTO)
 		return fail(-EPROTO, "the daemon and this library differ in version; this is %s",
 			    TANDEM_VERSION);
@@ -686,10 +725,15 @@ void eng_forked(void)
 {
 	for (struct file *f = file_next(TANDEM_FD_BASE); f; f = file_next(f->handle + 1)) {
 		struct sock *sk = container_of(f, struct sock, f);
+		int fds[N_TWINS];
 
-		/* What listens beside a listener is the child's, too. */
-		if (f->kind == FILE_SOCK && sk->state == SK_UDP && sock_kernel_fd(sk) >= 0)
-			close(sock_kernel_fd(sk));
+		/* What the shim has beside a listener is the child's, too. */
+		if (f->kind != FILE_SOCK)
+			continue;
+		if (sk->state == SK_UDP && sock_kernel_fds(sk, fds))
+			close(fds[0]);
+		else if (sock_extra(sk)->twins[TWIN_V4] >= 0)
+			close(sock_extra(sk)->twins[TWIN_V4]);
 	}
 	for (uint32_t q = 0; q < eng.n_queues; q++)
 		close(eng.xsks[q].fd);

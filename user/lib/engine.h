@@ -158,7 +158,7 @@ struct sock_listen {
 	uint32_t backlog;
 	struct conn_ref *aq; /* accept queue: a ring of aq_size (a power of two) */
 	uint32_t aq_size, aq_head, aq_len;
-	bool twin_next;	       /* the twin's turn, where both have connections */
+	uint8_t since_twins;   /* accepted, since its twins were asked */
 	struct mtime aq_since; /* that nobody has accepted what is there */
 	bool want, asked;	/* shared: as the daemon has been told */
 	bool used, events;	/* the same (SHM_LISTEN_USE) */
@@ -170,6 +170,8 @@ struct sock_listen {
 	bool front;	  /* SYNs come to it */
 	bool peers;	  /* and to other processes that have the socket */
 };
+
+enum { TWIN_V4, TWIN_V6, N_TWINS };
 
 struct sock_udp; /* udp.h */
 
@@ -185,7 +187,11 @@ struct sock_extra {
 	struct sock_opts o;   /* until there is a connection */
 	struct fo_keys fo_keys; /* TCP_FASTOPEN_KEY */
 	struct sock_listen l; /* state SK_LISTEN */
-	int twin;	      /* the kernel's listening socket beside it; -1 */
+	/*
+	 * Kernel's listening sockets beside it, -1: none. TWIN_V4: the daemon's, for what does not come by
+	 * tandem's interfaces (user/daemon/twin.c). TWIN_V6: for IPv6, the shim's to close.
+	 */
+	int twins[N_TWINS];
 	uint32_t share_id;    /* for SHM_CONN_WANT; 0: the descriptor is to be shown */
 	struct sock_udp *udp; /* state SK_UDP */
 };
@@ -304,8 +310,12 @@ int udp_fcntl_call(struct sock *sk, int arg); /* F_SETFL */
 int64_t udp_recvmsg(struct sock *sk, struct msghdr *msg, int flags);
 /* @flush: what was built leaves at once. */
 int64_t udp_sendmsg(struct sock *sk, const struct msghdr *msg, int flags, bool flush);
-/* Of any socket: the kernel socket that it receives from, too; -1: none. */
-int sock_kernel_fd(const struct sock *sk);
+/* The kernel's sockets that @sk receives from, too: how many. */
+uint32_t sock_kernel_fds(const struct sock *sk, int fds[N_TWINS]);
+/* setup.c: @kfd is ours from here on; -1: none. Then: it is let go of, also in all epoll instances. */
+void twin_set(struct sock *sk, int kfd);
+void twin_drop(struct sock *sk);
+void sock_options_copy(struct sock *sk, int kfd);
 /* In a new stack, with a new daemon. */
 void udp_again(struct sock *sk);
 /* An event of the stack about it. */
@@ -374,8 +384,9 @@ void epoll_forget(struct waitq *q); /* takes a closing socket out of all epoll i
 uint32_t file_poll(struct file *f); /* EPOLL* that hold now, for a socket or an instance */
 /* Registers @kfd in all instances that @f is in, alike. */
 void epoll_mirror(struct file *f, int kfd);
-int file_kernel_fd(
-	struct file *f); /* that an instance, a listener or a UDP socket waits for too; -1 */
+void epoll_unmirror(struct file *f, int kfd);
+/* That an instance, a listener or a UDP socket waits for, too: how many. */
+uint32_t file_kernel_fds(struct file *f, int fds[N_TWINS]);
 void epoll_close(struct file *f); /* the handle is closed: lets go of all that it watches */
 void epoll_free(struct file *f);
 
@@ -643,11 +654,14 @@ int eng_attach_again(void (*leave)(void));
 extern int (*attach_again)(void (*leave)(void)); /* for tests */
 void eng_forked(void); /* in a child of fork(): closes its copies of the descriptors */
 int ctl_share(struct ctl_share *req, uint32_t *shared, int *fds, uint32_t *n_fds);
-int ctl_take(int fd, uint64_t cookie, struct ctl_take_reply *reply);
+/* @twin: the kernel's socket that comes with a listener, ours to close; -1 */
+int ctl_take(int fd, uint64_t cookie, struct ctl_take_reply *reply, int *twin);
 /* One request and its reply. -errno of either, -ENETDOWN: the daemon is not there. */
 int ctl_call(struct ctl_listen *req, uint16_t type, struct ctl_listen_reply *reply);
 /* The same with a descriptor, @fd, which stays ours. */
 int ctl_call_fd(struct ctl_listen *req, uint16_t type, struct ctl_listen_reply *reply, int fd);
+/* CTL_LISTEN with @fds: what stands for the listener, and its twin, -1: none. @twin: as ctl_take(). */
+int ctl_listen(struct ctl_listen *req, struct ctl_listen_reply *reply, const int fds[2], int *twin);
 extern const char *attach_run_dir; /* for tests */
 
 /* keeper.c */

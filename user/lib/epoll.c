@@ -263,11 +263,12 @@ static bool is_udp(const struct file *f)
 
 static int ctl_twin(struct epoll *ep, int op, struct file *f, const struct epoll_event *ev)
 {
-	int kfd = is_udp(f) ? file_kernel_fd(f) : -1;
 	struct epoll_event e = {0};
+	int fds[N_TWINS], kfd;
 
-	if (kfd < 0)
+	if (!is_udp(f) || !file_kernel_fds(f, fds))
 		return 0;
+	kfd = fds[0];
 	if (ev)
 		e = (struct epoll_event){.events = ev->events & ~(uint32_t)(EPOLLOUT | EPOLLWRNORM),
 					 .data = ev->data};
@@ -402,10 +403,12 @@ uint32_t file_poll(struct file *f)
 	return 0;
 }
 
-int file_kernel_fd(struct file *f)
+uint32_t file_kernel_fds(struct file *f, int fds[N_TWINS])
 {
-	return f->kind == FILE_EPOLL ? container_of(f, struct epoll, f)->kfd
-				     : sock_kernel_fd(container_of(f, struct sock, f));
+	if (f->kind == FILE_SOCK)
+		return sock_kernel_fds(container_of(f, struct sock, f), fds);
+	fds[0] = container_of(f, struct epoll, f)->kfd;
+	return fds[0] >= 0;
 }
 
 /* A shared socket that is with another process is to be here when it is watched. */
@@ -481,6 +484,15 @@ static int item_add(struct epoll *ep, struct file *f, const struct epoll_event *
 	return 0;
 }
 
+static int ctl_twins(struct epoll *ep, int op, struct file *f, struct epoll_event *ev)
+{
+	int fds[N_TWINS], err = 0;
+
+	for (uint32_t i = file_kernel_fds(f, fds); i-- && !err;)
+		err = ctl_kernel(ep, op, fds[i], ev);
+	return err;
+}
+
 static int ctl_ours(struct epoll *ep, int op, int fd, struct epoll_event *ev)
 {
 	struct file *f = file_get(fd);
@@ -496,8 +508,8 @@ static int ctl_ours(struct epoll *ep, int op, int fd, struct epoll_event *ev)
 	/* The kernel's halves alike; it also finds loops. */
 	if (f->kind == FILE_EPOLL)
 		err = make_kernel(container_of(f, struct epoll, f));
-	if (!err && !is_udp(f) && file_kernel_fd(f) >= 0)
-		err = ctl_kernel(ep, op, file_kernel_fd(f), ev);
+	if (!err && !is_udp(f))
+		err = ctl_twins(ep, op, f, ev);
 	if (err)
 		return err;
 	if (op != EPOLL_CTL_DEL)
@@ -543,6 +555,12 @@ void epoll_mirror(struct file *f, int kfd)
 
 		ctl_kernel(item_ep(item_at(i)), EPOLL_CTL_ADD, kfd, &ev);
 	}
+}
+
+void epoll_unmirror(struct file *f, int kfd)
+{
+	for (uint32_t i = first_item(&f->wq); i != NO_ITEM; i = item_at(i)->wq_next)
+		ctl_kernel(item_ep(item_at(i)), EPOLL_CTL_DEL, kfd, NULL);
 }
 
 void lib_epoll_mirror(int fd, int kfd)

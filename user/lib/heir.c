@@ -73,6 +73,7 @@ static void listener_lost(struct sock *sk, int err)
 	while (*p != sk)
 		p = &(*p)->extra->l.next;
 	*p = sk->extra->l.next;
+	twin_drop(sk);
 	eng.n_shared_l -= sk->shared;
 	free(sk->extra->l.aq);
 	memset(&sk->extra->l, 0, sizeof(sk->extra->l));

@@ -308,7 +308,13 @@ int tandem_setsockopt(int fd, int level, int name, const void *val, socklen_t le
 	int err;
 	struct sock *sk = call_sock(fd, &err);
 
-	return (int)call_end(sk, err ? err : do_setsockopt(sk, level, name, val, len));
+	if (!err) {
+		err = do_setsockopt(sk, level, name, val, len);
+		/* What the kernel does not take, its connections have to do without. */
+		if (!err && sk->state == SK_LISTEN && sk->extra->twins[TWIN_V4] >= 0)
+			setsockopt(sk->extra->twins[TWIN_V4], level, name, val, len);
+	}
+	return (int)call_end(sk, err);
 }
 
 /* ---- get ---- */
@@ -551,24 +557,22 @@ int tandem_getsockopt(int fd, int level, int name, void *val, socklen_t *len)
 	return (int)call_end(sk, err ? err : do_getsockopt(sk, level, name, val, len));
 }
 
-void lib_options_copy(int fd, int kfd)
+void sock_options_copy(struct sock *sk, int kfd)
 {
-	int err;
-	struct sock *sk = call_sock(fd, &err);
 	static const int names[] = {SO_REUSEADDR, SO_REUSEPORT, SO_RCVTIMEO, SO_SNDTIMEO,
 				    SO_LINGER};
 	struct timeval tv;
 	socklen_t len;
 	int one = 1;
 
-	if (!err && sk->no_port)
+	if (sk->no_port)
 		setsockopt(kfd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
-	for (size_t i = 0; !err && i < ARRAY_SIZE(names); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		len = sizeof(tv);
 		if (!get_socket(sk, names[i], &tv, &len))
 			setsockopt(kfd, SOL_SOCKET, names[i], &tv, len);
 	}
-	for (size_t i = 0; !err && i < ARRAY_SIZE(opts); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(opts); i++) {
 		int v = (int)topt_get(sk, opts[i].topt);
 
 		if (opts[i].kind == OPT_BUF)
@@ -577,11 +581,20 @@ void lib_options_copy(int fd, int kfd)
 		    opts[i].name != SO_SNDBUFFORCE)
 			setsockopt(kfd, opts[i].level, opts[i].name, &v, sizeof(v));
 	}
-	if (!err && sock_extra(sk)->o.set & 1u << TOPT_CONGESTION) {
+	if (sock_extra(sk)->o.set & 1u << TOPT_CONGESTION) {
 		const char *name = cc_name((uint32_t)topt_get(sk, TOPT_CONGESTION));
 
 		if (name) /* the kernel may not have it */
 			setsockopt(kfd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name));
 	}
+}
+
+void lib_options_copy(int fd, int kfd)
+{
+	int err;
+	struct sock *sk = call_sock(fd, &err);
+
+	if (!err)
+		sock_options_copy(sk, kfd);
 	call_end(sk, err);
 }

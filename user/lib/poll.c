@@ -19,7 +19,7 @@ struct poll_set {
 	struct pollfd *fds;
 	nfds_t n;
 	struct poll_watch *ours;
-	struct pollfd *kernel; /* copies of the others */
+	struct pollfd *kernel; /* copies of the others, and what ours have beside them */
 	nfds_t *kernel_index;
 	unsigned n_ours, n_kernel;
 };
@@ -42,6 +42,7 @@ static void split(struct poll_set *s, struct waiter *w)
 {
 	for (nfds_t i = 0; i < s->n; i++) {
 		struct pollfd *p = &s->fds[i];
+		int twins[N_TWINS];
 		struct file *f;
 
 		p->revents = 0;
@@ -58,8 +59,8 @@ static void split(struct poll_set *s, struct waiter *w)
 			p->revents = POLLNVAL;
 			continue;
 		}
-		if (file_kernel_fd(f) >= 0)
-			add_kernel(s, i, file_kernel_fd(f));
+		for (uint32_t k = file_kernel_fds(f, twins); k--;)
+			add_kernel(s, i, twins[k]);
 		f->refs++;
 		s->ours[s->n_ours] =
 			(struct poll_watch){.watch.fn = wake, .waiter = w, .file = f, .pfd = p};
@@ -75,7 +76,9 @@ static int look(struct poll_set *s)
 	for (unsigned i = 0; i < s->n_ours; i++)
 		s->ours[i].pfd->revents = 0;
 	for (unsigned i = 0; i < s->n_kernel; i++)
-		s->fds[s->kernel_index[i]].revents = s->kernel[i].revents;
+		s->fds[s->kernel_index[i]].revents = 0;
+	for (unsigned i = 0; i < s->n_kernel; i++)
+		s->fds[s->kernel_index[i]].revents |= s->kernel[i].revents;
 	for (unsigned i = 0; i < s->n_ours; i++) {
 		struct poll_watch *pw = &s->ours[i];
 		uint32_t want = (uint16_t)pw->pfd->events | POLLERR | POLLHUP;
@@ -125,8 +128,8 @@ int tandem_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
 		 const sigset_t *sigmask)
 {
 	struct poll_watch local_ours[POLL_LOCAL];
-	struct pollfd local_kernel[POLL_LOCAL];
-	nfds_t local_index[POLL_LOCAL];
+	struct pollfd local_kernel[POLL_LOCAL * N_TWINS];
+	nfds_t local_index[POLL_LOCAL * N_TWINS];
 	struct poll_set s = {.fds = fds,
 			     .n = n,
 			     .ours = local_ours,
@@ -142,8 +145,8 @@ int tandem_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
 		return ppoll(fds, n, timeout, sigmask);
 	if (n > POLL_LOCAL) {
 		s.ours = calloc(n, sizeof(*s.ours));
-		s.kernel = calloc(n, sizeof(*s.kernel));
-		s.kernel_index = calloc(n, sizeof(*s.kernel_index));
+		s.kernel = calloc(n, N_TWINS * sizeof(*s.kernel));
+		s.kernel_index = calloc(n, N_TWINS * sizeof(*s.kernel_index));
 	}
 	if (s.ours && s.kernel && s.kernel_index) {
 		r = eng_enter_up();

@@ -108,6 +108,8 @@ int tandem_socket(int domain, int type, int protocol)
 	return (int)call_end(NULL, r ? r : udp ? udp_socket(type) : socket_new(type));
 }
 
+#define TWINS_EVERY 16u /* connections of ours, before the kernel's are looked at */
+
 /* ---- names ---- */
 
 int call_sockaddr(const struct sockaddr *addr, socklen_t len, struct sockaddr_in *sin)
@@ -221,11 +223,13 @@ static void listen_options(const struct sock *sk, struct ctl_listen *req)
 static int ask_to_listen(struct sock *sk, struct ctl_listen *req)
 {
 	struct sock_listen *l = &sk->extra->l;
+	const int fds[2] = {share_fd(sk), sk->extra->twins[TWIN_V4]};
 	struct ctl_listen_reply rep;
-	int err = ctl_call_fd(req, CTL_LISTEN, &rep, share_fd(sk));
+	int twin, err = ctl_listen(req, &rep, fds, &twin);
 
 	if (err)
 		return err;
+	twin_set(sk, twin);
 	sk->extra->bind_id = SHM_NIL;
 	sk->extra->local_port = rep.port;
 	l->id = rep.id;
@@ -241,6 +245,9 @@ static void listen_request(const struct sock *sk, struct ctl_listen *req)
 	req->port = sock_extra(sk)->local_port;
 	/* A shared one: when somebody uses it (listen_join()). */
 	req->flags = listen_flags(sk) | (sk->shared ? 0 : listen_flag(sk));
+	/* A program that is written for the library would not expect what accept() gives then. */
+	req->flags |= (share_enabled() ? CTL_LISTEN_TWIN : 0) |
+		      (sock_extra(sk)->twins[TWIN_V4] >= 0 ? CTL_LISTEN_HAS_TWIN : 0);
 	listen_options(sk, req);
 	req->cc = sock_cc(sk);
 }
@@ -411,27 +418,65 @@ void lib_unaccept(int fd, int conn)
 	call_end(sk, err);
 }
 
-/* -EAGAIN: neither we nor the kernel's socket beside us has a connection. */
+/* ---- the kernel's sockets beside it ---- */
+
+void twin_set(struct sock *sk, int kfd)
+{
+	if (kfd < 0)
+		return;
+	if (sk->extra->twins[TWIN_V4] >= 0) {
+		close(kfd); /* the same again */
+		return;
+	}
+	sk->extra->twins[TWIN_V4] = kfd;
+	sock_options_copy(sk, kfd);
+	epoll_mirror(&sk->f, kfd);
+}
+
+void twin_drop(struct sock *sk)
+{
+	int kfd = sock_extra(sk)->twins[TWIN_V4];
+
+	if (kfd < 0)
+		return;
+	epoll_unmirror(&sk->f, kfd);
+	close(kfd);
+	sk->extra->twins[TWIN_V4] = -1;
+}
+
+/* -EAGAIN: they have none. */
+static int accept_twins(struct sock *sk, struct sockaddr *addr, socklen_t *len, int flags)
+{
+	int fds[N_TWINS];
+
+	sk->extra->l.since_twins = 0;
+	for (uint32_t i = sock_kernel_fds(sk, fds); i--;) {
+		int k = accept4(fds[i], addr, len, flags);
+
+		if (k >= 0)
+			return k;
+		/* Others are of one that was ended, or of the socket's state, which is the daemon's to see to. */
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+			return -errno;
+	}
+	return -EAGAIN;
+}
+
+/* -EAGAIN: neither we nor the kernel's sockets beside us have a connection. */
 static int accept_now(struct sock *sk, struct sockaddr *addr, socklen_t *len, int flags)
 {
 	struct sock_listen *l = &sk->extra->l;
-	int twin = sk->extra->twin, k;
+	int k;
 
 	if (!l->aq_len)
 		eng_run(clock_now());
 	if (sk->state != SK_LISTEN)
 		return -EINVAL;
-	if (twin >= 0 && (!l->aq_len || l->twin_next)) {
-		k = accept4(twin, addr, len, flags);
-		l->twin_next = false;
-		if (k >= 0)
+	if (!l->aq_len || ++l->since_twins >= TWINS_EVERY) {
+		k = accept_twins(sk, addr, len, flags);
+		if (k >= 0 || !l->aq_len)
 			return k;
-		if (!l->aq_len)
-			return -errno;
 	}
-	if (!l->aq_len)
-		return -EAGAIN;
-	l->twin_next = true;
 	return accept_one(sk, addr, len, flags);
 }
 
@@ -468,8 +513,8 @@ void lib_set_twin(int fd, int kfd)
 	int err;
 	struct sock *sk = call_sock(fd, &err);
 
-	if (!err && sk->state == SK_LISTEN && sk->extra->twin < 0) {
-		sk->extra->twin = kfd;
+	if (!err && sk->state == SK_LISTEN && sk->extra->twins[TWIN_V6] < 0) {
+		sk->extra->twins[TWIN_V6] = kfd;
 		epoll_mirror(&sk->f, kfd);
 	}
 	call_end(sk, err);

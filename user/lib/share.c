@@ -90,7 +90,7 @@ static void set_topt(struct sock_opts *o, enum tcp_opt opt, int64_t v)
 	o->topt[opt] = v;
 }
 
-static void become_listener(struct sock *sk, const struct ctl_take_reply *r)
+static void become_listener(struct sock *sk, const struct ctl_take_reply *r, int twin)
 {
 	struct sock_listen *l = &sk->extra->l;
 
@@ -109,6 +109,7 @@ static void become_listener(struct sock *sk, const struct ctl_take_reply *r)
 	if (r->cc)
 		set_topt(&sk->extra->o, TOPT_CONGESTION, r->cc - 1);
 	sk->state = SK_LISTEN;
+	twin_set(sk, twin);
 }
 
 /* While nobody had it in hand. */
@@ -121,20 +122,20 @@ static void ended(struct sock *sk)
 
 void share_hold(struct sock *sk)
 {
-	int fd = fd_of ? fd_of(sk->f.handle) : -1, err;
+	int fd = fd_of ? fd_of(sk->f.handle) : -1, err, twin;
 	struct ctl_take_reply r;
 
 	if (!sk->shared || sk->state == SK_LISTEN || fd < 0 || !sock_need_extra(sk) ||
 	    sk->extra->share_id)
 		return;
-	err = ctl_take(fd, 0, &r);
+	err = ctl_take(fd, 0, &r, &twin);
 	if (err == -ECONNRESET && sk->state == SK_AWAY)
 		ended(sk);
 	if (err)
 		return;
 	share_flags_of(sk, fd);
 	if (r.kind == CTL_SHARE_LISTENER)
-		become_listener(sk, &r);
+		become_listener(sk, &r, twin);
 	else
 		sk->extra->share_id = r.id;
 }
@@ -159,7 +160,7 @@ static int take_held(struct sock *sk)
 /* Asks for it; a connection comes later (SK_TAKING). */
 static int take_begin(struct sock *sk)
 {
-	int fd = fd_of ? fd_of(sk->f.handle) : -1, err;
+	int fd = fd_of ? fd_of(sk->f.handle) : -1, err, twin;
 	struct ctl_take_reply r;
 
 	if (!sock_need_extra(sk))
@@ -169,7 +170,7 @@ static int take_begin(struct sock *sk)
 	if (fd < 0)
 		return -EBADF;
 	sock_set_cookie(sk);
-	err = ctl_take(fd, sock_cookie(sk), &r);
+	err = ctl_take(fd, sock_cookie(sk), &r, &twin);
 	/* Of a daemon that is no more: so was the connection. */
 	if (err == -EBADF && sk->connect_seen)
 		err = -ECONNRESET;
@@ -180,7 +181,7 @@ static int take_begin(struct sock *sk)
 	if (eng.confined && r.kind == CTL_SHARE_CONN)
 		sk->extra->share_id = r.id;
 	if (r.kind == CTL_SHARE_LISTENER) {
-		become_listener(sk, &r);
+		become_listener(sk, &r, twin);
 		return 0;
 	}
 	sk->bound = true;
@@ -519,6 +520,7 @@ static void sock_inherit(struct sock *sk)
 		free(sk->extra->l.aq);
 		memset(&sk->extra->l, 0, sizeof(sk->extra->l));
 		sk->extra->bind_id = SHM_NIL;
+		sk->extra->twins[TWIN_V4] = -1;
 	}
 	if (sk->state == SK_NEW || sk->state == SK_FAILED)
 		return;

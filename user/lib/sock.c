@@ -10,7 +10,7 @@
 
 #define COOKIE_INDEX(c) ((int)((c)&0xffffffffu))
 
-const struct sock_extra sock_no_extra = {.bind_id = SHM_NIL, .twin = -1};
+const struct sock_extra sock_no_extra = {.bind_id = SHM_NIL, .twins = {-1, -1}};
 
 struct sock *sock_new(void)
 {
@@ -166,13 +166,17 @@ static void wake_blocked(struct watch *w, uint32_t events)
 
 int sock_wait_event(struct sock *sk, struct mtime until)
 {
-	struct pollfd twin = {.fd = sock_extra(sk)->twin, .events = POLLIN};
+	struct pollfd twins[N_TWINS];
+	int fds[N_TWINS];
+	uint32_t n = sock_kernel_fds(sk, fds);
 	struct waiter w = WAITER_INIT;
 	struct sock_watch sw = {.watch.fn = wake_blocked, .waiter = &w};
 	int r;
 
+	for (uint32_t i = 0; i < n; i++)
+		twins[i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
 	waitq_add(&sk->f.wq, &sw.watch);
-	r = waiter_sleep(&w, until, &twin, twin.fd >= 0);
+	r = waiter_sleep(&w, until, twins, n);
 	waitq_del(&sw.watch);
 	if (eng.n_shared_l)
 		listeners_want();
@@ -300,6 +304,7 @@ static void unlisten(struct sock *sk, struct mtime now)
 
 	if (sk->shared)
 		listener_unshare(sk);
+	twin_drop(sk); /* or the daemon, which has it as well, would keep it in our epoll instances */
 	/* Before our stack forgets what is half-open. */
 	known = !ctl_call(&req, CTL_UNLISTEN, NULL);
 	listen_end(sk);
@@ -314,7 +319,7 @@ static void unlisten(struct sock *sk, struct mtime now)
 	}
 	free(l->aq);
 	memset(l, 0, sizeof(*l));
-	sk->extra->twin = -1; /* its owner closes it */
+	sk->extra->twins[TWIN_V6] = -1; /* its owner closes it */
 }
 
 void sock_release(struct sock *sk, struct mtime now)

@@ -398,9 +398,19 @@ int udp_fcntl_call(struct sock *sk, int arg)
 	return fcntl(udp_of(sk)->kfd, F_SETFL, arg) ? -errno : 0;
 }
 
-int sock_kernel_fd(const struct sock *sk)
+uint32_t sock_kernel_fds(const struct sock *sk, int fds[N_TWINS])
 {
-	return sk->state == SK_UDP ? udp_of(sk)->kfd : sock_extra(sk)->twin;
+	const struct sock_extra *x = sock_extra(sk);
+	uint32_t n = 0;
+
+	if (sk->state == SK_UDP) {
+		fds[0] = udp_of(sk)->kfd;
+		return fds[0] >= 0;
+	}
+	for (uint32_t i = 0; i < N_TWINS; i++)
+		if (x->twins[i] >= 0)
+			fds[n++] = x->twins[i];
+	return n;
 }
 
 void udp_stack_event(struct sock *sk, uint32_t mask)
