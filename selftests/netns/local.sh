@@ -124,12 +124,23 @@ check "a port that tandem has is not the kernel's to bind" in_use in_b python3 -
 mkfifo "$TMP/go"
 listen_kernel $IP_B 8082 >"$TMP/kernel.py"
 exec 5<>"$TMP/go"
-start_b python3 "$TMP/kernel.py" <"$TMP/go" >"$TMP/kernel.out"
+start_b python3 "$TMP/kernel.py" <"$TMP/go" >"$TMP/kernel.out" 2>&1
 both=$PID
 check "the kernel's is bound, and does not listen yet" wait_for 10 grep -q bound "$TMP/kernel.out"
 start_b "$TANDEM" run --on "$TD" -- python3 "$TMP/put.py" $IP_B 8082 2>"$TMP/two.log"
 two=$PID
-check "tandem listens beside it (SO_REUSEADDR)" wait_for 10 listens 8082
+check "a program that is run on tandem listens beside it (SO_REUSEADDR)" wait_for 10 listens 8082
+echo >&5
+check "the kernel's may not, then" wait_for 10 grep -qi 'address already in use' "$TMP/kernel.out"
+wait "$both"
+stop "$two"
+# One that is written for the library has no socket of the kernel's that listens.
+start_b python3 "$TMP/kernel.py" <"$TMP/go" >"$TMP/kernel.out"
+both=$PID
+check "again" wait_for 10 grep -q bound "$TMP/kernel.out"
+serve_on "$TMP/two.log" "$B/tools/http_server" --addr $IP_B --port 8082 --root "$root"
+two=$PID
+check "a program of the library's listens beside it" wait_for 10 listens 8082
 echo >&5
 check "the kernel's listens, too" wait_for 10 grep -q listens "$TMP/kernel.out"
 check "status warns of it" status_is '.warnings | length == 1 and (.[0] | test("^port 8082: .* at 10.77.0.2"))'

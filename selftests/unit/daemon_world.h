@@ -23,7 +23,7 @@
 
 #define W_FLOWS 4096u
 #define W_PORTS 64u
-#define W_APPS 4u
+#define W_APPS 5u
 #define W_TCBS 256u
 #define W_TWS 32u
 #define W_SYNREQS 64u
