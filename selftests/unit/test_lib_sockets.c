@@ -344,10 +344,15 @@ static void test_shared_listener_is_busy(void **state)
 	assert_int_equal(tandem_epoll_wait(ep, &ev, 1, 0), 0);
 	world_until(has_used_again, &n);
 	listen_front(sk->extra->l.id, SHM_FRONT_SYNS | SHM_FRONT_SHARED);
+	/* Once or twice, that may be for want of CPU. */
 	n = world.n_uses;
-	peer_connect(8000);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(world.n_uses, n);
+		peer_connect(8000);
+		world_until(has_conn, &ls);
+		world_until(queue_is_empty, &ls);
+	}
 	world_until(has_used_again, &n);
-	world_until(queue_is_empty, &ls);
 	assert_int_equal(world.used_flags, SHM_USE_LOCAL);
 	listen_front(sk->extra->l.id, 0);
 	n = world.n_uses;
@@ -360,7 +365,7 @@ static void test_shared_listener_is_busy(void **state)
 	tandem_close(ep);
 	close_shared(sk);
 	world_until(all_taken, NULL);
-	assert_int_equal(world.n_given, 1);
+	assert_int_equal(world.n_given, 3);
 }
 
 /* ---- options ---- */

@@ -163,7 +163,9 @@ struct sock_listen {
 	bool want, asked;	/* shared: as the daemon has been told */
 	bool used, events;	/* the same (SHM_LISTEN_USE) */
 	bool blocked;		/* a thread has waited for it otherwise than by epoll */
-	struct mtime busy_until; /* as what came lay there for too long */
+	struct mtime busy_until; /* as what came lay there for too long, more than once: */
+	struct mtime late_since; /* .n_late times since then */
+	uint32_t n_late;
 	/* listen.c */
 	uint32_t core_id; /* our stack's listener, SHM_NIL: none */
 	uint32_t n_here;  /* in the queue, by that one */

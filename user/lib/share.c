@@ -26,6 +26,8 @@
 #define STALE_MS 30u
 #define TAKE_MS 5000u
 #define FETCH_MS 1000u
+#define LATE_MS 1000u
+#define LATE_MANY 3u
 #define BUSY_MS 10000u
 
 static int (*fd_of)(int handle);
@@ -288,11 +290,23 @@ static void use(struct sock *sk)
 		say_use(sk, events);
 }
 
-/* Something lay there for too long: for a time the daemon chooses who is not busy. */
-static void too_busy(struct sock *sk, struct mtime now)
+/*
+ * Something lay there for too long. Once that may be want of CPU; where it is so again and again, the daemon
+ * chooses for a time who is not busy.
+ */
+static void too_late(struct sock *sk, struct mtime now)
 {
-	sk->extra->l.busy_until = mtime_add_ms(now, BUSY_MS);
-	if (sk->extra->l.events && !eng.daemon_gone)
+	struct sock_listen *l = &sk->extra->l;
+
+	if (!l->n_late || mtime_diff_ns(now, l->late_since) > LATE_MS * NS_PER_MS) {
+		l->late_since = now;
+		l->n_late = 0;
+	}
+	if (++l->n_late < LATE_MANY)
+		return;
+	l->n_late = 0;
+	l->busy_until = mtime_add_ms(now, BUSY_MS);
+	if (l->events && !eng.daemon_gone)
 		say_use(sk, false);
 }
 
@@ -412,7 +426,7 @@ struct mtime listeners_stale(struct mtime now)
 			continue;
 		}
 		if (sk->extra->l.front)
-			too_busy(sk, now);
+			too_late(sk, now);
 		give_queue(sk);
 	}
 	return next;
