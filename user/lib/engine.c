@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * The engine: one round of the loop (eng_run()), the message rings to and from the daemon, and
- * the life of connections between the two (docs/architecture.md, "Hand-over"). No message
+ * The engine: one round of the loop (eng_run()), and the message rings to and from the daemon. No message
  * is ever lost: what finds its ring full waits in eng.out, in order.
  */
 #include <fcntl.h>
@@ -18,8 +17,6 @@
 #define MSG_BUDGET 256u
 #define EXIT_WAIT_MS 1000u
 #define LATE_TRIES 150
-#define PARTING_MS                                                                                 \
-	200u	      /* that a closed connection's last words may take before it is handed over */
 #define LAZY_US 1000u /* that a message may wait which nobody waits for */
 
 struct engine eng = ENGINE_FRESH;
@@ -195,141 +192,7 @@ void eng_daemon_lost(void)
 	}
 }
 
-/* ---- connections ---- */
-
-int conn_fifo_put(struct conn_fifo *f, struct conn_ref c, struct mtime until)
-{
-	if (f->len == f->size) {
-		uint32_t size = f->size ? f->size * 2 : 64;
-		struct conn_wait *e = malloc(size * sizeof(*e));
-
-		if (!e)
-			return -ENOMEM;
-		for (uint32_t i = 0; i < f->len; i++)
-			e[i] = f->e[(f->head + i) & (f->size - 1)];
-		free(f->e);
-		*f = (struct conn_fifo){e, 0, f->len, size};
-	}
-	f->e[(f->head + f->len++) & (f->size - 1)] = (struct conn_wait){c, until};
-	return 0;
-}
-
-void conn_fifo_pop(struct conn_fifo *f)
-{
-	f->head = (f->head + 1) & (f->size - 1);
-	f->len--;
-}
-
-void conn_fifo_free(struct conn_fifo *f)
-{
-	free(f->e);
-	memset(f, 0, sizeof(*f));
-}
-
-static struct mtime fifo_deadline(const struct conn_fifo *f)
-{
-	return f->len ? f->e[f->head].until : MTIME_NEVER;
-}
-
-const struct tcb *conn_get(struct conn_ref c)
-{
-	const struct tcb *t = c.conn == SHM_NIL ? NULL : tcp_get(eng.stack, c.conn);
-
-	return t && t->generation == c.generation ? t : NULL;
-}
-
-static void conn_say(enum shm_op op, struct conn_ref c, const struct tcp_addr_pair *a)
-{
-	struct shm_msg m = {.op = op,
-			    .conn = c.conn,
-			    .generation = c.generation,
-			    .local = a->local,
-			    .remote = a->remote,
-			    .local_port = a->local_port,
-			    .remote_port = a->remote_port};
-
-	eng_send_msg(&m);
-}
-
-void conn_gone(struct conn_ref c, const struct tcp_addr_pair *a)
-{
-	conn_say(SHM_CONN_GONE, c, a);
-}
-
-static void conn_say_of(enum shm_op op, struct conn_ref c)
-{
-	const struct tcb *t = conn_get(c);
-	struct tcp_addr_pair a;
-
-	if (!t)
-		return;
-	a = (struct tcp_addr_pair){t->local, t->remote, t->local_port, t->remote_port};
-	conn_say(op, c, &a);
-}
-
-/* One in TIME_WAIT can wait: what comes for it meanwhile is passed on, which wakes the daemon. */
-void conn_give(struct conn_ref c)
-{
-	struct shm_msg m = {.op = SHM_CONN_GIVE, .conn = c.conn, .generation = c.generation};
-	const struct tcb *t = conn_get(c);
-	bool lazily = t && t->state == TCP_TIME_WAIT;
-
-	conn_tell(c);
-	/* Without a daemon this stack finishes its orphans itself. */
-	if (eng.daemon_gone || !t || stack_export(eng.stack, c.conn))
-		return;
-	eng.n_given++;
-	if (lazily)
-		eng_send_msg_lazily(&m);
-	else
-		eng_send_msg(&m);
-}
-
-/*
- * All is said, the FIN included: that is acknowledged within a round trip, as a rule, and needs no
- * daemon. What comes after that, TIME_WAIT, is handed over (eng_take_events()), and so is a
- * connection whose peer takes longer.
- */
-static bool parts_soon(struct conn_ref c)
-{
-	const struct tcb *t = conn_get(c);
-
-	if (!t || !(t->flags & TCB_F_FIN_SENT) || t->state == TCP_TIME_WAIT)
-		return false;
-	return !conn_fifo_put(&eng.parting, c, mtime_add_ms(clock_now(), PARTING_MS));
-}
-
-struct mtime eng_conn_deadline(void)
-{
-	return mtime_min(fifo_deadline(&eng.parting), fifo_deadline(&eng.untold));
-}
-
-/* Those that have had their time by @now; MTIME_NEVER: all. */
-static void give_parting(struct mtime now)
-{
-	while (!mtime_is_never(fifo_deadline(&eng.parting)) &&
-	       !mtime_before(now, fifo_deadline(&eng.parting))) {
-		struct conn_ref c = eng.parting.e[eng.parting.head].c;
-
-		conn_fifo_pop(&eng.parting);
-		conn_give(c);
-	}
-}
-
-void conn_end(struct conn_ref c, bool abort, struct mtime now)
-{
-	if (!conn_get(c))
-		return;
-	tcp_set_cookie(eng.stack, c.conn, 0);
-	if (abort)
-		tcp_abort(eng.stack, c.conn, now);
-	else
-		tcp_close(eng.stack, c.conn, now);
-	eng_output(now);
-	if (!parts_soon(c))
-		conn_give(c);
-	eng_take_events();
-}
+/* ---- connections that come ---- */
 
 /* Takes a connection over from the daemon; false: no memory for it now. */
 static bool import(const struct shm_msg *m, struct mtime now)
@@ -540,9 +403,9 @@ void eng_take_events(void)
 		}
 		/* The listener's limit of fast opens is the daemon's to keep, so are the routes. */
 		if (ev.mask & EV_CONFIRMED)
-			conn_say_of(SHM_CONN_CONFIRMED, (struct conn_ref){ev.conn, ev.generation});
+			conn_say(SHM_CONN_CONFIRMED, (struct conn_ref){ev.conn, ev.generation});
 		if (ev.mask & EV_WAY)
-			conn_say_of(SHM_DOUBT, (struct conn_ref){ev.conn, ev.generation});
+			conn_say(SHM_DOUBT, (struct conn_ref){ev.conn, ev.generation});
 		sk = ev.cookie ? sock_by_cookie(ev.cookie) : NULL;
 		if (!sk)
 			continue;
@@ -596,7 +459,7 @@ uint32_t eng_run(struct mtime now)
 	if (to.passed && shm_ring_must_wake(&eng.pkts_to_daemon->hdr))
 		fd_signal(eng.bell_daemon);
 	eng_take_events();
-	give_parting(now);
+	conn_give_parting(now);
 	untold_run(now);
 	eng_output(now);
 	if (eng.out.len)
@@ -713,7 +576,7 @@ void eng_wind_up(void)
 		sock_release(container_of(f, struct sock, f), clock_now());
 		file_put(f);
 	}
-	give_parting(MTIME_NEVER);
+	conn_give_parting(MTIME_NEVER);
 	/* What is not taken by then the daemon rescues when the control socket closes. */
 	w.any_packet = true;
 	while (!eng.daemon_gone && (eng.n_given || eng.out.len)) {

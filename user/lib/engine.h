@@ -618,6 +618,8 @@ struct mtime eng_conn_deadline(void); /* when eng_run() has connections to hand 
 int conn_fifo_put(struct conn_fifo *f, struct conn_ref c, struct mtime until); /* -ENOMEM */
 void conn_fifo_pop(struct conn_fifo *f);
 void conn_fifo_free(struct conn_fifo *f);
+void conn_say(enum shm_op op, struct conn_ref c);
+void conn_give_parting(struct mtime now); /* those that have had their time; MTIME_NEVER: all */
 void eng_flush_lazy(void); /* before a sleep */
 void eng_daemon_lost(void);
 /* The program is done with a connection: ends it (@abort: RST) and hands over what is left. */
