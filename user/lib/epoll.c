@@ -484,12 +484,18 @@ static int item_add(struct epoll *ep, struct file *f, const struct epoll_event *
 	return 0;
 }
 
+/* One that could not be registered when it came is, now; in a child the parent's may be there already. */
 static int ctl_twins(struct epoll *ep, int op, struct file *f, struct epoll_event *ev)
 {
 	int fds[N_TWINS], err = 0;
 
-	for (uint32_t i = file_kernel_fds(f, fds); i-- && !err;)
+	for (uint32_t i = file_kernel_fds(f, fds); i-- && !err;) {
 		err = ctl_kernel(ep, op, fds[i], ev);
+		if (err == -ENOENT)
+			err = op == EPOLL_CTL_DEL ? 0 : ctl_kernel(ep, EPOLL_CTL_ADD, fds[i], ev);
+		else if (err == -EEXIST)
+			err = ctl_kernel(ep, EPOLL_CTL_MOD, fds[i], ev);
+	}
 	return err;
 }
 
@@ -505,6 +511,17 @@ static int ctl_ours(struct epoll *ep, int op, int fd, struct epoll_event *ev)
 		return -EINVAL;
 	if (op != EPOLL_CTL_DEL && !ev)
 		return -EFAULT;
+	if (op != EPOLL_CTL_ADD && op != EPOLL_CTL_MOD && op != EPOLL_CTL_DEL)
+		return -EINVAL;
+	if (op != EPOLL_CTL_DEL)
+		err = file_take(f);
+	if (err)
+		return err;
+	i = item_find(ep, f);
+	if (op == EPOLL_CTL_ADD ? i != NO_ITEM : i == NO_ITEM)
+		return i == NO_ITEM ? -ENOENT : -EEXIST;
+	if (op == EPOLL_CTL_MOD && (item_at(i)->events | ev->events) & EPOLLEXCLUSIVE)
+		return -EINVAL;
 	/* The kernel's halves alike; it also finds loops. */
 	if (f->kind == FILE_EPOLL)
 		err = make_kernel(container_of(f, struct epoll, f));
@@ -512,30 +529,15 @@ static int ctl_ours(struct epoll *ep, int op, int fd, struct epoll_event *ev)
 		err = ctl_twins(ep, op, f, ev);
 	if (err)
 		return err;
-	if (op != EPOLL_CTL_DEL)
-		err = file_take(f);
-	if (err)
-		return err;
-	i = item_find(ep, f);
-	switch (op) {
-	case EPOLL_CTL_ADD:
-		return i != NO_ITEM ? -EEXIST : item_add(ep, f, ev);
-	case EPOLL_CTL_MOD:
-		if (i == NO_ITEM)
-			return -ENOENT;
-		if ((item_at(i)->events | ev->events) & EPOLLEXCLUSIVE)
-			return -EINVAL;
-		ctl_twin(ep, op, f, ev);
-		item_set(i, ev);
-		return 0;
-	case EPOLL_CTL_DEL:
-		if (i == NO_ITEM)
-			return -ENOENT;
+	if (op == EPOLL_CTL_ADD)
+		return item_add(ep, f, ev);
+	if (op == EPOLL_CTL_DEL) {
 		item_free(i, f);
 		return 0;
-	default:
-		return -EINVAL;
 	}
+	ctl_twin(ep, op, f, ev);
+	item_set(i, ev);
+	return 0;
 }
 
 int tandem_epoll_ctl(int epfd, int op, int fd, struct epoll_event *ev)
