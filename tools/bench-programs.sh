@@ -112,6 +112,14 @@ bench_nginx() {
 	record "nginx keep-alive, light client" "$SERVER" light_http_json 80 /small
 	record "nginx close" "$SERVER" wrk_json 80 /small -H "Connection: close"
 	stop "$SERVER"
+	# As it is configured most often: a master, and workers that accept from one socket. A port of its own.
+	nginx_conf "$root" "$IP_B:82" on | sed '/access_log/a keepalive_requests 1000000000;
+		s/worker_processes 1/worker_processes 2/' >"$TMP/nginx.conf"
+	run_server "$TMP/log" nginx -e "$TMP/nginx.log" -c "$TMP/nginx.conf"
+	up 82 "$TMP/log"
+	record "nginx keep-alive, 2 workers" "$SERVER" wrk_json 82 /small
+	record "nginx close, 2 workers" "$SERVER" wrk_json 82 /small -H "Connection: close"
+	stop "$SERVER"
 }
 
 bench_redis() {

@@ -131,6 +131,38 @@ class Server(socketserver.ForkingTCPServer):
     max_children = 64
 Server((sys.argv[1], 8100), Echo).serve_forever(0.05)
 END
+# As vsftpd: a process for each connection limits its memory, and another one, its child by a system call of
+# its own, in a PID namespace of its own, serves.
+cat >"$TMP/limits.py" <<'END'
+import ctypes, os, resource, signal, socket, sys
+libc, SYS_clone = ctypes.CDLL(None), 56 if os.uname().machine == "x86_64" else 220
+def serve(c):
+    for limit in resource.RLIMIT_AS, resource.RLIMIT_DATA:
+        resource.setrlimit(limit, (200 << 20, 200 << 20))
+        assert resource.getrlimit(limit) == (200 << 20, 200 << 20)
+        assert resource.prlimit(0, limit) == (200 << 20, 200 << 20)
+    if not libc.syscall(SYS_clone, 0x20000000 | signal.SIGCHLD, 0, 0, 0, 0): # CLONE_NEWPID
+        while d := c.recv(65536):
+            c.sendall(d)
+        try: # they hold, if not to the byte
+            bytearray(8 << 30)
+            print("no limit", flush=True)
+        except MemoryError:
+            pass
+        os._exit(0)
+    c.close()
+    os.wait()
+    os._exit(0)
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+l = socket.create_server((sys.argv[1], 8104), backlog=64)
+while True:
+    c, _ = l.accept()
+    if not os.fork():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        l.close()
+        serve(c)
+    c.close()
+END
 cat >"$TMP/pool.py" <<'END'
 import multiprocessing as mp, os, signal, socket, sys
 def work(l):
@@ -185,6 +217,13 @@ check "python3 ForkingTCPServer listens" wait_for 10 listens 8100
 check "python3 ForkingTCPServer: 64 connections, a process for each" clients 8100 8
 stop "$server"
 ended "python3 ForkingTCPServer"
+serve "$TMP/limits.out" python3 "$TMP/limits.py" $IP_B
+server=$PID
+check "python3, processes that limit their memory: listens" wait_for 10 listens 8104
+check "python3, processes that limit their memory: 16 connections" clients 8104 2
+check "python3, processes that limit their memory: limits, and no complaint" sh -c "! grep . '$TMP/limits.out'"
+stop "$server"
+ended "python3, processes that limit their memory"
 for method in fork spawn forkserver; do
 	serve "$TMP/pool.out" python3 "$TMP/pool.py" $IP_B $method
 	server=$PID

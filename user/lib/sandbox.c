@@ -230,6 +230,17 @@ void lib_confine(void)
 	errno = saved;
 }
 
+void lib_mapped(uint64_t *all, uint64_t *private)
+{
+	*all = *private = 0;
+	eng_lock();
+	if (eng.state == ENGINE_UP) {
+		*private = eng.stack_mem_len;
+		*all = *private + eng.umem.size + eng.own.lay.size + eng.daemon.lay.size;
+	}
+	eng_unlock();
+}
+
 static unsigned port_forbidden(unsigned f)
 {
 	return (f & SANDBOX_NO_CTL ? PORT_NO_SENDMSG : 0) |

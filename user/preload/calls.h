@@ -149,6 +149,14 @@
 	X(int, initgroups, (const char *user, gid_t gid), (user, gid)) \
 	X(int, setrlimit, (__rlimit_resource_t res, const struct rlimit *l), (res, l)) \
 	X(int, setrlimit64, (__rlimit_resource_t res, const struct rlimit64 *l), (res, l)) \
+	X(int, getrlimit, (__rlimit_resource_t res, struct rlimit *l), (res, l)) \
+	X(int, getrlimit64, (__rlimit_resource_t res, struct rlimit64 *l), (res, l)) \
+	X(int, prlimit, \
+	  (pid_t pid, __rlimit_resource_t res, const struct rlimit *l, struct rlimit *old), \
+	  (pid, res, l, old)) \
+	X(int, prlimit64, \
+	  (pid_t pid, __rlimit_resource_t res, const struct rlimit64 *l, struct rlimit64 *old), \
+	  (pid, res, l, old)) \
 	X(int, prctl, \
 	  (int option, unsigned long a, unsigned long b, unsigned long c, unsigned long e), \
 	  (option, a, b, c, e)) \

@@ -2,15 +2,17 @@
 /*
  * Calls by which a process gives up rights, among them, perhaps, the way to the daemon: what it has
  * inherited is made usable before (user/lib/sandbox.c). A child that serves connections in a
- * chroot, as another user, or in a seccomp sandbox does this before it touches its sockets.
+ * chroot, as another user, or in a seccomp sandbox does this before it touches its sockets. Resource limits:
+ * limits.c.
  */
+#include <sched.h>
 #include <unistd.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/syscall.h>
 #include "shim.h"
 
-static void confine(void)
+void confine(void)
 {
 	if (shim_own_process())
 		lib_confine();
@@ -42,27 +44,6 @@ CONFINES(setresuid, (uid_t ruid, uid_t euid, uid_t suid), (ruid, euid, suid))
 CONFINES(setresgid, (gid_t rgid, gid_t egid, gid_t sgid), (rgid, egid, sgid))
 CONFINES(setgroups, (size_t n, const gid_t *list), (n, list))
 CONFINES(initgroups, (const char *user, gid_t gid), (user, gid))
-
-/* ---- limits: perhaps no descriptor, thread or memory can be had any more ---- */
-
-static void limited(int resource)
-{
-	if (resource == RLIMIT_NOFILE || resource == RLIMIT_NPROC || resource == RLIMIT_AS ||
-	    resource == RLIMIT_DATA)
-		confine();
-}
-
-PUBLIC int setrlimit(__rlimit_resource_t res, const struct rlimit *l)
-{
-	limited((int)res);
-	return real.setrlimit(res, l);
-}
-
-PUBLIC int setrlimit64(__rlimit_resource_t res, const struct rlimit64 *l)
-{
-	limited((int)res);
-	return real.setrlimit64(res, l);
-}
 
 /* ---- seccomp ---- */
 
@@ -107,6 +88,11 @@ PUBLIC long syscall(long nr, ...)
 			sandbox(as_filter((unsigned long)c));
 		else if (a == SECCOMP_SET_MODE_STRICT)
 			sandbox(NULL);
+		break;
+	/* On a stack of its own, or in our memory, it is no fork(). */
+	case SYS_clone:
+		if (!b && !(a & (CLONE_VM | CLONE_VFORK)) && shim_own_process())
+			return shim_raw_fork(nr, a, b, c, e, f);
 		break;
 	case SYS_prctl:
 		if (a == PR_SET_SECCOMP)

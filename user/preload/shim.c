@@ -203,6 +203,23 @@ static void forked_child(void)
 	epoll_fork(FORK_CHILD);
 }
 
+/* A fork() that libc knows nothing of (CLONE_NEWPID and its like), so that its handlers do not run. */
+long shim_raw_fork(long nr, long a, long b, long c, long e, long f)
+{
+	int saved;
+	long r;
+
+	before_fork();
+	r = real.syscall(nr, a, b, c, e, f, 0);
+	saved = errno;
+	if (r)
+		forked_parent();
+	else
+		forked_child();
+	errno = saved;
+	return r;
+}
+
 /* ---- behind exec ---- */
 
 /* Is it one that stands for a socket? Then @sun has its name (common/ctl.h). */

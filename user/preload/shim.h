@@ -137,6 +137,8 @@ extern int shim_placeholder;
 int shim_attach(void);
 /* Not in a child of vfork(), which shares our memory but not our descriptors? */
 bool shim_own_process(void);
+long shim_raw_fork(long nr, long a, long b, long c, long e, long f); /* syscall(SYS_clone, ...) */
+void confine(void); /* confine.c: before the process gives something up */
 /* All sockets of ours can be found by who gets their numbers by fork, exec or in a message. */
 void shim_share(void);
 /* Is @fd, which came over exec or in a message, a socket of tandem's? It has its entry then. */
