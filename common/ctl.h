@@ -14,7 +14,7 @@
 #include "fo_keys.h"
 
 #define CTL_MAGIC 0x74644354u
-#define CTL_VERSION 3u
+#define CTL_VERSION 4u
 #define CTL_RUN_DIR "/run/tandem"
 #define CTL_SOCKET_NAME "control"
 #define CTL_MAX_MSG 65536u

@@ -205,6 +205,33 @@ if command -v nginx >/dev/null; then
 else
 	skip "nginx: not installed"
 fi
+# One of two processes closes the listener, and leaves it in its epoll instance: as far as it goes, it is gone.
+cat >"$TMP/leaves.py" <<'END'
+import os, select, socket, sys
+l = socket.create_server(("", 7013))
+if not os.fork():
+    while True:
+        c, _ = l.accept()
+        c.sendall(c.getsockname()[0].encode() + b"\n")
+        while b := c.recv(65536):
+            c.sendall(b)
+p = select.epoll()
+p.register(l, select.EPOLLIN)
+p.poll(0)
+l.close()
+print("closed", flush=True)
+print("events", len(p.poll(3)), flush=True)
+sys.stdin.readline()
+END
+mkfifo "$TMP/in"
+exec 9<>"$TMP/in"
+start_b setsid "$TANDEM" run --on "$TD" -- python3 "$TMP/leaves.py" >"$TMP/leaves" 2>&1 <&9
+leaves=$PID
+check "one of two processes closes the listener" wait_for 20 grep -q closed "$TMP/leaves"
+check "the other one serves this host" in_b "${client[@]}" 127.0.0.1 7013
+check "which the first one does not see" wait_for 10 grep -q '^events 0' "$TMP/leaves"
+kill -- "-$leaves"
+wait "$leaves" 2>/dev/null
 cat >"$TMP/activate.py" <<'END'
 import os, socket, sys
 s = socket.create_server(("", 7012))

@@ -434,7 +434,7 @@ static ssize_t receive(struct client *c, void *msg, size_t len)
 			   .msg_controllen = sizeof(cm.buf)};
 	ssize_t n = recvmsg(c->w.fd, &m, MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC);
 
-	take_fds(c, n > 0 ? CMSG_FIRSTHDR(&m) : NULL);
+	take_fds(c, n >= 0 ? CMSG_FIRSTHDR(&m) : NULL);
 	return n;
 }
 
@@ -457,6 +457,7 @@ static void on_client(struct daemon *d, struct watch *w, uint32_t events)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
+		close_fds(c);
 		end_client(d, c);
 		return;
 	}

@@ -45,6 +45,12 @@ static bool has_mates(const struct member *m)
 	return m->share && m->share->n_users > 1;
 }
 
+/* It answers SYNs, or would, and others can do so in its place. */
+static bool may_be_stopped(const struct member *m)
+{
+	return has_mates(m) && m->uses && m->share->n_able == m->share->n_users;
+}
+
 static bool may_use(const struct member *m)
 {
 	return m->uses && !m->share->changed && (m->events || !has_mates(m));
@@ -152,7 +158,7 @@ void front_update(struct daemon *d, struct group *g)
 		uint8_t shared = has_mates(m) ? SHM_FRONT_SHARED : 0;
 
 		say_front(d, m, m->can_front && flags ? flags | shared : 0);
-		if (shared && m->can_front)
+		if (may_be_stopped(m))
 			d->stop_look = mtime_min(d->stop_look, mtime_add_ns(d->now, STOP_LOOK_NS));
 	}
 }
@@ -178,23 +184,18 @@ static bool is_stopped(const struct app *a)
 	return p && (!strncmp(p, ") T", 3) || !strncmp(p, ") t", 3));
 }
 
-/* The others of a socket go on without those that are stopped; and with them when they continue. */
-static bool look_for_stopped(struct daemon *d, struct group *g)
+/* The others of its sockets go on without one that is stopped; and with it when it continues. */
+static bool look_for_stopped(struct daemon *d, struct app *a)
 {
-	bool changed = false, any = false;
+	bool was = a->stopped, looks = false;
 
-	for (struct member *m = g->members; m; m = m->next) {
-		bool was = m->app->stopped;
-
-		if (!has_mates(m) || !m->uses || m->share->n_able != m->share->n_users)
-			continue;
-		m->app->stopped = is_stopped(m->app);
-		changed |= m->app->stopped != was;
-		any = true;
-	}
-	if (changed)
-		front_update(d, g);
-	return any;
+	for (uint32_t i = 0; i < a->n_members && !looks; i++)
+		looks = a->members[i] && may_be_stopped(a->members[i]);
+	a->stopped = looks && is_stopped(a);
+	for (uint32_t i = 0; i < a->n_members && a->stopped != was; i++)
+		if (a->members[i] && a->members[i]->uses)
+			front_update(d, a->members[i]->group);
+	return looks;
 }
 
 struct mtime front_run(struct daemon *d)
@@ -203,8 +204,9 @@ struct mtime front_run(struct daemon *d)
 
 	if (mtime_before(d->now, d->stop_look))
 		return d->stop_look;
-	for (struct group *g = d->groups; g; g = g->next)
-		any |= look_for_stopped(d, g);
+	for (uint32_t s = 1; s < d->slots; s++)
+		if (d->apps[s])
+			any |= look_for_stopped(d, d->apps[s]);
 	d->stop_look = any ? mtime_add_ns(d->now, STOP_LOOK_NS) : MTIME_NEVER;
 	return d->stop_look;
 }

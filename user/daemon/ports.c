@@ -17,6 +17,7 @@
 #include "daemon.h"
 
 #define SYSCTL "/proc/sys/net/ipv4/"
+#define PICK_TRIES 8
 #define REFRESH_MS 1000u
 
 static bool has_cap(pid_t pid)
@@ -103,7 +104,7 @@ static int try_bind(const struct sockaddr_in *sin, bool reuse, int *fd)
  * Without SO_REUSEADDR at first: the kernel remembers it, and would give the port to others that
  * set it as long as nobody listens there, which we do for some only (twin.c).
  */
-int kernel_bind(const struct ip_addr *addr, uint16_t *port, bool reuse, int *fd)
+static int bind_once(const struct ip_addr *addr, uint16_t *port, bool reuse, int *fd)
 {
 	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = *port};
 	socklen_t len = sizeof(sin);
@@ -118,12 +119,30 @@ int kernel_bind(const struct ip_addr *addr, uint16_t *port, bool reuse, int *fd)
 		return err;
 	if (getsockname(s, (struct sockaddr *)&sin, &len))
 		err = -errno;
-	else
+	/* One that the kernel picks it takes back when the socket ceases to listen; one that is asked for not. */
+	if (!err && !*port) {
+		close(s);
+		err = try_bind(&sin, false, &s);
+		if (err)
+			return err;
+	}
+	if (!err)
 		*port = sin.sin_port;
 	if (fd && !err)
 		*fd = s;
 	else
 		close(s);
+	return err;
+}
+
+int kernel_bind(const struct ip_addr *addr, uint16_t *port, bool reuse, int *fd)
+{
+	bool pick = !*port;
+	int err = bind_once(addr, port, reuse, fd);
+
+	/* Somebody was quicker. */
+	for (int i = 0; pick && err == -EADDRINUSE && i < PICK_TRIES; i++)
+		err = bind_once(addr, port, reuse, fd);
 	return err;
 }
 

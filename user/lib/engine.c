@@ -24,9 +24,9 @@ struct engine eng = ENGINE_FRESH;
 /* High enough for programs that count descriptors, low enough for a small descriptor table. */
 #define PRIVATE_FDS 960
 
-static void (*private_hook)(int fd);
+static void (*private_hook)(int fd, bool on);
 
-void lib_private_fds(void (*hook)(int fd))
+void lib_private_fds(void (*hook)(int fd, bool on))
 {
 	private_hook = hook;
 }
@@ -45,8 +45,15 @@ int fd_private(int fd)
 	else
 		n = fd;
 	if (n >= 0 && private_hook)
-		private_hook(n);
+		private_hook(n, true);
 	return n;
+}
+
+void fd_private_close(int fd)
+{
+	if (private_hook)
+		private_hook(fd, false);
+	close(fd);
 }
 
 static void (*tell_hook)(bool trouble, const char *text);

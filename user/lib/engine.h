@@ -161,6 +161,7 @@ struct sock_listen {
 	uint8_t since_twins;   /* accepted, since its twins were asked */
 	struct mtime aq_since; /* that nobody has accepted what is there */
 	bool want, asked;	/* shared: as the daemon has been told */
+	uint16_t fetching;	/* calls that wait for an answer of the daemon's */
 	bool used, events;	/* the same (SHM_LISTEN_USE) */
 	bool blocked;		/* a thread has waited for it otherwise than by epoll */
 	struct mtime busy_until; /* as what came lay there for too long, more than once: */
@@ -273,6 +274,8 @@ int sock_queue_conn(struct sock *sk, struct conn_ref c);
  */
 int sock_wait(struct sock *sk, struct mtime until);
 int sock_wait_event(struct sock *sk, struct mtime until); /* the same, wherever it is */
+/* For what the daemon does with it: not for the kernel's sockets beside it. */
+int sock_wait_daemon(struct sock *sk, struct mtime until);
 static inline uint64_t timespec_ns(const struct timespec *ts)
 {
 	/* A century is as good as for ever, and adds without overflow. */
@@ -314,8 +317,9 @@ int64_t udp_recvmsg(struct sock *sk, struct msghdr *msg, int flags);
 int64_t udp_sendmsg(struct sock *sk, const struct msghdr *msg, int flags, bool flush);
 /* The kernel's sockets that @sk receives from, too: how many. */
 uint32_t sock_kernel_fds(const struct sock *sk, int fds[N_TWINS]);
-/* setup.c: @kfd is ours from here on; -1: none. Then: it is let go of, also in all epoll instances. */
-void twin_set(struct sock *sk, int kfd);
+/* setup.c: @kfd is ours from here on; -1: none. True: the kernel's socket is another one than before. */
+bool twin_set(struct sock *sk, int kfd);
+/* It is let go of, also in all epoll instances. */
 void twin_drop(struct sock *sk);
 void sock_options_copy(struct sock *sk, int kfd);
 /* In a new stack, with a new daemon. */
@@ -679,6 +683,7 @@ void keeper_unpark(void);
  * own. Returns the new one (@fd itself where that is not possible); -1 stays -1.
  */
 int fd_private(int fd);
+void fd_private_close(int fd);
 /* To the user, if anybody prints it (lib_tell_hook()). */
 void lib_tell(bool trouble, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void fd_signal(int efd);

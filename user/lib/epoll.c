@@ -42,6 +42,7 @@ struct epoll {
 	uint32_t n_ready;
 	int kfd;	   /* -1: no kernel descriptor yet */
 	bool inherited;	   /* from before a fork */
+	bool parents;	   /* its kernel's half is the parent's, too, with what that has registered */
 	bool adopted;	   /* kfd is the program's, which closes it */
 	uint32_t n_kernel; /* registered with it; not less than there are */
 	uint32_t since_kernel;
@@ -229,7 +230,8 @@ void epoll_inherit(struct file *f)
 	f->wq.head = NULL;
 	set_first_item(&f->wq, items);
 	if (f->kind == FILE_EPOLL)
-		container_of(f, struct epoll, f)->inherited = true;
+		container_of(f, struct epoll, f)->inherited =
+			container_of(f, struct epoll, f)->parents = true;
 }
 
 static int make_kernel(struct epoll *ep)
@@ -484,18 +486,22 @@ static int item_add(struct epoll *ep, struct file *f, const struct epoll_event *
 	return 0;
 }
 
-/* One that could not be registered when it came is, now; in a child the parent's may be there already. */
+/* One that could not be registered when it came is, now. */
 static int ctl_twins(struct epoll *ep, int op, struct file *f, struct epoll_event *ev)
 {
 	int fds[N_TWINS], err = 0;
+	uint32_t n = file_kernel_fds(f, fds), i;
 
-	for (uint32_t i = file_kernel_fds(f, fds); i-- && !err;) {
+	for (i = 0; i < n && !err; i++) {
 		err = ctl_kernel(ep, op, fds[i], ev);
 		if (err == -ENOENT)
 			err = op == EPOLL_CTL_DEL ? 0 : ctl_kernel(ep, EPOLL_CTL_ADD, fds[i], ev);
-		else if (err == -EEXIST)
-			err = ctl_kernel(ep, EPOLL_CTL_MOD, fds[i], ev);
+		/* In a child, whose parent has registered the same file under another number. */
+		if (ep->parents && f->kind == FILE_SOCK)
+			err = 0;
 	}
+	while (err && op == EPOLL_CTL_ADD && --i)
+		ctl_kernel(ep, EPOLL_CTL_DEL, fds[i - 1], NULL);
 	return err;
 }
 
@@ -517,6 +523,9 @@ static int ctl_ours(struct epoll *ep, int op, int fd, struct epoll_event *ev)
 		err = file_take(f);
 	if (err)
 		return err;
+	f = file_get(fd); /* that may have slept */
+	if (!f)
+		return -EBADF;
 	i = item_find(ep, f);
 	if (op == EPOLL_CTL_ADD ? i != NO_ITEM : i == NO_ITEM)
 		return i == NO_ITEM ? -ENOENT : -EEXIST;
@@ -529,8 +538,12 @@ static int ctl_ours(struct epoll *ep, int op, int fd, struct epoll_event *ev)
 		err = ctl_twins(ep, op, f, ev);
 	if (err)
 		return err;
-	if (op == EPOLL_CTL_ADD)
-		return item_add(ep, f, ev);
+	if (op == EPOLL_CTL_ADD) {
+		err = item_add(ep, f, ev);
+		if (err && !is_udp(f))
+			ctl_twins(ep, EPOLL_CTL_DEL, f, NULL);
+		return err;
+	}
 	if (op == EPOLL_CTL_DEL) {
 		item_free(i, f);
 		return 0;
@@ -555,7 +568,8 @@ void epoll_mirror(struct file *f, int kfd)
 	for (uint32_t i = first_item(&f->wq); i != NO_ITEM; i = item_at(i)->wq_next) {
 		struct epoll_event ev = {.events = item_at(i)->events, .data = item_at(i)->data};
 
-		ctl_kernel(item_ep(item_at(i)), EPOLL_CTL_ADD, kfd, &ev);
+		if (!item_ep(item_at(i))->parents)
+			ctl_kernel(item_ep(item_at(i)), EPOLL_CTL_ADD, kfd, &ev);
 	}
 }
 

@@ -310,8 +310,12 @@ int tandem_setsockopt(int fd, int level, int name, const void *val, socklen_t le
 
 	if (!err) {
 		err = do_setsockopt(sk, level, name, val, len);
-		/* What the kernel does not take, its connections have to do without. */
-		if (!err && sk->state == SK_LISTEN && sk->extra->twins[TWIN_V4] >= 0)
+		/*
+		 * What the kernel does not take, its connections have to do without. Who else may have the
+		 * port is the daemon's to say.
+		 */
+		if (!err && sk->state == SK_LISTEN && sk->extra->twins[TWIN_V4] >= 0 &&
+		    (level != SOL_SOCKET || (name != SO_REUSEADDR && name != SO_REUSEPORT)))
 			setsockopt(sk->extra->twins[TWIN_V4], level, name, val, len);
 	}
 	return (int)call_end(sk, err);
@@ -559,8 +563,7 @@ int tandem_getsockopt(int fd, int level, int name, void *val, socklen_t *len)
 
 void sock_options_copy(struct sock *sk, int kfd)
 {
-	static const int names[] = {SO_REUSEADDR, SO_REUSEPORT, SO_RCVTIMEO, SO_SNDTIMEO,
-				    SO_LINGER};
+	static const int names[] = {SO_RCVTIMEO, SO_SNDTIMEO, SO_LINGER};
 	struct timeval tv;
 	socklen_t len;
 	int one = 1;
@@ -594,7 +597,12 @@ void lib_options_copy(int fd, int kfd)
 	int err;
 	struct sock *sk = call_sock(fd, &err);
 
-	if (!err)
+	if (!err) {
+		const int addr = sk->reuseaddr, port = sk->reuseport;
+
+		setsockopt(kfd, SOL_SOCKET, SO_REUSEADDR, &addr, sizeof(addr));
+		setsockopt(kfd, SOL_SOCKET, SO_REUSEPORT, &port, sizeof(port));
 		sock_options_copy(sk, kfd);
+	}
 	call_end(sk, err);
 }

@@ -149,6 +149,7 @@ static const struct {
 	{SANDBOX_NO_CTL, SYS_sendmsg, 0, 0},
 	{SANDBOX_NO_CTL, SYS_recvmsg, 0, 0},
 	{SANDBOX_NO_SENDTO, SYS_sendto, 0, 0},
+	{SANDBOX_NO_ACCEPT4, SYS_accept4, 0, 0},
 	{SANDBOX_NO_FCNTL, SYS_fcntl, F_OFD_GETLK, 0},
 	{SANDBOX_NO_FCNTL, SYS_fcntl, F_GETFL, 0},
 	{SANDBOX_NO_EVENTFD, SYS_eventfd2, EFD_NONBLOCK | EFD_CLOEXEC, 0},

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 #include "engine.h"
+#include "sandbox.h"
 #include "calls.h"
 #include "shim.h"
 #include "udp.h"
@@ -229,7 +230,9 @@ static int ask_to_listen(struct sock *sk, struct ctl_listen *req)
 
 	if (err)
 		return err;
-	twin_set(sk, twin);
+	/* One that we have had since a former daemon has them. */
+	if (twin_set(sk, twin))
+		sock_options_copy(sk, twin);
 	sk->extra->bind_id = SHM_NIL;
 	sk->extra->local_port = rep.port;
 	l->id = rep.id;
@@ -420,17 +423,29 @@ void lib_unaccept(int fd, int conn)
 
 /* ---- the kernel's sockets beside it ---- */
 
-void twin_set(struct sock *sk, int kfd)
+static uint64_t cookie_of(int kfd)
 {
+	uint64_t cookie = 0;
+	socklen_t len = sizeof(cookie);
+
+	getsockopt(kfd, SOL_SOCKET, SO_COOKIE, &cookie, &len);
+	return cookie;
+}
+
+bool twin_set(struct sock *sk, int kfd)
+{
+	int have = sk->extra->twins[TWIN_V4];
+
 	if (kfd < 0)
-		return;
-	if (sk->extra->twins[TWIN_V4] >= 0) {
-		close(kfd); /* the same again */
-		return;
+		return false;
+	if (have >= 0 && cookie_of(have) == cookie_of(kfd)) {
+		fd_private_close(kfd);
+		return false;
 	}
+	twin_drop(sk);
 	sk->extra->twins[TWIN_V4] = kfd;
-	sock_options_copy(sk, kfd);
 	epoll_mirror(&sk->f, kfd);
+	return true;
 }
 
 void twin_drop(struct sock *sk)
@@ -440,8 +455,16 @@ void twin_drop(struct sock *sk)
 	if (kfd < 0)
 		return;
 	epoll_unmirror(&sk->f, kfd);
-	close(kfd);
+	fd_private_close(kfd);
 	sk->extra->twins[TWIN_V4] = -1;
+}
+
+static bool listens(int kfd)
+{
+	socklen_t len = sizeof(int);
+	int on = 0;
+
+	return !getsockopt(kfd, SOL_SOCKET, SO_ACCEPTCONN, &on, &len) && on;
 }
 
 /* -EAGAIN: they have none. */
@@ -450,14 +473,18 @@ static int accept_twins(struct sock *sk, struct sockaddr *addr, socklen_t *len, 
 	int fds[N_TWINS];
 
 	sk->extra->l.since_twins = 0;
+	if (eng.forbidden & SANDBOX_NO_ACCEPT4)
+		return -EAGAIN;
 	for (uint32_t i = sock_kernel_fds(sk, fds); i--;) {
 		int k = accept4(fds[i], addr, len, flags);
 
 		if (k >= 0)
 			return k;
-		/* Others are of one that was ended, or of the socket's state, which is the daemon's to see to. */
 		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
 			return -errno;
+		/* Somebody has ended it for all: it would be ready for ever. */
+		if (errno == EINVAL && fds[i] == sk->extra->twins[TWIN_V4] && !listens(fds[i]))
+			twin_drop(sk);
 	}
 	return -EAGAIN;
 }

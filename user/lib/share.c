@@ -281,8 +281,8 @@ static void use(struct sock *sk)
 
 	if (l->id == SHM_NIL || eng.daemon_gone)
 		return;
-	/* Who has asked the daemon for one waits for the answer, whatever there is to be had. */
-	l->blocked |= !l->asked && !epoll_alone(&sk->f);
+	/* Who waits for the daemon's answer does not wait for connections. */
+	l->blocked |= !l->fetching && !epoll_alone(&sk->f);
 	events = !l->blocked;
 	if (events && l->busy_until.ns && mtime_before(clock_now(), l->busy_until))
 		events = false;
@@ -372,8 +372,11 @@ int listener_fetch(struct sock *sk)
 	if (!pending(sk))
 		return 0;
 	ask(sk);
+	sk->extra->l.fetching++;
 	while (!r && sk->state == SK_LISTEN && sk->extra->l.asked && !sk->extra->l.aq_len)
-		r = sock_wait_event(sk, until);
+		r = sock_wait_daemon(sk, until);
+	if (sk->state == SK_LISTEN)
+		sk->extra->l.fetching--;
 	return r == -ETIMEDOUT ? 0 : r;
 }
 

@@ -14,7 +14,7 @@
  * @hook hears of each descriptor that the engine keeps for itself, the program must not close them.
  * To be set before the engine attaches.
  */
-void lib_private_fds(void (*hook)(int fd));
+void lib_private_fds(void (*hook)(int fd, bool on));
 /* Makes @fd one of these: moves it out of the program's way. Its new number; -1 stays -1. */
 int lib_private_fd(int fd);
 

@@ -164,11 +164,11 @@ static void wake_blocked(struct watch *w, uint32_t events)
 	waiter_wake(container_of(w, struct sock_watch, watch)->waiter);
 }
 
-int sock_wait_event(struct sock *sk, struct mtime until)
+static int wait_event(struct sock *sk, struct mtime until, bool for_twins)
 {
 	struct pollfd twins[N_TWINS];
 	int fds[N_TWINS];
-	uint32_t n = sock_kernel_fds(sk, fds);
+	uint32_t n = for_twins ? sock_kernel_fds(sk, fds) : 0;
 	struct waiter w = WAITER_INIT;
 	struct sock_watch sw = {.watch.fn = wake_blocked, .waiter = &w};
 	int r;
@@ -181,6 +181,16 @@ int sock_wait_event(struct sock *sk, struct mtime until)
 	if (eng.n_shared_l)
 		listeners_want();
 	return r ? r : file_is_open(&sk->f) ? 0 : -EBADF;
+}
+
+int sock_wait_event(struct sock *sk, struct mtime until)
+{
+	return wait_event(sk, until, true);
+}
+
+int sock_wait_daemon(struct sock *sk, struct mtime until)
+{
+	return wait_event(sk, until, false);
 }
 
 int sock_wait(struct sock *sk, struct mtime until)
@@ -304,7 +314,7 @@ static void unlisten(struct sock *sk, struct mtime now)
 
 	if (sk->shared)
 		listener_unshare(sk);
-	twin_drop(sk); /* or the daemon, which has it as well, would keep it in our epoll instances */
+	twin_drop(sk);
 	/* Before our stack forgets what is half-open. */
 	known = !ctl_call(&req, CTL_UNLISTEN, NULL);
 	listen_end(sk);
@@ -397,6 +407,7 @@ void sock_close(struct sock *sk)
 {
 	/* No call finds it by its handle from here on; those that are in one get EBADF. */
 	file_remove(&sk->f);
+	twin_drop(sk); /* out of the instances while we know them: others have the same open file */
 	epoll_forget(&sk->f.wq);
 	waitq_notify(&sk->f.wq, EPOLLHUP);
 	linger(sk);

@@ -142,7 +142,8 @@ int v6_accept(int h, struct sockaddr *addr, socklen_t *len, int flags)
 	if (!ext_get(h)->v6 || !addr || !len)
 		return tandem_accept4(h, addr, len, flags);
 	c = tandem_accept4(h, (struct sockaddr *)&ss, &l, flags);
-	if (is_sock(c)) {
+	/* Also where the kernel has accepted it for us: by IPv4. */
+	if (is_sock(c) || (c >= 0 && ss.ss_family == AF_INET)) {
 		addr_out((const struct sockaddr_in *)(const void *)&ss, addr, len);
 	} else if (c >= 0) {
 		memcpy(addr, &ss, *len < l ? *len : l);

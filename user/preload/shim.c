@@ -71,9 +71,9 @@ static void tell(bool trouble, const char *text)
 
 /* ---- attaching ---- */
 
-static void keep_private(int fd)
+static void keep_private(int fd, bool on)
 {
-	fd_set_entry(fd, FD_PRIVATE);
+	fd_set_entry(fd, on ? FD_PRIVATE : 0);
 }
 
 static int make_placeholder(void)
