@@ -209,7 +209,9 @@ fi
 cat >"$TMP/leaves.py" <<'END'
 import os, select, socket, sys
 l = socket.create_server(("", 7013))
+r, w = os.pipe()
 if not os.fork():
+    os.read(r, 1)
     while True:
         c, _ = l.accept()
         c.sendall(c.getsockname()[0].encode() + b"\n")
@@ -220,7 +222,9 @@ p.register(l, select.EPOLLIN)
 p.poll(0)
 l.close()
 print("closed", flush=True)
-print("events", len(p.poll(3)), flush=True)
+sys.stdin.readline()
+print("events", len(p.poll(0)), flush=True)
+os.write(w, b".")
 sys.stdin.readline()
 END
 mkfifo "$TMP/in"
@@ -228,8 +232,13 @@ exec 9<>"$TMP/in"
 start_b setsid "$TANDEM" run --on "$TD" -- python3 "$TMP/leaves.py" >"$TMP/leaves" 2>&1 <&9
 leaves=$PID
 check "one of two processes closes the listener" wait_for 20 grep -q closed "$TMP/leaves"
-check "the other one serves this host" in_b "${client[@]}" 127.0.0.1 7013
-check "which the first one does not see" wait_for 10 grep -q '^events 0' "$TMP/leaves"
+start_b "${client[@]}" 127.0.0.1 7013
+client_pid=$PID
+waits() { [ "$(in_b ss -Hltn 'sport = :7013' | awk '{ print $2 }')" = 1 ]; }
+check "somebody on this host connects, whom nobody accepts yet" wait_for 10 waits
+echo >&9
+check "the first one does not see it" wait_for 10 grep -q '^events 0' "$TMP/leaves"
+check "the other one serves it" wait "$client_pid"
 kill -- "-$leaves"
 wait "$leaves" 2>/dev/null
 cat >"$TMP/activate.py" <<'END'

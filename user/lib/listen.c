@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Listeners of our own stack (docs/architecture.md, "Listeners in the application"): while our
- * process has a port alone, or uses alone what it shares, its SYNs come to us. What the stack cannot do by itself it leaves to
+ * Listeners of our own stack (docs/architecture.md, "Listeners in the application"): while our process has a
+ * port alone, or its part of one, its SYNs come to us. What the stack cannot do by itself it leaves to
  * the daemon, which has the same listener.
  *
  * The daemon knows of a connection that came so when it is told: after TELL_MS, so that those that
