@@ -163,8 +163,8 @@ struct sock_listen {
 	bool want, asked;	/* shared: as the daemon has been told */
 	uint16_t fetching;	/* calls that wait for an answer of the daemon's */
 	bool used, events;	/* the same (SHM_LISTEN_USE) */
-	bool blocked;		/* a thread has waited for it otherwise than by epoll */
-	struct mtime busy_until; /* as what came lay there for too long, more than once: */
+	/* As a thread has waited for it otherwise than by epoll, or what came lay there for too long: */
+	struct mtime busy_until;
 	struct mtime late_since; /* .n_late times since then */
 	uint32_t n_late;
 	/* listen.c */

@@ -143,12 +143,16 @@ static void leave_stack(void)
 
 /*
  * One of several processes, which may not have the port (any more), waits for another that has the
- * right, or may be first: once the daemon knows the share, showing its descriptor is enough.
+ * right, or may be first: once the daemon knows the share, showing its descriptor is enough. With
+ * SO_REUSEPORT the one that shows the kernel's socket has to come first.
  */
 static bool wait_for_others(const struct sock *sk, int err, struct mtime now)
 {
-	return sk->shared && (err == -EACCES || err == -EADDRINUSE) &&
-	       mtime_before(now, eng.heir_end);
+	bool in_use = err == -EADDRINUSE;
+
+	if (!mtime_before(now, eng.heir_end))
+		return false;
+	return sk->shared ? in_use || err == -EACCES : sk->reuseport && in_use;
 }
 
 static void listeners_again(struct mtime now)

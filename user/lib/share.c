@@ -277,14 +277,14 @@ static void say_use(struct sock *sk, bool events)
 static void use(struct sock *sk)
 {
 	struct sock_listen *l = &sk->extra->l;
-	bool events;
+	bool events = true;
 
 	if (l->id == SHM_NIL || eng.daemon_gone)
 		return;
 	/* Who waits for the daemon's answer does not wait for connections. */
-	l->blocked |= !l->fetching && !epoll_alone(&sk->f);
-	events = !l->blocked;
-	if (events && l->busy_until.ns && mtime_before(clock_now(), l->busy_until))
+	if (!l->fetching && !epoll_alone(&sk->f))
+		l->busy_until = mtime_add_ms(clock_now(), BUSY_MS);
+	if (l->busy_until.ns && mtime_before(clock_now(), l->busy_until))
 		events = false;
 	if (!l->used || l->events != events)
 		say_use(sk, events);
@@ -456,7 +456,7 @@ static void shared(struct sock *sk, int fd)
 	if (sk->state != SK_LISTEN)
 		return;
 	eng.n_shared_l++;
-	sk->extra->l.used = sk->extra->l.events = sk->extra->l.blocked = false;
+	sk->extra->l.used = sk->extra->l.events = false;
 	listen_front(sk->extra->l.id, 0);
 	give_queue(sk);
 }
