@@ -225,6 +225,71 @@ static void test_one_of_several_is_stopped(void **state)
 	done();
 }
 
+static void a_second_later(void)
+{
+	ts_advance(&w.t, 1001);
+	w.d.now = w.t.now;
+	front_run(&w.d);
+}
+
+static void signal_and_wait(pid_t pid, int sig, int how)
+{
+	int status;
+
+	assert_int_equal(kill(pid, sig), 0);
+	assert_int_equal(waitpid(pid, &status, how), pid);
+}
+
+static void all_fronts_are(bool spread, uint32_t slot)
+{
+	for (const struct group *g = w.d.groups; g; g = g->next) {
+		if (spread)
+			assert_true(g->front_slot >= TD_MAX_SLOTS);
+		else
+			assert_int_equal(g->front_slot, slot);
+	}
+}
+
+/* It is so for all of its sockets; and where all are stopped, until one goes on. */
+static void test_stopped_with_several_sockets(void **state)
+{
+	struct app *a = master(0), *b = w_app(2);
+	struct ctl_listen_reply second = start_listener(a, LOCAL, 0);
+	int fd = share(a, second.id);
+	struct ctl_take_reply rb = share_joins(b, share_fd), rb2 = share_joins(b, fd);
+	pid_t pid;
+
+	(void)state;
+	uses(a, lr.id, EVENTS);
+	uses(b, rb.id, EVENTS);
+	uses(a, second.id, EVENTS);
+	uses(b, rb2.id, EVENTS);
+	all_fronts_are(true, 0);
+	pid = fork();
+	if (!pid) {
+		pause();
+		_exit(0);
+	}
+	b->pid = pid;
+	signal_and_wait(pid, SIGSTOP, WUNTRACED);
+	a_second_later();
+	all_fronts_are(false, 1);
+	a->pid = pid;
+	a_second_later();
+	all_fronts_are(false, TD_SLOT_DAEMON);
+	uses(b, rb.id, SHM_USE_LOCAL);
+	uses(b, rb2.id, SHM_USE_LOCAL);
+	a_second_later();
+	signal_and_wait(pid, SIGCONT, WCONTINUED);
+	uses(b, rb.id, EVENTS);
+	uses(b, rb2.id, EVENTS);
+	a_second_later();
+	all_fronts_are(true, 0);
+	signal_and_wait(pid, SIGKILL, 0);
+	close(fd);
+	done();
+}
+
 /* A master opens a socket for each worker (SO_REUSEPORT); each has all, and uses its own. */
 static void test_sockets_of_one_master(void **state)
 {
@@ -446,6 +511,7 @@ int main(void)
 		cmocka_unit_test(test_several_that_wait_for_events),
 		cmocka_unit_test(test_several_of_one_socket_and_another),
 		cmocka_unit_test(test_one_of_several_is_stopped),
+		cmocka_unit_test(test_stopped_with_several_sockets),
 		cmocka_unit_test(test_sockets_of_one_master),
 		cmocka_unit_test(test_half_open_outlives_its_process),
 		cmocka_unit_test(test_half_open_outlives_its_member),
