@@ -108,13 +108,16 @@ static int bind_once(const struct ip_addr *addr, uint16_t *port, bool reuse, int
 {
 	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = *port};
 	socklen_t len = sizeof(sin);
+	bool shared = false;
 	int s, err;
 
 	if (!ip_addr_is_any(addr))
 		sin.sin_addr.s_addr = ip_addr_to_v4(addr);
 	err = try_bind(&sin, false, &s);
-	if (err == -EADDRINUSE && reuse)
+	if (err == -EADDRINUSE && reuse) {
+		shared = true;
 		err = try_bind(&sin, true, &s);
+	}
 	if (err)
 		return err;
 	if (getsockname(s, (struct sockaddr *)&sin, &len))
@@ -122,7 +125,7 @@ static int bind_once(const struct ip_addr *addr, uint16_t *port, bool reuse, int
 	/* One that the kernel picks it takes back when the socket ceases to listen; one that is asked for not. */
 	if (!err && !*port) {
 		close(s);
-		err = try_bind(&sin, false, &s);
+		err = try_bind(&sin, shared, &s);
 		if (err)
 			return err;
 	}

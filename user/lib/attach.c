@@ -282,7 +282,7 @@ int ctl_take(int fd, uint64_t cookie, struct ctl_take_reply *reply, int *twin)
 	if (reply->kind == CTL_SHARE_LISTENER && reply->index < SHM_MAX_LISTENERS)
 		return 0;
 	if (*twin >= 0)
-		close(*twin);
+		fd_private_close(*twin);
 	*twin = -1;
 	return reply->kind == CTL_SHARE_CONN ? 0 : -EPROTO;
 }
@@ -299,7 +299,7 @@ int ctl_listen(struct ctl_listen *req, struct ctl_listen_reply *reply, const int
 	if (reply->index < SHM_MAX_LISTENERS)
 		return 0;
 	if (*twin >= 0)
-		close(*twin);
+		fd_private_close(*twin);
 	return -EPROTO;
 }
 

@@ -486,19 +486,26 @@ static int item_add(struct epoll *ep, struct file *f, const struct epoll_event *
 	return 0;
 }
 
+/*
+ * In a child: the parent has registered the same file in the same instance of the kernel's, perhaps under the
+ * same number.
+ */
+static bool is_parents(const struct epoll *ep, const struct file *f)
+{
+	return ep->parents && f->kind == FILE_SOCK &&
+	       container_of(f, struct sock, f)->shared;
+}
+
 /* One that could not be registered when it came is, now. */
 static int ctl_twins(struct epoll *ep, int op, struct file *f, struct epoll_event *ev)
 {
 	int fds[N_TWINS], err = 0;
-	uint32_t n = file_kernel_fds(f, fds), i;
+	uint32_t n = is_parents(ep, f) ? 0 : file_kernel_fds(f, fds), i;
 
 	for (i = 0; i < n && !err; i++) {
 		err = ctl_kernel(ep, op, fds[i], ev);
 		if (err == -ENOENT)
 			err = op == EPOLL_CTL_DEL ? 0 : ctl_kernel(ep, EPOLL_CTL_ADD, fds[i], ev);
-		/* In a child, whose parent has registered the same file under another number. */
-		if (ep->parents && f->kind == FILE_SOCK)
-			err = 0;
 	}
 	while (err && op == EPOLL_CTL_ADD && --i)
 		ctl_kernel(ep, EPOLL_CTL_DEL, fds[i - 1], NULL);
@@ -524,7 +531,7 @@ static int ctl_ours(struct epoll *ep, int op, int fd, struct epoll_event *ev)
 	if (err)
 		return err;
 	f = file_get(fd); /* that may have slept */
-	if (!f)
+	if (!f || !file_is_open(&ep->f))
 		return -EBADF;
 	i = item_find(ep, f);
 	if (op == EPOLL_CTL_ADD ? i != NO_ITEM : i == NO_ITEM)
@@ -568,7 +575,7 @@ void epoll_mirror(struct file *f, int kfd)
 	for (uint32_t i = first_item(&f->wq); i != NO_ITEM; i = item_at(i)->wq_next) {
 		struct epoll_event ev = {.events = item_at(i)->events, .data = item_at(i)->data};
 
-		if (!item_ep(item_at(i))->parents)
+		if (!is_parents(item_ep(item_at(i)), f))
 			ctl_kernel(item_ep(item_at(i)), EPOLL_CTL_ADD, kfd, &ev);
 	}
 }
@@ -576,7 +583,8 @@ void epoll_mirror(struct file *f, int kfd)
 void epoll_unmirror(struct file *f, int kfd)
 {
 	for (uint32_t i = first_item(&f->wq); i != NO_ITEM; i = item_at(i)->wq_next)
-		ctl_kernel(item_ep(item_at(i)), EPOLL_CTL_DEL, kfd, NULL);
+		if (!is_parents(item_ep(item_at(i)), f))
+			ctl_kernel(item_ep(item_at(i)), EPOLL_CTL_DEL, kfd, NULL);
 }
 
 void lib_epoll_mirror(int fd, int kfd)

@@ -231,6 +231,12 @@ void lib_confine(void)
 	errno = saved;
 }
 
+/* ., .., itself and the keeper. */
+bool lib_one_thread(void)
+{
+	return count_threads() <= 4;
+}
+
 void lib_mapped(uint64_t *all, uint64_t *private)
 {
 	*all = *private = 0;
@@ -249,6 +255,16 @@ static unsigned port_forbidden(unsigned f)
 	       (f & SANDBOX_NO_FCNTL ? PORT_NO_FCNTL : 0);
 }
 
+/* What cannot be accepted would be ready for ever. */
+static void leave_twins(void)
+{
+	for (struct sock *sk = eng.listeners; sk; sk = sk->extra->l.next) {
+		if (sk->extra->twins[TWIN_V6] >= 0)
+			epoll_unmirror(&sk->f, sk->extra->twins[TWIN_V6]);
+		twin_drop(sk);
+	}
+}
+
 void lib_sandbox(const struct sock_fprog *filter)
 {
 	unsigned forbids = sandbox_forbids(filter);
@@ -258,6 +274,8 @@ void lib_sandbox(const struct sock_fprog *filter)
 	eng_lock();
 	if (forbids & SANDBOX_NO_SIGACTION && !(eng.forbidden & SANDBOX_NO_SIGACTION))
 		eng.restarts = signals_restart();
+	if (forbids & SANDBOX_NO_ACCEPT4)
+		leave_twins();
 	if (eng.state == ENGINE_UP) {
 		port_confine(eng.port, port_forbidden(forbids));
 		eng_quiesce(); /* who is outside may not know yet */

@@ -438,6 +438,10 @@ bool twin_set(struct sock *sk, int kfd)
 
 	if (kfd < 0)
 		return false;
+	if (eng.forbidden & SANDBOX_NO_ACCEPT4) {
+		fd_private_close(kfd);
+		return false;
+	}
 	if (have >= 0 && cookie_of(have) == cookie_of(kfd)) {
 		fd_private_close(kfd);
 		return false;
@@ -520,10 +524,11 @@ static int do_accept(struct sock *sk, struct sockaddr *addr, socklen_t *len, int
 
 		if (r == -EAGAIN) {
 			r = listener_fetch(sk);
+			if (sk->state != SK_LISTEN)
+				continue;
 			if (!r)
-				r = sk->state == SK_LISTEN && sk->extra->l.aq_len
-					    ? accept_one(sk, addr, len, flags)
-					    : -EAGAIN;
+				r = sk->extra->l.aq_len ? accept_one(sk, addr, len, flags)
+							: -EAGAIN;
 		}
 		if (r != -EAGAIN || sk->nonblock)
 			return r;

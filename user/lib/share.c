@@ -375,7 +375,8 @@ int listener_fetch(struct sock *sk)
 	sk->extra->l.fetching++;
 	while (!r && sk->state == SK_LISTEN && sk->extra->l.asked && !sk->extra->l.aq_len)
 		r = sock_wait_daemon(sk, until);
-	if (sk->state == SK_LISTEN)
+	/* Another listener since, perhaps. */
+	if (sk->state == SK_LISTEN && sk->extra->l.fetching)
 		sk->extra->l.fetching--;
 	return r == -ETIMEDOUT ? 0 : r;
 }

@@ -45,6 +45,7 @@ void lib_fork_child(void);
  * the sockets that it has inherited are made usable before.
  */
 void lib_confine(void);
+bool lib_one_thread(void); /* the program has no other one */
 /* Bytes of address space, and of private memory in it, that an attachment takes; 0: there is none. */
 void lib_mapped(uint64_t *all, uint64_t *private);
 /* The same for a seccomp filter, which says what else is to be avoided; NULL: strict mode. */

@@ -21,6 +21,7 @@
 #include "calls.h"
 #include "mapped.h"
 #include "shim.h"
+#include "sandbox.h"
 #include "udp.h"
 
 #define REFUSED_NS NS_PER_S
@@ -407,7 +408,7 @@ uint32_t sock_kernel_fds(const struct sock *sk, int fds[N_TWINS])
 		fds[0] = udp_of(sk)->kfd;
 		return fds[0] >= 0;
 	}
-	for (uint32_t i = 0; i < N_TWINS; i++)
+	for (uint32_t i = 0; i < N_TWINS && !(eng.forbidden & SANDBOX_NO_ACCEPT4); i++)
 		if (x->twins[i] >= 0)
 			fds[n++] = x->twins[i];
 	return n;

@@ -89,9 +89,13 @@ PUBLIC long syscall(long nr, ...)
 		else if (a == SECCOMP_SET_MODE_STRICT)
 			sandbox(NULL);
 		break;
-	/* On a stack of its own, or in our memory, it is no fork(). */
+	/*
+	 * With a stack of its own, our memory or our descriptors it is no fork(). Nor can we do anything for
+	 * a child of a program with threads, whose malloc() may be in any state.
+	 */
 	case SYS_clone:
-		if (!b && !(a & (CLONE_VM | CLONE_VFORK)) && shim_own_process())
+		if (!b && !(a & (CLONE_VM | CLONE_VFORK | CLONE_FILES)) && shim_own_process() &&
+		    lib_one_thread())
 			return shim_raw_fork(nr, a, b, c, e, f);
 		break;
 	case SYS_prctl:

@@ -31,39 +31,58 @@ static rlim_t plus(rlim_t v, uint64_t more)
 	return v == RLIM_INFINITY || v + more < v ? v : v + more;
 }
 
+static bool is_given(const struct padded *p, const struct rlimit *now)
+{
+	return p->set && !memcmp(now, &p->given, sizeof(*now));
+}
+
+static int as_it_is(struct padded *p, int res, const struct rlimit *l)
+{
+	int r = real.setrlimit((__rlimit_resource_t)res, l);
+
+	p->set &= r != 0;
+	return r;
+}
+
 static int set_padded(int res, const struct rlimit *l)
 {
 	struct padded *p = padded_of(res);
 	uint64_t all, data, more;
 	struct rlimit now, give = *l;
 
-	p->set = false;
 	lib_mapped(&all, &data);
 	more = 2 * (res == RLIMIT_AS ? all : data) + SPARE;
 	if (!all || l->rlim_cur > l->rlim_max || real.getrlimit((__rlimit_resource_t)res, &now))
-		return real.setrlimit((__rlimit_resource_t)res, l);
+		return as_it_is(p, res, l);
 	give.rlim_cur = plus(l->rlim_cur, more);
 	give.rlim_max = plus(l->rlim_max, more);
 	if (real.setrlimit((__rlimit_resource_t)res, &give)) {
-		/* No right to raise the hard one. */
-		if (l->rlim_max > now.rlim_max)
-			return real.setrlimit((__rlimit_resource_t)res, l);
+		/* No right to raise the hard one, neither that which is nor that which was asked for. */
+		if (l->rlim_max > (is_given(p, &now) ? p->asked.rlim_max : now.rlim_max)) {
+			errno = EPERM;
+			return -1;
+		}
 		give.rlim_max = now.rlim_max;
 		if (give.rlim_cur > give.rlim_max)
 			give.rlim_cur = give.rlim_max;
 		if (real.setrlimit((__rlimit_resource_t)res, &give))
-			return real.setrlimit((__rlimit_resource_t)res, l);
+			return as_it_is(p, res, l);
 	}
 	*p = (struct padded){true, *l, give};
 	return 0;
+}
+
+static void before(int res)
+{
+	if (res == RLIMIT_NOFILE || res == RLIMIT_NPROC || padded_of(res))
+		confine();
 }
 
 static int set(int res, const struct rlimit *l)
 {
 	bool memory = padded_of(res);
 
-	if (res == RLIMIT_NOFILE || res == RLIMIT_NPROC || memory)
-		confine();
+	before(res);
 	return memory && l && shim_own_process() ? set_padded(res, l)
 						 : real.setrlimit((__rlimit_resource_t)res, l);
 }
@@ -73,7 +92,7 @@ static int get(int res, struct rlimit *l)
 	struct padded *p = padded_of(res);
 	int r = real.getrlimit((__rlimit_resource_t)res, l);
 
-	if (!r && p && p->set && !memcmp(l, &p->given, sizeof(*l)))
+	if (!r && p && is_given(p, l))
 		*l = p->asked;
 	return r;
 }
@@ -100,11 +119,19 @@ PUBLIC int getrlimit64(__rlimit_resource_t res, struct rlimit64 *l)
 
 PUBLIC int prlimit(pid_t pid, __rlimit_resource_t res, const struct rlimit *l, struct rlimit *old)
 {
-	if (pid && pid != getpid())
+	struct rlimit was;
+
+	if ((pid && pid != getpid()) || !padded_of((int)res)) {
+		if (l && (!pid || pid == getpid()))
+			before((int)res);
 		return real.prlimit(pid, res, l, old);
-	if (old && get((int)res, old))
+	}
+	/* @l and @old may be the same. */
+	if (get((int)res, &was) || (l && set((int)res, l)))
 		return -1;
-	return l ? set((int)res, l) : old ? 0 : real.prlimit(pid, res, l, old);
+	if (old)
+		*old = was;
+	return 0;
 }
 
 PUBLIC int prlimit64(pid_t pid, __rlimit_resource_t res, const struct rlimit64 *l,
