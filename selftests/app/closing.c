@@ -152,6 +152,7 @@ static void aborted(void)
 			if (T(fd < 0 ? -1 : 0))
 				break;
 			T(read(fd, buf, 1));
+			T(read(fd, buf, 1));
 			T(close(fd));
 		}
 		close(ctl);

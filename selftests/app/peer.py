@@ -22,10 +22,12 @@ The first line of a connection says what to do:
 
 UDP, same port: each datagram comes back; "twice ..." two times, "size N": N bytes of a pattern.
 """
+import fcntl
 import select
 import socket
 import struct
 import sys
+import termios
 import threading
 import time
 
@@ -37,6 +39,17 @@ ends_changed = threading.Condition()
 def reset(s):
     s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     s.close()
+
+
+# Once the other end has the connection: a reset may overtake the ACK that completes the handshake, which leaves
+# by another CPU.
+def abort(s):
+    s.sendall(b"x")
+    for _ in range(10000):
+        if not struct.unpack("i", fcntl.ioctl(s, termios.TIOCOUTQ, bytes(4)))[0]:
+            break
+        time.sleep(0.0005)
+    reset(s)
 
 
 def drain(s):
@@ -52,7 +65,7 @@ def echo(s):
 def back(s, what):
     try:
         if what == "abort":
-            return reset(s)
+            return abort(s)
         if what in ("hello", "reset"):
             s.sendall(b"hello")
         if what == "reset":
