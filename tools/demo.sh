@@ -106,7 +106,7 @@ say "$(cat "$TMP/rate")"
 
 title "$CONNS connections at once"
 check "all open, each request answered" conns_open "$CONNS"
-check "the flow table holds exactly these $CONNS" flows_are "$CONNS"
+check "within a moment the flow table holds exactly these $CONNS" wait_for 5 flows_are "$CONNS"
 "$TANDEM" flows "$TD" | head -n 5 | sed 's/^/  /'
 say "... the first of them by bpftool map dump pinned /sys/fs/bpf/tandem/$TD/flows:"
 bpftool map dump pinned "/sys/fs/bpf/tandem/$TD/flows" 2>/dev/null | sed '/^    },{/q; s/^/  /'

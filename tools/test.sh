@@ -4,6 +4,7 @@
 #	check  core without I/O, docs, install   unit  cmocka programs, one for each source file
 #	sim    two stacks, a bad link        bpf   the XDP program by BPF_PROG_TEST_RUN (root)
 #	netns  real traffic between network namespaces (root)
+#	demo   what make demo shows, with a smaller file (root)
 #	asan   unit and a shorter sim, built with ASan and UBSan in build-asan
 #	fuzz   each fuzz target: its corpus, then FUZZ_SECONDS (20) of new inputs; built in build-fuzz
 # Ends with "N passed, N failed, N skipped". The whole output of each program is in BUILDDIR/logs.
@@ -24,7 +25,7 @@ report() { # name passed failed skipped seconds log
 	printf '%-6s %-28s %4d passed, %d failed, %d skipped  %4ds\n' "$verdict" "$1" "$2" "$3" "$4" "$5"
 	if [ "$3" != 0 ]; then
 		# What failed and why, else the end.
-		grep -E -A3 '^(not ok|FAIL|\[  (ERROR|FAILED) )|ERROR: |runtime error' "$6" >"$6.failed" ||
+		grep -E -A3 '^(not ok|  \[FAILED|FAIL|\[  (ERROR|FAILED) )|ERROR: |runtime error' "$6" >"$6.failed" ||
 			tail -n 30 "$6" >"$6.failed"
 		head -n 40 "$6.failed" | sed 's/^/       | /'
 		echo "       | whole output: $6"
@@ -39,7 +40,7 @@ count() { # log -> passed failed skipped
 	     /^\[  SKIPPED \] [0-9]+ test/ { s += $4 }
 	     /^[0-9]+ passed, [0-9]+ failed$/ { p += $1; f += $3 }
 	     /: SKIPPED: / { s++ }
-	     /^ok / { p++ } /^not ok / { f++ } /^skip / { s++ }
+	     /^(ok|  \[ok\]) / { p++ } /^(not ok|  \[FAILED\]) / { f++ } /^skip / { s++ }
 	     END { print p + 0, f + 0, s + 0 }' "$1"
 }
 
@@ -133,6 +134,8 @@ suite_fuzz() {
 		soon "fuzz/${t#fuzz_}" $((FUZZ_SECONDS + 120)) selftests/fuzz/run.sh "${t#fuzz_}" "$FUZZ_SECONDS"
 	done
 }
+
+suite_demo() { run demo 300 env BIG_MB=128 tools/demo.sh; }
 
 suite_bpf() {
 	local t
