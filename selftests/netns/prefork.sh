@@ -8,7 +8,7 @@
 #          kernel's sockets                 tandem run -- servers in Python, nginx
 
 . "$(dirname "$0")/../lib.sh"
-CLIENT=$(dirname "$0")/../who.py
+. "$(dirname "$0")/../who.sh"
 setup
 
 # Who answers SYNs of a port: as the daemon says, and as the XDP program does by its map. "0": the daemon.
@@ -153,20 +153,6 @@ tell() { # NAME WORD
 	echo "$1 $2" >&9
 	wait_for 20 said "${1/./P} $2"
 }
-client() { in_a timeout 60 python3 "$CLIENT" "$@" >"$TMP/out" 2>"$TMP/err"; }
-load() { # PORT: until load_ends
-	rm -f "$TMP/in2"
-	mkfifo "$TMP/in2"
-	exec 7<>"$TMP/in2"
-	start_a timeout 120 python3 "$CLIENT" "$1" 0 16 >"$TMP/load" 2>"$TMP/err" <&7
-	LOAD=$PID
-	wait_for 20 grep -q runs "$TMP/load"
-}
-load_ends() {
-	echo >&7
-	wait "$LOAD"
-	tail -1 "$TMP/load" >"$TMP/out"
-}
 half() { # PORT: a connection is half-open, and not with the daemon
 	start_a timeout 60 python3 "$TMP/peer.py" "$MAC_B" "$1" >"$TMP/half" 2>&1 <&6
 	HALF=$PID
@@ -177,10 +163,6 @@ third_ack() { # NAME: the connection is complete, and served by this one
 	echo >&6
 	wait "$HALF" && [ "$(tail -1 "$TMP/half")" = "$1" ] || { cat "$TMP/half"; return 1; }
 }
-served() { jq -e "$1" "$TMP/out" >/dev/null || { cat "$TMP/out" "$TMP/err" >&2; false; }; }
-packets() { echo $(($(xdp port_direct) + $(xdp port_slow) + $(xdp flow_direct))); }
-packets_are_more() { [ "$(packets)" -gt "$1" ]; }
-meanwhile() { local n; n=$(packets); wait_for 20 packets_are_more $((n + ${1:-500})); }
 
 attach || die "attach"
 MAC_B=$(ip -n "$NS_B" -j link show eth0 | jq -r '.[0].address')
@@ -201,7 +183,7 @@ check "which handed none over" [ $(($(handed 7001) - n)) -le 5 ]
 
 # ---- a second process, and none ----
 
-check "load" load 7001
+check "load" load 7001 16
 check "that goes on" meanwhile
 check "a second child" child B
 b=$CHILD

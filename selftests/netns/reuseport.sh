@@ -8,7 +8,7 @@
 #          clients of the kernel                tandem ─► servers
 
 . "$(dirname "$0")/../lib.sh"
-CLIENT=$(dirname "$0")/../who.py
+. "$(dirname "$0")/../who.sh"
 setup
 
 cat >"$TMP/server.py" <<'END'
@@ -64,20 +64,6 @@ server() { # NAME PORT SOCKETS
 	eval "pid_$1=$PID"
 	wait_for 20 grep -q listens "$TMP/server.$1"
 }
-client() { in_a timeout 60 python3 "$CLIENT" "$@" >"$TMP/out" 2>"$TMP/err"; }
-load() { # PORT: until load_ends
-	rm -f "$TMP/in"
-	mkfifo "$TMP/in"
-	exec 7<>"$TMP/in"
-	start_a timeout 120 python3 "$CLIENT" "$1" 0 32 >"$TMP/load" 2>"$TMP/err" <&7
-	LOAD=$PID
-	wait_for 20 grep -q runs "$TMP/load"
-}
-load_ends() {
-	echo >&7
-	wait "$LOAD"
-	tail -1 "$TMP/load" >"$TMP/out"
-}
 hold() { # PORT N
 	rm -f "$TMP/in2"
 	mkfifo "$TMP/in2"
@@ -87,10 +73,6 @@ hold() { # PORT N
 	wait_for 20 hold_said 1
 }
 hold_said() { [ "$(wc -l <"$TMP/hold")" -ge "$1" ]; }
-served() { jq -e "$1" "$TMP/out" >/dev/null || { cat "$TMP/out" "$TMP/err" >&2; false; }; }
-packets() { xdp port_direct; }
-packets_are_more() { [ "$(packets)" -gt "$1" ]; }
-meanwhile() { local n; n=$(packets); wait_for 20 packets_are_more $((n + ${1:-500})); }
 
 attach || die "attach"
 
@@ -106,7 +88,7 @@ check "which handed none over" status_is '[.listeners[].handed_over] | add <= 5'
 
 # ---- one that joins ----
 check "20 connections that stay" hold 7001 20
-check "load" load 7001
+check "load" load 7001 32
 check "that goes on" meanwhile
 check "a third server joins" server C 7001 1
 check "under load" meanwhile 1500
@@ -119,7 +101,7 @@ check "300 connections" client 7001 300
 check "each gets a third of them" served '.failed == null and .A > 50 and .B > 50 and .C > 50'
 
 # ---- one that is killed ----
-check "load" load 7001
+check "load" load 7001 32
 check "that goes on" meanwhile
 kill -9 "$pid_B"
 wait "$pid_B" 2>/dev/null

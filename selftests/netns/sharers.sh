@@ -8,7 +8,7 @@
 #          clients of the kernel                tandem ─► a server in Python, and its children
 
 . "$(dirname "$0")/../lib.sh"
-CLIENT=$(dirname "$0")/../who.py
+. "$(dirname "$0")/../who.sh"
 setup
 
 cat >"$TMP/server.py" <<'END'
@@ -71,24 +71,6 @@ front_is() { # PID...
 	[ "$(front)" = "$want" ]
 }
 handed() { status | jq "[.listeners[].handed_over] | add"; }
-client() { in_a timeout 60 python3 "$CLIENT" "$@" >"$TMP/out" 2>"$TMP/err"; }
-served() { jq -e "$1" "$TMP/out" >/dev/null || { cat "$TMP/out" "$TMP/err" >&2; false; }; }
-load() { # until load_ends
-	rm -f "$TMP/in2"
-	mkfifo "$TMP/in2"
-	exec 7<>"$TMP/in2"
-	start_a timeout 120 python3 "$CLIENT" 7001 0 16 >"$TMP/load" 2>"$TMP/err" <&7
-	LOAD=$PID
-	wait_for 20 grep -q runs "$TMP/load"
-}
-load_ends() {
-	echo >&7
-	wait "$LOAD"
-	tail -1 "$TMP/load" >"$TMP/out"
-}
-packets() { echo $(($(xdp port_direct) + $(xdp port_slow) + $(xdp flow_direct))); }
-packets_are_more() { [ "$(packets)" -gt "$1" ]; }
-meanwhile() { local n; n=$(packets); wait_for 20 packets_are_more $((n + ${1:-500})); }
 
 attach || die "attach"
 mkfifo "$TMP/in"
@@ -112,13 +94,13 @@ check "next to none of their packets went to the daemon" [ $(($(xdp port_slow) -
 check "which handed none over" [ $(($(handed) - n)) -le 5 ]
 
 # ---- one comes, one is killed ----
-check "load" load
+check "load" load 7001 16
 check "that goes on" meanwhile
 check "a fourth child" child D
 check "under load" meanwhile 1500
 load_ends
 check "no connection fails" served '.failed == null and .D > 0'
-check "load" load
+check "load" load 7001 16
 check "that goes on" meanwhile
 kill -9 "$pid_D"
 check "a child is killed under load" meanwhile 1500
@@ -131,7 +113,7 @@ kill -USR1 "$pid_A"
 check "50 connections, while one does nothing" client 7001 50
 check "are for those that are not busy" served '.A == null and .B + .C == 50'
 check "for some time the daemon chooses" front_is
-check "load" load
+check "load" load 7001 16
 check "after which each has its part again" wait_for 20 front_is "$pid_A" "$pid_B" "$pid_C"
 load_ends
 check "no connection fails" served '.failed == null'
@@ -149,7 +131,7 @@ check "are for all" served '.failed == null and .A > 10 and .B > 10 and .C > 10'
 # ---- one that waits in accept() is busy with each connection ----
 check "a child that waits in accept()" child d
 check "SYNs are the daemon's" wait_for 5 front_is
-check "load" load
+check "load" load 7001 16
 check "that goes on" meanwhile 1500
 load_ends
 check "all have some" served '.failed == null and .A > 0 and .B > 0 and .C > 0 and .d > 0'

@@ -23,6 +23,16 @@ W_HELPER uint32_t port_slot(void)
 	return w.ports[0].v.slot;
 }
 
+/* So many of the first spread's are of @slot. */
+W_HELPER uint32_t places(uint16_t slot)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < TD_SPREAD_PLACES; i++)
+		n += w.spreads[0].slot[i] == slot;
+	return n;
+}
+
 /* Application 1 listens, and answers SYNs itself. */
 W_HELPER struct app *front_app(uint32_t flags)
 {

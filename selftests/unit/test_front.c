@@ -34,15 +34,6 @@ static void test_port_names_who_has_it_alone(void **state)
 
 /* ---- several sockets ---- */
 
-static uint32_t places(uint16_t slot)
-{
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; i < TD_SPREAD_PLACES; i++)
-		n += w.spreads[0].slot[i] == slot;
-	return n;
-}
-
 static uint32_t places_changed(const struct spread *was)
 {
 	uint32_t n = 0;

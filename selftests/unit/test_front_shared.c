@@ -106,15 +106,6 @@ static void test_who_cannot_does_not(void **state)
 	done();
 }
 
-static uint32_t places(uint16_t slot)
-{
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; i < TD_SPREAD_PLACES; i++)
-		n += w.spreads[0].slot[i] == slot;
-	return n;
-}
-
 #define EVENTS (SHM_USE_LOCAL | SHM_USE_EVENTS)
 
 /* Where nobody is busy for long each has its part. */

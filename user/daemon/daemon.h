@@ -301,6 +301,9 @@ void loop_events(struct daemon *d);
 void loop_close(struct daemon *d);
 int reload_config(struct daemon *d); /* main.c */
 
+/* proc.c: the line "KEY: VALUE" of /proc/PID/status, without the key. False: there is none. */
+bool proc_status(pid_t pid, const char *key, char *value, size_t size);
+
 /* twin.c: the kernel's listening socket beside ours */
 void twin_begin(struct group *g, struct member *m, uint32_t backlog);
 void twin_end(const struct daemon *d, struct member *m);

@@ -23,10 +23,7 @@
  * Invariants: .front listens, and is .untold; d->n_fronts members are .untold; of one application one
  * in a group.
  */
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 #include "user/core/synreq_entry.h"
 #include "user/core/timewait_entry.h"
 #include "daemon.h"
@@ -163,25 +160,14 @@ void front_update(struct daemon *d, struct group *g)
 	}
 }
 
-/* By the process's state in /proc: nobody tells us. */
+/* Nobody tells us. */
 static bool is_stopped(const struct app *a)
 {
-	char path[32], buf[256];
-	const char *p;
-	ssize_t n = -1;
-	int fd;
+	char state[32];
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)a->pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0) {
-		n = read(fd, buf, sizeof(buf) - 1);
-		close(fd);
-	}
-	if (n < 0)
-		return false;
-	buf[n] = '\0';
-	p = strrchr(buf, ')'); /* the end of its name */
-	return p && (!strncmp(p, ") T", 3) || !strncmp(p, ") t", 3));
+	/* By a signal, or by a debugger. */
+	return proc_status(a->pid, "State", state, sizeof(state)) &&
+	       (state[0] == 'T' || state[0] == 't');
 }
 
 /* The others of its sockets go on without one that is stopped; and with it when it continues. */

@@ -5,7 +5,6 @@
  */
 #include <ctype.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,19 +21,10 @@
 
 static bool has_cap(pid_t pid)
 {
-	char path[32], line[128];
-	uint64_t caps = 0;
-	FILE *f;
+	char caps[32];
 
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-	f = fopen(path, "re");
-	while (f && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "CapEff: %" SCNx64, &caps) == 1)
-			break;
-	}
-	if (f)
-		fclose(f);
-	return caps >> CAP_NET_BIND_SERVICE & 1;
+	return proc_status(pid, "CapEff", caps, sizeof(caps)) &&
+	       strtoull(caps, NULL, 16) >> CAP_NET_BIND_SERVICE & 1;
 }
 
 /*

@@ -317,10 +317,12 @@ int64_t udp_recvmsg(struct sock *sk, struct msghdr *msg, int flags);
 int64_t udp_sendmsg(struct sock *sk, const struct msghdr *msg, int flags, bool flush);
 /* The kernel's sockets that @sk receives from, too: how many. */
 uint32_t sock_kernel_fds(const struct sock *sk, int fds[N_TWINS]);
-/* setup.c: @kfd is ours from here on; -1: none. True: the kernel's socket is another one than before. */
+/* twin.c: @kfd is ours from here on; -1: none. True: the kernel's socket is another one than before. */
 bool twin_set(struct sock *sk, int kfd);
 /* It is let go of, also in all epoll instances. */
 void twin_drop(struct sock *sk);
+void twins_forbid(void); /* accept4() is not to be called any more: of no listener */
+int twins_accept(struct sock *sk, struct sockaddr *addr, socklen_t *len, int flags); /* -EAGAIN: they have none */
 void sock_options_copy(struct sock *sk, int kfd);
 /* In a new stack, with a new daemon. */
 void udp_again(struct sock *sk);

@@ -255,16 +255,6 @@ static unsigned port_forbidden(unsigned f)
 	       (f & SANDBOX_NO_FCNTL ? PORT_NO_FCNTL : 0);
 }
 
-/* What cannot be accepted would be ready for ever. */
-static void leave_twins(void)
-{
-	for (struct sock *sk = eng.listeners; sk; sk = sk->extra->l.next) {
-		if (sk->extra->twins[TWIN_V6] >= 0)
-			epoll_unmirror(&sk->f, sk->extra->twins[TWIN_V6]);
-		twin_drop(sk);
-	}
-}
-
 void lib_sandbox(const struct sock_fprog *filter)
 {
 	unsigned forbids = sandbox_forbids(filter);
@@ -275,7 +265,7 @@ void lib_sandbox(const struct sock_fprog *filter)
 	if (forbids & SANDBOX_NO_SIGACTION && !(eng.forbidden & SANDBOX_NO_SIGACTION))
 		eng.restarts = signals_restart();
 	if (forbids & SANDBOX_NO_ACCEPT4)
-		leave_twins();
+		twins_forbid();
 	if (eng.state == ENGINE_UP) {
 		port_confine(eng.port, port_forbidden(forbids));
 		eng_quiesce(); /* who is outside may not know yet */

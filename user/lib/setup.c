@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 #include "engine.h"
-#include "sandbox.h"
 #include "calls.h"
 #include "shim.h"
 #include "udp.h"
@@ -421,78 +420,6 @@ void lib_unaccept(int fd, int conn)
 	call_end(sk, err);
 }
 
-/* ---- the kernel's sockets beside it ---- */
-
-static uint64_t cookie_of(int kfd)
-{
-	uint64_t cookie = 0;
-	socklen_t len = sizeof(cookie);
-
-	getsockopt(kfd, SOL_SOCKET, SO_COOKIE, &cookie, &len);
-	return cookie;
-}
-
-bool twin_set(struct sock *sk, int kfd)
-{
-	int have = sk->extra->twins[TWIN_V4];
-
-	if (kfd < 0)
-		return false;
-	if (eng.forbidden & SANDBOX_NO_ACCEPT4) {
-		fd_private_close(kfd);
-		return false;
-	}
-	if (have >= 0 && cookie_of(have) == cookie_of(kfd)) {
-		fd_private_close(kfd);
-		return false;
-	}
-	twin_drop(sk);
-	sk->extra->twins[TWIN_V4] = kfd;
-	epoll_mirror(&sk->f, kfd);
-	return true;
-}
-
-void twin_drop(struct sock *sk)
-{
-	int kfd = sock_extra(sk)->twins[TWIN_V4];
-
-	if (kfd < 0)
-		return;
-	epoll_unmirror(&sk->f, kfd);
-	fd_private_close(kfd);
-	sk->extra->twins[TWIN_V4] = -1;
-}
-
-static bool listens(int kfd)
-{
-	socklen_t len = sizeof(int);
-	int on = 0;
-
-	return !getsockopt(kfd, SOL_SOCKET, SO_ACCEPTCONN, &on, &len) && on;
-}
-
-/* -EAGAIN: they have none. */
-static int accept_twins(struct sock *sk, struct sockaddr *addr, socklen_t *len, int flags)
-{
-	int fds[N_TWINS];
-
-	sk->extra->l.since_twins = 0;
-	if (eng.forbidden & SANDBOX_NO_ACCEPT4)
-		return -EAGAIN;
-	for (uint32_t i = sock_kernel_fds(sk, fds); i--;) {
-		int k = accept4(fds[i], addr, len, flags);
-
-		if (k >= 0)
-			return k;
-		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-			return -errno;
-		/* Somebody has ended it for all: it would be ready for ever. */
-		if (errno == EINVAL && fds[i] == sk->extra->twins[TWIN_V4] && !listens(fds[i]))
-			twin_drop(sk);
-	}
-	return -EAGAIN;
-}
-
 /* -EAGAIN: neither we nor the kernel's sockets beside us have a connection. */
 static int accept_now(struct sock *sk, struct sockaddr *addr, socklen_t *len, int flags)
 {
@@ -504,7 +431,8 @@ static int accept_now(struct sock *sk, struct sockaddr *addr, socklen_t *len, in
 	if (sk->state != SK_LISTEN)
 		return -EINVAL;
 	if (!l->aq_len || ++l->since_twins >= TWINS_EVERY) {
-		k = accept_twins(sk, addr, len, flags);
+		l->since_twins = 0;
+		k = twins_accept(sk, addr, len, flags);
 		if (k >= 0 || !l->aq_len)
 			return k;
 	}
@@ -538,18 +466,6 @@ static int do_accept(struct sock *sk, struct sockaddr *addr, socklen_t *len, int
 	}
 	/* One whose port was lost with its daemon has an error. */
 	return sk->err ? -sock_take_error(sk) : -EINVAL;
-}
-
-void lib_set_twin(int fd, int kfd)
-{
-	int err;
-	struct sock *sk = call_sock(fd, &err);
-
-	if (!err && sk->state == SK_LISTEN && sk->extra->twins[TWIN_V6] < 0) {
-		sk->extra->twins[TWIN_V6] = kfd;
-		epoll_mirror(&sk->f, kfd);
-	}
-	call_end(sk, err);
 }
 
 int tandem_accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags)

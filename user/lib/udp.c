@@ -21,7 +21,6 @@
 #include "calls.h"
 #include "mapped.h"
 #include "shim.h"
-#include "sandbox.h"
 #include "udp.h"
 
 #define REFUSED_NS NS_PER_S
@@ -397,21 +396,6 @@ int udp_fcntl_call(struct sock *sk, int arg)
 	sk->nonblock = (arg & O_NONBLOCK) != 0;
 	/* A child of fork() has only the twin. */
 	return fcntl(udp_of(sk)->kfd, F_SETFL, arg) ? -errno : 0;
-}
-
-uint32_t sock_kernel_fds(const struct sock *sk, int fds[N_TWINS])
-{
-	const struct sock_extra *x = sock_extra(sk);
-	uint32_t n = 0;
-
-	if (sk->state == SK_UDP) {
-		fds[0] = udp_of(sk)->kfd;
-		return fds[0] >= 0;
-	}
-	for (uint32_t i = 0; i < N_TWINS && !(eng.forbidden & SANDBOX_NO_ACCEPT4); i++)
-		if (x->twins[i] >= 0)
-			fds[n++] = x->twins[i];
-	return n;
 }
 
 void udp_stack_event(struct sock *sk, uint32_t mask)
