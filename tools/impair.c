@@ -204,6 +204,30 @@ static bool frame_complete_csum(struct frame *f, uint32_t n)
 	return true;
 }
 
+/*
+ * Does the transport's checksum field hold just its pseudo-header's sum? On a veth that says that the rest
+ * is not summed yet, so that who receives it cannot tell damage: of whole checksums one in 65536 looks so.
+ */
+static bool frame_looks_partial(const struct frame *f, uint32_t n)
+{
+	const uint8_t *ip = f->data + ETH_HLEN;
+	bool v4 = ip[0] >> 4 == 4;
+	uint32_t hlen = v4 ? (ip[0] & 15u) * 4 : 40, at = ETH_HLEN + hlen, sum;
+	uint8_t proto = v4 ? ip[9] : ip[6];
+	uint16_t field, len, pseudo;
+
+	at += proto == IPPROTO_TCP ? 16 : 6;
+	if ((proto != IPPROTO_TCP && proto != IPPROTO_UDP) || at + sizeof(field) > n)
+		return false;
+	memcpy(&field, f->data + at, sizeof(field));
+	memcpy(&len, ip + (v4 ? 2 : 4), sizeof(len));
+	if (v4)
+		len = htons((uint16_t)(ntohs(len) - hlen));
+	sum = csum_partial(ip + (v4 ? 12 : 8), v4 ? 8 : 32, htons(proto) + (uint32_t)len);
+	pseudo = (uint16_t)~csum_fold(sum);
+	return field == pseudo;
+}
+
 /* Inverts the first and last bit of a short burst, and some between. */
 static bool frame_corrupt(struct frame *f, uint64_t random)
 {
@@ -212,7 +236,7 @@ static bool frame_corrupt(struct frame *f, uint64_t random)
 	uint32_t pattern = ((uint32_t)(random >> 8) | 1u | 1u << (width - 1)) & ((1u << width) - 1);
 	uint32_t at = ETH_HLEN * 8 + (uint32_t)((random >> 32) % (bits - width));
 
-	if (!frame_complete_csum(f, n))
+	if (!frame_complete_csum(f, n) || frame_looks_partial(f, n))
 		return false; /* a super-frame: damage is for what travels on a wire */
 	for (uint32_t i = 0; i < width; i++)
 		f->data[(at + i) / 8] ^= (uint8_t)((pattern >> i & 1) << (7 - (at + i) % 8));
