@@ -9,20 +9,20 @@
  *
  * Each direction is a link of --rate with a queue of --queue in front of it that drops what does
  * not fit, and marks ECN-capable packets (RFC 3168) that find more than --mark in it, and a share
- *of
- * --ce of the others; behind it frames are lost, damaged and doubled; then they travel for --delay
- *and up to
- * --jitter more. Jitter alone keeps their order; a share of --reorder is held back
- * --reorder-by longer, so that others overtake them.
+ * of --ce of the others; behind it frames are lost, damaged and doubled; then they travel for
+ * --delay and up to --jitter more. Jitter alone keeps their order; a share of --reorder is held
+ * back --reorder-by longer, so that others overtake them.
  *
  * Invariants: frame n of a direction meets the same fate in every run with the same seed and
  * options, whatever the other direction does (a full queue depends on time, and is counted by
- * itself). Only IP is impaired: other frames (ARP) are delayed and nothing else, since what is
- *tested is the transport and its header alone. Damage is what the Internet checksum always detects,
- * behind the link header, whose own checksum would have taken the frame away on a real link.
+ * itself; a burst of loss is over when nothing has come for BURST_MS: it would last for minutes of
+ * one connection's timeouts else). Only IP is impaired: other frames (ARP) are delayed and
+ * nothing else, since what is tested is the transport and its header alone. Damage is what the
+ * Internet checksum always detects, behind the link header, whose own checksum would have taken
+ * the frame away on a real link.
  *
  * No busy loop: one timer for the earliest frame. Ends after --seconds or at SIGTERM and then
- *prints its counters, one JSON object.
+ * prints its counters, one JSON object.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -49,6 +49,7 @@
 #define BATCH 64
 #define HELD_MAX (256u << 20) /* bytes in all, whatever the options say */
 #define EARLY_NS 20000	      /* a frame due so soon leaves with the one before it */
+#define BURST_MS 100	      /* a burst of loss is of frames that follow each other */
 #define BURST_BITS_MAX 15     /* a shorter burst than the checksum's words never cancels out */
 
 /* "overrun": the kernel dropped it before it was read; then the figures say little. */
@@ -77,7 +78,8 @@ struct dir {
 	const char *name;
 	int in, out; /* packet sockets */
 	struct rng rng;
-	bool losing;		/* within a burst of loss */
+	bool losing;		/* within a burst of loss ... */
+	struct mtime last_in;	/* ... if the frame before came so recently */
 	struct mtime link_free; /* when the link has sent what stands in its queue */
 	struct mtime last_due;	/* of a frame that keeps its order */
 #define X(name) uint64_t name;
@@ -149,10 +151,13 @@ static struct frame *heap_pop(void)
 /* ---- what happens to a frame ---- */
 
 /* Gilbert's model: bursts of --burst frames on average, --loss of all frames. */
-static bool frame_lost(struct dir *d)
+static bool frame_lost(struct dir *d, struct mtime now)
 {
 	double p = opt.loss;
 
+	if (mtime_before(mtime_add_ms(d->last_in, BURST_MS), now))
+		d->losing = false;
+	d->last_in = now;
 	if (opt.burst > 1 && p < 1)
 		p = d->losing ? 1 - 1 / opt.burst : p / (opt.burst * (1 - p));
 	d->losing = rng_chance(&d->rng, p);
@@ -317,7 +322,7 @@ static void frame_arrives(struct dir *d, const uint8_t *p, uint32_t len, struct 
 	struct mtime sent = now;
 
 	if (ip) {
-		lost = frame_lost(d);
+		lost = frame_lost(d, now);
 		corrupt = rng_chance(&d->rng, opt.corrupt);
 		dup = rng_chance(&d->rng, opt.dup);
 		late = rng_chance(&d->rng, opt.reorder);
