@@ -80,6 +80,13 @@ stop() {
 	wait "$1" 2>/dev/null
 	return $rc
 }
+# Numbers come back: what is not our child any more is somebody else's.
+stop_all() {
+	local p
+	for p in "${PIDS[@]}"; do
+		grep -qsx "PPid:[[:space:]]$$" "/proc/$p/status" && alive "$p" && stop "$p"
+	done
+}
 not() { ! "$@"; }
 # A zombie that bash has not yet waited for is not alive.
 alive() {
@@ -238,9 +245,7 @@ leaks() {
 cleanup() {
 	local rc=$? p name
 	trap - EXIT INT TERM
-	for p in "${PIDS[@]}"; do
-		if alive "$p"; then stop "$p"; fi
-	done
+	stop_all
 	for name in $(compgen -G "/run/tandem/$TD*"; compgen -G "/sys/fs/bpf/tandem/$TD*"); do
 		"$TANDEM" detach "${name##*/}" >/dev/null 2>&1
 	done

@@ -126,6 +126,125 @@ static void shut_while_reading(void)
 	close(l);
 }
 
+static void in_recv(void)
+{
+	recv(fd, buf, 10, 0);
+}
+
+static void in_accept(void)
+{
+	accept(l, NULL, NULL);
+}
+
+static void in_poll(void)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	poll(&p, 1, 20000);
+}
+
+static void in_select(void)
+{
+	struct timeval tv = {.tv_sec = 20};
+	fd_set in;
+
+	FD_ZERO(&in);
+	FD_SET(fd, &in);
+	select(fd + 1, &in, NULL, NULL, &tv);
+}
+
+static void in_epoll_wait(void)
+{
+	struct epoll_event ev;
+
+	epoll_wait(ep, &ev, 1, 20000);
+}
+
+/* Some of it goes: a call that has done something is no place to be cancelled. */
+static void in_send(void)
+{
+	static char much[1 << 20];
+
+	for (;;)
+		send(fd, much, sizeof(much), 0);
+}
+
+static void cleanup(void *arg)
+{
+	++*(int *)arg;
+}
+
+static int state, cleaned;
+
+static void *cancellable(void *arg)
+{
+	pthread_setcancelstate(state, NULL);
+	pthread_cleanup_push(cleanup, &cleaned);
+	pthread_barrier_wait(&barrier);
+	((void (*)(void))arg)();
+	pthread_cleanup_pop(0);
+	return (void *)7;
+}
+
+static void cancel(void (*call)(void))
+{
+	struct timespec end;
+	pthread_t t;
+	void *r = NULL;
+
+	cleaned = 0;
+	pthread_create(&t, NULL, cancellable, (void *)call);
+	pthread_barrier_wait(&barrier);
+	let_it_block();
+	T(pthread_cancel(t));
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += 5;
+	T(pthread_timedjoin_np(t, &r, &end));
+	T(r == PTHREAD_CANCELED);
+	T(cleaned);
+}
+
+static void cancelled(void)
+{
+	struct epoll_event ev = {.events = EPOLLIN};
+	pthread_t t;
+	void *r;
+
+	TITLE("pthread_cancel() of a thread that waits");
+	fd = peer("echo");
+	l = listener(7501, 0);
+	ep = epoll_create1(0);
+	T(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
+	cancel(in_recv);
+	cancel(in_accept);
+	cancel(in_poll);
+	cancel(in_select);
+	cancel(in_epoll_wait);
+	T(write(fd, "hello", 5));
+	T(slurp(fd, buf, 5));
+	close(l);
+	close(ep);
+
+	TITLE("... which does not want that");
+	state = PTHREAD_CANCEL_DISABLE;
+	pthread_create(&t, NULL, cancellable, (void *)in_recv);
+	pthread_barrier_wait(&barrier);
+	let_it_block();
+	T(pthread_cancel(t));
+	let_it_block();
+	T(write(fd, "x", 1));
+	pthread_join(t, &r);
+	T((long)r);
+	state = PTHREAD_CANCEL_ENABLE;
+	close(fd);
+
+	TITLE("... in send()");
+	fd = peer("hold");
+	cancel(in_send);
+	close(peer("go"));
+	close(fd);
+}
+
 /* Both directions of 32 connections at once, a thread for each. */
 static void *echoes(void *arg)
 {
@@ -167,5 +286,6 @@ void run(void)
 	add_while_waiting();
 	acceptors();
 	shut_while_reading();
+	cancelled();
 	many();
 }

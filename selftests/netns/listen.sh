@@ -171,7 +171,7 @@ slow=$(xdp port_slow)
 check "the first one has the port alone again" wait_for 10 sh -c "
 	nsenter --net=/run/netns/$NS_A timeout 20 python3 '$TMP/client.py' $IP_B 7001 short 20"
 stop "$PID" >/dev/null 2>&1
-for p in "${PIDS[@]}"; do alive "$p" && stop "$p" >/dev/null 2>&1; done
+stop_all >/dev/null 2>&1
 
 # ---- the listener goes before its connection ----
 check "a server that closes its listener" server unlisten 7002
@@ -230,5 +230,5 @@ check "listen_in_app = 0" attach --config "$TMP/conf"
 check "a server" server echo 7001
 check "is served as before" client 7001 short 20
 check "by way of the daemon" [ "$(xdp port_direct)" = 0 ]
-for p in "${PIDS[@]}"; do alive "$p" && stop "$p" >/dev/null 2>&1; done
+stop_all >/dev/null 2>&1
 check "detach" detach

@@ -60,6 +60,8 @@ struct waiter {
 	bool signalled;		    /* efd was written */
 	bool any_packet;	    /* any activity wakes it */
 	bool called;		    /* the lead is left to it */
+	bool cancellable, cancelled; /* cancel.c */
+	pthread_t thread;	    /* where it is cancellable */
 	uint32_t vain;		    /* rounds in a row that it led for others only */
 	uint32_t entries, leaves;   /* the engine's, when it last looked */
 };
@@ -76,7 +78,7 @@ void waiter_woke(struct waiter *w, bool ready);
 /*
  * Blocks until waiter_wake(), until one of @extra (kernel descriptors; .revents is filled in) is
  * ready, or @until. Runs the engine first, and meanwhile where no other thread does. 0, -ETIMEDOUT,
- * -EINTR (a handler ran), -EBADF (the engine has gone away).
+ * -EINTR (a handler ran), -ECANCELED (pthread_cancel()), -EBADF (the engine has gone away).
  */
 int waiter_sleep(struct waiter *w, struct mtime until, struct pollfd *extra, unsigned n_extra);
 /*
@@ -559,6 +561,8 @@ struct engine {
 	uint32_t n_robbed;
 	int *spare_efds;
 	uint32_t n_spare, max_spare;
+	pthread_t cancelled[16]; /* lately: the last n_cancels ones */
+	uint32_t n_cancels;
 	uint32_t busy_poll_us;
 	uint32_t wait_ewma_ns; /* how long waits have taken lately, clipped */
 	uint32_t spin_misses, spin_hold;
@@ -673,6 +677,10 @@ int ctl_call_fd(struct ctl_listen *req, uint16_t type, struct ctl_listen_reply *
 /* CTL_LISTEN with @fds: what stands for the listener, and its twin, -1: none. @twin: as ctl_take(). */
 int ctl_listen(struct ctl_listen *req, struct ctl_listen_reply *reply, const int fds[2], int *twin);
 extern const char *attach_run_dir; /* for tests */
+
+/* cancel.c: @w, of this thread, begins to wait; it has left its wait as it was cancelled */
+void cancel_enter(struct waiter *w);
+void cancel_leave(void);
 
 /* keeper.c */
 int keeper_start(void);

@@ -6,6 +6,7 @@
 #ifndef TANDEM_LIB_SHIM_H
 #define TANDEM_LIB_SHIM_H
 
+#include <pthread.h>
 #include <stdint.h>
 #include <stdbool.h>
 #include "tandem.h"
@@ -51,6 +52,18 @@ void lib_mapped(uint64_t *all, uint64_t *private);
 /* The same for a seccomp filter, which says what else is to be avoided; NULL: strict mode. */
 struct sock_fprog;
 void lib_sandbox(const struct sock_fprog *filter);
+/*
+ * Around each call of the program's: it is not cancelled within it. @failed: it returns -1. What begins
+ * keeps @outer, the call that a handler of a signal has interrupted, if any.
+ */
+struct lib_call {
+	int state;	  /* pthread_setcancelstate() */
+	uint32_t cancels; /* eng.n_cancels when it began */
+	bool may, cancelled;
+};
+void lib_call_begin(struct lib_call *outer);
+void lib_call_end(const struct lib_call *outer, bool failed);
+void lib_cancelled(pthread_t thread); /* has been: it is to wait no longer */
 /* A handle for a socket that came over exec or in a message, of the attachment @name. -1, errno. */
 int lib_adopt(const char *name, size_t len);
 

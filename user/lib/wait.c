@@ -453,6 +453,8 @@ static int lead(struct waiter *w, struct mtime until, struct pollfd *extra, unsi
 			return 0;
 		if (eng.expelling)
 			return -EBADF;
+		if (w->cancelled)
+			return -ECANCELED;
 		if (!mtime_before(now, until))
 			return -ETIMEDOUT;
 		if (got && in_vain(w))
@@ -602,6 +604,7 @@ int waiter_sleep(struct waiter *w, struct mtime until, struct pollfd *extra, uns
 
 	waits++;
 	list_add(w);
+	cancel_enter(w);
 	w->called = false;
 	w->vain = 0;
 	w->entries = ++eng.entries;
@@ -611,6 +614,8 @@ int waiter_sleep(struct waiter *w, struct mtime until, struct pollfd *extra, uns
 	while (!w->woken && !r) {
 		if (eng.expelling) {
 			r = -EBADF;
+		} else if (w->cancelled) {
+			r = -ECANCELED;
 		} else if (may_lead(w, fresh)) {
 			take_lead(w);
 			r = lead(w, until, extra, n_extra);
@@ -632,6 +637,8 @@ int waiter_sleep(struct waiter *w, struct mtime until, struct pollfd *extra, uns
 	efd_put(w);
 	w->efd = -1;
 	leave_watch();
+	if (r == -ECANCELED && !w->woken)
+		cancel_leave();
 	if (r == -EBADF && eng.exiting)
 		wait_for_the_end();
 	return w->woken || r > 0 ? 0 : r;

@@ -99,6 +99,7 @@
 	   const posix_spawnattr_t *attr, char *const argv[], char *const envp[]), \
 	  (pid, file, fa, attr, argv, envp)) \
 	X(int, system, (const char *command), (command)) \
+	X(int, pthread_cancel, (pthread_t thread), (thread)) \
 	X(FILE *, popen, (const char *command, const char *mode), (command, mode)) \
 	X(ssize_t, splice, \
 	  (int in, off64_t *in_off, int out, off64_t *out_off, size_t n, unsigned flags), \

@@ -152,19 +152,17 @@ int shim_close(int fd);
 void shim_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /*
- * A traced call that is not to be cancelled half-way, which would leave the engine locked. What
- * follows
- * @call: the arguments, for the trace.
+ * A traced call that is not to be cancelled half-way (user/lib/cancel.c). What follows @call: the
+ * arguments, for the trace.
  */
 #define SHIM_DO(type, name, fd, call, ...)                                                         \
 	({                                                                                         \
-		int cancel_;                                                                       \
+		struct lib_call outer_;                                                            \
 		type r_;                                                                           \
                                                                                                    \
-		pthread_testcancel();                                                              \
-		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_);                          \
+		lib_call_begin(&outer_);                                                           \
 		r_ = (call);                                                                       \
-		pthread_setcancelstate(cancel_, NULL);                                             \
+		lib_call_end(&outer_, r_ == (type)-1);                                             \
 		if (shim_debug) {                                                                  \
 			const struct trace_arg args_[] = {TRACE_ARGS(__VA_ARGS__)};                \
                                                                                                    \
