@@ -42,7 +42,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, XR_MAX);
+	__uint(max_entries, XS_MAX);
 	__type(key, __u32);
 	__type(value, __u64);
 } stats SEC(".maps");

@@ -28,13 +28,38 @@ static __always_inline enum verdict_kind verdict_kind(enum xdp_reason reason)
 	}
 }
 
-static __always_inline void count(enum xdp_reason reason)
+static __always_inline void count(__u32 k, __u32 by)
 {
-	__u32 k = reason;
 	__u64 *n = bpf_map_lookup_elem(&stats, &k);
 
 	if (n)
-		(*n)++;
+		*n += by;
+}
+
+/* Of a packet that is answered or dropped, before that changes it. */
+static __always_inline __u32 ip_len(struct xdp_md *ctx, const struct pkt_info *p)
+{
+	return bpf_xdp_get_buff_len(ctx) - p->l3_off;
+}
+
+static __always_inline __u8 ip_ecn(struct xdp_md *ctx, const struct pkt_info *p)
+{
+	__u8 h[2] = {};
+
+	bpf_xdp_load_bytes(ctx, p->l3_off, h, sizeof(h));
+	return (p->flags & PI_IPV6 ? h[1] >> 4 : h[1]) & 3;
+}
+
+static __always_inline void count_ip(struct xdp_md *ctx, enum xdp_reason reason,
+				     const struct pkt_info *p, __u32 len, __u8 ecn)
+{
+	if (!xdp_reason_is_ip(reason))
+		return;
+	count(XI_IN_OCTETS, len);
+	if (reason != XR_DROP_IP_HEADER) /* not looked at that far */
+		count(XI_NOECT + ecn, 1);
+	if (verdict_kind(reason) == V_TX) /* without what fills up an echo's frame */
+		count(XI_OUT_OCTETS, reason == XR_ECHO_REPLY ? p->l3_len : ip_len(ctx, p));
 }
 
 /* Headers beyond the linear part: parses a copy of the frame's beginning instead. */
@@ -163,6 +188,8 @@ int tandem(struct xdp_md *ctx)
 	const struct xdp_settings *s;
 	enum xdp_reason reason;
 	__u32 i = netif_of[TD_NETIF_PLACE(ctx->ingress_ifindex, netif_salt)];
+	__u32 len;
+	__u8 ecn;
 	int action;
 
 	s = bpf_map_lookup_elem(&settings, &i);
@@ -177,15 +204,19 @@ int tandem(struct xdp_md *ctx)
 		action = do_redirect(ctx, &reason, &p, &v, s);
 		break;
 	case V_TX:
+		len = ip_len(ctx, &p);
+		ecn = ip_ecn(ctx, &p);
 		action = v.cookies ? do_synack(ctx, &reason, &p, s, v.cookies, &r)
 				   : do_reply(ctx, &reason, &p, s);
+		count_ip(ctx, reason, &p, len, ecn);
 		break;
 	case V_PASS:
 		action = XDP_PASS;
 		break;
 	default:
+		count_ip(ctx, reason, &p, ip_len(ctx, &p), ip_ecn(ctx, &p));
 		action = XDP_DROP;
 	}
-	count(reason);
+	count(reason, 1);
 	return action;
 }

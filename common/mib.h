@@ -25,11 +25,13 @@
 	X(Ip, FragOKs)                                                                             \
 	X(Ip, FragFails)                                                                           \
 	X(Ip, FragCreates)                                                                         \
+	X(IpExt, InTruncatedPkts)                                                                  \
+	X(IpExt, InOctets)                                                                         \
+	X(IpExt, OutOctets)                                                                        \
 	X(IpExt, InNoECTPkts)                                                                      \
 	X(IpExt, InECT1Pkts)                                                                       \
 	X(IpExt, InECT0Pkts)                                                                       \
 	X(IpExt, InCEPkts)                                                                         \
-	X(IpExt, InTruncatedPkts)                                                                  \
 	X(IpExt, InCsumErrors)                                                                     \
 	X(Icmp, InMsgs)                                                                            \
 	X(Icmp, InErrors)                                                                          \

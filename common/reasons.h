@@ -53,4 +53,25 @@ enum xdp_reason {
 	XR_MAX
 };
 
+/* Behind them in the same map: what IP counts of packets that end in the program, see below. */
+enum xdp_ip_counter {
+	XI_IN_OCTETS = XR_MAX,
+	XI_OUT_OCTETS,
+	XI_NOECT, /* in the order of the ECN bits */
+	XI_ECT1,
+	XI_ECT0,
+	XI_CE,
+	XS_MAX
+};
+
+/*
+ * Does a packet end in the program for this reason that the kernel's IP would have counted? Not ARP, and
+ * what the deny list holds back it would not have seen, either: a firewall's drops are nowhere in its MIB.
+ */
+static inline int xdp_reason_is_ip(enum xdp_reason r)
+{
+	return r == XR_ECHO_REPLY || r == XR_SYN_COOKIE || r == XR_DROP_COOKIE ||
+	       r == XR_DROP_COOKIE_SYN || (r >= XR_DROP_IP_HEADER && r <= XR_DROP_UDP_HEADER);
+}
+
 #endif

@@ -266,7 +266,7 @@ struct shm_listener {
  * It is sparse: memory is used only where it was touched.
  */
 #define ARENA_MAGIC 0x74644152u
-#define ARENA_VERSION 1u
+#define ARENA_VERSION 2u
 
 struct arena_hdr {
 	uint32_t magic;

@@ -36,9 +36,9 @@ eth = bytes.fromhex((near_mac + mac).replace(":", "")) + b"\x08\x00"
 src, ids = socket.inet_aton(addr), iter(range(1, 60000))
 
 
-def ip(proto, body, dst=near, first=0x45, length=None, bad=False, frag=0, ident=None):
+def ip(proto, body, dst=near, first=0x45, length=None, bad=False, frag=0, ident=None, tos=0):
     n = 20 + len(body) if length is None else length
-    h = struct.pack("!BBHHHBBH", first, 0, n, next(ids) if ident is None else ident, frag, 64, proto, 0)
+    h = struct.pack("!BBHHHBBH", first, tos, n, next(ids) if ident is None else ident, frag, 64, proto, 0)
     h += src + socket.inet_aton(dst)
     c = csum(h) ^ (0x5555 if bad else 0)
     return h[:10] + struct.pack("!H", c) + h[12:] + body
@@ -77,6 +77,8 @@ send(4, lambda: ip(17, udp(OPEN, bad=True)))
 send(2, lambda: ip(17, udp(OPEN)[:6]))  # shorter than its header
 send(3, lambda: ip(17, struct.pack("!HHHH", 4000, OPEN, 100, 0)))  # shorter than it says
 send(6, lambda: ip(1, icmp(8, b"x" * 32)))
+for ecn in 1, 2, 3:
+    send(ecn, lambda: ip(1, icmp(8, b"x"), tos=ecn))
 send(7, lambda: ip(1, icmp(8, b"x" * 32, bad=True)))
 send(3, lambda: ip(1, icmp(99, b"")))
 send(5, lambda: ip(17, udp(OPEN), bad=True))

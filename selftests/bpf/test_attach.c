@@ -231,7 +231,7 @@ static void test_attach_answers_ping_and_counts(void **state)
 {
 	struct ip_addr us = ip_addr_v4(inet_addr("10.9.0.1"));
 	struct xdp_prog_opts o = opts();
-	uint64_t stats[XR_MAX];
+	uint64_t stats[XS_MAX];
 	struct xdp_prog *p;
 	char why[256] = "";
 
@@ -264,7 +264,7 @@ static void test_attach_two_interfaces(void **state)
 {
 	struct ip_addr us = ip_addr_v4(inet_addr("10.9.0.1"));
 	struct xdp_prog_opts o = opts(), lo = o, again;
-	uint64_t before[XR_MAX], after[XR_MAX];
+	uint64_t before[XS_MAX], after[XS_MAX];
 	char why[256] = "", path[128];
 	struct xdp_prog *p;
 

@@ -138,10 +138,10 @@ int xdp_syncookies_set(struct xdp_prog *p, const struct syncookie_secrets *c)
 	return 0;
 }
 
-int xdp_read_stats(const char *name, uint64_t out[XR_MAX])
+int xdp_read_stats(const char *name, uint64_t out[XS_MAX])
 {
 	(void)name;
-	memset(out, 0, XR_MAX * sizeof(*out));
+	memset(out, 0, XS_MAX * sizeof(*out));
 	out[XR_SYN_COOKIE] = w.n_syn_cookies;
 	return 0;
 }

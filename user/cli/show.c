@@ -111,7 +111,7 @@ static const char *lower(const char *s, char *buf, size_t size)
 	return buf;
 }
 
-static void print_reasons(const uint64_t n[XR_MAX])
+static void print_reasons(const uint64_t n[XS_MAX])
 {
 	char buf[32];
 
@@ -128,7 +128,7 @@ int cmd_stat(const struct cli_args *a)
 {
 	const char *name = names_resolve(a);
 	struct json_object *o, *xdp = NULL;
-	uint64_t n[XR_MAX];
+	uint64_t n[XS_MAX];
 	char buf[32];
 	int err;
 

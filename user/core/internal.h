@@ -121,6 +121,7 @@ static inline void mib_inc(struct stack *s, enum mib m)
 	s->a.mib[m]++;
 }
 #define MIB(s, name) mib_inc((s), MIB_##name)
+#define MIB_ADD(s, name, n) ((s)->a.mib[MIB_##name] += (n))
 
 /* A packet to build: the transport starts at ip_payload(p). NULL: pool empty (counted). */
 static inline struct pkt *ip_pkt_alloc(struct stack *s, bool v6)

@@ -266,6 +266,7 @@ static int transmit(struct stack *s, struct pkt *p, uint16_t netif, uint16_t que
 	p->queue = queue;
 	p->hdr_len = p->l4_off;
 	p->frag[0].len = p->len = p->l4_off + len;
+	MIB_ADD(s, IpExt_OutOctets, p->len - ETH_HLEN_);
 	return neigh_send(s, neigh, p, now) ? 0 : -E_NOBUFS;
 }
 
@@ -479,8 +480,10 @@ enum drop ip_input(struct stack *s, struct pkt *p, struct mtime now)
 	struct ip_info ip;
 	enum drop d;
 
-	if (!ip_counted(s, p))
+	if (!ip_counted(s, p)) {
 		MIB(s, Ip_InReceives);
+		MIB_ADD(s, IpExt_InOctets, p->len - p->l3_off);
+	}
 	d = parse_header(s, p, &ip, &frag);
 	if (d == DROP_NONE)
 		d = check_addrs(s, &ip);

@@ -174,6 +174,7 @@ static struct pkt *build(struct stack *s, struct tcb *t, uint32_t seq, uint32_t 
 	p->queue = t->queue;
 	put_ip(s, t, p, v4, tos, hlen + len);
 	MIB(s, Ip_OutRequests);
+	MIB_ADD(s, IpExt_OutOctets, p->len - ETH_HLEN_);
 	return p;
 }
 

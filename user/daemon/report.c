@@ -294,7 +294,7 @@ static void fill_stat(struct daemon *d, struct jbuf *j)
 	};
 	const struct port_stats *p = port_stats(d->port);
 
-	uint64_t xdp[XR_MAX] = {0};
+	uint64_t xdp[XS_MAX] = {0};
 
 	xdp_read_stats(d->opt.name, xdp);
 	jb_open(j, NULL, '{');

@@ -61,7 +61,7 @@ static int put_secrets(struct daemon *d)
 
 static uint64_t cookies_sent(const struct daemon *d)
 {
-	uint64_t stats[XR_MAX];
+	uint64_t stats[XS_MAX];
 
 	return xdp_read_stats(d->opt.name, stats) ? 0 : stats[XR_SYN_COOKIE];
 }

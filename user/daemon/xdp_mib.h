@@ -10,6 +10,6 @@
 #include "common/reasons.h"
 
 /* What is to be added to counter @m of the stack, where @xdp are the program's counters. */
-uint64_t xdp_mib(const uint64_t xdp[XR_MAX], int m);
+uint64_t xdp_mib(const uint64_t xdp[XS_MAX], int m);
 
 #endif

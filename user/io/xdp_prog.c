@@ -506,7 +506,7 @@ static int open_pinned(const char *name, const char *what)
 	return fd < 0 ? -errno : fd;
 }
 
-int xdp_read_stats(const char *name, uint64_t out[XR_MAX])
+int xdp_read_stats(const char *name, uint64_t out[XS_MAX])
 {
 	int fd, err = 0, n_cpus = libbpf_num_possible_cpus();
 	uint64_t *per_cpu;
@@ -519,7 +519,7 @@ int xdp_read_stats(const char *name, uint64_t out[XR_MAX])
 	per_cpu = calloc((size_t)n_cpus, sizeof(*per_cpu));
 	if (!per_cpu)
 		err = -ENOMEM;
-	for (uint32_t r = 0; !err && r < XR_MAX; r++) {
+	for (uint32_t r = 0; !err && r < XS_MAX; r++) {
 		if (bpf_map_lookup_elem(fd, &r, per_cpu) < 0)
 			err = -errno;
 		out[r] = 0;
