@@ -155,6 +155,25 @@ static void test_tcp_rack_timeout_in_recovery_is_counted(void **state)
 	tc_close(&c);
 }
 
+/* What is missing has not had time to be held for lost, when the timer expires. */
+static void test_tcp_rack_timeout_in_spite_of_sack_is_counted(void **state)
+{
+	(void)state;
+	start(4);
+	while (!tc_tcb(&c)->t_rtx || tc_tcb(&c)->t_rtx > mtime_add_ms(c.t.now, 2).ns) {
+		ts_advance(&c.t, 1);
+		tc_tx_all(&c);
+	}
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPLossProbes), 1);
+	SACK(1, AT(1), AT(2));
+	ts_advance(&c.t, 3);
+	tc_tx_all(&c);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPTimeouts), 1);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPSackFailures), 1);
+	assert_int_equal(ts_mib(&c.t, MIB_TcpExt_TCPSackRecoveryFail), 0);
+	tc_close(&c);
+}
+
 /* §6.2, step 4: a DSACK widens the window, no more than once a round trip */
 static void test_tcp_rack_dsack_widens(void **state)
 {
@@ -543,6 +562,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tcp_rack_reordered_segment_not_sent_again, setup),
 		cmocka_unit_test_setup(test_tcp_rack_lost_retransmission, setup),
 		cmocka_unit_test_setup(test_tcp_rack_timeout_in_recovery_is_counted, setup),
+		cmocka_unit_test_setup(test_tcp_rack_timeout_in_spite_of_sack_is_counted, setup),
 		cmocka_unit_test_setup(test_tcp_rack_dsack_widens, setup),
 		cmocka_unit_test_setup(test_tcp_tlp_last_segment, setup),
 		cmocka_unit_test_setup(test_tcp_tlp_repair_counts_as_loss, setup),
