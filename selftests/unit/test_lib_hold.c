@@ -46,10 +46,10 @@ static uint64_t segments(void)
 static uint32_t come_to_wait(void)
 {
 	static char buf[65536];
-	char c;
+	struct pollfd p = {.fd = fd, .events = POLLIN};
 	int64_t n;
 
-	assert_int_equal(tandem_recv(fd, &c, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(tandem_poll(&p, 1, 0), 0);
 	pthread_mutex_lock(&eng.lock);
 	n = peer_recv(conn, buf, sizeof(buf));
 	pthread_mutex_unlock(&eng.lock);
@@ -97,6 +97,74 @@ static void test_pair_leaves_as_one(void **state)
 		one = segments() == before + 1;
 	}
 	assert_true(one);
+}
+
+/* To look whether something has come, as servers do after each answer, is no wait. */
+static void test_look_lets_nothing_go(void **state)
+{
+	bool one = false;
+	char c;
+
+	(void)state;
+	for (int i = 0; i < 1000 && !one; i++) {
+		uint64_t before;
+
+		get_watched();
+		before = segments();
+		send_byte();
+		assert_int_equal(tandem_recv(fd, &c, 1, MSG_DONTWAIT), -1);
+		send_byte();
+		assert_int_equal(come_to_wait(), 2);
+		one = segments() == before + 1;
+	}
+	assert_true(one);
+}
+
+/* The end goes with what comes before it, and makes a row of the two. */
+static void end_leaves_as_one(void (*end)(int fd))
+{
+	struct mtime until = mtime_add_ms(clock_now(), 5000);
+	bool one = false;
+
+	while (!one) {
+		int other = connected_to(PEER_MUTE_PORT);
+		uint32_t c = peer_accepted();
+		uint64_t before;
+		bool was;
+		char buf[8];
+
+		assert_true(mtime_before(clock_now(), until));
+		was = watched();
+		before = segments();
+		assert_int_equal(tandem_send(other, "x", 1, 0), 1);
+		end(other);
+		come_to_wait();
+		one = was && segments() == before + 1;
+		pthread_mutex_lock(&eng.lock);
+		assert_int_equal(peer_recv(c, buf, sizeof(buf)), 1);
+		assert_int_equal(peer_recv(c, buf, sizeof(buf)), 0);
+		peer_close(c);
+		pthread_mutex_unlock(&eng.lock);
+		come_to_wait();
+	}
+}
+
+static void by_close(int other)
+{
+	tandem_close(other);
+}
+
+static void by_shutdown(int other)
+{
+	assert_int_equal(tandem_shutdown(other, SHUT_WR), 0);
+	tandem_close(other);
+}
+
+static void test_end_leaves_as_one(void **state)
+{
+	(void)state;
+	end_leaves_as_one(by_close);
+	end_leaves_as_one(by_shutdown);
 }
 
 static void test_one_by_one_leaves_at_once(void **state)
@@ -237,6 +305,8 @@ int main(void)
 #define HOLD_TEST(f) cmocka_unit_test_setup_teardown(f, setup_kept, hold_teardown)
 	const struct CMUnitTest tests[] = {
 		HOLD_TEST(test_pair_leaves_as_one),
+		HOLD_TEST(test_look_lets_nothing_go),
+		HOLD_TEST(test_end_leaves_as_one),
 		HOLD_TEST(test_one_by_one_leaves_at_once),
 		HOLD_TEST(test_no_more_than_so_many),
 		HOLD_TEST(test_much_leaves_at_once),

@@ -98,15 +98,17 @@ void conn_give(struct conn_ref c)
 }
 
 /*
- * All is said, the FIN included: that is acknowledged within a round trip, as a rule, and needs no
- * daemon. What comes after that, TIME_WAIT, is handed over (eng_take_events()), and so is a
- * connection whose peer takes longer.
+ * All is said, the FIN included, or held for a moment (hold.c): that is acknowledged within a round
+ * trip, as a rule, and needs no daemon. What comes after that, TIME_WAIT, is handed over
+ * (eng_take_events()), and so is a connection whose peer takes longer.
  */
 static bool parts_soon(struct conn_ref c)
 {
 	const struct tcb *t = conn_get(c);
 
-	if (!t || !(t->flags & TCB_F_FIN_SENT) || t->state == TCP_TIME_WAIT)
+	uint32_t said = eng.hold.n ? TCB_F_FIN_SENT | TCB_F_FIN_QUEUED : TCB_F_FIN_SENT;
+
+	if (!t || !(t->flags & said) || t->state == TCP_TIME_WAIT)
 		return false;
 	return !conn_fifo_put(&eng.parting, c, mtime_add_ms(clock_now(), PARTING_MS));
 }
@@ -129,14 +131,19 @@ void conn_give_parting(struct mtime now)
 
 void conn_end(struct conn_ref c, bool abort, struct mtime now)
 {
-	if (!conn_get(c))
+	const struct tcb *t = conn_get(c);
+
+	if (!t)
 		return;
 	tcp_set_cookie(eng.stack, c.conn, 0);
 	if (abort)
 		tcp_abort(eng.stack, c.conn, now);
 	else
 		tcp_close(eng.stack, c.conn, now);
-	eng_output(now);
+	if (t->state == TCP_CLOSED || t->flags & TCB_F_RST_SEND) /* it is not there for longer */
+		eng_output(now);
+	else
+		eng_output_soon(now);
 	if (!parts_soon(c))
 		conn_give(c);
 	eng_take_events();

@@ -446,13 +446,12 @@ bool eng_backlog(void)
 	return eng.out.len || eng.imports.len || port_tx_pending(eng.port);
 }
 
-uint32_t eng_run(struct mtime now)
+uint32_t eng_receive(struct mtime now)
 {
 	struct passing to = {.now = &now};
 	uint32_t n;
 
 	eng.runs++;
-	eng.hold.in_row = 0;
 	WRITE_ONCE(eng.served.ns, now.ns);
 	if (eng.keeper_on)
 		keeper_oust();
@@ -466,18 +465,37 @@ uint32_t eng_run(struct mtime now)
 	if (to.passed && shm_ring_must_wake(&eng.pkts_to_daemon->hdr))
 		fd_signal(eng.bell_daemon);
 	eng_take_events();
-	conn_give_parting(now);
-	untold_run(now);
-	eng_output(now);
-	if (eng.out.len)
-		flush_out();
-	if (eng.lazy && mtime_diff_us(now, eng.lazy_since) > LAZY_US)
-		wake_daemon();
 	if (n && eng.n_any)
 		for (struct waiter *w = eng.waiters; w; w = w->next)
 			if (w->any_packet)
 				waiter_wake(w);
 	return n;
+}
+
+static uint32_t run(struct mtime now, bool waits)
+{
+	uint32_t n = eng_receive(now);
+
+	conn_give_parting(now);
+	untold_run(now);
+	if (waits || !hold_on(now))
+		eng_output(now);
+	if (eng.out.len)
+		flush_out();
+	if (eng.lazy && mtime_diff_us(now, eng.lazy_since) > LAZY_US)
+		wake_daemon();
+	return n;
+}
+
+uint32_t eng_run(struct mtime now)
+{
+	eng.hold.in_row = 0;
+	return run(now, true);
+}
+
+void eng_look(struct mtime now)
+{
+	run(now, false);
 }
 
 /* ---- beginning and end ---- */

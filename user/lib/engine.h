@@ -605,10 +605,15 @@ void eng_quiesce(void);
 
 /* One round of the loop; returns how many packets and messages came in. */
 uint32_t eng_run(struct mtime now);
+/* The same for a call that does not wait: what is held may stay so. */
+void eng_look(struct mtime now);
+/* What of it looks at what has come; nothing leaves, eng_output() is to follow. */
+uint32_t eng_receive(struct mtime now);
 /* Sends what the stack wants to send. */
 void eng_output(struct mtime now);
 /* The same, for a program that is likely to send more before it waits (hold.c). */
 void eng_output_soon(struct mtime now);
+bool hold_on(struct mtime now);	     /* is anything held, that may be for longer? */
 void hold_let_go(void);		     /* what was held is on its way */
 void hold_flush(struct mtime now);   /* before a sleep that does not run the engine */
 void hold_watch(struct waiter *w);   /* the keeper's part; drops the lock meanwhile */

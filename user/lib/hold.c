@@ -3,16 +3,17 @@
  * Output that waits for more. A program that has woken up often sends several things before it
  * waits again: a header and then a body, an answer on each of many connections, an end. Sent one
  * by one each costs a system call, and what belongs to one segment leaves in two. So
- * they are held until the program comes to a wait (or runs the engine otherwise), until there are
- * HOLD_MAX of them, or for HOLD_US, as seen by its next call.
+ * they are held until the program comes to a wait, until there are HOLD_MAX of them, or for HOLD_US,
+ * as seen by its next call. To look whether there is something, and not to wait for it, is no wait.
  *
  * A program may also never come back, or compute first, or wait for what only its peer's answer
  * brings about. Hence nothing is held unless the keeper is on watch: it looks every WATCH_US, and
  * sends what has been forgotten. Where that happened the program is not of the kind that this is
  * for, and nothing is held for a time, twice as long after each further one.
  *
- * The watch begins when a program has sent several things in a row repeatedly, and ends when
- * nothing has been held for a while: a program that sends once and waits has no part in all this.
+ * The watch begins when a program has sent several things in a row repeatedly, an end among them, and
+ * ends when nothing has been held for a while: a program that sends once and waits has no part in
+ * all this.
  */
 #include "engine.h"
 #include "sandbox.h"
@@ -59,8 +60,15 @@ void eng_output_soon(struct mtime now)
 		WRITE_ONCE(h->since.ns, now.ns);
 	}
 	WRITE_ONCE(h->n, h->n + 1);
-	if (h->n >= HOLD_MAX || mtime_diff_us(now, h->since) >= HOLD_US)
+	if (!hold_on(now))
 		eng_output(now);
+}
+
+bool hold_on(struct mtime now)
+{
+	const struct hold *h = &eng.hold;
+
+	return h->n && h->n < HOLD_MAX && mtime_diff_us(now, h->since) < HOLD_US;
 }
 
 void hold_let_go(void)

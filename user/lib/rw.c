@@ -204,7 +204,7 @@ static int64_t do_recv(struct sock *sk, const struct iovec *iov, size_t n, int f
 			if (polled)
 				break;
 			polled = true;
-			eng_run(now);
+			eng_look(now);
 			continue;
 		}
 		if (sock_extra(sk)->rcv_timeo && mtime_is_never(until))

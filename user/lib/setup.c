@@ -427,7 +427,7 @@ static int accept_now(struct sock *sk, struct sockaddr *addr, socklen_t *len, in
 	int k;
 
 	if (!l->aq_len)
-		eng_run(clock_now());
+		eng_look(clock_now());
 	if (sk->state != SK_LISTEN)
 		return -EINVAL;
 	if (!l->aq_len || ++l->since_twins >= TWINS_EVERY) {
@@ -486,7 +486,7 @@ int tandem_accept(int fd, struct sockaddr *addr, socklen_t *len)
 static int do_shutdown(struct sock *sk, int how)
 {
 	struct mtime now = clock_now();
-	int err;
+	int err = -ENOTCONN;
 
 	if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
 		return -EINVAL;
@@ -507,16 +507,18 @@ static int do_shutdown(struct sock *sk, int how)
 	case SK_CONNECTED:
 		/* The peer may have ended it meanwhile. */
 		if (port_rx_pending(eng.port))
-			eng_run(now);
-		if (!conn_get(sk->c))
-			return -ENOTCONN;
-		err = tcp_shutdown(eng.stack, sk->c.conn, how != SHUT_WR, how != SHUT_RD, now);
-		eng_output(now);
+			eng_receive(now);
+		if (conn_get(sk->c))
+			err = tcp_shutdown(eng.stack, sk->c.conn, how != SHUT_WR, how != SHUT_RD,
+					   now);
+		eng_output_soon(now);
 		eng_take_events();
+		if (err == -ENOTCONN)
+			return err;
 		waitq_notify(&sk->f.wq, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLHUP);
 		return err;
 	default:
-		return -ENOTCONN;
+		return err;
 	}
 }
 
