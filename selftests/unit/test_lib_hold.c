@@ -120,6 +120,27 @@ static void test_look_lets_nothing_go(void **state)
 	assert_true(one);
 }
 
+/* Who looks again and again waits, without sleeping. */
+static void test_looks_let_it_go(void **state)
+{
+	uint64_t before;
+	char c;
+
+	(void)state;
+	get_watched();
+	before = segments();
+	send_byte();
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(tandem_recv(fd, &c, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(segments(), before + 1);
+	for (int i = 0; i < 1000; i++) {
+		send_byte();
+		while (READ_ONCE(eng.hold.n))
+			assert_int_equal(tandem_recv(fd, &c, 1, MSG_DONTWAIT), -1);
+	}
+	come_to_wait();
+}
+
 /* The end goes with what comes before it, and makes a row of the two. */
 static void end_leaves_as_one(void (*end)(int fd))
 {
@@ -306,6 +327,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		HOLD_TEST(test_pair_leaves_as_one),
 		HOLD_TEST(test_look_lets_nothing_go),
+		HOLD_TEST(test_looks_let_it_go),
 		HOLD_TEST(test_end_leaves_as_one),
 		HOLD_TEST(test_one_by_one_leaves_at_once),
 		HOLD_TEST(test_no_more_than_so_many),

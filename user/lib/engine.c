@@ -472,14 +472,12 @@ uint32_t eng_receive(struct mtime now)
 	return n;
 }
 
-static uint32_t run(struct mtime now, bool waits)
+static uint32_t receive_and_tell(struct mtime now)
 {
 	uint32_t n = eng_receive(now);
 
 	conn_give_parting(now);
 	untold_run(now);
-	if (waits || !hold_on(now))
-		eng_output(now);
 	if (eng.out.len)
 		flush_out();
 	if (eng.lazy && mtime_diff_us(now, eng.lazy_since) > LAZY_US)
@@ -487,15 +485,27 @@ static uint32_t run(struct mtime now, bool waits)
 	return n;
 }
 
+uint32_t eng_run_for(const bool *woken, struct mtime now)
+{
+	uint32_t n = receive_and_tell(now);
+
+	if (*woken) {
+		eng_output_soon(now);
+	} else {
+		eng.hold.in_row = 0;
+		eng_output(now);
+	}
+	return n;
+}
+
 uint32_t eng_run(struct mtime now)
 {
-	eng.hold.in_row = 0;
-	return run(now, true);
+	return eng_run_for(&(const bool){false}, now);
 }
 
 void eng_look(struct mtime now)
 {
-	run(now, false);
+	eng_output_after(receive_and_tell(now), now);
 }
 
 /* ---- beginning and end ---- */

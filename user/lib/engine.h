@@ -437,7 +437,8 @@ struct hold {
 	uint32_t n;	    /* calls that have sent it; 0: there is none */
 	struct mtime since; /* the first of them */
 	uint32_t times;	    /* that something was held, wraps */
-	uint32_t in_row;    /* sent at once since the engine was last run */
+	uint32_t in_row;    /* sent at once since the program last waited, or since demand() */
+	uint32_t looks;	    /* in vain, since it last sent */
 	bool wanted;	    /* the keeper is to go on watch */
 	bool watched;	    /* it is */
 	uint32_t demand;    /* what would have it go */
@@ -605,6 +606,11 @@ void eng_quiesce(void);
 
 /* One round of the loop; returns how many packets and messages came in. */
 uint32_t eng_run(struct mtime now);
+/*
+ * The same for a program that goes on where *@woken is true by then: with what it is likely to send next
+ * what has come is acknowledged.
+ */
+uint32_t eng_run_for(const bool *woken, struct mtime now);
 /* The same for a call that does not wait: what is held may stay so. */
 void eng_look(struct mtime now);
 /* What of it looks at what has come; nothing leaves, eng_output() is to follow. */
@@ -613,10 +619,11 @@ uint32_t eng_receive(struct mtime now);
 void eng_output(struct mtime now);
 /* The same, for a program that is likely to send more before it waits (hold.c). */
 void eng_output_soon(struct mtime now);
-bool hold_on(struct mtime now);	     /* is anything held, that may be for longer? */
 void hold_let_go(void);		     /* what was held is on its way */
 void hold_flush(struct mtime now);   /* before a sleep that does not run the engine */
 void hold_watch(struct waiter *w);   /* the keeper's part; drops the lock meanwhile */
+/* After a look of one that does not wait: has it found anything? */
+void eng_output_after(bool found, struct mtime now);
 /* Passes the stack's events on to the sockets. */
 void eng_take_events(void);
 /* Something to receive for eng_run()? A look at the rings; needs no lock. */

@@ -682,8 +682,11 @@ static int do_epoll_wait(struct epoll *ep, struct epoll_event *evs, int max,
 		take_listeners(ep);
 	/* Before a sleep the engine runs anyway; here, where there may be none. */
 	eng.entries++;
-	if (ep->n_ready || ep->n_kernel || !wait)
-		eng_run(clock_now());
+	if (ep->n_ready || ep->n_kernel || !wait) {
+		bool goes_on = wait && ep->n_ready;
+
+		eng_run_for(&goes_on, clock_now());
+	}
 	if (eng.n_shared_l)
 		listeners_ask(&ep->f);
 	n = collect_both(ep, evs, max);

@@ -4,7 +4,8 @@
  * waits again: a header and then a body, an answer on each of many connections, an end. Sent one
  * by one each costs a system call, and what belongs to one segment leaves in two. So
  * they are held until the program comes to a wait, until there are HOLD_MAX of them, or for HOLD_US,
- * as seen by its next call. To look whether there is something, and not to wait for it, is no wait.
+ * as seen by its next call. To look whether there is something once, without waiting, is no wait:
+ * servers do so after each answer. To look again and again is.
  *
  * A program may also never come back, or compute first, or wait for what only its peer's answer
  * brings about. Hence nothing is held unless the keeper is on watch: it looks every WATCH_US, and
@@ -43,16 +44,26 @@ static void demand(struct mtime now)
 	waiter_rouse(&eng.keeper_w);
 }
 
+static bool hold_on(struct mtime now)
+{
+	const struct hold *h = &eng.hold;
+
+	return h->n && h->n < HOLD_MAX && mtime_diff_us(now, h->since) < HOLD_US;
+}
+
 void eng_output_soon(struct mtime now)
 {
 	struct hold *h = &eng.hold;
 
 	if (!stack_wants_output(eng.stack))
 		return;
+	h->looks = 0;
 	if (!h->watched) {
 		eng_output(now);
-		if (++h->in_row == 2)
+		if (++h->in_row == 2) {
+			h->in_row = 0;
 			demand(now);
+		}
 		return;
 	}
 	if (!h->n) {
@@ -64,11 +75,15 @@ void eng_output_soon(struct mtime now)
 		eng_output(now);
 }
 
-bool hold_on(struct mtime now)
+void eng_output_after(bool found, struct mtime now)
 {
-	const struct hold *h = &eng.hold;
+	struct hold *h = &eng.hold;
+	bool waits = !found && ++h->looks > 1;
 
-	return h->n && h->n < HOLD_MAX && mtime_diff_us(now, h->since) < HOLD_US;
+	if (waits)
+		h->in_row = 0;
+	if (waits || !hold_on(now))
+		eng_output(now);
 }
 
 void hold_let_go(void)

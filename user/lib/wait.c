@@ -443,7 +443,7 @@ static int lead(struct waiter *w, struct mtime until, struct pollfd *extra, unsi
 
 		if (heir_is_due())
 			heir_attach(now);
-		got = eng_run(now);
+		got = eng_run_for(&w->woken, now);
 		if (got && idle) {
 			waited(mtime_diff_ns(now, start));
 			start = now;
