@@ -36,30 +36,35 @@ static __always_inline void count(__u32 k, __u32 by)
 		*n += by;
 }
 
-/* Of a packet that is answered or dropped, before that changes it. */
-static __always_inline __u32 ip_len(struct xdp_md *ctx, const struct pkt_info *p)
+/*
+ * What IPv4 counts of a packet that ends in the program, or of the answer to it. A global function,
+ * which finds the header by itself: so the verifier looks at it once, and not on each of the many
+ * ways that lead to it.
+ */
+__noinline int count_ip(struct xdp_md *ctx, enum xdp_reason reason, bool answer)
 {
-	return bpf_xdp_get_buff_len(ctx) - p->l3_off;
-}
+	__u32 off = offsetof(struct wire_eth, type), len = bpf_xdp_get_buff_len(ctx);
+	__u16 type = 0;
+	__u8 h[4] = {};
 
-static __always_inline __u8 ip_ecn(struct xdp_md *ctx, const struct pkt_info *p)
-{
-	__u8 h[2] = {};
-
-	bpf_xdp_load_bytes(ctx, p->l3_off, h, sizeof(h));
-	return (p->flags & PI_IPV6 ? h[1] >> 4 : h[1]) & 3;
-}
-
-static __always_inline void count_ip(struct xdp_md *ctx, enum xdp_reason reason,
-				     const struct pkt_info *p, __u32 len, __u8 ecn)
-{
-	if (!xdp_reason_is_ip(reason))
-		return;
-	count(XI_IN_OCTETS, len);
-	if (reason != XR_DROP_IP_HEADER) /* not looked at that far */
-		count(XI_NOECT + ecn, 1);
-	if (verdict_kind(reason) == V_TX) /* without what fills up an echo's frame */
-		count(XI_OUT_OCTETS, reason == XR_ECHO_REPLY ? p->l3_len : ip_len(ctx, p));
+	if (!xdp_reason_is_ip(reason) || (answer && verdict_kind(reason) != V_TX))
+		return 0;
+	bpf_xdp_load_bytes(ctx, off, &type, sizeof(type));
+	for (int i = 0; i < 2 && (type == BE16(ETH_VLAN) || type == BE16(ETH_QINQ)); i++) {
+		off += sizeof(struct wire_vlan);
+		bpf_xdp_load_bytes(ctx, off, &type, sizeof(type));
+	}
+	off += sizeof(type);
+	if (type != BE16(ETH_IPV4) || len < off || bpf_xdp_load_bytes(ctx, off, h, sizeof(h)))
+		return 0;
+	if (answer) { /* without what fills up an echo's frame */
+		count(XI_OUT_OCTETS, h[2] << 8 | h[3]);
+		return 0;
+	}
+	count(XI_IN_OCTETS, len - off);
+	if (h[0] >> 4 == 4 && (h[0] & 15) >= 5) /* else the kernel looks no further */
+		count(XI_NOECT + (h[1] & 3), 1);
+	return 0;
 }
 
 /* Headers beyond the linear part: parses a copy of the frame's beginning instead. */
@@ -188,8 +193,6 @@ int tandem(struct xdp_md *ctx)
 	const struct xdp_settings *s;
 	enum xdp_reason reason;
 	__u32 i = netif_of[TD_NETIF_PLACE(ctx->ingress_ifindex, netif_salt)];
-	__u32 len;
-	__u8 ecn;
 	int action;
 
 	s = bpf_map_lookup_elem(&settings, &i);
@@ -204,17 +207,16 @@ int tandem(struct xdp_md *ctx)
 		action = do_redirect(ctx, &reason, &p, &v, s);
 		break;
 	case V_TX:
-		len = ip_len(ctx, &p);
-		ecn = ip_ecn(ctx, &p);
+		count_ip(ctx, reason, false);
 		action = v.cookies ? do_synack(ctx, &reason, &p, s, v.cookies, &r)
 				   : do_reply(ctx, &reason, &p, s);
-		count_ip(ctx, reason, &p, len, ecn);
+		count_ip(ctx, reason, true);
 		break;
 	case V_PASS:
 		action = XDP_PASS;
 		break;
 	default:
-		count_ip(ctx, reason, &p, ip_len(ctx, &p), ip_ecn(ctx, &p));
+		count_ip(ctx, reason, false);
 		action = XDP_DROP;
 	}
 	count(reason, 1);

@@ -204,6 +204,28 @@ static void cancel(void (*call)(void))
 	T(cleaned);
 }
 
+/* While it is on its way into the call, spins, or sleeps. */
+static int at_any_time(void)
+{
+	int ended = 0;
+
+	for (int i = 0; i < 300; i++) {
+		struct timespec end, in = {.tv_nsec = i * 1000};
+		pthread_t t;
+
+		pthread_create(&t, NULL, cancellable, (void *)in_recv);
+		pthread_barrier_wait(&barrier);
+		nanosleep(&in, NULL);
+		pthread_cancel(t);
+		clock_gettime(CLOCK_REALTIME, &end);
+		end.tv_sec += 5;
+		if (pthread_timedjoin_np(t, NULL, &end))
+			break;
+		ended++;
+	}
+	return ended;
+}
+
 static void cancelled(void)
 {
 	struct epoll_event ev = {.events = EPOLLIN};
@@ -224,8 +246,15 @@ static void cancelled(void)
 	T(slurp(fd, buf, 5));
 	close(l);
 	close(ep);
+	close(fd);
+
+	TITLE("... at any time");
+	fd = peer("echo");
+	T(at_any_time());
+	close(fd);
 
 	TITLE("... which does not want that");
+	fd = peer("echo");
 	state = PTHREAD_CANCEL_DISABLE;
 	pthread_create(&t, NULL, cancellable, (void *)in_recv);
 	pthread_barrier_wait(&barrier);

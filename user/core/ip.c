@@ -19,6 +19,11 @@
 #define ICMP_UNREACH_PROTO 2u
 #define ICMP_PARAM 12u
 
+_Static_assert(MIB_IpExt_InECT1Pkts == MIB_IpExt_InNoECTPkts + 1 &&
+		       MIB_IpExt_InECT0Pkts == MIB_IpExt_InNoECTPkts + 2 &&
+		       MIB_IpExt_InCEPkts == MIB_IpExt_InNoECTPkts + 3,
+	       "in the order of the ECN bits");
+
 /* ---- checksums ---- */
 
 static uint32_t fold16(uint32_t sum)

@@ -35,6 +35,11 @@ static const struct {
 #undef R
 };
 
+_Static_assert(MIB_IpExt_OutOctets - MIB_IpExt_InOctets == XI_OUT_OCTETS - XI_IN_OCTETS &&
+		       MIB_IpExt_InNoECTPkts - MIB_IpExt_InOctets == XI_NOECT - XI_IN_OCTETS &&
+		       MIB_IpExt_InCEPkts - MIB_IpExt_InOctets == XI_CE - XI_IN_OCTETS,
+	       "in one order");
+
 static uint64_t received(const uint64_t xdp[XS_MAX])
 {
 	uint64_t n = 0;

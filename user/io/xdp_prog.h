@@ -61,7 +61,7 @@ int xdp_xsk_del(struct xdp_prog *p, uint32_t slot, uint32_t queue);
 /* @netif: 0 is the first interface, the others follow as they were added. */
 int xdp_settings_set(struct xdp_prog *p, uint32_t netif, const struct xdp_settings *s);
 
-/* Reads a pinned map of @name without the daemon: per-CPU sums into out[XR_MAX]. */
+/* Reads a pinned map of @name without the daemon: per-CPU sums into out[XS_MAX]. */
 int xdp_read_stats(const char *name, uint64_t out[XS_MAX]);
 /* Calls @fn for each entry of the pinned flows map; stops when it returns false. */
 typedef bool (*xdp_flow_fn)(void *ctx, const struct flow_key *k, const struct flow_val *v);

@@ -1,71 +1,92 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Cancelled threads (pthread_cancel(3)). One of the shim's calls is not to be left half-way, which would
- * leave the engine locked: cancellation is off in it, and libc does not interrupt a thread then. So a thread
- * that waits in one is woken by us; its call fails, without having done anything, and the thread is
- * cancelled where it leaves the call.
+ * Cancelled threads (pthread_cancel(3)). One of the shim's calls is not to be left half-way, which
+ * would leave the engine locked: cancellation is off in it, and libc does not interrupt a thread
+ * then. So a thread that waits in one is woken by us; its call fails, without having done anything,
+ * and the thread is cancelled where it leaves the call.
+ *
+ * Who is not in the list of waiters yet finds itself among the last CANCELS that were cancelled, if
+ * that was since its call began. Where these were more, it takes itself for one of them: its call is
+ * made once more when it turns out not to be.
  */
 #include "engine.h"
 #include "shim.h"
 
 #define CANCELS ARRAY_SIZE(eng.cancelled)
 
-static __thread struct lib_call call __attribute__((tls_model("initial-exec")));
+static __thread struct lib_call this_call __attribute__((tls_model("initial-exec")));
 
 void lib_call_begin(struct lib_call *outer)
 {
-	*outer = call;
-	call = (struct lib_call){.cancels = READ_ONCE(eng.n_cancels)};
+	*outer = this_call;
+	/* Before pthread_testcancel(): what that does not see yet is counted later. */
+	this_call = (struct lib_call){.cancels_seen =
+					      __atomic_load_n(&eng.n_cancels, __ATOMIC_ACQUIRE)};
 	pthread_testcancel();
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &call.state);
-	call.may = call.state == PTHREAD_CANCEL_ENABLE;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &this_call.state);
+	this_call.cancellable = this_call.state == PTHREAD_CANCEL_ENABLE;
 }
 
-void lib_call_end(const struct lib_call *outer, bool failed)
+bool lib_call_again(const struct lib_call *outer, bool failed)
 {
-	struct lib_call c = call;
+	struct lib_call c = this_call;
 
-	call = *outer;
+	this_call = *outer;
 	pthread_setcancelstate(c.state, NULL);
-	if (failed && c.cancelled)
-		pthread_testcancel();
+	if (!failed || !c.cancelled)
+		return false;
+	pthread_testcancel();
+	return true;
 }
 
-/* Since the call began, which is seldom; before that libc has seen to it. */
 static bool cancelled_meanwhile(pthread_t self)
 {
-	for (uint32_t n = call.cancels; n != eng.n_cancels; n++)
-		if (pthread_equal(eng.cancelled[n % CANCELS], self))
+	uint32_t n = eng.n_cancels - this_call.cancels_seen;
+
+	if (n > CANCELS)
+		return true;
+	for (; n; n--)
+		if (pthread_equal(eng.cancelled[(eng.n_cancels - n) % CANCELS], self))
 			return true;
 	return false;
 }
 
-void cancel_enter(struct waiter *w)
+void cancel_watch(struct waiter *w)
 {
-	w->cancellable = call.may;
+	w->cancellable = this_call.cancellable;
 	if (!w->cancellable)
 		return;
 	w->thread = pthread_self();
-	w->cancelled = call.cancels != eng.n_cancels && cancelled_meanwhile(w->thread);
+	w->cancelled = cancelled_meanwhile(w->thread);
 }
 
-void cancel_leave(void)
+void cancel_noted(void)
 {
-	call.cancelled = true;
+	this_call.cancelled = true;
 }
 
-/* After libc's own pthread_cancel(). */
-void lib_cancelled(pthread_t thread)
+static void mark(pthread_t thread)
 {
-	if (!eng_lock_unless_mine())
-		return;
 	eng.cancelled[eng.n_cancels % CANCELS] = thread;
-	WRITE_ONCE(eng.n_cancels, eng.n_cancels + 1);
+	__atomic_store_n(&eng.n_cancels, eng.n_cancels + 1, __ATOMIC_RELEASE);
 	for (struct waiter *w = eng.waiters; w; w = w->next) {
 		if (w->cancellable && pthread_equal(w->thread, thread)) {
-			w->cancelled = true;
+			WRITE_ONCE(w->cancelled, true);
 			waiter_rouse(w);
 		}
 	}
+}
+
+/* With the lock held none that waits can end, and leave its name to another thread. */
+int lib_cancel(pthread_t thread, int (*cancel)(pthread_t thread))
+{
+	int r;
+
+	if (pthread_equal(thread, pthread_self()) || !eng_lock_unless_mine())
+		return cancel(thread);
+	r = cancel(thread);
+	if (!r)
+		mark(thread);
 	eng_unlock();
+	return r;
 }

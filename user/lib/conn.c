@@ -131,16 +131,17 @@ void conn_give_parting(struct mtime now)
 
 void conn_end(struct conn_ref c, bool abort, struct mtime now)
 {
-	const struct tcb *t = conn_get(c);
+	const struct tcb *t;
 
-	if (!t)
+	if (!conn_get(c))
 		return;
 	tcp_set_cookie(eng.stack, c.conn, 0);
 	if (abort)
 		tcp_abort(eng.stack, c.conn, now);
 	else
 		tcp_close(eng.stack, c.conn, now);
-	if (t->state == TCP_CLOSED || t->flags & TCB_F_RST_SEND) /* it is not there for longer */
+	t = conn_get(c);
+	if (!t || t->state == TCP_CLOSED || t->flags & TCB_F_RST_SEND) /* it is not there for longer */
 		eng_output(now);
 	else
 		eng_output_soon(now);

@@ -611,14 +611,19 @@ void eng_wind_up(void)
 		sock_release(container_of(f, struct sock, f), clock_now());
 		file_put(f);
 	}
+	eng_output(clock_now());
 	conn_give_parting(MTIME_NEVER);
 	/* What is not taken by then the daemon rescues when the control socket closes. */
 	w.any_packet = true;
 	while (!eng.daemon_gone && (eng.n_given || eng.out.len)) {
+		int r;
+
 		w.woken = false;
-		if (waiter_sleep(&w, until, NULL, 0) == -ETIMEDOUT)
+		r = waiter_sleep(&w, until, NULL, 0);
+		if (r && r != -EINTR)
 			break;
 	}
+	eng_output(clock_now());
 	fifo_free(&eng.out);
 	fifo_free(&eng.imports);
 	conn_fifo_free(&eng.parting);

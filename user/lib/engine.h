@@ -432,7 +432,7 @@ struct conn_fifo {
 	uint32_t head, len, size; /* .size: a power of two */
 };
 
-/* What has been sent and not left yet (hold.c). */
+/* What has been sent, ACKs included, and not left yet (hold.c). */
 struct hold {
 	uint32_t n;	    /* calls that have sent it; 0: there is none */
 	struct mtime since; /* the first of them */
@@ -607,11 +607,11 @@ void eng_quiesce(void);
 /* One round of the loop; returns how many packets and messages came in. */
 uint32_t eng_run(struct mtime now);
 /*
- * The same for a program that goes on where *@woken is true by then: with what it is likely to send next
- * what has come is acknowledged.
+ * The same for a program that waits, unless *@woken is true, or becomes so by what comes: it goes on
+ * then, and what it is likely to send next leaves with what is to be sent now.
  */
 uint32_t eng_run_for(const bool *woken, struct mtime now);
-/* The same for a call that does not wait: what is held may stay so. */
+/* The same for a call that only looks whether there is something: what is held may stay so. */
 void eng_look(struct mtime now);
 /* What of it looks at what has come; nothing leaves, eng_output() is to follow. */
 uint32_t eng_receive(struct mtime now);
@@ -622,7 +622,7 @@ void eng_output_soon(struct mtime now);
 void hold_let_go(void);		     /* what was held is on its way */
 void hold_flush(struct mtime now);   /* before a sleep that does not run the engine */
 void hold_watch(struct waiter *w);   /* the keeper's part; drops the lock meanwhile */
-/* After a look of one that does not wait: has it found anything? */
+/* eng_look()'s: has anything come? */
 void eng_output_after(bool found, struct mtime now);
 /* Passes the stack's events on to the sockets. */
 void eng_take_events(void);
@@ -690,9 +690,9 @@ int ctl_call_fd(struct ctl_listen *req, uint16_t type, struct ctl_listen_reply *
 int ctl_listen(struct ctl_listen *req, struct ctl_listen_reply *reply, const int fds[2], int *twin);
 extern const char *attach_run_dir; /* for tests */
 
-/* cancel.c: @w, of this thread, begins to wait; it has left its wait as it was cancelled */
-void cancel_enter(struct waiter *w);
-void cancel_leave(void);
+/* cancel.c: @w, of this thread, begins to wait; its call fails as it is cancelled */
+void cancel_watch(struct waiter *w);
+void cancel_noted(void);
 
 /* keeper.c */
 int keeper_start(void);

@@ -3,18 +3,18 @@
  * Output that waits for more. A program that has woken up often sends several things before it
  * waits again: a header and then a body, an answer on each of many connections, an end. Sent one
  * by one each costs a system call, and what belongs to one segment leaves in two. So
- * they are held until the program comes to a wait, until there are HOLD_MAX of them, or for HOLD_US,
- * as seen by its next call. To look whether there is something once, without waiting, is no wait:
- * servers do so after each answer. To look again and again is.
+ * they are held until the program waits in vain, until there are HOLD_MAX of them, or for
+ * HOLD_US, as seen by its next call. To look whether there is something once, without waiting, is
+ * no wait: servers do so after each answer. To look again and again is.
  *
  * A program may also never come back, or compute first, or wait for what only its peer's answer
  * brings about. Hence nothing is held unless the keeper is on watch: it looks every WATCH_US, and
  * sends what has been forgotten. Where that happened the program is not of the kind that this is
  * for, and nothing is held for a time, twice as long after each further one.
  *
- * The watch begins when a program has sent several things in a row repeatedly, an end among them, and
- * ends when nothing has been held for a while: a program that sends once and waits has no part in
- * all this.
+ * The watch begins when a program has sent several things in a row repeatedly, an end among them,
+ * and ends when nothing has been held for a while: a program that sends once and waits has no part
+ * in all this.
  */
 #include "engine.h"
 #include "sandbox.h"
@@ -55,8 +55,11 @@ void eng_output_soon(struct mtime now)
 {
 	struct hold *h = &eng.hold;
 
-	if (!stack_wants_output(eng.stack))
+	if (!stack_wants_output(eng.stack)) {
+		if (port_tx_pending(eng.port))
+			eng_output(now);
 		return;
+	}
 	h->looks = 0;
 	if (!h->watched) {
 		eng_output(now);
@@ -99,9 +102,8 @@ void hold_let_go(void)
 
 void hold_flush(struct mtime now)
 {
-	if (!eng.hold.n)
-		return;
-	eng_output(now);
+	if (eng.hold.n)
+		eng_output(now);
 	if (eng.dozer)
 		wait_deadline_moved();
 }

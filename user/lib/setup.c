@@ -486,7 +486,8 @@ int tandem_accept(int fd, struct sockaddr *addr, socklen_t *len)
 static int do_shutdown(struct sock *sk, int how)
 {
 	struct mtime now = clock_now();
-	int err = -ENOTCONN;
+	bool there;
+	int err;
 
 	if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
 		return -EINVAL;
@@ -508,17 +509,17 @@ static int do_shutdown(struct sock *sk, int how)
 		/* The peer may have ended it meanwhile. */
 		if (port_rx_pending(eng.port))
 			eng_receive(now);
-		if (conn_get(sk->c))
-			err = tcp_shutdown(eng.stack, sk->c.conn, how != SHUT_WR, how != SHUT_RD,
-					   now);
+		there = conn_get(sk->c);
+		err = there ? tcp_shutdown(eng.stack, sk->c.conn, how != SHUT_WR, how != SHUT_RD,
+					   now)
+			    : -ENOTCONN;
 		eng_output_soon(now);
 		eng_take_events();
-		if (err == -ENOTCONN)
-			return err;
-		waitq_notify(&sk->f.wq, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLHUP);
+		if (there)
+			waitq_notify(&sk->f.wq, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLHUP);
 		return err;
 	default:
-		return err;
+		return -ENOTCONN;
 	}
 }
 

@@ -53,17 +53,19 @@ void lib_mapped(uint64_t *all, uint64_t *private);
 struct sock_fprog;
 void lib_sandbox(const struct sock_fprog *filter);
 /*
- * Around each call of the program's: it is not cancelled within it. @failed: it returns -1. What begins
- * keeps @outer, the call that a handler of a signal has interrupted, if any.
+ * Around each call of the program's, which is a place to be cancelled, but is not cancelled half-way.
+ * @outer keeps the call that the handler of a signal has interrupted, which makes this one, if any.
+ * lib_call_again(): the call, which @failed (-1), is to be made once more.
  */
 struct lib_call {
-	int state;	  /* pthread_setcancelstate() */
-	uint32_t cancels; /* eng.n_cancels when it began */
-	bool may, cancelled;
+	int state;	       /* pthread_setcancelstate() */
+	uint32_t cancels_seen; /* eng.n_cancels when it began */
+	bool cancellable, cancelled;
 };
 void lib_call_begin(struct lib_call *outer);
-void lib_call_end(const struct lib_call *outer, bool failed);
-void lib_cancelled(pthread_t thread); /* has been: it is to wait no longer */
+bool lib_call_again(const struct lib_call *outer, bool failed);
+/* pthread_cancel(), which is @cancel, for threads that may be in one of these calls. */
+int lib_cancel(pthread_t thread, int (*cancel)(pthread_t thread));
 /* A handle for a socket that came over exec or in a message, of the attachment @name. -1, errno. */
 int lib_adopt(const char *name, size_t len);
 

@@ -219,7 +219,8 @@ static bool spin(struct waiter *w, struct mtime now, struct mtime until)
 	eng_unlock();
 	do {
 		for (int i = 0; i < 32 && !hit; i++) {
-			hit = eng_activity() || READ_ONCE(w->woken) || READ_ONCE(eng.expelling);
+			hit = eng_activity() || READ_ONCE(w->woken) || READ_ONCE(w->cancelled) ||
+			      READ_ONCE(eng.expelling);
 			cpu_relax();
 		}
 		now = clock_now();
@@ -467,6 +468,8 @@ static int lead(struct waiter *w, struct mtime until, struct pollfd *extra, unsi
 		}
 		if (eng.leader != w)
 			return 0;
+		if (w->woken || w->cancelled || eng.expelling) /* while it spun */
+			continue;
 		r = efd_get(w);
 		now = clock_now();
 		if (!r) {
@@ -604,7 +607,7 @@ int waiter_sleep(struct waiter *w, struct mtime until, struct pollfd *extra, uns
 
 	waits++;
 	list_add(w);
-	cancel_enter(w);
+	cancel_watch(w);
 	w->called = false;
 	w->vain = 0;
 	w->entries = ++eng.entries;
@@ -638,7 +641,7 @@ int waiter_sleep(struct waiter *w, struct mtime until, struct pollfd *extra, uns
 	w->efd = -1;
 	leave_watch();
 	if (r == -ECANCELED && !w->woken)
-		cancel_leave();
+		cancel_noted();
 	if (r == -EBADF && eng.exiting)
 		wait_for_the_end();
 	return w->woken || r > 0 ? 0 : r;

@@ -212,13 +212,3 @@ PUBLIC int pselect(int n, fd_set *in, fd_set *out, fd_set *ex, const struct time
 		return real.pselect(n, in, out, ex, ts, mask);
 	return SHIM_DO(int, "pselect", n, select_mixed(n, in, out, ex, ts, mask), in, out, ex);
 }
-
-/* A thread that waits in one of our calls libc would not interrupt. */
-PUBLIC int pthread_cancel(pthread_t thread)
-{
-	int r = real.pthread_cancel(thread);
-
-	if (!r)
-		lib_cancelled(thread);
-	return r;
-}

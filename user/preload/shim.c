@@ -326,6 +326,12 @@ __attribute__((constructor)) static void begin(void)
 	adopt_all();
 }
 
+/* A thread that waits in one of our calls libc would not interrupt. */
+PUBLIC int pthread_cancel(pthread_t thread)
+{
+	return lib_cancel(thread, real.pthread_cancel);
+}
+
 /* While there is an engine: libc flushes after all destructors. Runs before the library's own. */
 __attribute__((destructor)) static void end(void)
 {

@@ -160,9 +160,10 @@ void shim_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 		struct lib_call outer_;                                                            \
 		type r_;                                                                           \
                                                                                                    \
-		lib_call_begin(&outer_);                                                           \
-		r_ = (call);                                                                       \
-		lib_call_end(&outer_, r_ == (type)-1);                                             \
+		do {                                                                               \
+			lib_call_begin(&outer_);                                                   \
+			r_ = (call);                                                               \
+		} while (lib_call_again(&outer_, r_ == (type)-1));                                 \
 		if (shim_debug) {                                                                  \
 			const struct trace_arg args_[] = {TRACE_ARGS(__VA_ARGS__)};                \
                                                                                                    \
