@@ -15,8 +15,8 @@
  *
  * Invariants: frame n of a direction meets the same fate in every run with the same seed and
  * options, whatever the other direction does (a full queue depends on time, and is counted by
- * itself; a burst of loss is over when nothing has come for BURST_MS: it would last for minutes of
- * one connection's timeouts else). Only IP is impaired: other frames (ARP) are delayed and
+ * itself; a burst of loss is over when nothing has come for BURST_MS, so that less is lost of what
+ * comes seldom: it would last for minutes of one connection's timeouts else). Only IP is impaired: other frames (ARP) are delayed and
  * nothing else, since what is tested is the transport and its header alone. Damage is what the
  * Internet checksum always detects, behind the link header, whose own checksum would have taken
  * the frame away on a real link.

@@ -5,6 +5,7 @@
  * readable.
  */
 #include "lib_sock.h"
+#include "user/lib/shim.h"
 #include <poll.h>
 #include <sys/epoll.h>
 
@@ -371,6 +372,61 @@ static void test_wait_robbed_does_not_spin(void **state)
 	tandem_close(fd);
 }
 
+static bool is_spinning(const void *arg)
+{
+	(void)arg;
+	return eng.spinning;
+}
+
+static bool sleeps(const void *arg)
+{
+	(void)arg;
+	return eng.leader && eng.leader->asleep;
+}
+
+/* As within a call of the shim's, which is to be made again where the thread goes on. */
+static void *cancellable_recv(void *arg)
+{
+	struct lib_call outer;
+	ssize_t n;
+	char c;
+
+	lib_call_begin(&outer);
+	n = tandem_recv(*(int *)arg, &c, 1, 0);
+	assert_int_equal(n, -1);
+	assert_int_equal(errno, ECANCELED);
+	assert_true(lib_call_again(&outer, n < 0));
+	return NULL;
+}
+
+static int cancel_nobody(pthread_t t)
+{
+	(void)t;
+	return 0;
+}
+
+/* pthread_cancel() of a thread that spins, which it does not stop to do, and of one that sleeps. */
+static void test_wait_cancelled(void **state)
+{
+	int fd = connected_to(PEER_MUTE_PORT);
+
+	(void)state;
+	for (int spins = 0; spins < 2; spins++) {
+		pthread_t t;
+
+		pthread_mutex_lock(&eng.lock);
+		eng.busy_poll_us = spins ? 1000000 : 0;
+		eng.wait_ewma_ns = eng.spin_hold = 0;
+		eng.no_spin_until = (struct mtime){0};
+		pthread_mutex_unlock(&eng.lock);
+		pthread_create(&t, NULL, cancellable_recv, &fd);
+		wait_idle(spins ? is_spinning : sleeps, NULL);
+		assert_int_equal(lib_cancel(t, cancel_nobody), 0);
+		pthread_join(t, NULL);
+	}
+	tandem_close(fd);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -380,6 +436,7 @@ int main(void)
 		T(test_wait_absent_leader_is_replaced),
 		T(test_wait_robbed_spinner_is_replaced),
 		T(test_wait_robbed_does_not_spin),
+		T(test_wait_cancelled),
 		T(test_wait_at_random),
 	};
 
