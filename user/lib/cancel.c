@@ -6,8 +6,8 @@
  * and the thread is cancelled where it leaves the call.
  *
  * Who is not in the list of waiters yet finds itself among the last CANCELS that were cancelled, if
- * that was since its call began. Where these were more, it takes itself for one of them: its call is
- * made once more when it turns out not to be.
+ * that was since its call began. Where these were more, it takes itself for one of them: its call
+ * is made once more when it turns out not to be.
  */
 #include "engine.h"
 #include "shim.h"

@@ -607,8 +607,8 @@ void eng_quiesce(void);
 /* One round of the loop; returns how many packets and messages came in. */
 uint32_t eng_run(struct mtime now);
 /*
- * The same for a program that waits, unless *@woken is true, or becomes so by what comes: it goes on
- * then, and what it is likely to send next leaves with what is to be sent now.
+ * The same for a program that waits, unless *@woken is true, or becomes so by what comes: it goes
+ * on then, and what it is likely to send next leaves with what is to be sent now.
  */
 uint32_t eng_run_for(const bool *woken, struct mtime now);
 /* The same for a call that only looks whether there is something: what is held may stay so. */

@@ -53,8 +53,8 @@ void lib_mapped(uint64_t *all, uint64_t *private);
 struct sock_fprog;
 void lib_sandbox(const struct sock_fprog *filter);
 /*
- * Around each call of the program's, which is a place to be cancelled, but is not cancelled half-way.
- * @outer keeps the call that the handler of a signal has interrupted, which makes this one, if any.
+ * Around each call of the program's, which is a place to be cancelled, but not half-way. @outer
+ * keeps the call that the handler of a signal has interrupted, which makes this one, if any.
  * lib_call_again(): the call, which @failed (-1), is to be made once more.
  */
 struct lib_call {

@@ -18,8 +18,8 @@
  *
  * What cannot be as in the kernel: a blocked call that a signal interrupts is restarted if every
  * handler of the program has SA_RESTART, and else fails with EINTR, whichever handler it was; and
- * until connect() has succeeded, getsockname() tells only what bind() has fixed. Calls are no place for
- * pthread_cancel() (the shim's are): disable it around them (pthread_setcancelstate()).
+ * until connect() has succeeded, getsockname() tells only what bind() has fixed. Calls are no place
+ * for pthread_cancel() (the shim's are): disable it around them (pthread_setcancelstate()).
  */
 #ifndef TANDEM_H
 #define TANDEM_H
