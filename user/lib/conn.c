@@ -144,7 +144,7 @@ void conn_end(struct conn_ref c, bool abort, struct mtime now)
 	if (!t || t->state == TCP_CLOSED || t->flags & TCB_F_RST_SEND) /* it is not there for longer */
 		eng_output(now);
 	else
-		eng_output_soon(now);
+		eng_output_sent(now);
 	if (!parts_soon(c))
 		conn_give(c);
 	eng_take_events();

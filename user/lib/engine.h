@@ -617,7 +617,9 @@ void eng_look(struct mtime now);
 uint32_t eng_receive(struct mtime now);
 /* Sends what the stack wants to send. */
 void eng_output(struct mtime now);
-/* The same, for a program that is likely to send more before it waits (hold.c). */
+/* The same, for a program that has sent something, and may send more before it waits (hold.c). */
+void eng_output_sent(struct mtime now);
+/* The same, where it has not: there are ACKs, or what these let go. */
 void eng_output_soon(struct mtime now);
 void hold_let_go(void);		     /* what was held is on its way */
 void hold_flush(struct mtime now);   /* before a sleep that does not run the engine */

@@ -51,7 +51,7 @@ static bool hold_on(struct mtime now)
 	return h->n && h->n < HOLD_MAX && mtime_diff_us(now, h->since) < HOLD_US;
 }
 
-void eng_output_soon(struct mtime now)
+static void output_soon(bool sent, struct mtime now)
 {
 	struct hold *h = &eng.hold;
 
@@ -63,7 +63,7 @@ void eng_output_soon(struct mtime now)
 	h->looks = 0;
 	if (!h->watched) {
 		eng_output(now);
-		if (++h->in_row == 2) {
+		if (sent && ++h->in_row == 2) {
 			h->in_row = 0;
 			demand(now);
 		}
@@ -76,6 +76,16 @@ void eng_output_soon(struct mtime now)
 	WRITE_ONCE(h->n, h->n + 1);
 	if (!hold_on(now))
 		eng_output(now);
+}
+
+void eng_output_sent(struct mtime now)
+{
+	output_soon(true, now);
+}
+
+void eng_output_soon(struct mtime now)
+{
+	output_soon(false, now);
 }
 
 void eng_output_after(bool found, struct mtime now)

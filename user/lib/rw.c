@@ -356,7 +356,7 @@ static int64_t do_send(struct sock *sk, const struct msghdr *m, int flags)
 		if (r > 0)
 			done += r;
 		if (done == len && len < HOLD_BYTES && !(flags & MSG_OOB))
-			eng_output_soon(now);
+			eng_output_sent(now);
 		else
 			eng_output(now);
 		if ((r < 0 && r != -EAGAIN) || done == len || sk->err)

@@ -513,7 +513,7 @@ static int do_shutdown(struct sock *sk, int how)
 		err = there ? tcp_shutdown(eng.stack, sk->c.conn, how != SHUT_WR, how != SHUT_RD,
 					   now)
 			    : -ENOTCONN;
-		eng_output_soon(now);
+		eng_output_sent(now);
 		eng_take_events();
 		if (there)
 			waitq_notify(&sk->f.wq, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLHUP);
