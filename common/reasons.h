@@ -69,11 +69,11 @@ enum xdp_ip_counter {
  * ARP, and what the deny list holds back it would not have seen, either: a firewall's drops are
  * nowhere in its MIB. Nor DROP_NO_ROOM, which packets for the stack share.
  */
-_Static_assert(XR_DROP_UDP_HEADER - XR_DROP_IP_HEADER == 7, "IP, ICMP, TCP, UDP, and no other");
 static inline int xdp_reason_is_ip(enum xdp_reason r)
 {
 	return r == XR_ECHO_REPLY || r == XR_SYN_COOKIE || r == XR_DROP_COOKIE ||
 	       r == XR_DROP_COOKIE_SYN || (r >= XR_DROP_IP_HEADER && r <= XR_DROP_UDP_HEADER);
 }
+_Static_assert(XR_DROP_UDP_HEADER - XR_DROP_IP_HEADER == 7, "IP, ICMP, TCP, UDP, and no other");
 
 #endif

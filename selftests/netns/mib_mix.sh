@@ -55,8 +55,9 @@ same() {
 }
 check "the packets were bad in many ways" [ "$(count alone.kernel IpInHdrErrors) $(count alone.kernel UdpInErrors)" = "13 10" ]
 
-# What the XDP program answered and dropped is in the counters, too: twelve echo requests, seven with a wrong ICMP checksum, two with one in the IP header, six bad IP headers, two
-# datagrams longer than their frame, three ICMP headers that are cut short, six bad UDP headers, and nine of TCP.
+# What the XDP program answered and dropped is in the counters, too: twelve echo requests, seven with a
+# wrong ICMP checksum, two with one in the IP header, six bad IP headers, two datagrams longer than
+# their frame, three ICMP headers that are cut short, six bad UDP headers, and nine of TCP.
 check "echoes answered by the XDP program" [ "$echoes" = 12 ]
 dropped() { check "$1: $2" [ "$(xdp "$1")" = "$2" ] || xdp "$1"; }
 dropped drop_icmp_csum 7

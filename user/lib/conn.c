@@ -105,7 +105,6 @@ void conn_give(struct conn_ref c)
 static bool parts_soon(struct conn_ref c)
 {
 	const struct tcb *t = conn_get(c);
-
 	uint32_t said = eng.hold.n ? TCB_F_FIN_SENT | TCB_F_FIN_QUEUED : TCB_F_FIN_SENT;
 
 	if (!t || !(t->flags & said) || t->state == TCP_TIME_WAIT)
