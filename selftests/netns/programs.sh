@@ -312,6 +312,12 @@ frontend web
 	default_backend kernel
 backend kernel
 	server nginx $IP_A:8000 check inter 200ms
+listen pipes
+	mode tcp
+	option splice-request
+	option splice-response
+	bind $IP_B:82
+	server nginx $IP_A:8000
 END
 if have haproxy; then
 	serve "$TMP/haproxy.log" haproxy -db -f "$TMP/haproxy.cfg"
@@ -320,7 +326,30 @@ if have haproxy; then
 	check "haproxy, 2 threads, in between: 100 MB" wait_for 20 direct fetch 81
 	check "haproxy in between: 50 requests" fetch_small 81
 	have wrk && check "haproxy in between, under wrk" direct load 81
+	check "haproxy in between by splice(): 100 MB" direct fetch 82
 	ends haproxy "$server"
+fi
+
+# ---- systemd-socket-proxyd: a listener over exec, and splice() alone ----
+
+# What it starts has an environment of its own.
+activated() { # PORT COMMAND...
+	local env=() v
+	for v in $(env | grep -oE '^(LD_PRELOAD|TANDEM_[A-Z_]*)=' | tr -d =); do
+		env+=(-E "$v")
+	done
+	exec systemd-socket-activate "${env[@]}" -l "$IP_B:$1" "${@:2}"
+}
+export -f activated
+export IP_A IP_B
+proxyd=/lib/systemd/systemd-socket-proxyd
+if have systemd-socket-activate && [ -x $proxyd ]; then
+	serve "$TMP/proxyd.log" bash -c "activated 83 $proxyd $IP_A:8000"
+	server=$PID
+	check "systemd-socket-proxyd listens" wait_for 10 listens 83
+	check "systemd-socket-proxyd in between: 100 MB" direct fetch 83
+	check "systemd-socket-proxyd in between: 50 requests" fetch_small 83
+	stop "$server"
 fi
 
 # ---- the end ----

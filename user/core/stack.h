@@ -425,6 +425,8 @@ void tcp_cut(struct stack *s, uint32_t conn, struct mtime now);
 int tcp_setopt(struct stack *s, uint32_t conn, enum tcp_opt opt, int64_t value, struct mtime now);
 int tcp_getopt(const struct stack *s, uint32_t conn, enum tcp_opt opt, int64_t *value);
 
+/* Bytes that tcp_send() would take now; 0: EV_WRITABLE will follow. Or its error. */
+int64_t tcp_send_room(struct stack *s, uint32_t conn);
 /* EV_* that hold at this moment (level), for poll(). EV_WRITABLE will follow where it does not. */
 uint32_t tcp_poll(struct stack *s, uint32_t conn);
 /* Takes the pending error (positive errno) as SO_ERROR does. */

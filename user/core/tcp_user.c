@@ -261,6 +261,19 @@ static void wait_for_room(struct stack *s, struct tcb *t)
 		tcp_kick(s, t, s->now);
 }
 
+int64_t tcp_send_room(struct stack *s, uint32_t conn)
+{
+	struct tcb *t = tcp_user_tcb(s, conn);
+	uint32_t room = t && send_open(t) ? tcp_mem_snd_room(s, t) : 0;
+
+	if (room && !t->err)
+		return room;
+	if (!t || t->err || !send_open(t))
+		return tcp_send(s, conn, NULL, 0, 0, s->now); /* it says why */
+	wait_for_room(s, t);
+	return 0;
+}
+
 uint32_t tcp_poll(struct stack *s, uint32_t conn)
 {
 	struct tcb *t = tcp_user_tcb(s, conn);

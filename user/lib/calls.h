@@ -16,6 +16,11 @@ struct sock *call_sock_away(int fd, int *err);
 int64_t call_end(struct sock *sk, int64_t r);
 /* An address as the kernel takes it; its family is not looked at. 0, or -EINVAL: too short. */
 int call_sockaddr(const struct sockaddr *addr, socklen_t len, struct sockaddr_in *sin);
+/*
+ * Bytes that send() would take at once. @wait: where there is no room, as long as send() would wait; -errno.
+ * Needs no lock.
+ */
+int64_t send_room_wait(int fd, bool wait);
 /* Blocks until connect() has come to an end. 0 (see the state), or why the wait ended. */
 int connect_wait(struct sock *sk);
 

@@ -443,6 +443,50 @@ ssize_t tandem_sendmsg(int fd, const struct msghdr *msg, int flags)
 	return call_sendmsg(fd, msg, flags);
 }
 
+/* What there is room for, -errno. */
+static int64_t room_wait(struct sock *sk, bool nonblock)
+{
+	struct mtime until = timeout_deadline(sock_extra(sk)->snd_timeo);
+	bool polled = false;
+	int64_t r;
+
+	for (;;) {
+		r = send_refused(sk, nonblock);
+		if (!r)
+			r = tcp_send_room(eng.stack, sk->c.conn);
+		if (r)
+			return r;
+		if (!polled) {
+			polled = true;
+			eng_run(clock_now());
+			continue;
+		}
+		if (nonblock)
+			return -EAGAIN;
+		r = wait_error(sock_wait(sk, until), sock_extra(sk)->snd_timeo, -EAGAIN);
+		if (r)
+			return r;
+	}
+}
+
+int64_t send_room_wait(int fd, bool wait)
+{
+	int err;
+	struct sock *sk = call_sock(fd, &err);
+	int64_t r = err;
+
+	if (!err && (sk->state == SK_UDP || sk->deferred))
+		r = SENDFILE_CHUNK; /* send() itself sees to it */
+	else if (!err)
+		r = room_wait(sk, sk->nonblock || !wait);
+	r = call_end(sk, r);
+	if (r < 0 && errno == EPIPE) {
+		raise(SIGPIPE);
+		return -EPIPE;
+	}
+	return r < 0 ? -errno : r;
+}
+
 /*
  * How much sendfile() should read: what the socket can take now, so that nothing is read twice.
  * Acknowledgements that have come are looked at only where they would make a difference to @count.

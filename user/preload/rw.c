@@ -175,6 +175,17 @@ SENDING_CALLS(NAMING_INTERCEPT)
 
 /* ---- descriptors in messages; splice ---- */
 
+#define SPLICE_F_ALL (SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT)
+
+struct splice_args {
+	int in;
+	const off64_t *in_off;
+	int out;
+	const off64_t *out_off;
+	size_t n;
+	unsigned flags;
+};
+
 /* Calls @fn for each descriptor in @msg, until it returns true. */
 static bool each_passed(const struct msghdr *msg, bool (*fn)(int fd))
 {
@@ -250,14 +261,36 @@ PUBLIC ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 	return r;
 }
 
-/* Programs that use it fall back to read() and write() where it is not supported. */
+/* One of the two, @from and @to, is a socket of ours. */
+static ssize_t splice_ours(int from, int to, const struct splice_args *a)
+{
+	bool out = is_sock(to);
+	int pipe = out ? a->in : a->out;
+
+	if (!a->n)
+		return 0;
+	errno = EINVAL;
+	if (a->flags & ~SPLICE_F_ALL || (is_sock(from) && out))
+		return -1;
+	errno = EBADF;
+	if (fd_get(pipe) == FD_PRIVATE)
+		return -1;
+	/* Neither can be sought in. */
+	errno = out ? a->in_off ? ESPIPE : EINVAL : a->out_off ? ESPIPE : EINVAL;
+	if (a->in_off || a->out_off)
+		return -1;
+	return lib_splice(out ? to : from, pipe, out, a->n, a->flags);
+}
+
 PUBLIC ssize_t splice(int in, off64_t *in_off, int out, off64_t *out_off, size_t n, unsigned flags)
 {
-	if (is_sock(fd_get(in)) || is_sock(fd_get(out))) {
-		errno = EINVAL;
-		return -1;
-	}
-	return real.splice(in, in_off, out, out_off, n, flags);
+	int from = fd_get(in), to = fd_get(out);
+	const struct splice_args a = {in, in_off, out, out_off, n, flags};
+
+	if (!is_sock(from) && !is_sock(to))
+		return real.splice(in, in_off, out, out_off, n, flags);
+	return SHIM_DO(ssize_t, "splice", in, splice_ours(from, to, &a), in_off, out, out_off, n,
+		       flags);
 }
 
 /* ---- stdio ---- */
