@@ -35,8 +35,8 @@ done
 
 client() { in_a taskset -c "$CLIENT_CPU" timeout $((SECONDS_EACH * 4 + 30)) "$@"; }
 
-# Processes that serve: @1 and its children, and the daemon.
-server_pids() { echo "$1"; pgrep -P "$1"; [ "$stack" = kernel ] || daemons; }
+# Processes that serve: those in @1 and their children, and the daemon.
+server_pids() { echo "${1// /$'\n'}"; pgrep -P "${1// /,}"; [ "$stack" = kernel ] || daemons; }
 server_cpu_us() {
 	local p n=0
 	for p in $(server_pids "$1"); do n=$((n + $(cpu_us "$p"))); done
@@ -46,7 +46,7 @@ server_cpu_us() {
 # Of the client's CPU: ticks in all, ticks without work.
 client_ticks() { awk -v c="cpu$CLIENT_CPU" '$1 == c { print $2 + $3 + $4 + $5 + $6 + $7 + $8, $5 + $6 }' /proc/stat; }
 
-# record TEST SERVER-PID COMMAND...: the command prints {"rate":, "count":, "p50_us":, "p99_us":}
+# record TEST SERVER-PIDS COMMAND...: the command prints {"rate":, "count":, "p50_us":, "p99_us":}
 record() {
 	local test=$1 pid=$2 cpu line ticks busy
 	shift 2
@@ -152,19 +152,23 @@ bench_memcached() {
 	SERVER_CPU=$BOTH_CPUS memcached_with "-t 2, both CPUs" -t 2
 }
 
-# It answers by itself, with two threads.
-haproxy_with() { # NAME
-	run_server "$TMP/log" haproxy -db -f "$TMP/haproxy.cfg"
+# It answers by itself, with two threads, or as two processes, which share nothing (SO_REUSEPORT).
+haproxy_with() { # NAME PROCESSES THREADS
+	local servers=() p
+	sed "s/^global/&\nnbthread $3/" "$TMP/haproxy.cfg" >"$TMP/haproxy.$3.cfg"
+	for ((p = 0; p < $2; p++)); do
+		run_server "$TMP/log" haproxy -db -f "$TMP/haproxy.$3.cfg"
+		servers+=("$SERVER")
+	done
 	up 81 "$TMP/log"
-	record "haproxy keep-alive, 2 threads$1" "$SERVER" wrk_json 81 /
-	record "haproxy keep-alive, 2 threads$1, light client" "$SERVER" light_http_json 81 /
-	record "haproxy close, 2 threads$1" "$SERVER" wrk_json 81 / -H "Connection: close"
-	stop "$SERVER"
+	record "haproxy keep-alive, $1" "${servers[*]}" wrk_json 81 /
+	record "haproxy keep-alive, $1, light client" "${servers[*]}" light_http_json 81 /
+	record "haproxy close, $1" "${servers[*]}" wrk_json 81 / -H "Connection: close"
+	for p in "${servers[@]}"; do stop "$p"; done
 }
 bench_haproxy() {
 	cat >"$TMP/haproxy.cfg" <<-END
 		global
-		    nbthread 2
 		defaults
 		    mode http
 		    timeout client 10s
@@ -172,8 +176,9 @@ bench_haproxy() {
 		    bind $IP_B:81
 		    http-request return status 200 content-type text/plain string "$(head -c 750 "$root/small" | base64 -w 0)"
 	END
-	haproxy_with ""
-	SERVER_CPU=$BOTH_CPUS haproxy_with ", both CPUs"
+	haproxy_with "2 threads" 1 2
+	SERVER_CPU=$BOTH_CPUS haproxy_with "2 threads, both CPUs" 1 2
+	SERVER_CPU=$BOTH_CPUS haproxy_with "2 processes, both CPUs" 2 1
 }
 
 round() {
