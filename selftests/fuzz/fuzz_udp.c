@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * UDP sockets: datagrams whole and in fragments to bound and connected ones, reads and looks of any
- * size, sending of any size, ICMP errors, sockets that come and go. A datagram's bytes follow from
- * its first one, so that what is read can be checked whatever socket got it.
+ * size, sending of any size, ICMP errors and the queue of them, sockets that come and go. A
+ * datagram's bytes follow from its first one, so that what is read can be checked whatever socket
+ * got it; so do those of one that an error quotes.
  */
 #include "lib_host.h"
 
@@ -161,22 +162,49 @@ static void op_send(struct fz *f, uint32_t id)
 	FZ_CHECK(r < 0 || len <= UDP_MAX_PAYLOAD);
 }
 
+static void op_recv_error(struct fz *f, uint32_t id)
+{
+	static uint8_t buf[FZ_FRAME_MAX];
+	size_t room = fz_u8(f) & 1 ? sizeof(buf) : fz_u8(f);
+	struct udp_err e;
+	int64_t n = udp_recv_error(host.s, id, buf, room, &e);
+
+	if (n < 0)
+		return;
+	FZ_CHECK(e.err && n == (int64_t)(room < e.len ? room : e.len));
+	if (e.origin == UDP_ERR_LOCAL) {
+		FZ_CHECK(!e.len && e.info && ip_addr_is_any(&e.offender));
+		return;
+	}
+	FZ_CHECK(e.origin == UDP_ERR_ICMP && e.len <= 1000);
+	check_bytes(buf, n);
+}
+
+/* What it quotes may be cut anywhere, and may begin with a header longer than it says. */
 static void op_error(struct fz *f, uint8_t how)
 {
 	struct fz_ip_hdr out = {.src = FZ_GW_IP, .dst = FZ_OUR_IP, .proto = PROTO_ICMP, .ttl = 64};
 	struct fz_ip_hdr in = {
 		.src = FZ_OUR_IP, .dst = peer_of(how >> 3), .proto = PROTO_UDP, .ttl = 64};
-	uint8_t b[128] = {0}, q[64] = {0}, *icmp = b + fz_hdr_len(&out);
+	static uint8_t b[FZ_FRAME_MAX], q[FZ_FRAME_MAX];
+	uint8_t *icmp = b + fz_hdr_len(&out), odd = fz_u8(f);
+	uint32_t len = odd & 1 ? fz_u16(f) % 1000 : fz_u8(f) % 32, hlen = fz_hdr_len(&in);
 
-	memcpy(q + fz_hdr_len(&in), &(uint16_t){port_of(how)}, 2);
-	put_be16(q + fz_hdr_len(&in) + 2, 9);
-	fz_ip_frame(q, &in, 8);
+	memset(icmp, 0, 8);
+	memcpy(q + hlen, &(uint16_t){port_of(how)}, 2);
+	put_be16(q + hlen + 2, 9);
+	put_be32(q + hlen + 4, (fill(q + hlen + 8, len, how) + 8) << 16);
+	fz_ip_frame(q, &in, 8 + len);
+	if (odd & 2)
+		q[ETH_HLEN_] = fz_u8(f);
 	icmp[0] = how & 2 ? 3 : fz_u8(f) % 16;
 	icmp[1] = fz_u8(f) % 20;
 	put_be32(icmp + 4, fz_u16(f));
-	memcpy(icmp + 8, q + ETH_HLEN_, 28);
-	fz_l4_csum(icmp, 36, 2, &out);
-	fz_input(&host, b, fz_ip_frame(b, &out, 36), 1, PKT_CSUM_VERIFY, TD_NO_CONN, 0);
+	len = odd & 4 ? fz_u8(f) % (28 + len) : 28 + len;
+	memcpy(icmp + 8, q + ETH_HLEN_, len);
+	fz_l4_csum(icmp, 8 + len, 2, &out);
+	fz_input(&host, b, fz_ip_frame(b, &out, 8 + len), 1 + (odd >> 3 & 1), PKT_CSUM_VERIFY,
+		 TD_NO_CONN, 0);
 }
 
 static void events(void)
@@ -238,6 +266,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		case 6:
 			if (id != SHM_NIL)
 				udp_error(host.s, id);
+			if (id != SHM_NIL)
+				op_recv_error(&f, id);
 			events();
 			break;
 		default:

@@ -171,6 +171,59 @@ if have javac; then
 	serves6 "java" 5009 java -cp "$TMP" -Xshare:auto Echo
 fi
 
+# ---- what routers say ----
+
+# $NS_A is one, to a network that takes 1400 bytes.
+cat >"$TMP/routers.py" <<'P'
+import errno, select, socket, struct, sys
+router, far = sys.argv[1], ("203.0.113.9", 33434)
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.IPPROTO_IP, 11, 1) # IP_RECVERR
+s.setsockopt(socket.IPPROTO_IP, 10, 2) # IP_MTU_DISCOVER, IP_PMTUDISC_DO
+def failed(data):
+    p = select.poll(); p.register(s, 0)
+    assert p.poll(5000)[0][1] == select.POLLERR
+    got, anc, flags, to = s.recvmsg(2000, 500, socket.MSG_ERRQUEUE)
+    assert to == far and flags == socket.MSG_ERRQUEUE and data[:len(got)] == got
+    num, origin, typ, code, _, info, _, fam, _, addr = struct.unpack("=IBBBBIIHH4s", anc[0][2][:24])
+    return errno.errorcode[num], origin, typ, code, info, fam and socket.inet_ntoa(addr), len(got)
+def says(data, *want):
+    got = failed(data)
+    assert got == want, got
+s.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 1)
+s.sendto(b"a probe", far)
+says(b"a probe", "EHOSTUNREACH", 2, 11, 0, 0, router, 7)
+s.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 64)
+big = bytes(range(184)) * 8
+s.sendto(big, far)
+says(big, "EMSGSIZE", 2, 3, 4, 1400, router, 520)
+try:
+    s.sendto(big, far)
+    sys.exit("larger than the way's MTU, and sent")
+except OSError as e:
+    assert e.errno == errno.EMSGSIZE
+s.connect(far)
+try:
+    s.send(big)
+except OSError as e:
+    assert e.errno == errno.EMSGSIZE
+assert s.recvmsg(9, 500, socket.MSG_ERRQUEUE)[3] == (far[0], 0)
+says(b"", "EMSGSIZE", 1, 0, 0, 1400, 0, 0)
+assert s.getsockopt(socket.IPPROTO_IP, 14) == 1400 # IP_MTU
+assert s.send(big[:1372]) == 1372
+P
+ip -n "$NS_A" link add mtu1400 mtu 1400 type veth peer name far
+ip -n "$NS_A" link set mtu1400 up
+ip -n "$NS_A" link set far up
+ip -n "$NS_A" route add 203.0.113.0/24 dev mtu1400
+ip -n "$NS_B" route add 203.0.113.0/24 via $IP_A
+in_a sysctl -qw net.ipv4.ip_forward=1
+check "the kernel's error queue has what routers say" in_b python3 "$TMP/routers.py" $IP_A
+in_b ip route flush cache
+out=$(mib UdpOutDatagrams)
+check "and so has tandem's" in_b $run python3 "$TMP/routers.py" $IP_A
+check "and it was tandem's" [ $(($(mib UdpOutDatagrams) - out)) -ge 3 ]
+
 # ---- processes ----
 
 start_echo 5001 reuseport tag

@@ -533,6 +533,19 @@ static void test_udp_send_by_a_given_way(void **state)
 	assert_memory_equal(o->dmac, gw_mac, 6);
 	assert_int_equal(o->frag, 0x4000);
 	assert_int_equal(send_and_join(t, id, &to, 1000), 2);
+	/* With these the interface's MTU counts, and INTERFACE allows no fragments. */
+	to.pmtudisc = UDP_PMTUDISC_PROBE;
+	assert_int_equal(udp_send(t->s, id, &to, big, 1473, t->now), -E_MSGSIZE);
+	assert_int_equal(udp_send(t->s, id, &to, big, 1472, t->now), 1472);
+	ts_expect(t, o);
+	assert_int_equal(o->frag, 0x4000);
+	to.pmtudisc = UDP_PMTUDISC_INTERFACE;
+	assert_int_equal(udp_send(t->s, id, &to, big, 1473, t->now), -E_MSGSIZE);
+	assert_int_equal(udp_send(t->s, id, &to, big, 1472, t->now), 1472);
+	ts_expect(t, o);
+	assert_int_equal(o->frag, 0);
+	to.pmtudisc = UDP_PMTUDISC_OMIT;
+	assert_int_equal(send_and_join(t, id, &to, 1473), 2);
 	w.neigh_gen++;
 	assert_false(ip_way_usable(t->s, &w));
 	assert_int_equal(udp_send(t->s, id, &to, "abc", 3, t->now), -E_AGAIN);
@@ -562,16 +575,25 @@ static void test_udp_resolve_asks_once(void **state)
 
 /* ---- ICMP errors ---- */
 
+/* @sent: what it is about; @quoted: bytes of that, IP header included, which it holds. */
+static enum drop error_quoting(struct tstack *t, const struct spec *sent, uint32_t quoted,
+			       uint8_t type, uint8_t code, uint32_t rest)
+{
+	static uint8_t b[2000];
+
+	ts_build_ip(b, sent);
+	return ts_rx(t, &(struct spec){ICMP_PKT, .src = GW_IP, .smac = gw_mac, .type = type,
+				       .code = code, .rest = rest, .data = b, .len = quoted,
+				       .ttl = 60, .tos = 0xc0});
+}
+
 static void error_about(struct tstack *t, const char *to, uint16_t to_port, uint8_t type,
 			uint8_t code, uint32_t rest)
 {
-	uint8_t quoted[100];
 	struct spec sent = {UDP_PKT,	   .src = OUR_IP,    .dst = to,
 			    .sport = PORT, .dport = to_port, .len = 4};
 
-	ts_build_ip(quoted, &sent);
-	ts_rx(t, &(struct spec){ICMP_PKT, .src = GW_IP, .smac = gw_mac, .type = type, .code = code,
-				.rest = rest, .data = quoted, .len = 28});
+	error_quoting(t, &sent, 28, type, code, rest);
 }
 
 static void test_udp_icmp_errors(void **state)
@@ -614,6 +636,289 @@ static void test_udp_icmp_errors(void **state)
 	close_udp(t);
 }
 
+/* ---- the error queue ---- */
+
+static const struct spec to_far = {UDP_PKT,	   .src = OUR_IP, .dst = FAR_IP, .sport = PORT,
+				   .dport = 33434, .data = big,	  .len = 1000};
+
+static uint32_t sock_recverr(struct tstack *t)
+{
+	uint32_t id = sock(t, 7, NULL, PORT, NULL, 0, 0);
+
+	udp_set_recverr(t->s, id, true);
+	return id;
+}
+
+static void assert_no_record(struct tstack *t, uint32_t id)
+{
+	struct udp_err e;
+	uint8_t b;
+
+	assert_int_equal(udp_recv_error(t->s, id, &b, 1, &e), -E_AGAIN);
+	ts_check(t);
+}
+
+static void assert_record(struct tstack *t, uint32_t id, enum udp_err_origin origin, int err,
+			  uint32_t len)
+{
+	static uint8_t b[2000];
+	struct udp_err e;
+
+	assert_int_equal(udp_recv_error(t->s, id, b, sizeof(b), &e), len);
+	assert_int_equal(e.len, len);
+	assert_int_equal(e.origin, origin);
+	assert_int_equal(e.err, err);
+	assert_memory_equal(b, big, len);
+	ts_check(t);
+}
+
+static void test_udp_error_record(void **state)
+{
+	static const struct {
+		uint8_t type, code;
+		uint32_t rest, info;
+		int err;
+	} v[] = {
+		{3, 3, 0x01020304, 0, E_CONNREFUSED},	    {11, 0, 0x01020304, 0, E_HOSTUNREACH},
+		{3, 4, 0xffff0000 | 1234, 1234, E_MSGSIZE}, {3, 4, 0, 0, E_MSGSIZE},
+		{12, 0, 0x20000000, 0x20, E_PROTO},	    {3, 13, 0, 0, E_HOSTUNREACH},
+	};
+	struct tstack *t = open_udp(256);
+	uint32_t id = sock_recverr(t);
+	uint8_t b[100];
+	struct udp_err e;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
+		ts_advance(t, 1000);
+		assert_int_equal(
+			error_quoting(t, &to_far, 28 + 50, v[i].type, v[i].code, v[i].rest),
+			DROP_NONE);
+		assert_true(udp_has_error(t->s, id));
+		assert_int_equal(udp_recv_error(t->s, id, b, sizeof(b), &e), 50);
+		assert_memory_equal(b, big, 50);
+		assert_ip(e.to, FAR_IP);
+		assert_int_equal(be16toh(e.port), 33434);
+		assert_ip(e.offender, GW_IP);
+		assert_ip(e.dst, OUR_IP);
+		assert_int_equal(e.ns, t->now.ns);
+		assert_int_equal(e.netif, 0);
+		assert_int_equal(e.err, v[i].err);
+		assert_int_equal(e.origin, UDP_ERR_ICMP);
+		assert_int_equal(e.type, v[i].type);
+		assert_int_equal(e.code, v[i].code);
+		assert_int_equal(e.info, v[i].info);
+		assert_int_equal(e.ttl, 60);
+		assert_int_equal(e.tos, 0xc0);
+		assert_int_equal(e.len, 50);
+		/* It was the last: nothing is pending any more. */
+		assert_false(udp_has_error(t->s, id));
+		assert_no_record(t, id);
+	}
+	close_udp(t);
+}
+
+/* What is quoted ends where the ICMP packet does; less than a UDP header is no quote. */
+static void test_udp_error_quotes_of_any_length(void **state)
+{
+	static const uint8_t nops[40] = {[0 ... 39] = 1};
+	struct tstack *t = open_udp(256);
+	struct spec with_opts = to_far, frag = to_far;
+	uint32_t id = sock_recverr(t);
+	uint8_t b[4];
+	struct udp_err e;
+
+	(void)state;
+	for (uint32_t n = 0; n < 28; n++) {
+		error_quoting(t, &to_far, n, 3, 3, 0);
+		assert_no_record(t, id);
+	}
+	for (uint32_t n = 0; n <= 1000; n += n < 60 ? 1 : 47) {
+		error_quoting(t, &to_far, 28 + n, 3, 3, 0);
+		assert_record(t, id, UDP_ERR_ICMP, E_CONNREFUSED, n);
+	}
+	with_opts.opts = nops;
+	with_opts.opt_len = 40;
+	error_quoting(t, &with_opts, 67, 3, 3, 0);
+	assert_no_record(t, id);
+	for (uint32_t n = 0; n < 10; n++) {
+		error_quoting(t, &with_opts, 68 + n, 3, 3, 0);
+		assert_record(t, id, UDP_ERR_ICMP, E_CONNREFUSED, n);
+	}
+	/* Of the rest of a fragmented one it is not known whose it was. */
+	frag.frag_off = 80;
+	frag.frag_len = 80;
+	error_quoting(t, &frag, 80, 11, 1, 0);
+	assert_no_record(t, id);
+	/* Cut by the reader: the rest is gone. */
+	error_quoting(t, &to_far, 28 + 9, 3, 3, 0);
+	assert_int_equal(udp_recv_error(t->s, id, b, 4, &e), 4);
+	assert_int_equal(e.len, 9);
+	assert_no_record(t, id);
+	close_udp(t);
+}
+
+/* As Linux's sock_dequeue_err_skb(): the error that is pending is the first record's. */
+static void test_udp_error_pending_goes_along_with_the_queue(void **state)
+{
+	struct tstack *t = open_udp(256);
+	uint32_t id = sock_recverr(t);
+	struct udp_dest to = {
+		.addr = ip(FAR_IP), .port = htobe16(33434), .pmtudisc = UDP_PMTUDISC_DO};
+	struct stack_ev ev;
+
+	(void)state;
+	error_quoting(t, &to_far, 30, 3, 3, 0);
+	error_quoting(t, &to_far, 31, 11, 0, 0);
+	while (stack_event_next(t->s, &ev))
+		;
+	/* Reported, but not read. */
+	assert_int_equal(udp_error(t->s, id), E_HOSTUNREACH);
+	assert_int_equal(udp_error(t->s, id), 0);
+	assert_true(udp_has_error(t->s, id));
+	assert_record(t, id, UDP_ERR_ICMP, E_CONNREFUSED, 2);
+	assert_true(stack_event_next(t->s, &ev));
+	assert_int_equal(ev.mask, EV_ERROR);
+	assert_int_equal(udp_error(t->s, id), E_HOSTUNREACH);
+	error_quoting(t, &to_far, 28, 3, 10, 0);
+	assert_record(t, id, UDP_ERR_ICMP, E_HOSTUNREACH, 3);
+	assert_record(t, id, UDP_ERR_ICMP, E_HOSTUNREACH, 0);
+	assert_int_equal(udp_error(t->s, id), 0);
+	/* One of our own is no pending error; what it follows is over with its record. */
+	assert_int_equal(udp_send(t->s, id, &to, big, 1473, t->now), -E_MSGSIZE);
+	assert_int_equal(udp_error(t->s, id), 0);
+	error_quoting(t, &to_far, 28, 3, 3, 0);
+	assert_int_equal(udp_send(t->s, id, &to, big, 1473, t->now), -E_MSGSIZE);
+	assert_record(t, id, UDP_ERR_LOCAL, E_MSGSIZE, 0);
+	assert_int_equal(udp_error(t->s, id), E_CONNREFUSED);
+	error_quoting(t, &to_far, 28, 3, 3, 0);
+	assert_record(t, id, UDP_ERR_ICMP, E_CONNREFUSED, 0);
+	assert_int_equal(udp_error(t->s, id), 0);
+	assert_record(t, id, UDP_ERR_LOCAL, E_MSGSIZE, 0);
+	assert_int_equal(udp_error(t->s, id), E_CONNREFUSED);
+	assert_record(t, id, UDP_ERR_ICMP, E_CONNREFUSED, 0);
+	assert_false(udp_has_error(t->s, id));
+	/* An error that had no room in the queue stays pending when one of our own is taken. */
+	assert_int_equal(udp_send(t->s, id, &to, big, 1473, t->now), -E_MSGSIZE);
+	udp_set_rcvbuf(t->s, id, 1);
+	error_quoting(t, &to_far, 28, 3, 3, 0);
+	assert_record(t, id, UDP_ERR_LOCAL, E_MSGSIZE, 0);
+	assert_no_record(t, id);
+	assert_int_equal(udp_error(t->s, id), E_CONNREFUSED);
+	close_udp(t);
+}
+
+static void test_udp_error_of_one_too_long(void **state)
+{
+	struct tstack *t = open_udp(256);
+	uint32_t id = sock_recverr(t), conn = sock(t, 8, OUR_IP, PORT, PEER_IP, 1000, 0);
+	struct udp_dest to = {.addr = ip(PEER_IP), .port = htobe16(9), .pmtudisc = UDP_PMTUDISC_DO};
+	struct udp_err e;
+	uint8_t b;
+
+	(void)state;
+	udp_set_recverr(t->s, conn, true);
+	for (uint32_t i = 0; i < 2; i++) {
+		uint32_t s = i ? conn : id;
+
+		assert_int_equal(udp_send(t->s, s, &to, big, 1473, t->now), -E_MSGSIZE);
+		assert_true(udp_has_error(t->s, s));
+		assert_int_equal(udp_recv_error(t->s, s, &b, 1, &e), 0);
+		assert_ip(e.to, PEER_IP);
+		assert_int_equal(be16toh(e.port), i ? 1000 : 0);
+		assert_true(ip_addr_is_any(&e.offender));
+		assert_int_equal(e.info, 1500);
+		assert_int_equal(e.origin, UDP_ERR_LOCAL);
+		assert_int_equal(e.err, E_MSGSIZE);
+	}
+	udp_set_recverr(t->s, id, false);
+	assert_int_equal(udp_send(t->s, id, &to, big, 1473, t->now), -E_MSGSIZE);
+	assert_false(udp_has_error(t->s, id));
+	assert_no_record(t, id);
+	close_udp(t);
+}
+
+/* The newest are dropped; the error is told all the same. Datagrams count, too. */
+static void test_udp_error_queue_is_bounded(void **state)
+{
+	struct tstack *t = open_udp(256);
+	uint32_t id = sock_recverr(t), n = 0;
+	struct stack_usage u;
+
+	(void)state;
+	udp_set_rcvbuf(t->s, id, 20000);
+	for (uint32_t i = 0; i < 100; i++)
+		error_quoting(t, &to_far, 28 + 500, i ? 11 : 3, 3, 0);
+	stack_usage(t->s, &u);
+	assert_in_range(u.chunks, 1, 20000 / CHUNK_SIZE + 1);
+	error_quoting(t, &to_far, 28 + 501, 3, 3, 0);
+	assert_int_equal(udp_error(t->s, id), E_CONNREFUSED);
+	assert_record(t, id, UDP_ERR_ICMP, E_CONNREFUSED, 500);
+	for (struct udp_err e; udp_recv_error(t->s, id, NULL, 0, &e) >= 0; n++)
+		assert_int_equal(e.len, 500);
+	assert_in_range(n, 20000 / 600 - 1, 20000 / 500);
+	stack_usage(t->s, &u);
+	assert_int_equal(u.chunks, 0);
+	/* One buffer for both. */
+	while (rx(t, PEER_IP, 1, big, 1000) == DROP_NONE)
+		;
+	error_quoting(t, &to_far, 28 + 1000, 3, 3, 0);
+	assert_no_record(t, id);
+	assert_int_equal(udp_error(t->s, id), E_CONNREFUSED);
+	assert_recv(t, id, PEER_IP, 1, big, 1000);
+	error_quoting(t, &to_far, 28 + 900, 3, 3, 0);
+	assert_int_equal(rx(t, PEER_IP, 1, big, 1000), DROP_NO_MEMORY);
+	assert_record(t, id, UDP_ERR_ICMP, E_CONNREFUSED, 900);
+	assert_int_equal(rx(t, PEER_IP, 1, big, 1000), DROP_NONE);
+	close_udp(t);
+}
+
+static void test_udp_error_queue_is_given_back(void **state)
+{
+	struct tstack *t = open_udp(256);
+	uint32_t id = sock_recverr(t), head = SHM_NIL, c;
+	struct stack_usage u;
+
+	(void)state;
+	error_quoting(t, &to_far, 1000, 3, 3, 0);
+	udp_set_recverr(t->s, id, false);
+	stack_usage(t->s, &u);
+	assert_int_equal(u.chunks, 0);
+	assert_no_record(t, id);
+	/* The error stays, as Linux's does. */
+	assert_int_equal(udp_error(t->s, id), E_CONNREFUSED);
+	error_quoting(t, &to_far, 1000, 3, 3, 0);
+	assert_false(udp_has_error(t->s, id));
+	/* No chunks: the error alone. */
+	udp_set_recverr(t->s, id, true);
+	while ((c = chunk_alloc(t->s)) != SHM_NIL) {
+		t->s->a.chunk_hdrs[c].next = head;
+		head = c;
+	}
+	{
+		static uint8_t frame[200];
+		uint8_t quoted[100];
+		struct spec sent = to_far, x = {ICMP_PKT, .type = 3, .code = 3, .data = quoted};
+		struct pkt p = {.nfrags = 1, .conn = TD_NO_CONN};
+
+		sent.len = 4;
+		x.len = ts_build_ip(quoted, &sent);
+		p.len = ts_build(frame, &x);
+		p.frag[0] = (struct pkt_frag){.p = frame, .len = p.len};
+		assert_int_equal(stack_input(t->s, &p, t->now), DROP_NONE);
+	}
+	chunk_free_list(t->s, head);
+	assert_no_record(t, id);
+	assert_int_equal(udp_error(t->s, id), E_CONNREFUSED);
+	/* With the socket. */
+	error_quoting(t, &to_far, 1000, 3, 3, 0);
+	error_quoting(t, &to_far, 1000, 3, 3, 0);
+	udp_close(t->s, id);
+	stack_usage(t->s, &u);
+	assert_int_equal(u.chunks, 0);
+	close_udp(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -633,6 +938,12 @@ int main(void)
 		cmocka_unit_test(test_udp_send_by_a_given_way),
 		cmocka_unit_test(test_udp_resolve_asks_once),
 		cmocka_unit_test(test_udp_icmp_errors),
+		cmocka_unit_test(test_udp_error_record),
+		cmocka_unit_test(test_udp_error_quotes_of_any_length),
+		cmocka_unit_test(test_udp_error_pending_goes_along_with_the_queue),
+		cmocka_unit_test(test_udp_error_of_one_too_long),
+		cmocka_unit_test(test_udp_error_queue_is_bounded),
+		cmocka_unit_test(test_udp_error_queue_is_given_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

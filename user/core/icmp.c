@@ -76,7 +76,7 @@ static bool error_meaning(const uint8_t *icmp, uint32_t quoted_len, struct icmp_
 		q->err = unreach[code];
 		q->fatal = UNREACH_FATAL >> code & 1;
 		if (code == ICMP_FRAG_NEEDED) {
-			q->mtu = get_be16(icmp + 6);
+			q->info = q->mtu = get_be16(icmp + 6);
 			if (q->mtu < MTU_MIN)
 				q->mtu = plateau(quoted_len);
 		}
@@ -86,6 +86,7 @@ static bool error_meaning(const uint8_t *icmp, uint32_t quoted_len, struct icmp_
 		return true;
 	case ICMP_PARAM:
 		q->err = E_PROTO;
+		q->info = icmp[4]; /* the pointer */
 		q->fatal = true;
 		return true;
 	default:
@@ -97,23 +98,27 @@ static bool error_meaning(const uint8_t *icmp, uint32_t quoted_len, struct icmp_
 static bool parse_quote(const struct pkt *p, uint32_t off, uint32_t len, const struct ip_addr *to,
 			struct icmp_quote *q)
 {
-	uint8_t b[ICMP_HLEN + 60 + 8];
+	uint8_t b[ICMP_HLEN + 60 + UDP_HLEN];
 	const uint8_t *ip = b + ICMP_HLEN, *tcp;
-	uint32_t hlen, src, dst;
+	uint32_t hlen, src, dst, whole = len;
 
 	if (len > sizeof(b))
 		len = sizeof(b);
-	if (len < ICMP_HLEN + IP4_HLEN + 8)
+	if (len < ICMP_HLEN + IP4_HLEN + UDP_HLEN)
 		return false;
 	pkt_copy(p, off, b, len);
 	hlen = (ip[0] & 15u) * 4;
-	if (ip[0] >> 4 != 4 || hlen < IP4_HLEN || len < ICMP_HLEN + hlen + 8 ||
+	if (ip[0] >> 4 != 4 || hlen < IP4_HLEN || len < ICMP_HLEN + hlen + UDP_HLEN ||
 	    (ip[9] != PROTO_TCP && ip[9] != PROTO_UDP) || get_be16(ip + 6) & OFFSET_MASK)
 		return false;
 	memcpy(&src, ip + 12, 4);
 	memcpy(&dst, ip + 16, 4);
 	*q = (struct icmp_quote){.pair = {.local = ip_addr_v4(src), .remote = ip_addr_v4(dst)},
-				 .proto = ip[9]};
+				 .proto = ip[9],
+				 .type = b[0],
+				 .code = b[1],
+				 .data_off = off + ICMP_HLEN + hlen + UDP_HLEN,
+				 .data_len = (uint16_t)(whole - ICMP_HLEN - hlen - UDP_HLEN)};
 	tcp = ip + hlen;
 	memcpy(&q->pair.local_port, tcp, 2);
 	memcpy(&q->pair.remote_port, tcp + 2, 2);
@@ -152,7 +157,7 @@ static enum drop error_input(struct stack *s, struct pkt *p, const struct ip_inf
 	if (!parse_quote(p, ip->l4_off, ip->l4_len, &ip->dst, &q))
 		return DROP_NO_SOCKET;
 	if (q.proto == PROTO_UDP)
-		return udp_icmp(s, &q);
+		return udp_icmp(s, p, ip, &q, now);
 	ours = conn_lookup(s, &q.pair.local, q.pair.local_port, &q.pair.remote,
 			   q.pair.remote_port) != SHM_NIL;
 	tcp_icmp(s, &q.pair, q.seq, q.err, q.mtu, now);

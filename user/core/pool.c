@@ -308,7 +308,7 @@ int pool_check(const struct stack *s, char *why, size_t len)
 		chunks += s->a.tcbs[i].n_chunks;
 	}
 	for (uint32_t i = 0; i < s->udp_free.used; i++)
-		chunks += s->udps[i].rx_chunks;
+		chunks += s->udps[i].rx.chunks + s->udps[i].errs.chunks;
 	if (s->a.mib[MIB_Tcp_CurrEstab] != estab)
 		return check_fail(why, len, "pool: established connections, other than CurrEstab",
 				  estab);

@@ -193,6 +193,11 @@ struct icmp_quote {
 	uint32_t seq;  /* TCP */
 	int err; /* positive errno */
 	uint32_t mtu; /* E_MSGSIZE: of the next hop */
+	uint32_t info; /* as Linux's ee_info: the MTU or the pointer as it was told, else 0 */
+	uint8_t type, code;
+	/* UDP: what it holds of the datagram behind its header; where that is in the packet. */
+	uint16_t data_len;
+	uint32_t data_off;
 };
 bool stack_icmp_quote(const struct pkt *p, struct icmp_quote *q);
 
@@ -499,7 +504,10 @@ enum udp_bind_flags {
  */
 void udp_bind(struct stack *s, uint32_t id, const struct tcp_addr_pair *a, unsigned flags);
 void udp_set_rcvbuf(struct stack *s, uint32_t id, uint32_t bytes);
-/* IP_RECVERR: all ICMP errors are reported, also to unconnected sockets. */
+/*
+ * IP_RECVERR: all ICMP errors are reported, also to unconnected sockets, and put into the error
+ * queue as long as rcvbuf has room. Off: what is in the queue is gone.
+ */
 void udp_set_recverr(struct stack *s, uint32_t id, bool on);
 /*
  * Takes the oldest datagram: bytes copied, at most @len (0 for an empty one; .len tells what it
@@ -522,10 +530,34 @@ int64_t udp_next_len(const struct stack *s, uint32_t id);
  */
 int64_t udp_send(struct stack *s, uint32_t id, const struct udp_dest *to, const void *buf,
 		 size_t len, struct mtime now);
-/* Takes the pending error (positive errno) as SO_ERROR does. */
+/* Who found the error: Linux's SO_EE_ORIGIN_*. */
+enum udp_err_origin {
+	UDP_ERR_LOCAL = 1,
+	UDP_ERR_ICMP = 2,
+};
+/* A record of the error queue. */
+struct udp_err {
+	struct ip_addr to;	      /* of the datagram that failed */
+	struct ip_addr offender, dst; /* of the ICMP packet; any: there was none */
+	uint64_t ns;		      /* when it came, on the clock of struct mtime */
+	uint32_t info;		      /* icmp_quote.info, or the MTU that was exceeded */
+	uint16_t port;		      /* with .to */
+	uint16_t netif;
+	uint16_t len; /* of what is known of the datagram */
+	uint8_t err;  /* positive errno */
+	uint8_t origin, type, code;
+	uint8_t ttl, tos; /* of the ICMP packet */
+};
+/*
+ * Takes the oldest record: bytes of the datagram copied, at most @len. The pending error is the
+ * next record's then. -EAGAIN: none (EV_ERROR will follow).
+ */
+int64_t udp_recv_error(struct stack *s, uint32_t id, void *buf, size_t len, struct udp_err *e);
+/* Takes the pending error (positive errno) as SO_ERROR does; the queue keeps its record. */
 int udp_error(struct stack *s, uint32_t id);
 /* After EV_PMTU: the MTU, and of the way to where. */
 uint32_t udp_pmtu(const struct stack *s, uint32_t id, struct ip_addr *to);
+/* Is an error pending, or a record in the error queue? */
 bool udp_has_error(const struct stack *s, uint32_t id);
 /*
  * STACK_APP: @fn says where answers to @to go, before there is a connection that knows it. False: it

@@ -4,16 +4,17 @@
  * the RFCs leave open are Linux's net/ipv4/udp.c: which of several sockets gets a datagram, what is
  * dropped when a queue is full (the newest), which ICMP errors are reported and to whom.
  *
- * A queue is a row of bytes in arena chunks: a struct udp_rec, its datagram, the next. An empty one
- * holds no chunk. Owns s->udps, their two tables (unconnected sockets by local port, connected
- * ones by all four), and the list of sockets with events.
+ * A receive queue is a row of bytes: a struct udp_rec, its datagram, the next. So is the error
+ * queue of IP_RECVERR (ip(7); Linux's ip_icmp_error(), ip_local_error(), ip_recv_error()), of
+ * struct udp_err and what was quoted. SO_RCVBUF bounds both together. Owns s->udps, their two
+ * tables (unconnected sockets by local port, connected ones by all four), and the list of sockets
+ * with events.
  *
  * Invariants: a socket with a local port stands in the table that .rport says, once, the one bound
- * last in front; .rx_bytes is what its chunks hold, and not 0 only where there are chunks.
+ * last in front; it has an error queue only while .recverr is set.
  */
 #include "tcp.h"
 
-#define UDP_HLEN 8u
 #define CSUM_OFF 6u
 #define ICMP_UNREACH 3u
 #define ICMP_UNREACH_PORT 3u
@@ -27,6 +28,7 @@ struct udp_rec {
 	uint8_t ttl, tos;
 };
 _Static_assert(sizeof(struct udp_rec) == 48, "no padding: it is copied as bytes");
+_Static_assert(sizeof(struct udp_err) == 72, "no padding: it is copied as bytes");
 
 /* ---- sockets and where they are found ---- */
 
@@ -61,8 +63,8 @@ int udp_open(struct stack *s, uint64_t cookie, uint32_t *id)
 	s->udps[i] = (struct udp_sock){.used = true,
 				       .cookie = cookie,
 				       .rcvbuf = UINT32_MAX,
-				       .rx_head = SHM_NIL,
-				       .rx_tail = SHM_NIL,
+				       .rx = BYTEQ_EMPTY,
+				       .errs = BYTEQ_EMPTY,
 				       .ev_next = SHM_NIL};
 	*id = i;
 	return 0;
@@ -89,9 +91,9 @@ void udp_close(struct stack *s, uint32_t id)
 
 	unhash(s, id);
 	unlist(s, id);
-	chunk_free_list(s, u->rx_head);
+	byteq_clear(s, &u->rx);
+	byteq_clear(s, &u->errs);
 	u->used = false;
-	u->rx_chunks = u->rx_bytes = 0;
 	free_list_put(&s->udp_free, id);
 }
 
@@ -121,7 +123,11 @@ void udp_set_rcvbuf(struct stack *s, uint32_t id, uint32_t bytes)
 
 void udp_set_recverr(struct stack *s, uint32_t id, bool on)
 {
-	s->udps[id].recverr = on;
+	struct udp_sock *u = &s->udps[id];
+
+	u->recverr = on;
+	if (!on)
+		byteq_clear(s, &u->errs);
 }
 
 static uint32_t find_connected(const struct stack *s, const struct tcp_addr_pair *a)
@@ -238,120 +244,15 @@ int udp_error(struct stack *s, uint32_t id)
 
 bool udp_has_error(const struct stack *s, uint32_t id)
 {
-	return s->udps[id].err != 0;
+	return s->udps[id].err || s->udps[id].errs.bytes;
 }
 
 /* ---- receive queues ---- */
 
-static struct chunk_hdr *hdr(const struct stack *s, uint32_t c)
+/* Linux's sk_rmem_alloc: what both queues hold. */
+static bool over_rcvbuf(const struct udp_sock *u, uint32_t more)
 {
-	return &s->a.chunk_hdrs[c];
-}
-
-/* Chunks for @need more bytes, at the end of the queue. All or none. */
-static bool make_room(struct stack *s, struct udp_sock *u, uint32_t need)
-{
-	uint32_t room = 0, head = SHM_NIL, tail = SHM_NIL, n = 0;
-
-	if (u->rx_tail != SHM_NIL)
-		room = CHUNK_SIZE - hdr(s, u->rx_tail)->off - hdr(s, u->rx_tail)->len;
-	for (; room < need; room += CHUNK_SIZE, n++) {
-		uint32_t c = chunk_alloc(s);
-
-		if (c == SHM_NIL) {
-			chunk_free_list(s, head);
-			return false;
-		}
-		if (head == SHM_NIL)
-			head = c;
-		else
-			hdr(s, tail)->next = c;
-		tail = c;
-	}
-	if (!n)
-		return true;
-	/* .rx_tail stays where the next byte goes. */
-	if (u->rx_tail == SHM_NIL)
-		u->rx_head = u->rx_tail = head;
-	else
-		hdr(s, u->rx_tail)->next = head;
-	u->rx_chunks += n;
-	return true;
-}
-
-/* The place for at most @len bytes; *@n: as many as fit in one piece. */
-static uint8_t *put(struct stack *s, struct udp_sock *u, uint32_t len, uint32_t *n)
-{
-	struct chunk_hdr *h = hdr(s, u->rx_tail);
-	uint8_t *p;
-
-	if (h->off + h->len == CHUNK_SIZE) {
-		u->rx_tail = h->next;
-		h = hdr(s, u->rx_tail);
-	}
-	p = chunk_data(s, u->rx_tail) + h->off + h->len;
-	*n = CHUNK_SIZE - h->off - h->len < len ? CHUNK_SIZE - h->off - h->len : len;
-	h->len += (uint16_t)*n;
-	u->rx_bytes += *n;
-	return p;
-}
-
-static void append(struct stack *s, struct udp_sock *u, const struct udp_rec *r,
-		   const struct pkt *p, uint32_t off)
-{
-	uint32_t n, done;
-
-	for (done = 0; done < sizeof(*r); done += n) {
-		uint8_t *to = put(s, u, (uint32_t)sizeof(*r) - done, &n);
-
-		memcpy(to, (const uint8_t *)r + done, n);
-	}
-	for (done = 0; done < r->len; done += n) {
-		uint8_t *to = put(s, u, r->len - done, &n);
-
-		pkt_copy(p, off + done, to, n);
-	}
-}
-
-/* Copies @len bytes from @off of the queue on to @out. */
-static void peek(const struct stack *s, const struct udp_sock *u, uint32_t off, void *out,
-		 uint32_t len)
-{
-	uint8_t *to = out;
-
-	for (uint32_t c = u->rx_head; len; c = hdr(s, c)->next) {
-		uint32_t have = hdr(s, c)->len, n;
-
-		if (off >= have) {
-			off -= have;
-			continue;
-		}
-		n = have - off < len ? have - off : len;
-		memcpy(to, chunk_data(s, c) + hdr(s, c)->off + off, n);
-		to += n;
-		len -= n;
-		off = 0;
-	}
-}
-
-static void discard(struct stack *s, struct udp_sock *u, uint32_t len)
-{
-	u->rx_bytes -= len;
-	while (len) {
-		struct chunk_hdr *h = hdr(s, u->rx_head);
-		uint32_t n = h->len < len ? h->len : len, next = h->next;
-
-		h->off += (uint16_t)n;
-		h->len -= (uint16_t)n;
-		len -= n;
-		if (h->len)
-			continue;
-		if (u->rx_head == u->rx_tail)
-			u->rx_tail = next;
-		chunk_free(s, u->rx_head);
-		u->rx_chunks--;
-		u->rx_head = next;
-	}
+	return (uint64_t)u->rx.bytes + u->errs.bytes + more > u->rcvbuf;
 }
 
 int64_t udp_next_len(const struct stack *s, uint32_t id)
@@ -359,9 +260,9 @@ int64_t udp_next_len(const struct stack *s, uint32_t id)
 	const struct udp_sock *u = &s->udps[id];
 	struct udp_rec r;
 
-	if (!u->rx_bytes)
+	if (!u->rx.bytes)
 		return -1;
-	peek(s, u, 0, &r, sizeof(r));
+	byteq_peek(s, &u->rx, 0, &r, sizeof(r));
 	return r.len;
 }
 
@@ -371,12 +272,12 @@ int64_t udp_recv(struct stack *s, uint32_t id, void *buf, size_t len, struct udp
 	struct udp_sock *u = &s->udps[id];
 	struct udp_rec r;
 
-	if (!u->rx_bytes)
+	if (!u->rx.bytes)
 		return -E_AGAIN;
-	peek(s, u, 0, &r, sizeof(r));
+	byteq_peek(s, &u->rx, 0, &r, sizeof(r));
 	if (len > r.len)
 		len = r.len;
-	peek(s, u, sizeof(r), buf, (uint32_t)len);
+	byteq_peek(s, &u->rx, sizeof(r), buf, (uint32_t)len);
 	*info = (struct udp_info){.src = r.src,
 				  .dst = r.dst,
 				  .sport = r.sport,
@@ -386,7 +287,7 @@ int64_t udp_recv(struct stack *s, uint32_t id, void *buf, size_t len, struct udp
 				  .len = r.len,
 				  .ns = r.ns};
 	if (!stay) {
-		discard(s, u, (uint32_t)sizeof(r) + r.len);
+		byteq_discard(s, &u->rx, (uint32_t)sizeof(r) + r.len);
 		MIB(s, Udp_InDatagrams);
 	}
 	return (int64_t)len;
@@ -398,15 +299,15 @@ int64_t udp_recv_row(struct stack *s, uint32_t id, void *buf, size_t len,
 	struct udp_sock *u = &s->udps[id];
 	struct udp_rec r;
 
-	if (!u->rx_bytes)
+	if (!u->rx.bytes)
 		return -E_AGAIN;
-	peek(s, u, 0, &r, sizeof(r));
+	byteq_peek(s, &u->rx, 0, &r, sizeof(r));
 	if (!r.len || r.len > first->len || r.len > len || r.sport != first->sport ||
 	    r.netif != first->netif || r.ttl != first->ttl || r.tos != first->tos ||
 	    !ip_addr_eq(&r.src, &first->src) || !ip_addr_eq(&r.dst, &first->dst))
 		return -E_AGAIN;
-	peek(s, u, sizeof(r), buf, r.len);
-	discard(s, u, (uint32_t)sizeof(r) + r.len);
+	byteq_peek(s, &u->rx, sizeof(r), buf, r.len);
+	byteq_discard(s, &u->rx, (uint32_t)sizeof(r) + r.len);
 	MIB(s, Udp_InDatagrams);
 	return r.len;
 }
@@ -434,15 +335,16 @@ static enum drop queue(struct stack *s, uint32_t id, const struct pkt *p, const 
 	uint32_t size = (uint32_t)sizeof(r) + r.len;
 
 	/* One that is larger than the buffer is still taken where there is no other. */
-	if (u->rx_bytes && (uint64_t)u->rx_bytes + size > u->rcvbuf) {
+	if (u->rx.bytes && over_rcvbuf(u, size)) {
 		MIB(s, Udp_RcvbufErrors);
 		return in_error(s, DROP_NO_MEMORY);
 	}
-	if (!make_room(s, u, size)) {
+	if (!byteq_make_room(s, &u->rx, size)) {
 		MIB(s, Udp_MemErrors);
 		return in_error(s, DROP_NO_MEMORY);
 	}
-	append(s, u, &r, p, off);
+	byteq_put(s, &u->rx, &r, (uint32_t)sizeof(r));
+	byteq_put_pkt(s, &u->rx, p, off, r.len);
 	udp_event(s, id, EV_READABLE);
 	return DROP_NONE;
 }
@@ -507,9 +409,47 @@ enum drop udp_input(struct stack *s, struct pkt *p, const struct ip_info *ip, st
 	return DROP_NO_SOCKET;
 }
 
-enum drop udp_icmp(struct stack *s, const struct icmp_quote *q)
+uint32_t udp_pmtu(const struct stack *s, uint32_t id, struct ip_addr *to)
+{
+	*to = s->udps[id].pmtu_to;
+	return s->udps[id].pmtu;
+}
+
+/* ---- errors about what was sent ---- */
+
+/* sock_queue_err_skb(). @p: has @e->len bytes of the datagram at @off; NULL: there are none. */
+static void queue_error(struct stack *s, uint32_t id, const struct udp_err *e, const struct pkt *p,
+			uint32_t off)
+{
+	struct udp_sock *u = &s->udps[id];
+	uint32_t size = (uint32_t)sizeof(*e) + e->len;
+
+	if (over_rcvbuf(u, size) || !byteq_make_room(s, &u->errs, size))
+		return;
+	byteq_put(s, &u->errs, e, (uint32_t)sizeof(*e));
+	if (p)
+		byteq_put_pkt(s, &u->errs, p, off, e->len);
+	udp_event(s, id, EV_ERROR);
+}
+
+enum drop udp_icmp(struct stack *s, const struct pkt *p, const struct ip_info *ip,
+		   const struct icmp_quote *q, struct mtime now)
 {
 	uint32_t id = udp_lookup(s, &q->pair);
+	struct udp_err e = {.to = q->pair.remote,
+			    .offender = ip->src,
+			    .dst = ip->dst,
+			    .ns = now.ns,
+			    .info = q->info,
+			    .port = q->pair.remote_port,
+			    .netif = ip->netif,
+			    .len = q->data_len,
+			    .err = (uint8_t)q->err,
+			    .origin = UDP_ERR_ICMP,
+			    .type = q->type,
+			    .code = q->code,
+			    .ttl = ip->ttl,
+			    .tos = ip->tos};
 	struct udp_sock *u;
 
 	if (id == SHM_NIL)
@@ -520,20 +460,75 @@ enum drop udp_icmp(struct stack *s, const struct icmp_quote *q)
 		u->pmtu_to = q->pair.remote;
 		udp_event(s, id, EV_PMTU);
 	}
-	if (!u->recverr && (!u->rport || (!q->fatal && q->err != E_MSGSIZE)))
+	if (u->recverr)
+		queue_error(s, id, &e, p, q->data_off);
+	else if (!u->rport || (!q->fatal && q->err != E_MSGSIZE))
 		return DROP_NONE;
 	u->err = (uint8_t)q->err;
 	udp_event(s, id, EV_ERROR);
 	return DROP_NONE;
 }
 
-uint32_t udp_pmtu(const struct stack *s, uint32_t id, struct ip_addr *to)
+/* ip_local_error(): the port is the peer's, so that it is 0 where there is none. */
+static int64_t too_long(struct stack *s, uint32_t id, const struct udp_dest *to, uint32_t mtu,
+			struct mtime now)
 {
-	*to = s->udps[id].pmtu_to;
-	return s->udps[id].pmtu;
+	struct udp_err e = {.to = to->addr,
+			    .ns = now.ns,
+			    .info = mtu,
+			    .port = s->udps[id].rport,
+			    .err = E_MSGSIZE,
+			    .origin = UDP_ERR_LOCAL};
+
+	if (s->udps[id].recverr)
+		queue_error(s, id, &e, NULL, 0);
+	return -E_MSGSIZE;
+}
+
+/* sock_dequeue_err_skb(): the pending error goes along with the record that it is of. */
+static void next_error(struct stack *s, uint32_t id, uint8_t taken)
+{
+	struct udp_sock *u = &s->udps[id];
+	struct udp_err next = {0};
+
+	if (u->errs.bytes) {
+		byteq_peek(s, &u->errs, 0, &next, sizeof(next));
+		udp_event(s, id, EV_ERROR);
+	}
+	if (next.origin == UDP_ERR_ICMP)
+		u->err = next.err;
+	else if (taken == UDP_ERR_ICMP)
+		u->err = 0;
+}
+
+int64_t udp_recv_error(struct stack *s, uint32_t id, void *buf, size_t len, struct udp_err *e)
+{
+	struct byteq *q = &s->udps[id].errs;
+
+	if (!q->bytes)
+		return -E_AGAIN;
+	byteq_peek(s, q, 0, e, sizeof(*e));
+	if (len > e->len)
+		len = e->len;
+	byteq_peek(s, q, sizeof(*e), buf, (uint32_t)len);
+	byteq_discard(s, q, (uint32_t)sizeof(*e) + e->len);
+	next_error(s, id, e->origin);
+	return (int64_t)len;
 }
 
 /* ---- out ---- */
+
+/* Linux's ip_sk_use_pmtu(): do routers' MTUs count, or the interface's alone? */
+static bool uses_pmtu(const struct udp_dest *to)
+{
+	return to->pmtudisc < UDP_PMTUDISC_PROBE;
+}
+
+/* ip_sk_ignore_df() */
+static bool may_fragment(const struct udp_dest *to)
+{
+	return to->pmtudisc < UDP_PMTUDISC_DO || to->pmtudisc == UDP_PMTUDISC_OMIT;
+}
 
 static bool wants_df(const struct udp_dest *to, bool fits)
 {
@@ -600,15 +595,21 @@ int64_t udp_send(struct stack *s, uint32_t id, const struct udp_dest *to, const 
 			   .dst = to->addr,
 			   .proto = PROTO_UDP,
 			   .ttl = to->ttl,
-			   .tos = to->tos,
-			   .way = to->way};
-	struct route_result r = {.mtu = to->way ? to->way->mtu : 0};
+			   .tos = to->tos};
+	struct route_result r;
+	struct ip_way way;
 	bool fits;
 	int rc = 0;
 
 	if (len > UDP_MAX_PAYLOAD)
 		return -E_MSGSIZE;
-	if (!to->way) {
+	if (to->way) {
+		way = *to->way;
+		if (!uses_pmtu(to))
+			way.mtu = s->netifs[way.netif % STACK_MAX_NETIFS].mtu;
+		o.way = &way;
+		r.mtu = way.mtu;
+	} else {
 		rc = route_lookup(s, &to->addr, &to->src, &r);
 		if (rc)
 			return rc;
@@ -618,8 +619,8 @@ int64_t udp_send(struct stack *s, uint32_t id, const struct udp_dest *to, const 
 	o.df = wants_df(to, fits);
 	if (fits)
 		rc = send_whole(s, u, to, &o, buf, (uint32_t)len, now);
-	else if (o.df)
-		return -E_MSGSIZE;
+	else if (!may_fragment(to))
+		return too_long(s, id, to, r.mtu, now);
 	else
 		rc = send_fragments(s, u, to, &o, buf, (uint32_t)len, now);
 	if (rc == -E_NOBUFS)
@@ -632,26 +633,9 @@ int64_t udp_send(struct stack *s, uint32_t id, const struct udp_dest *to, const 
 
 /* ---- invariants ---- */
 
-static int queue_check(const struct stack *s, uint32_t id, char *why, size_t len)
-{
-	const struct udp_sock *u = &s->udps[id];
-	uint32_t n = 0, bytes = 0, last = SHM_NIL;
-
-	for (uint32_t c = u->rx_head; c != SHM_NIL; c = hdr(s, c)->next) {
-		if (++n > u->rx_chunks)
-			return check_fail(why, len, "udp: more chunks than counted in socket", id);
-		bytes += hdr(s, c)->len;
-		last = c;
-	}
-	if (n != u->rx_chunks || bytes != u->rx_bytes || last != u->rx_tail || (n && !bytes))
-		return check_fail(why, len, "udp: bad receive queue of socket", id);
-	return 0;
-}
-
 int udp_check(const struct stack *s, char *why, size_t len)
 {
 	uint32_t used = 0, queued = 0, listed = 0;
-	int rc;
 
 	for (uint32_t i = 0; i < s->udp_free.used; i++) {
 		const struct udp_sock *u = &s->udps[i];
@@ -661,9 +645,10 @@ int udp_check(const struct stack *s, char *why, size_t len)
 			continue;
 		used++;
 		queued += u->ev_queued;
-		rc = queue_check(s, i, why, len);
-		if (rc)
-			return rc;
+		if (!byteq_check(s, &u->rx) || !byteq_check(s, &u->errs))
+			return check_fail(why, len, "udp: bad queue of socket", i);
+		if (!u->recverr && u->errs.bytes)
+			return check_fail(why, len, "udp: error queue without IP_RECVERR", i);
 		for (j = u->lport ? *bucket(s, u) : i + 1; j && j != i + 1;)
 			j = s->udps[j - 1].hash_next;
 		if (!j)

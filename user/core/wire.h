@@ -11,6 +11,7 @@
 #define IP4_DF 0x4000u /* beside the fragment's offset */
 #define IP6_HLEN 40u
 #define TCP_HLEN 20u
+#define UDP_HLEN 8u
 #define ETHERTYPE_IP4 0x0800u
 #define ETHERTYPE_ARP 0x0806u
 #define ETHERTYPE_IP6 0x86ddu

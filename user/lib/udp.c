@@ -48,6 +48,7 @@ static void read_options(struct sock *sk)
 	u->recvtos = opt(fd, IPPROTO_IP, IP_RECVTOS);
 	u->recvorigdst = opt(fd, IPPROTO_IP, IP_RECVORIGDSTADDR);
 	u->recverr = opt(fd, IPPROTO_IP, IP_RECVERR);
+	u->err_pri = opt(fd, SOL_SOCKET, SO_SELECT_ERR_QUEUE);
 	u->ttl = (uint8_t)opt(fd, IPPROTO_IP, IP_TTL);
 	u->tos = (uint8_t)opt(fd, IPPROTO_IP, IP_TOS);
 	u->pmtudisc = (uint8_t)opt(fd, IPPROTO_IP, IP_MTU_DISCOVER);
@@ -305,7 +306,7 @@ uint32_t udp_poll_events(struct sock *sk)
 	if (u->rd_shut && u->wr_shut)
 		e |= EPOLLHUP;
 	if (udp_has_error(eng.stack, u->id))
-		e |= EPOLLERR;
+		e |= EPOLLERR | (u->err_pri ? EPOLLPRI : 0);
 	return e;
 }
 
@@ -342,27 +343,58 @@ int udp_shutdown_call(struct sock *sk, int how)
 
 int udp_name_call(struct sock *sk, bool peer, struct sockaddr *addr, socklen_t *len)
 {
-	int r = peer ? getpeername(udp_of(sk)->kfd, addr, len) : getsockname(udp_of(sk)->kfd, addr, len);
+	int r = peer ? getpeername(udp_of(sk)->kfd, addr, len)
+		     : getsockname(udp_of(sk)->kfd, addr, len);
 
 	return r ? -errno : 0;
 }
 
 int udp_setsockopt_call(struct sock *sk, int level, int name, const void *val, socklen_t len)
 {
-	if (setsockopt(udp_of(sk)->kfd, level, name, val, len))
+	struct sock_udp *u = udp_of(sk);
+
+	if (setsockopt(u->kfd, level, name, val, len))
 		return -errno;
+	/* Either option is of the one queue there is: switched off, it empties it. */
+	if (u->v6 && level == IPPROTO_IPV6 && name == IPV6_RECVERR &&
+	    !opt(u->kfd, IPPROTO_IPV6, IPV6_RECVERR))
+		udp_set_recverr(eng.stack, u->id, false);
 	udp_sync(sk);
 	return 0;
 }
 
+/* IP_MTU is the twin's, which does not hear what routers say of tandem's datagrams. */
+static void lower_mtu(const struct sock_udp *u, int level, int name, void *val,
+		      const socklen_t *len)
+{
+	const struct dest *d;
+	int mtu;
+
+	if (!(level == IPPROTO_IP && name == IP_MTU) &&
+	    !(u->v6 && level == IPPROTO_IPV6 && name == IPV6_MTU))
+		return;
+	if (*len != sizeof(mtu) || !u->peer.sin_port)
+		return;
+	d = dest_get(u->peer.sin_addr.s_addr, clock_now());
+	memcpy(&mtu, val, sizeof(mtu));
+	if (d->ours && (int)d->way.mtu < mtu)
+		mtu = (int)d->way.mtu;
+	memcpy(val, &mtu, sizeof(mtu));
+}
+
 int udp_getsockopt_call(struct sock *sk, int level, int name, void *val, socklen_t *len)
 {
+	struct sock_udp *u = udp_of(sk);
 	int err = 0;
 
 	if (level == SOL_SOCKET && name == SO_ERROR && len && *len >= sizeof(int))
-		err = udp_error(eng.stack, udp_of(sk)->id);
-	if (!err)
-		return getsockopt(udp_of(sk)->kfd, level, name, val, len) ? -errno : 0;
+		err = udp_error(eng.stack, u->id);
+	if (!err) {
+		if (getsockopt(u->kfd, level, name, val, len))
+			return -errno;
+		lower_mtu(u, level, name, val, len);
+		return 0;
+	}
 	memcpy(val, &err, sizeof(err));
 	*len = sizeof(err);
 	return 0;

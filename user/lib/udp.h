@@ -20,7 +20,7 @@ struct sock_udp {
 	uint8_t turn; /* datagrams of ours taken since the kernel socket was looked at */
 	/* options, as the kernel socket has them */
 	bool pktinfo, pktinfo6, recvttl, recvtos, recvorigdst, timestamp, timestampns, recverr,
-		no_csum, cork, gro;
+		err_pri, no_csum, cork, gro;
 	uint8_t ttl, tos, pmtudisc;
 	uint16_t gso_size;
 };

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <stdlib.h>
 #include <netinet/udp.h>
+#include <linux/errqueue.h>
 #include "calls.h"
 #include "mapped.h"
 #include "udp.h"
@@ -72,55 +73,65 @@ static struct timespec wall_time(uint64_t ns)
 	return (struct timespec){t / (int64_t)NS_PER_S, t % (int64_t)NS_PER_S};
 }
 
-/* @row: of several datagrams, each as long as the first, the last one perhaps shorter. */
-static void put_ancillary(const struct sock_udp *u, struct msghdr *m, const struct udp_info *in,
-			  bool row)
+/* What put_cmsg() is called with below comes in Linux's order. */
+static void put_time(const struct sock_udp *u, struct msghdr *m, size_t *used, uint64_t ns)
 {
-	size_t used = 0;
+	struct timespec ts;
+	struct timeval tv;
 
-	/* In Linux's order. */
-	if (u->timestamp || u->timestampns) {
-		struct timespec ts = wall_time(in->ns);
-		struct timeval tv = {ts.tv_sec, ts.tv_nsec / 1000};
+	if (!u->timestamp && !u->timestampns)
+		return;
+	ts = wall_time(ns);
+	tv = (struct timeval){ts.tv_sec, ts.tv_nsec / 1000};
+	if (u->timestampns)
+		put_cmsg(m, used, SOL_SOCKET, SO_TIMESTAMPNS, &ts, sizeof(ts));
+	else
+		put_cmsg(m, used, SOL_SOCKET, SO_TIMESTAMP, &tv, sizeof(tv));
+}
 
-		if (u->timestampns)
-			put_cmsg(m, &used, SOL_SOCKET, SO_TIMESTAMPNS, &ts, sizeof(ts));
-		else
-			put_cmsg(m, &used, SOL_SOCKET, SO_TIMESTAMP, &tv, sizeof(tv));
-	}
-	if (row) {
-		int size = (int)in->len;
+/* @local: the address to answer from. */
+static void put_ip(const struct sock_udp *u, struct msghdr *m, size_t *used,
+		   const struct udp_info *in, uint32_t local)
+{
+	struct sockaddr_in dst = {.sin_family = AF_INET,
+				  .sin_port = u->local.sin_port,
+				  .sin_addr.s_addr = ip_addr_to_v4(&in->dst)};
 
-		put_cmsg(m, &used, IPPROTO_UDP, UDP_GRO, &size, sizeof(size));
-	}
 	if (u->pktinfo6) {
-		struct sockaddr_in sin = {.sin_addr.s_addr = ip_addr_to_v4(&in->dst)};
 		struct in6_pktinfo pi = {.ipi6_ifindex = (unsigned)eng.ifindex[in->netif],
-					 .ipi6_addr = mapped_from_v4(&sin).sin6_addr};
+					 .ipi6_addr = mapped_from_v4(&dst).sin6_addr};
 
-		put_cmsg(m, &used, IPPROTO_IPV6, IPV6_PKTINFO, &pi, sizeof(pi));
+		put_cmsg(m, used, IPPROTO_IPV6, IPV6_PKTINFO, &pi, sizeof(pi));
 	}
 	if (u->pktinfo) {
 		struct in_pktinfo pi = {.ipi_ifindex = eng.ifindex[in->netif],
-					.ipi_spec_dst.s_addr = ip_addr_to_v4(&in->dst),
-					.ipi_addr.s_addr = ip_addr_to_v4(&in->dst)};
+					.ipi_spec_dst.s_addr = local,
+					.ipi_addr = dst.sin_addr};
 
-		put_cmsg(m, &used, IPPROTO_IP, IP_PKTINFO, &pi, sizeof(pi));
+		put_cmsg(m, used, IPPROTO_IP, IP_PKTINFO, &pi, sizeof(pi));
 	}
 	if (u->recvttl) {
 		int ttl = in->ttl;
 
-		put_cmsg(m, &used, IPPROTO_IP, IP_TTL, &ttl, sizeof(ttl));
+		put_cmsg(m, used, IPPROTO_IP, IP_TTL, &ttl, sizeof(ttl));
 	}
 	if (u->recvtos)
-		put_cmsg(m, &used, IPPROTO_IP, IP_TOS, &in->tos, sizeof(in->tos));
-	if (u->recvorigdst) {
-		struct sockaddr_in sin = {.sin_family = AF_INET,
-					  .sin_port = u->local.sin_port,
-					  .sin_addr.s_addr = ip_addr_to_v4(&in->dst)};
+		put_cmsg(m, used, IPPROTO_IP, IP_TOS, &in->tos, sizeof(in->tos));
+	if (u->recvorigdst)
+		put_cmsg(m, used, IPPROTO_IP, IP_ORIGDSTADDR, &dst, sizeof(dst));
+}
 
-		put_cmsg(m, &used, IPPROTO_IP, IP_ORIGDSTADDR, &sin, sizeof(sin));
-	}
+/* @row: of several datagrams, each as long as the first, the last one perhaps shorter. */
+static void put_ancillary(const struct sock_udp *u, struct msghdr *m, const struct udp_info *in,
+			  bool row)
+{
+	int size = (int)in->len;
+	size_t used = 0;
+
+	put_time(u, m, &used, in->ns);
+	if (row)
+		put_cmsg(m, &used, IPPROTO_UDP, UDP_GRO, &size, sizeof(size));
+	put_ip(u, m, &used, in, ip_addr_to_v4(&in->dst));
 	m->msg_controllen = used;
 }
 
@@ -211,6 +222,80 @@ static int64_t take_any(struct sock *sk, struct msghdr *m, int flags)
 	return r == -EAGAIN && twin_first ? take_ours(sk, m, flags) : r;
 }
 
+/* ---- the error queue: Linux's ip_recv_error() and ipv6_recv_error() ---- */
+
+static void put_error(const struct sock_udp *u, struct msghdr *m, const struct udp_err *e)
+{
+	struct udp_info in = {.dst = e->dst, .netif = e->netif, .ttl = e->ttl, .tos = e->tos};
+	struct {
+		struct sock_extended_err ee;
+		union {
+			struct sockaddr_in sin;
+			struct sockaddr_in6 sin6;
+		} offender;
+	} rec = {.ee = {.ee_errno = e->err,
+			.ee_origin = e->origin,
+			.ee_type = e->type,
+			.ee_code = e->code,
+			.ee_info = e->info}};
+	size_t used = 0, size = u->v6 ? sizeof(rec.offender.sin6) : sizeof(rec.offender.sin);
+	socklen_t len = sizeof(rec.offender);
+
+	put_time(u, m, &used, e->ns);
+	if (e->origin == UDP_ERR_ICMP) {
+		put_ip(u, m, &used, &in, INADDR_ANY);
+		udp_addr_out(u, &e->offender, 0, (struct sockaddr *)&rec.offender, &len);
+	}
+	put_cmsg(m, &used, u->v6 ? IPPROTO_IPV6 : IPPROTO_IP, u->v6 ? IPV6_RECVERR : IP_RECVERR,
+		 &rec, sizeof(rec.ee) + size);
+	m->msg_controllen = used;
+}
+
+/* A record of ours; -EAGAIN: there is none. */
+static int64_t take_error(struct sock *sk, struct msghdr *m)
+{
+	const struct sock_udp *u = udp_of(sk);
+	size_t room = total_len(m);
+	struct udp_err e;
+	void *buf = NULL;
+	int64_t n;
+
+	room = room < UDP_MAX_PAYLOAD ? room : UDP_MAX_PAYLOAD;
+	if (m->msg_iovlen == 1)
+		buf = m->msg_iov->iov_base;
+	else if (m->msg_iovlen && !(buf = scratch()))
+		return -ENOMEM;
+	n = udp_recv_error(eng.stack, u->id, buf, room, &e);
+	if (n < 0)
+		return n;
+	if (m->msg_iovlen > 1)
+		scatter(m, buf, (size_t)n);
+	m->msg_flags = MSG_ERRQUEUE | (e.len > n ? MSG_TRUNC : 0);
+	if (m->msg_name)
+		udp_addr_out(u, &e.to, e.port, m->msg_name, &m->msg_namelen);
+	else
+		m->msg_namelen = 0;
+	put_error(u, m, &e);
+	return n;
+}
+
+/* Never waits. What loopback and IPv6 have to tell is in the twin's queue. */
+static int64_t take_any_error(struct sock *sk, struct msghdr *m, int flags)
+{
+	int64_t r = take_error(sk, m);
+
+	if (r == -EAGAIN) {
+		eng_run(clock_now());
+		r = take_error(sk, m);
+	}
+	if (r != -EAGAIN)
+		return r;
+	r = recvmsg(udp_of(sk)->kfd, m, flags | MSG_DONTWAIT);
+	return r < 0 ? -errno : r;
+}
+
+/* ---- waiting ---- */
+
 struct udp_watch {
 	struct watch watch;
 	struct waiter *waiter;
@@ -242,7 +327,9 @@ int64_t udp_recvmsg(struct sock *sk, struct msghdr *m, int flags)
 	struct mtime until = timeout_deadline(sk->extra->rcv_timeo);
 	int64_t r;
 
-	if (flags & (MSG_OOB | MSG_ERRQUEUE)) {
+	if (flags & MSG_ERRQUEUE)
+		return take_any_error(sk, m, flags);
+	if (flags & MSG_OOB) {
 		r = recvmsg(udp_of(sk)->kfd, m, flags | MSG_DONTWAIT);
 		return r < 0 ? -errno : r;
 	}
@@ -465,7 +552,7 @@ int64_t udp_sendmsg(struct sock *sk, const struct msghdr *m, int flags, bool flu
 	int64_t r = -EAGAIN;
 	int err;
 
-	if (port_rx_pending(eng.port) && u->peer.sin_port)
+	if (port_rx_pending(eng.port) && (u->peer.sin_port || u->recverr))
 		eng_run(now);
 	err = udp_error(eng.stack, u->id);
 	if (err)
