@@ -21,6 +21,31 @@ static int udp(bool recverr)
 	return fd;
 }
 
+/* An instance that tells of each error once: one may lie there already. */
+static int news_of(int fd)
+{
+	struct epoll_event ev = {.events = EPOLLET};
+	int ep = epoll_create1(0);
+
+	epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev);
+	return ep;
+}
+
+static bool told(int ep, int ms)
+{
+	struct epoll_event ev;
+
+	return epoll_wait(ep, &ev, 1, ms) == 1;
+}
+
+/* A call after which an error comes. */
+#define TOLD(ep, call)                                                                             \
+	do {                                                                                       \
+		told(ep, 0);                                                                       \
+		T(call);                                                                           \
+		told(ep, 5000);                                                                    \
+	} while (0)
+
 static void show_name(const char *what, const void *name)
 {
 	struct sockaddr_in sin;
@@ -122,7 +147,7 @@ static void so_error(int fd)
 static void connected(void)
 {
 	struct sockaddr_in to = sin_of(peer_addr, CLOSED_PORT);
-	int fd = udp(true);
+	int fd = udp(true), news = news_of(fd);
 
 	TITLE("connected");
 	T(connect(fd, SA(to)));
@@ -141,13 +166,13 @@ static void connected(void)
 	T(recv(fd, buf, 100, MSG_DONTWAIT));
 	events(fd);
 	so_error(fd);
-	T(send(fd, "", 0, 0));
-	usleep(200000);
+	TOLD(news, send(fd, "", 0, 0));
 	T(send(fd, "x", 1, 0));
 	take(fd, 100, 512, 0);
 	events(fd);
 	take(fd, 100, 512, 0);
 	events(fd);
+	close(news);
 	T(close(fd));
 }
 
@@ -156,14 +181,13 @@ static void unconnected(void)
 {
 	struct sockaddr_in one = sin_of(peer_addr, CLOSED_PORT),
 			   two = sin_of(peer_addr, OTHER_PORT), good = sin_of(peer_addr, PEER_PORT);
-	int fd = udp(true);
+	int fd = udp(true), news = news_of(fd);
 
 	TITLE("not connected");
 	T(sendto(fd, "to one", 6, 0, SA(one)));
 	printf("ready %x\n", ready(fd, POLLIN));
 	so_error(fd);
-	T(sendto(fd, "to another", 10, 0, SA(two)));
-	usleep(200000);
+	TOLD(news, sendto(fd, "to another", 10, 0, SA(two)));
 	events(fd);
 	take(fd, 100, 512, MSG_PEEK);
 	events(fd);
@@ -175,14 +199,13 @@ static void unconnected(void)
 	T(recv(fd, buf, 100, 0));
 	take(fd, 100, 512, 0);
 	/* Nobody asks in between. */
-	T(sendto(fd, "to one", 6, 0, SA(one)));
-	usleep(200000);
+	TOLD(news, sendto(fd, "to one", 6, 0, SA(one)));
 	T(sendto(fd, "x", 1, 0, SA(good)));
-	T(sendto(fd, "to one", 6, 0, SA(one)));
-	usleep(200000);
+	TOLD(news, sendto(fd, "to one", 6, 0, SA(one)));
 	so_error(fd);
 	take(fd, 100, 512, 0);
 	take(fd, 100, 512, 0);
+	close(news);
 	T(close(fd));
 }
 
@@ -217,7 +240,7 @@ static void too_long(void)
 {
 	struct sockaddr_in to = sin_of(peer_addr, PEER_PORT);
 	static const int how[] = {IP_PMTUDISC_DO, IP_PMTUDISC_PROBE, IP_PMTUDISC_INTERFACE};
-	int fd = udp(true);
+	int fd = udp(true), news = news_of(fd);
 
 	TITLE("too long");
 	for (int c = 0; c < 2; c++) {
@@ -248,8 +271,7 @@ static void too_long(void)
 	to = sin_of(peer_addr, CLOSED_PORT);
 	T(connect(fd, SA(to)));
 	T(send(fd, buf, 2000, 0));
-	T(send(fd, "closed", 6, 0));
-	usleep(200000);
+	TOLD(news, send(fd, "closed", 6, 0));
 	take(fd, 100, 512, 0);
 	events(fd);
 	so_error(fd);
@@ -261,6 +283,7 @@ static void too_long(void)
 	T(send(fd, buf, 2000, 0));
 	take(fd, 100, 512, 0);
 	T(set(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_WANT));
+	close(news);
 	T(close(fd));
 }
 
@@ -352,6 +375,31 @@ static void waiting(void)
 	T(close(fd));
 }
 
+/* Neither does one of loopback, which the kernel has, make it look again and again. */
+static void idle(void)
+{
+	struct sockaddr_in lo = sin_of("127.0.0.1", CLOSED_PORT), good = sin_of(peer_addr, PEER_PORT);
+	struct timeval tv = {0, 400000};
+	int fd = udp(true);
+	clock_t used;
+
+	TITLE("idle");
+	T(sendto(fd, "to us", 5, 0, SA(good)));
+	T(recv(fd, buf, 100, 0));
+	T(sendto(fd, "by loopback", 11, 0, SA(lo)));
+	ready(fd, POLLIN);
+	so_error(fd);
+	T(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)));
+	used = clock();
+	T(recv(fd, buf, 100, 0));
+	printf("it slept %d\n", clock() - used < CLOCKS_PER_SEC / 5);
+	T(sendto(fd, "by loopback", 11, 0, SA(lo))); /* news while it waits */
+	T(recv(fd, buf, 100, 0));
+	take(fd, 100, 512, 0);
+	take(fd, 100, 512, 0);
+	T(close(fd));
+}
+
 static void by_select(void)
 {
 	struct sockaddr_in to = sin_of(peer_addr, CLOSED_PORT);
@@ -409,7 +457,7 @@ static void mapped_ones(void)
 
 	TITLE("mapped");
 	for (int i = 0; i < 4; i++) {
-		int fd = socket(AF_INET6, SOCK_DGRAM, 0);
+		int fd = socket(AF_INET6, SOCK_DGRAM, 0), news = news_of(fd);
 
 		T(set(fd, IPPROTO_IP, IP_RECVERR, i & 1));
 		T(set(fd, IPPROTO_IPV6, IPV6_RECVERR, i >> 1));
@@ -417,8 +465,9 @@ static void mapped_ones(void)
 		T(set(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, i & 1));
 		if (i & 2)
 			T(connect(fd, SA(to)));
+		told(news, 0);
 		T(sendto(fd, "mapped", 6, 0, SA(to)));
-		usleep(200000);
+		printf("told %d\n", told(news, i ? 5000 : 200));
 		events(fd);
 		take(fd, 100, 512, 0);
 		events(fd);
@@ -426,11 +475,13 @@ static void mapped_ones(void)
 		T(set(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO));
 		T(sendto(fd, buf, 2000, 0, SA(to)));
 		take(fd, 100, 512, 0);
+		told(news, 0);
 		T(sendto(fd, "purged", 6, 0, SA(to)));
-		usleep(200000);
+		printf("told %d\n", told(news, i ? 5000 : 200));
 		so_error(fd);
 		T(set(fd, IPPROTO_IPV6, IPV6_RECVERR, 0));
 		take(fd, 100, 512, 0);
+		close(news);
 		T(close(fd));
 	}
 }
@@ -448,6 +499,7 @@ void run(void)
 	switched_off();
 	both_worlds();
 	waiting();
+	idle();
 	by_select();
 	by_epoll();
 	mapped_ones();

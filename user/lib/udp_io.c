@@ -307,24 +307,62 @@ static void wake_blocked(struct watch *w, uint32_t events)
 	waiter_wake(container_of(w, struct udp_watch, watch)->waiter);
 }
 
-/* For the stack to have something, or @events of the twin. */
-static int wait_any(struct sock *sk, short events, struct mtime until)
+/* For the stack to have something, or @twin to be ready. */
+static int wait_any(struct sock *sk, struct pollfd *twin, struct mtime until)
 {
 	struct waiter w = WAITER_INIT;
 	struct udp_watch uw = {.watch.fn = wake_blocked, .waiter = &w};
-	struct pollfd twin = {.fd = udp_of(sk)->kfd, .events = events};
 	int r;
 
+	twin->revents = 0;
 	waitq_add(&sk->f.wq, &uw.watch);
-	r = waiter_sleep(&w, until, &twin, 1);
+	r = waiter_sleep(&w, until, twin, 1);
 	waitq_del(&uw.watch);
 	return r ? r : file_is_open(&sk->f) ? 0 : -EBADF;
+}
+
+/*
+ * Something in the twin's error queue makes it ready for as long as nobody reads that, and there is nothing
+ * to receive. A descriptor that is ready with what comes from now on, -1.
+ */
+static int twin_news(const struct sock_udp *u)
+{
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
+	int ep = fd_private(epoll_create1(EPOLL_CLOEXEC));
+
+	if (ep >= 0) {
+		epoll_ctl(ep, EPOLL_CTL_ADD, u->kfd, &ev);
+		epoll_wait(ep, &ev, 1, 0);
+	}
+	return ep;
+}
+
+static int64_t recv_blocked(struct sock *sk, struct msghdr *m, int flags)
+{
+	struct mtime until = timeout_deadline(sk->extra->rcv_timeo);
+	struct pollfd twin = {.fd = udp_of(sk)->kfd, .events = POLLIN};
+	struct epoll_event ev;
+	int news = -1;
+	int64_t r;
+
+	do {
+		r = wait_error(wait_any(sk, &twin, until), sk->extra->rcv_timeo, -EAGAIN);
+		if (r)
+			break;
+		if (news >= 0)
+			epoll_wait(news, &ev, 1, 0);
+		else if (twin.revents == POLLERR && (news = twin_news(udp_of(sk))) >= 0)
+			twin.fd = news;
+		r = take_any(sk, m, flags);
+	} while (r == -EAGAIN && !udp_of(sk)->rd_shut);
+	if (news >= 0)
+		fd_private_close(news);
+	return r;
 }
 
 int64_t udp_recvmsg(struct sock *sk, struct msghdr *m, int flags)
 {
 	bool nonblock = sk->nonblock || flags & MSG_DONTWAIT;
-	struct mtime until = timeout_deadline(sk->extra->rcv_timeo);
 	int64_t r;
 
 	if (flags & MSG_ERRQUEUE)
@@ -333,19 +371,15 @@ int64_t udp_recvmsg(struct sock *sk, struct msghdr *m, int flags)
 		r = recvmsg(udp_of(sk)->kfd, m, flags | MSG_DONTWAIT);
 		return r < 0 ? -errno : r;
 	}
-	for (;;) {
-		r = take_any(sk, m, flags & ~MSG_WAITALL);
-		if (r == -EAGAIN && udp_of(sk)->rd_shut) {
-			m->msg_namelen = 0;
-			m->msg_controllen = 0;
-			return 0;
-		}
-		if (r != -EAGAIN || nonblock)
-			return r;
-		r = wait_error(wait_any(sk, POLLIN, until), sk->extra->rcv_timeo, -EAGAIN);
-		if (r)
-			return r;
+	r = take_any(sk, m, flags & ~MSG_WAITALL);
+	if (r == -EAGAIN && !nonblock && !udp_of(sk)->rd_shut)
+		r = recv_blocked(sk, m, flags & ~MSG_WAITALL);
+	if (r == -EAGAIN && udp_of(sk)->rd_shut) {
+		m->msg_namelen = 0;
+		m->msg_controllen = 0;
+		return 0;
 	}
+	return r;
 }
 
 /* ---- send ---- */
@@ -355,6 +389,7 @@ static int64_t by_twin(struct sock *sk, const struct msghdr *m, int flags)
 {
 	bool nonblock = sk->nonblock || flags & MSG_DONTWAIT;
 	struct mtime until = timeout_deadline(sk->extra->snd_timeo);
+	struct pollfd twin = {.fd = udp_of(sk)->kfd, .events = POLLOUT};
 	bool was_bound = udp_of(sk)->local.sin_port;
 	int64_t r;
 
@@ -363,7 +398,7 @@ static int64_t by_twin(struct sock *sk, const struct msghdr *m, int flags)
 		r = r < 0 ? -errno : r;
 		if (r != -EAGAIN || nonblock)
 			break;
-		r = wait_error(wait_any(sk, POLLOUT, until), sk->extra->snd_timeo, -EAGAIN);
+		r = wait_error(wait_any(sk, &twin, until), sk->extra->snd_timeo, -EAGAIN);
 		if (r)
 			return r;
 	}
