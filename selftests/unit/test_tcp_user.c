@@ -29,6 +29,35 @@ static void test_tcp_send_partial_then_eagain(void **state)
 	tc_close(&c);
 }
 
+/* What it says send() takes, and who is told that there is none hears of it. */
+static void test_tcp_send_room_is_what_send_takes(void **state)
+{
+	uint8_t b[20000] = {0};
+	int64_t room;
+
+	(void)state;
+	tc_accept(&c, NULL);
+	tcp_setopt(c.t.s, c.conn, TOPT_SNDBUF, 6000, c.t.now);
+	tc_events(&c);
+	for (int i = 0; i < 2; i++) {
+		room = tcp_send_room(c.t.s, c.conn);
+		assert_int_equal(room, i ? 5000 : 6000);
+		assert_int_equal(tcp_send(c.t.s, c.conn, b, i ? 5000 : 1000, 0, c.t.now),
+				 i ? 5000 : 1000);
+	}
+	assert_int_equal(tcp_send_room(c.t.s, c.conn), 0);
+	while (ts_tx(&c.t, &c.o))
+		;
+	RX(&c, .flags = TH_ACK, .seq = 1, .ack = 6001);
+	assert_int_equal(tc_events(&c), EV_WRITABLE);
+	assert_true(tcp_send_room(c.t.s, c.conn) > 0);
+	tcp_shutdown(c.t.s, c.conn, false, true, c.t.now);
+	assert_int_equal(tcp_send_room(c.t.s, c.conn), -E_PIPE);
+	RX(&c, .flags = TH_RST, .seq = 1);
+	assert_int_equal(tcp_send_room(c.t.s, c.conn), -E_CONNRESET);
+	tc_close(&c);
+}
+
 static void test_tcp_send_without_memory_is_woken(void **state)
 {
 	struct stack_cfg cfg = ts_cfg();
@@ -335,6 +364,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_tcp_send_partial_then_eagain, setup),
+		cmocka_unit_test_setup(test_tcp_send_room_is_what_send_takes, setup),
 		cmocka_unit_test_setup(test_tcp_send_without_memory_is_woken, setup),
 		cmocka_unit_test_setup(test_tcp_send_after_shutdown_epipe, setup),
 		cmocka_unit_test_setup(test_tcp_send_syn_sent_eagain_then_writable, setup),
