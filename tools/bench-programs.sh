@@ -152,6 +152,7 @@ bench_memcached() {
 	SERVER_CPU=$BOTH_CPUS memcached_with "-t 2, both CPUs" -t 2
 }
 
+listen_81() { [ "$(ip netns exec "$NS_B" ss -Hltn 'sport = :81' | wc -l)" -ge "$1" ]; }
 # It answers by itself, with two threads, or as two processes, which share nothing (SO_REUSEPORT).
 haproxy_with() { # NAME PROCESSES THREADS
 	local servers=() p
@@ -161,6 +162,7 @@ haproxy_with() { # NAME PROCESSES THREADS
 		servers+=("$SERVER")
 	done
 	up 81 "$TMP/log"
+	wait_for 10 listen_81 "$2" || die "$stack: no $2 servers on port 81"
 	record "haproxy keep-alive, $1" "${servers[*]}" wrk_json 81 /
 	record "haproxy keep-alive, $1, light client" "${servers[*]}" light_http_json 81 /
 	record "haproxy close, $1" "${servers[*]}" wrk_json 81 / -H "Connection: close"

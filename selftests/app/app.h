@@ -121,6 +121,20 @@ static inline long slurp(int fd, char *buf, size_t n)
 	return (long)done;
 }
 
+/* SIGUSR1 after that time. */
+static inline void after_ms(int ms)
+{
+	struct itimerspec its = {.it_value = {ms / 1000, ms % 1000 * 1000000l}};
+	struct sigevent se = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
+	static timer_t timer;
+	static bool made;
+
+	if (!made)
+		timer_create(CLOCK_MONOTONIC, &se, &timer);
+	made = true;
+	timer_settime(timer, 0, &its, NULL);
+}
+
 static inline long long now_ms(void)
 {
 	struct timespec ts;

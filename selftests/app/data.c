@@ -160,19 +160,6 @@ static void on_alarm(int sig)
 	(void)sig;
 }
 
-static void after_ms(int ms)
-{
-	struct itimerspec its = {.it_value = {ms / 1000, ms % 1000 * 1000000l}};
-	struct sigevent se = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
-	static timer_t timer;
-	static bool made;
-
-	if (!made)
-		timer_create(CLOCK_MONOTONIC, &se, &timer);
-	made = true;
-	timer_settime(timer, 0, &its, NULL);
-}
-
 static void signals(void)
 {
 	struct sigaction sa = {.sa_handler = on_alarm};

@@ -4,6 +4,11 @@
 
 static char buf[1 << 20], back[1 << 20];
 
+struct mover {
+	int in, out;
+	long moved;
+};
+
 static void fill(char *p, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
@@ -94,7 +99,7 @@ static void small(void)
 static void timeouts(void)
 {
 	struct timeval tv = {0, 100000};
-	int fd = peer("delay 400 late"), p[2];
+	int fd = peer("delay 1500 late"), p[2];
 
 	TITLE("timeouts");
 	if (pipe(p))
@@ -108,6 +113,94 @@ static void timeouts(void)
 	T(close(fd));
 	T(close(p[0]));
 	T(close(p[1]));
+}
+
+/* What ends a connection is told after what came before it, once. */
+static void reset_after_data(void)
+{
+	int l = listener(7401, 0), go = peer("connect 7401 1 abort"), fd, p[2];
+
+	TITLE("data, then a reset");
+	if (pipe(p))
+		return;
+	fd = accept(l, NULL, NULL);
+	T(ready(fd, 0) & POLLERR);
+	T(splice(fd, NULL, p[1], NULL, 100, 0));
+	T(splice(fd, NULL, p[1], NULL, 100, 0));
+	T(splice(fd, NULL, p[1], NULL, 100, 0));
+	T(splice(p[0], NULL, fd, NULL, 100, 0));
+	T(read(p[0], buf, 100)); /* no: still there */
+	T(close(fd));
+	T(close(go));
+	T(close(l));
+	T(close(p[0]));
+	T(close(p[1]));
+}
+
+static void on_signal(int sig)
+{
+	(void)sig;
+}
+
+static void signals(void)
+{
+	struct sigaction sa = {.sa_handler = on_signal};
+	int fd = peer("delay 700 x"), p[2];
+
+	TITLE("signals");
+	if (pipe(p))
+		return;
+	sigaction(SIGUSR1, &sa, NULL);
+	after_ms(50);
+	T(splice(fd, NULL, p[1], NULL, 100, 0));
+	after_ms(50);
+	T(splice(p[0], NULL, fd, NULL, 100, 0));
+	sa.sa_flags = SA_RESTART;
+	sigaction(SIGUSR1, &sa, NULL);
+	after_ms(50);
+	T(splice(fd, NULL, p[1], NULL, 100, 0));
+	T(close(fd));
+	T(close(p[0]));
+	T(close(p[1]));
+}
+
+static void *splicing(void *arg)
+{
+	struct mover *m = arg;
+
+	splice(m->in, NULL, m->out, NULL, 100, 0);
+	return NULL;
+}
+
+/* Of a thread that waits for the pipe, and one that waits for the socket. */
+static void cancelled(void)
+{
+	int fd = peer("echo"), p[2], q[2];
+	struct mover m[2];
+
+	TITLE("cancelled");
+	if (pipe(p) || pipe(q))
+		return;
+	m[0] = (struct mover){p[0], fd, 0};
+	m[1] = (struct mover){fd, q[1], 0};
+	for (int i = 0; i < 2; i++) {
+		pthread_t t;
+		void *r;
+
+		pthread_create(&t, NULL, splicing, &m[i]);
+		usleep(20000); /* it waits, most likely */
+		T(pthread_cancel(t));
+		T(pthread_join(t, &r));
+		printf("cancelled %d\n", r == PTHREAD_CANCELED);
+	}
+	T(write(p[1], "on", 2));
+	T(splice(p[0], NULL, fd, NULL, 100, 0));
+	T(splice(fd, NULL, q[1], NULL, 100, 0));
+	T(close(fd));
+	for (int i = 0; i < 2; i++) {
+		close(p[i]);
+		close(q[i]);
+	}
 }
 
 /* A full pipe takes nothing, and what was to go there is still in the socket. */
@@ -162,11 +255,6 @@ static void stuck(void)
 	T(close(p[0]));
 	T(close(p[1]));
 }
-
-struct mover {
-	int in, out;
-	long moved;
-};
 
 /* As a proxy does: all that comes, to the end. */
 static void *move_all(void *arg)
@@ -252,6 +340,9 @@ void run(void)
 	refused();
 	small();
 	timeouts();
+	reset_after_data();
+	signals();
+	cancelled();
 	full();
 	stuck();
 	proxied();

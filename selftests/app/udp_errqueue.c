@@ -376,14 +376,28 @@ static void waiting(void)
 }
 
 /* Neither does one of loopback, which the kernel has, make it look again and again. */
+static void *by_loopback(void *arg)
+{
+	struct sockaddr_in own = sin_of("127.0.0.1", OWN_PORT);
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	usleep(200000); /* while the other one waits */
+	sendto(fd, arg, strlen(arg), 0, SA(own));
+	close(fd);
+	return NULL;
+}
+
 static void idle(void)
 {
-	struct sockaddr_in lo = sin_of("127.0.0.1", CLOSED_PORT), good = sin_of(peer_addr, PEER_PORT);
-	struct timeval tv = {0, 400000};
+	struct sockaddr_in lo = sin_of("127.0.0.1", CLOSED_PORT),
+			   good = sin_of(peer_addr, PEER_PORT), any = sin_of("0.0.0.0", OWN_PORT);
+	struct timeval tv = {0, 600000};
 	int fd = udp(true);
 	clock_t used;
+	pthread_t t;
 
 	TITLE("idle");
+	T(bind(fd, SA(any)));
 	T(sendto(fd, "to us", 5, 0, SA(good)));
 	T(recv(fd, buf, 100, 0));
 	T(sendto(fd, "by loopback", 11, 0, SA(lo)));
@@ -392,8 +406,16 @@ static void idle(void)
 	T(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)));
 	used = clock();
 	T(recv(fd, buf, 100, 0));
-	printf("it slept %d\n", clock() - used < CLOCKS_PER_SEC / 5);
-	T(sendto(fd, "by loopback", 11, 0, SA(lo))); /* news while it waits */
+	printf("it slept %d\n", clock() - used < CLOCKS_PER_SEC / 20);
+	/* What comes then is seen, by either way. */
+	tv.tv_sec = 5;
+	T(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)));
+	pthread_create(&t, NULL, by_loopback, (void *)"news");
+	T(recv(fd, buf, 100, 0));
+	pthread_join(t, NULL);
+	T(sendto(fd, "to us", 5, 0, SA(good)));
+	T(recv(fd, buf, 100, 0));
+	T(sendto(fd, "by loopback", 11, 0, SA(lo)));
 	T(recv(fd, buf, 100, 0));
 	take(fd, 100, 512, 0);
 	take(fd, 100, 512, 0);

@@ -211,18 +211,32 @@ assert s.recvmsg(9, 500, socket.MSG_ERRQUEUE)[3] == (far[0], 0)
 says(b"", "EMSGSIZE", 1, 0, 0, 1400, 0, 0)
 assert s.getsockopt(socket.IPPROTO_IP, 14) == 1400 # IP_MTU
 assert s.send(big[:1372]) == 1372
+# A probe goes by the interface's MTU, in a row (UDP_SEGMENT) as alone.
+s.setsockopt(socket.IPPROTO_IP, 10, 3) # IP_MTU_DISCOVER, IP_PMTUDISC_PROBE
+assert s.send(big) == len(big)
+s.setsockopt(socket.IPPROTO_UDP, 103, len(big))
+for i in range(100):
+    try:
+        assert s.send(big * 2) == 2 * len(big)
+        break
+    except OSError as e: # what came of the first one
+        assert e.errno == errno.EMSGSIZE
+        s.recvmsg(2000, 500, socket.MSG_ERRQUEUE)
+else:
+    sys.exit("no row of probes")
 P
 ip -n "$NS_A" link add mtu1400 mtu 1400 type veth peer name far
 ip -n "$NS_A" link set mtu1400 up
 ip -n "$NS_A" link set far up
 ip -n "$NS_A" route add 203.0.113.0/24 dev mtu1400
 ip -n "$NS_B" route add 203.0.113.0/24 via $IP_A
-in_a sysctl -qw net.ipv4.ip_forward=1
+in_a sysctl -qw net.ipv4.ip_forward=1 net.ipv4.icmp_ratelimit=0
 check "the kernel's error queue has what routers say" in_b python3 "$TMP/routers.py" $IP_A
 in_b ip route flush cache
 out=$(mib UdpOutDatagrams)
 check "and so has tandem's" in_b $run python3 "$TMP/routers.py" $IP_A
 check "and it was tandem's" [ $(($(mib UdpOutDatagrams) - out)) -ge 3 ]
+in_a sysctl -qw net.ipv4.ip_forward=0
 
 # ---- processes ----
 

@@ -530,6 +530,8 @@ int64_t udp_next_len(const struct stack *s, uint32_t id);
  */
 int64_t udp_send(struct stack *s, uint32_t id, const struct udp_dest *to, const void *buf,
 		 size_t len, struct mtime now);
+/* By which @to->way, which must be there, sends. */
+uint32_t udp_way_mtu(const struct stack *s, const struct udp_dest *to);
 /* Who found the error: Linux's SO_EE_ORIGIN_*. */
 enum udp_err_origin {
 	UDP_ERR_LOCAL = 1,

@@ -587,6 +587,11 @@ static int send_fragments(struct stack *s, const struct udp_sock *u, const struc
 	return ip_send_copy(s, &whole, 0, whole.len, o, now);
 }
 
+uint32_t udp_way_mtu(const struct stack *s, const struct udp_dest *to)
+{
+	return uses_pmtu(to) ? to->way->mtu : s->netifs[to->way->netif % STACK_MAX_NETIFS].mtu;
+}
+
 int64_t udp_send(struct stack *s, uint32_t id, const struct udp_dest *to, const void *buf,
 		 size_t len, struct mtime now)
 {
@@ -605,8 +610,7 @@ int64_t udp_send(struct stack *s, uint32_t id, const struct udp_dest *to, const 
 		return -E_MSGSIZE;
 	if (to->way) {
 		way = *to->way;
-		if (!uses_pmtu(to))
-			way.mtu = s->netifs[way.netif % STACK_MAX_NETIFS].mtu;
+		way.mtu = udp_way_mtu(s, to);
 		o.way = &way;
 		r.mtu = way.mtu;
 	} else {

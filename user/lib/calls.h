@@ -17,10 +17,11 @@ int64_t call_end(struct sock *sk, int64_t r);
 /* An address as the kernel takes it; its family is not looked at. 0, or -EINVAL: too short. */
 int call_sockaddr(const struct sockaddr *addr, socklen_t len, struct sockaddr_in *sin);
 /*
- * Bytes that send() would take at once. @wait: where there is no room, as long as send() would wait; -errno.
- * Needs no lock.
+ * Bytes that a connection's send() would take at once, -errno. Where there is no room: -EAGAIN, or
+ * waits for some as send() does, or whatever the socket's options say. Needs no lock.
  */
-int64_t send_room_wait(int fd, bool wait);
+enum room_wait { ROOM_NOW, ROOM_AS_SEND, ROOM_SURELY };
+int64_t send_room_wait(int fd, enum room_wait how);
 /* Blocks until connect() has come to an end. 0 (see the state), or why the wait ended. */
 int connect_wait(struct sock *sk);
 

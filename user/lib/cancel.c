@@ -65,6 +65,19 @@ void cancel_noted(void)
 	this_call.cancelled = true;
 }
 
+bool cancel_off(void)
+{
+	bool could = this_call.cancellable;
+
+	this_call.cancellable = false;
+	return could;
+}
+
+void cancel_as_before(bool could)
+{
+	this_call.cancellable = could;
+}
+
 static void mark(pthread_t thread)
 {
 	eng.cancelled[eng.n_cancels % CANCELS] = thread;

@@ -695,6 +695,9 @@ extern const char *attach_run_dir; /* for tests */
 /* cancel.c: @w, of this thread, begins to wait; its call fails as it is cancelled */
 void cancel_watch(struct waiter *w);
 void cancel_noted(void);
+/* This thread's call is past the point where it could be left undone; what it was before. */
+bool cancel_off(void);
+void cancel_as_before(bool could);
 
 /* keeper.c */
 int keeper_start(void);

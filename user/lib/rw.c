@@ -443,10 +443,9 @@ ssize_t tandem_sendmsg(int fd, const struct msghdr *msg, int flags)
 	return call_sendmsg(fd, msg, flags);
 }
 
-/* What there is room for, -errno. */
-static int64_t room_wait(struct sock *sk, bool nonblock)
+static int64_t room_wait(struct sock *sk, bool nonblock, uint64_t timeo)
 {
-	struct mtime until = timeout_deadline(sock_extra(sk)->snd_timeo);
+	struct mtime until = timeout_deadline(timeo);
 	bool polled = false;
 	int64_t r;
 
@@ -463,22 +462,23 @@ static int64_t room_wait(struct sock *sk, bool nonblock)
 		}
 		if (nonblock)
 			return -EAGAIN;
-		r = wait_error(sock_wait(sk, until), sock_extra(sk)->snd_timeo, -EAGAIN);
+		r = wait_error(sock_wait(sk, until), timeo, -EAGAIN);
 		if (r)
 			return r;
 	}
 }
 
-int64_t send_room_wait(int fd, bool wait)
+int64_t send_room_wait(int fd, enum room_wait how)
 {
 	int err;
 	struct sock *sk = call_sock(fd, &err);
 	int64_t r = err;
 
-	if (!err && (sk->state == SK_UDP || sk->deferred))
-		r = SENDFILE_CHUNK; /* send() itself sees to it */
+	if (!err && sk->deferred)
+		r = SHM_CONNECT_DATA_MAX; /* with the SYN */
 	else if (!err)
-		r = room_wait(sk, sk->nonblock || !wait);
+		r = room_wait(sk, how == ROOM_NOW || (how == ROOM_AS_SEND && sk->nonblock),
+			      how == ROOM_SURELY ? 0 : sock_extra(sk)->snd_timeo);
 	r = call_end(sk, r);
 	if (r < 0 && errno == EPIPE) {
 		raise(SIGPIPE);

@@ -154,6 +154,14 @@ static const struct {
 	{SANDBOX_NO_FCNTL, SYS_fcntl, F_GETFL, 0},
 	{SANDBOX_NO_EVENTFD, SYS_eventfd2, EFD_NONBLOCK | EFD_CLOEXEC, 0},
 	{SANDBOX_NO_EVENTFD, SYS_fcntl, F_DUPFD_CLOEXEC, 0},
+	{SANDBOX_NO_EPOLL, SYS_epoll_create1, 0, 0},
+	{SANDBOX_NO_EPOLL, SYS_epoll_ctl, 0, 0},
+#ifdef SYS_epoll_wait
+	{SANDBOX_NO_EPOLL, SYS_epoll_wait, 0, 0},
+#else
+	{SANDBOX_NO_EPOLL, SYS_epoll_pwait, 0, 0},
+#endif
+	{SANDBOX_NO_EPOLL, SYS_fcntl, F_DUPFD_CLOEXEC, 0},
 	{SANDBOX_NO_SIGACTION, SYS_rt_sigaction, 0, 0},
 	{SANDBOX_NO_PPOLL, SYS_ppoll, 0, 0},
 #ifdef SYS_poll

@@ -18,6 +18,7 @@ enum {
 	SANDBOX_NO_PPOLL = 1u << 5,
 	SANDBOX_NO_POLL = 1u << 6,
 	SANDBOX_NO_ACCEPT4 = 1u << 8, /* of the kernel's listeners beside ours */
+	SANDBOX_NO_EPOLL = 1u << 9,
 	SANDBOX_NO_ATTACH = 1u << 7, /* something that attaching to the daemon takes */
 };
 /* NULL: SECCOMP_MODE_STRICT. */

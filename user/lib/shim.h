@@ -87,7 +87,7 @@ void lib_options_copy(int fd, int kfd);
  * registered and stays the program's to close, after the handle.
  */
 int lib_epoll_adopt(int kfd, uint32_t n_kernel);
-/* splice(2) from the handle @fd to @pipe, a descriptor of the kernel's, or, with @out, from that to it. */
+/* splice(2) from the handle @fd to @pipe, the kernel's, or with @out the other way round. */
 ssize_t lib_splice(int fd, int pipe, bool out, size_t n, unsigned flags);
 /* Registers the kernel descriptor @kfd in all epoll instances that the handle @fd is in, alike. */
 void lib_epoll_mirror(int fd, int kfd);

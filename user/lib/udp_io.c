@@ -10,6 +10,7 @@
 #include <linux/errqueue.h>
 #include "calls.h"
 #include "mapped.h"
+#include "sandbox.h"
 #include "udp.h"
 
 #define KERNEL_EVERY 16u  /* datagrams of ours, before the twin is looked at */
@@ -322,41 +323,76 @@ static int wait_any(struct sock *sk, struct pollfd *twin, struct mtime until)
 }
 
 /*
- * Something in the twin's error queue makes it ready for as long as nobody reads that, and there is nothing
- * to receive. A descriptor that is ready with what comes from now on, -1.
+ * Something in the twin's error queue makes it ready for as long as nobody reads that, though
+ * there is nothing to receive. A descriptor that is ready with what comes from now on, -1.
  */
-static int twin_news(const struct sock_udp *u)
+static int twin_news(const struct sock_udp *u, short events)
 {
-	struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
-	int ep = fd_private(epoll_create1(EPOLL_CLOEXEC));
+	struct epoll_event ev = {.events = (uint32_t)events | EPOLLET}; /* POLLIN is EPOLLIN */
+	int ep;
 
-	if (ep >= 0) {
-		epoll_ctl(ep, EPOLL_CTL_ADD, u->kfd, &ev);
-		epoll_wait(ep, &ev, 1, 0);
+	if (eng.forbidden & SANDBOX_NO_EPOLL)
+		return -1;
+	ep = fd_private(epoll_create1(EPOLL_CLOEXEC));
+	if (ep >= 0 && epoll_ctl(ep, EPOLL_CTL_ADD, u->kfd, &ev)) {
+		fd_private_close(ep);
+		return -1;
 	}
+	if (ep >= 0)
+		epoll_wait(ep, &ev, 1, 0);
 	return ep;
+}
+
+/* A call that waits for its socket's twin, too. */
+struct twin_wait {
+	struct pollfd p;
+	int news;     /* twin_news(), -1 */
+	bool no_news; /* there was none to be had */
+};
+
+static struct twin_wait twin_wait(const struct sock *sk, short events)
+{
+	return (struct twin_wait){{.fd = udp_of(sk)->kfd, .events = events}, .news = -1};
+}
+
+/* One sleep. What it was for is to be looked at then: also an old record is an event once. */
+static int wait_twin(struct sock *sk, struct twin_wait *t, struct mtime until)
+{
+	struct epoll_event ev;
+	int r = wait_any(sk, &t->p, until);
+
+	if (r)
+		return r;
+	if (t->news >= 0) {
+		epoll_wait(t->news, &ev, 1, 0);
+	} else if (t->p.revents == POLLERR && !t->no_news) {
+		t->news = twin_news(udp_of(sk), t->p.events);
+		t->no_news = t->news < 0;
+		t->p.fd = t->news >= 0 ? t->news : t->p.fd;
+		t->p.events = t->news >= 0 ? POLLIN : t->p.events;
+	}
+	return 0;
+}
+
+static void twin_wait_end(const struct twin_wait *t)
+{
+	if (t->news >= 0)
+		fd_private_close(t->news);
 }
 
 static int64_t recv_blocked(struct sock *sk, struct msghdr *m, int flags)
 {
 	struct mtime until = timeout_deadline(sk->extra->rcv_timeo);
-	struct pollfd twin = {.fd = udp_of(sk)->kfd, .events = POLLIN};
-	struct epoll_event ev;
-	int news = -1;
+	struct twin_wait t = twin_wait(sk, POLLIN);
 	int64_t r;
 
 	do {
-		r = wait_error(wait_any(sk, &twin, until), sk->extra->rcv_timeo, -EAGAIN);
+		r = wait_error(wait_twin(sk, &t, until), sk->extra->rcv_timeo, -EAGAIN);
 		if (r)
 			break;
-		if (news >= 0)
-			epoll_wait(news, &ev, 1, 0);
-		else if (twin.revents == POLLERR && (news = twin_news(udp_of(sk))) >= 0)
-			twin.fd = news;
 		r = take_any(sk, m, flags);
 	} while (r == -EAGAIN && !udp_of(sk)->rd_shut);
-	if (news >= 0)
-		fd_private_close(news);
+	twin_wait_end(&t);
 	return r;
 }
 
@@ -389,7 +425,7 @@ static int64_t by_twin(struct sock *sk, const struct msghdr *m, int flags)
 {
 	bool nonblock = sk->nonblock || flags & MSG_DONTWAIT;
 	struct mtime until = timeout_deadline(sk->extra->snd_timeo);
-	struct pollfd twin = {.fd = udp_of(sk)->kfd, .events = POLLOUT};
+	struct twin_wait t = twin_wait(sk, POLLOUT);
 	bool was_bound = udp_of(sk)->local.sin_port;
 	int64_t r;
 
@@ -398,10 +434,13 @@ static int64_t by_twin(struct sock *sk, const struct msghdr *m, int flags)
 		r = r < 0 ? -errno : r;
 		if (r != -EAGAIN || nonblock)
 			break;
-		r = wait_error(wait_any(sk, &twin, until), sk->extra->snd_timeo, -EAGAIN);
-		if (r)
+		r = wait_error(wait_twin(sk, &t, until), sk->extra->snd_timeo, -EAGAIN);
+		if (r) {
+			twin_wait_end(&t);
 			return r;
+		}
 	}
+	twin_wait_end(&t);
 	/* It has got a name by that. */
 	if (!was_bound)
 		udp_sync(sk);
@@ -561,7 +600,7 @@ static int64_t send_ours(struct sock *sk, const struct msghdr *m, const struct s
 	to.src = ip_addr_v4(u->local.sin_addr.s_addr ? u->local.sin_addr.s_addr : d->src);
 	if (m->msg_controllen && !parse_cmsgs(u, m, &to, &gso))
 		return -EAGAIN;
-	r = gso ? check_segments(u, len, gso, d->way.mtu) : 0;
+	r = gso ? check_segments(u, len, gso, udp_way_mtu(eng.stack, &to)) : 0;
 	if (r)
 		return r;
 	buf = gather(m);
