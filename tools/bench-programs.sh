@@ -152,7 +152,13 @@ bench_memcached() {
 	SERVER_CPU=$BOTH_CPUS memcached_with "-t 2, both CPUs" -t 2
 }
 
-listen_81() { [ "$(ip netns exec "$NS_B" ss -Hltn 'sport = :81' | wc -l)" -ge "$1" ]; }
+listen_81() { # SOCKETS
+	if [ "$stack" = tandem ]; then
+		status_is "([.listeners[] | select(.port == 81)] | length) >= $1"
+	else
+		[ "$(ip netns exec "$NS_B" ss -Hltn 'sport = :81' | wc -l)" -ge "$1" ]
+	fi
+}
 # It answers by itself, with two threads, or as two processes, which share nothing (SO_REUSEPORT).
 haproxy_with() { # NAME PROCESSES THREADS
 	local servers=() p
