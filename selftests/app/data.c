@@ -182,6 +182,38 @@ static void signals(void)
 	T(close(fd));
 }
 
+static volatile int told_sig, told_value;
+
+static void on_info(int sig, siginfo_t *si, void *uc)
+{
+	told_sig = uc ? sig : 0;
+	told_value = si->si_value.sival_int;
+}
+
+/* What a program sees of its handlers. */
+static void handlers(void)
+{
+	struct sigaction sa = {.sa_flags = SA_SIGINFO | SA_RESETHAND}, got;
+	union sigval v = {.sival_int = 77};
+
+	TITLE("handlers");
+	sa.sa_sigaction = on_info;
+	T(sigaction(SIGUSR2, &sa, NULL));
+	T(sigaction(SIGUSR2, NULL, &got));
+	printf("its own %d, flags %x\n", got.sa_sigaction == on_info, got.sa_flags);
+	T(sigqueue(getpid(), SIGUSR2, v));
+	printf("signal %d, value %d\n", told_sig, told_value);
+	T(sigaction(SIGUSR2, NULL, &got));
+	printf("reset %d\n", got.sa_handler == SIG_DFL);
+	printf("signal(): %d", signal(SIGUSR2, on_alarm) == SIG_DFL);
+	printf(" %d", signal(SIGUSR2, SIG_IGN) == on_alarm);
+	printf(" %d", signal(SIGUSR2, on_alarm) == SIG_IGN);
+	printf(" %d\n", sysv_signal(SIGUSR2, SIG_DFL) == on_alarm);
+	T(sigaction(SIGKILL, &sa, NULL));
+	T(sigaction(1000, &sa, NULL));
+	printf("signal(): %d\n", signal(0, on_alarm) == SIG_ERR);
+}
+
 static sigjmp_buf away;
 
 static void leave(int sig)
@@ -286,6 +318,7 @@ void run(void)
 	full();
 	timeouts();
 	signals();
+	handlers();
 	jumps();
 	stdio();
 	passing();

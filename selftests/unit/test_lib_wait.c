@@ -427,6 +427,39 @@ static void test_wait_cancelled(void **state)
 	tandem_close(fd);
 }
 
+static void on_usr1(int sig)
+{
+	(void)sig;
+	lib_signal_seen();
+}
+
+/* A handler has run when the call has begun, and before it sleeps: as in the kernel it ends for that, once. */
+static void test_wait_signal_before_the_sleep(void **state)
+{
+	const struct sigaction sa = {.sa_handler = on_usr1};
+	struct pollfd p = {.fd = connected_to(PEER_MUTE_PORT), .events = POLLIN};
+	struct lib_call outer;
+	struct sigaction old;
+
+	(void)state;
+	assert_int_equal(sigaction(SIGUSR1, &sa, &old), 0);
+	for (int i = 0; i < 2; i++) {
+		eng.busy_poll_us = i ? 1000 : 0;
+		raise(SIGUSR1);
+		lib_call_begin(&outer);
+		assert_int_equal(tandem_poll(&p, 1, 10), 0); /* it was before the call */
+		lib_call_again(&outer, false);
+		lib_call_begin(&outer);
+		raise(SIGUSR1);
+		assert_int_equal(tandem_poll(&p, 1, -1), -1);
+		assert_int_equal(errno, EINTR);
+		assert_int_equal(tandem_poll(&p, 1, 10), 0);
+		lib_call_again(&outer, false);
+	}
+	sigaction(SIGUSR1, &old, NULL);
+	tandem_close(p.fd);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -437,6 +470,7 @@ int main(void)
 		T(test_wait_robbed_spinner_is_replaced),
 		T(test_wait_robbed_does_not_spin),
 		T(test_wait_cancelled),
+		T(test_wait_signal_before_the_sleep),
 		T(test_wait_at_random),
 	};
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Cancelled threads (pthread_cancel(3)). One of the shim's calls is not to be left half-way, which
+ * Cancelled threads (pthread_cancel(3)), and those that a signal interrupts. One of the shim's calls is not to be left half-way, which
  * would leave the engine locked: cancellation is off in it, and libc does not interrupt a thread
  * then. So a thread that waits in one is woken by us; its call fails, without having done anything,
  * and the thread is cancelled where it leaves the call.
@@ -15,13 +15,19 @@
 #define CANCELS ARRAY_SIZE(eng.cancelled)
 
 static __thread struct lib_call this_call __attribute__((tls_model("initial-exec")));
+/* Written in handlers of signals. */
+static __thread volatile uint32_t signals_seen __attribute__((tls_model("initial-exec")));
+static __thread volatile int nap_efd __attribute__((tls_model("initial-exec"))); /* plus one */
 
 void lib_call_begin(struct lib_call *outer)
 {
 	*outer = this_call;
 	/* Before pthread_testcancel(): what that does not see yet is counted later. */
-	this_call = (struct lib_call){.cancels_seen =
-					      __atomic_load_n(&eng.n_cancels, __ATOMIC_ACQUIRE)};
+	this_call = (struct lib_call){
+		.cancels_seen = __atomic_load_n(&eng.n_cancels, __ATOMIC_ACQUIRE),
+		.signals_seen = signals_seen,
+		.in_call = true,
+	};
 	pthread_testcancel();
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &this_call.state);
 	this_call.cancellable = this_call.state == PTHREAD_CANCEL_ENABLE;
@@ -76,6 +82,38 @@ bool cancel_off(void)
 void cancel_as_before(bool could)
 {
 	this_call.cancellable = could;
+}
+
+/* ---- signals ---- */
+
+void lib_signal_seen(void)
+{
+	signals_seen++;
+	if (nap_efd)
+		fd_signal(nap_efd - 1);
+}
+
+uint32_t signals_begin(void)
+{
+	return this_call.in_call ? this_call.signals_seen : signals_seen;
+}
+
+bool signals_since(uint32_t seen)
+{
+	return signals_seen != seen;
+}
+
+void signals_taken(void)
+{
+	this_call.signals_seen = signals_seen;
+}
+
+int signals_wake(int efd1)
+{
+	int before = nap_efd;
+
+	nap_efd = efd1;
+	return before;
 }
 
 static void mark(pthread_t thread)

@@ -63,6 +63,7 @@ struct waiter {
 	bool cancellable, cancelled; /* cancel.c */
 	pthread_t thread;	    /* where it is cancellable */
 	uint32_t vain;		    /* rounds in a row that it led for others only */
+	uint32_t signals;	    /* signals_begin() */
 	uint32_t entries, leaves;   /* the engine's, when it last looked */
 };
 
@@ -695,6 +696,15 @@ extern const char *attach_run_dir; /* for tests */
 /* cancel.c: @w, of this thread, begins to wait; its call fails as it is cancelled */
 void cancel_watch(struct waiter *w);
 void cancel_noted(void);
+/*
+ * Has a handler run since this thread's call began, signals_begin()? Only under the shim, which
+ * sees handlers. signals_taken(): the call has failed with EINTR for it.
+ */
+uint32_t signals_begin(void);
+bool signals_since(uint32_t seen);
+void signals_taken(void);
+/* The eventfd that a handler signals, plus one, 0: none; what it was before. */
+int signals_wake(int efd1);
 /* This thread's call is past the point where it could be left undone; what it was before. */
 bool cancel_off(void);
 void cancel_as_before(bool could);

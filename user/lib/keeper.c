@@ -46,6 +46,7 @@ static bool stand_in(void)
 	h = (struct arena_hdr *)(void *)eng.own.base;
 	WRITE_ONCE(h->keeper_runs, h->keeper_runs + 1);
 	eng.keeper_on = true;
+	eng.keeper_w.signals = signals_begin();
 	waiter_doze(&eng.keeper_w, now, MTIME_NEVER, NULL, 0);
 	eng.keeper_on = false;
 	return eng.runs == runs && !eng.leader && !eng.keeper_stop;

@@ -35,6 +35,7 @@ void eng_lock_init(void)
 
 	eng.kicks = 0;
 	eng.n_sigurg = eng.n_wake = eng.outside = 0;
+	signals_wake(0);
 	pthread_mutexattr_init(&a);
 	pthread_mutexattr_settype(&a, PTHREAD_MUTEX_ADAPTIVE_NP);
 	pthread_mutex_init(&eng.lock, &a);

@@ -59,11 +59,15 @@ void lib_sandbox(const struct sock_fprog *filter);
  */
 struct lib_call {
 	int state;	       /* pthread_setcancelstate() */
+	uint32_t signals_seen; /* lib_signal_seen() when it began */
+	bool in_call;
 	uint32_t cancels_seen; /* eng.n_cancels when it began */
 	bool cancellable, cancelled;
 };
 void lib_call_begin(struct lib_call *outer);
 bool lib_call_again(const struct lib_call *outer, bool failed);
+/* In the handler of a signal: a call of this thread's that waits, or is about to, ends with EINTR. */
+void lib_signal_seen(void);
 /* pthread_cancel(), which is @cancel, for threads that may be in one of these calls. */
 int lib_cancel(pthread_t thread, int (*cancel)(pthread_t thread));
 /* A handle for a socket that came over exec or in a message, of the attachment @name. -1, errno. */

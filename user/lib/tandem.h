@@ -17,7 +17,8 @@
  * (sockets of several processes need numbers of the kernel's, which the shim gives them).
  *
  * What cannot be as in the kernel: a blocked call that a signal interrupts is restarted if every
- * handler of the program has SA_RESTART, and else fails with EINTR, whichever handler it was; and
+ * handler of the program has SA_RESTART, and else fails with EINTR, whichever handler it was; a
+ * handler that runs just before the call sleeps does not end it (under the shim it does); and
  * until connect() has succeeded, getsockname() tells only what bind() has fixed. Calls are no place
  * for pthread_cancel() (the shim's are): disable it around them (pthread_setcancelstate()).
  */

@@ -220,7 +220,7 @@ static bool spin(struct waiter *w, struct mtime now, struct mtime until)
 	do {
 		for (int i = 0; i < 32 && !hit; i++) {
 			hit = eng_activity() || READ_ONCE(w->woken) || READ_ONCE(w->cancelled) ||
-			      READ_ONCE(eng.expelling);
+			      READ_ONCE(eng.expelling) || signals_since(w->signals);
 			cpu_relax();
 		}
 		now = clock_now();
@@ -245,12 +245,18 @@ static int poll_until(const struct waiter *w, struct pollfd *fds, unsigned n, st
 {
 	struct timespec ts;
 	uint64_t ns = mtime_diff_ns(until, now);
-	int r;
+	int r, before;
 
 	ts.tv_sec = (time_t)(ns / NS_PER_S);
 	ts.tv_nsec = (long)(ns % NS_PER_S);
-	r = sandbox_poll(fds, n, mtime_is_never(until) ? NULL : &ts, w->sigmask);
-	return r < 0 ? -errno : r;
+	before = signals_wake(w->efd + 1);
+	/* A handler that ran before that is seen here, one that runs after it ends the sleep. */
+	if (signals_since(w->signals))
+		r = -EINTR;
+	else if ((r = sandbox_poll(fds, n, mtime_is_never(until) ? NULL : &ts, w->sigmask)) < 0)
+		r = -errno;
+	signals_wake(before);
+	return r;
 }
 
 static int sleep_ppoll(const struct waiter *w, struct pollfd *fds, unsigned n, struct mtime now,
@@ -456,6 +462,8 @@ static int lead(struct waiter *w, struct mtime until, struct pollfd *extra, unsi
 			return -EBADF;
 		if (w->cancelled)
 			return -ECANCELED;
+		if (signals_since(w->signals))
+			return -EINTR;
 		if (!mtime_before(now, until))
 			return -ETIMEDOUT;
 		if (got && in_vain(w))
@@ -610,6 +618,7 @@ int waiter_sleep(struct waiter *w, struct mtime until, struct pollfd *extra, uns
 	cancel_watch(w);
 	w->called = false;
 	w->vain = 0;
+	w->signals = signals_begin();
 	w->entries = ++eng.entries;
 	eng.n_any += w->any_packet;
 	if (eng.n_shared_l)
@@ -619,6 +628,8 @@ int waiter_sleep(struct waiter *w, struct mtime until, struct pollfd *extra, uns
 			r = -EBADF;
 		} else if (w->cancelled) {
 			r = -ECANCELED;
+		} else if (signals_since(w->signals)) {
+			r = -EINTR;
 		} else if (may_lead(w, fresh)) {
 			take_lead(w);
 			r = lead(w, until, extra, n_extra);
@@ -642,6 +653,10 @@ int waiter_sleep(struct waiter *w, struct mtime until, struct pollfd *extra, uns
 	leave_watch();
 	if (r == -ECANCELED && !w->woken)
 		cancel_noted();
+	if (r == -EINTR && !w->woken)
+		signals_taken();
+	if (r == -EINTR && w->efd >= 0)
+		fd_drain(w->efd); /* the handler's */
 	if (r == -EBADF && eng.exiting)
 		wait_for_the_end();
 	return w->woken || r > 0 ? 0 : r;

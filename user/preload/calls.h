@@ -100,6 +100,14 @@
 	  (pid, file, fa, attr, argv, envp)) \
 	X(int, system, (const char *command), (command)) \
 	X(int, pthread_cancel, (pthread_t thread), (thread)) \
+	X(int, sigaction, (int sig, const struct sigaction *act, struct sigaction *old), \
+	  (sig, act, old)) \
+	X(sighandler_t, signal, (int sig, sighandler_t h), (sig, h)) \
+	X(sighandler_t, bsd_signal, (int sig, sighandler_t h), (sig, h)) \
+	X(sighandler_t, ssignal, (int sig, sighandler_t h), (sig, h)) \
+	X(sighandler_t, sysv_signal, (int sig, sighandler_t h), (sig, h)) \
+	X(sighandler_t, __sysv_signal, (int sig, sighandler_t h), (sig, h)) \
+	X(sighandler_t, sigset, (int sig, sighandler_t h), (sig, h)) \
 	X(FILE *, popen, (const char *command, const char *mode), (command, mode)) \
 	X(ssize_t, splice, \
 	  (int in, off64_t *in_off, int out, off64_t *out_off, size_t n, unsigned flags), \
