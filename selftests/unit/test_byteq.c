@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/* byteq.c: bytes across chunks, all or nothing, and every chunk given back. */
 #include "lib_stack.h"
 #include "user/core/byteq.h"
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Cancelled threads (pthread_cancel(3)), and those that a signal interrupts. One of the shim's calls is not to be left half-way, which
- * would leave the engine locked: cancellation is off in it, and libc does not interrupt a thread
- * then. So a thread that waits in one is woken by us; its call fails, without having done anything,
- * and the thread is cancelled where it leaves the call.
+ * What ends a thread's wait from outside. Cancelled threads (pthread_cancel(3)): one of the shim's
+ * calls is not to be left half-way, which would leave the engine locked: cancellation is off in it,
+ * and libc does not interrupt a thread then. So a thread that waits in one is woken by us; its call
+ * fails, without having done anything, and the thread is cancelled where it leaves the call.
  *
  * Who is not in the list of waiters yet finds itself among the last CANCELS that were cancelled, if
  * that was since its call began. Where these were more, it takes itself for one of them: its call
@@ -84,7 +84,7 @@ void cancel_as_before(bool could)
 	this_call.cancellable = could;
 }
 
-/* ---- signals ---- */
+/* ---- signals: a handler counts, and ends the sleep that its thread is in or about to begin ---- */
 
 void lib_signal_seen(void)
 {

@@ -276,7 +276,7 @@ static ssize_t splice_ours(int from, int to, const struct splice_args *a)
 	if (fd_get(pipe) == FD_PRIVATE)
 		return -1;
 	/* Neither can be sought in. */
-	errno = out ? a->in_off ? ESPIPE : EINVAL : a->out_off ? ESPIPE : EINVAL;
+	errno = (out ? a->in_off : a->out_off) ? ESPIPE : EINVAL;
 	if (a->in_off || a->out_off)
 		return -1;
 	return lib_splice(out ? to : from, pipe, out, a->n, a->flags);
